@@ -1,0 +1,1 @@
+"""Experiments as short diffs of nafp/config.py."""

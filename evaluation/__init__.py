@@ -1,0 +1,1 @@
+"""How well: queries, protocols, metrics, tables. Numpy only; never JAX."""

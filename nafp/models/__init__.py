@@ -1,0 +1,1 @@
+"""Segments become fingerprints: the log-mel front end and the networks."""

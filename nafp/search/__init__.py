@@ -1,0 +1,1 @@
+"""Fingerprints become answers: stores, indexes, matches. Needs numpy and faiss, never JAX."""

@@ -1,0 +1,10 @@
+"""A strict bench: several virtual devices, no silent broadcasting."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # Tests hold on any machine; GPU runs are benchmarks.
+
+import jax  # noqa: E402
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
