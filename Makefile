@@ -1,0 +1,38 @@
+# Everything happens in .venv; nothing else on the machine is touched.
+#   make demo       train on the recordings in tests/recordings, score, identify a clip
+#   make test       the fast tests        make test-all   the slow ones too
+#   make lint       formatter and linter  make bench      speeds
+PYTHON ?= python3
+EXTRAS ?= cpu,test
+BIN := .venv/bin
+
+.PHONY: install test test-all lint bench demo clean
+.DEFAULT_GOAL := install
+
+install: .venv/installed-$(EXTRAS)
+
+# The stamp makes a second `make` skip the installation until the requirements change.
+.venv/installed-$(EXTRAS): setup.cfg pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or later, or name one: make install PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: nafp needs Python 3.11 or later; name one: make install PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "could not create .venv; on Debian and Ubuntu: apt-get install python3-venv"; rm -rf .venv; exit 1; }
+	@echo "installing nafp[$(EXTRAS)] into .venv (once; some minutes)"
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	@touch $@
+
+test: install
+	$(BIN)/python -m pytest -W error
+
+test-all: install
+	$(BIN)/python -m pytest -W error -m 'slow or not slow'
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench:
+	@$(MAKE) --no-print-directory install EXTRAS=cpu,test,bench
+	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf .venv .demo build dist *.egg-info

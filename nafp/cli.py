@@ -1,0 +1,105 @@
+"""The `nafp` command: a verb becomes a launcher. Nothing heavy loads before the verb is known."""
+
+import difflib
+import importlib.util
+import linecache
+import os
+import pathlib
+import runpy
+import sys
+import traceback
+import types
+
+import nafp
+
+# Verb -> what it does. `nafp VERB` runs the launcher of that name with the rest of the line.
+VERBS = {
+    "corpus": "list audio files, and decode them once into one corpus",
+    "train": "train a network on a corpus; resumes",
+    "extract": "turn recordings into a store of fingerprints; resumes",
+    "evaluate": "score queries against stores: hit rates with intervals",
+    "compare": "put several results side by side",
+    "queries": "render noisy, reverberant, coded... queries with ground truth",
+    "identify": "say which recording a clip comes from, and where in it",
+    "export": "write the parameters of a checkpoint for use without JAX",
+}
+# Module that may be missing -> the line that installs it.
+EXTRAS = {
+    "faiss": "pip install 'nafp[cpu]'    (with an NVIDIA GPU: pip install 'nafp[cuda12]')",
+    "matplotlib": "pip install 'nafp[plots]'",
+    "torch": "pip install 'nafp[bench]'",
+}
+
+
+def main() -> None:
+    """Runs `nafp VERB ARGUMENTS`."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_usage())
+    elif arguments[0] in ("-V", "--version"):
+        print(f"nafp {nafp.__version__}")
+    else:
+        _run(*arguments)
+
+
+def _usage() -> str:
+    verbs = "\n".join(f"  {verb:10}{VERBS[verb]}" for verb in available())
+    return (
+        "Which recording does this short, noisy clip come from, and where in it?\n\n"
+        f"usage: nafp VERB [ARGUMENTS]\n\n{verbs}\n\n"
+        "nafp VERB --help lists the arguments of a verb; nafp --version the version."
+    )
+
+
+def available() -> list[str]:
+    """Returns the verbs whose launchers are there, in the order of a day's work."""
+    folder = _launchers()
+    return [verb for verb in VERBS if importlib.util.find_spec(f"{folder}.{verb}")]
+
+
+def _launchers() -> str:
+    """Returns the package of the launchers: the one beside the library, else the one inside it.
+
+    Only a neighbour counts: any other package called `launch` on the path is a stranger.
+    """
+    spec = importlib.util.find_spec("launch")
+    home = pathlib.Path(__file__).parent.parent
+    if spec and spec.origin and pathlib.Path(spec.origin).parent.parent == home:
+        return "launch"
+    return f"{nafp.__name__}.launch"
+
+
+def _run(verb: str, *arguments: str) -> None:
+    if verb not in available():
+        _refuse(verb)
+    # absl lists the flags of the module that runs as __main__: a call of main() would list none.
+    sys.argv = [f"nafp {verb}", *arguments]
+    try:
+        runpy.run_module(f"{_launchers()}.{verb}", run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt:
+        sys.exit(f"nafp {verb}: interrupted")
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        sys.exit(f"nafp {verb}: {error.name} is not installed: {EXTRAS[error.name]}")
+    except (ValueError, FileNotFoundError, FileExistsError) as error:
+        if not _is_ours(error.__traceback__) or os.environ.get("NAFP_TRACEBACK"):
+            raise
+        sys.exit(f"nafp {verb}: {error}")
+
+
+def _refuse(verb: str) -> None:
+    meant = difflib.get_close_matches(verb, available(), n=1, cutoff=0.5)
+    hint = f"did you mean {meant[0]}?" if meant else f"verbs: {', '.join(available())}"
+    sys.exit(f"nafp: no verb {verb!r}; {hint}  (nafp --help lists them)")
+
+
+def _is_ours(trace: types.TracebackType | None) -> bool:
+    """Whether a `raise` of ours spoke to the user; anything else is a defect and shows its trace."""
+    if trace is None:
+        return False
+    *_, (frame, line) = traceback.walk_tb(trace)
+    raiser = pathlib.Path(frame.f_code.co_filename)
+    home = pathlib.Path(__file__).parent.parent
+    ours = any(raiser.is_relative_to(home / room) for room in ("nafp", "launch", "evaluation"))
+    return ours and linecache.getline(str(raiser), line).lstrip().startswith("raise ")

@@ -1,0 +1,129 @@
+"""What is installed is what is here: packages, requirements, and a wheel that works elsewhere."""
+
+import ast
+import configparser
+import importlib.metadata
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+import nafp
+
+ROOT = pathlib.Path(__file__).parent.parent
+MAPPED = ("configs", "evaluation", "launch")
+# Distribution -> module, where the names differ.
+MODULES = {
+    "absl-py": "absl",
+    "faiss-cpu": "faiss",
+    "faiss-gpu": "faiss",
+    "orbax-checkpoint": "orbax",
+}
+EXTRA_MODULES = {"faiss", "matplotlib", "torch"}
+
+
+@pytest.fixture(scope="module")
+def setup() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def modules_of(requirements: list[str]) -> set[str]:
+    names = [re.match(r"[\w-]+", requirement).group() for requirement in requirements]
+    return {MODULES.get(name, name) for name in names}
+
+
+def imported_modules(folders: tuple[str, ...]) -> set[str]:
+    names = set()
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"nafp"}
+
+
+def test_the_listed_packages_are_the_folders(setup):
+    library = [path.parent.relative_to(ROOT) for path in (ROOT / "nafp").rglob("__init__.py")]
+    folders = {".".join(path.parts) for path in library} | {f"nafp.{room}" for room in MAPPED}
+    assert set(lines(setup["options"]["packages"])) == folders
+    mapped = dict(re.split(r"\s*=\s*", line) for line in lines(setup["options"]["package_dir"]))
+    assert mapped == {f"nafp.{room}": room for room in MAPPED}
+
+
+def test_every_outside_module_is_a_requirement(setup):
+    required = modules_of(lines(setup["options"]["install_requires"]))
+    assert imported_modules(("nafp", *MAPPED)) <= required | EXTRA_MODULES
+
+
+def test_every_requirement_is_used(setup):
+    required = modules_of(lines(setup["options"]["install_requires"]))
+    used = imported_modules(("nafp", *MAPPED))
+    assert required <= used | {"jax"}
+
+
+def test_extras_cover_what_the_messages_promise(setup):
+    from nafp import cli
+
+    extras = setup["options.extras_require"]
+    for module, line in cli.EXTRAS.items():
+        for extra in re.findall(r"nafp\[(\w+)\]", line):
+            assert module in modules_of(lines(extras[extra]))
+
+
+def test_the_version_is_written_once():
+    mentions = [
+        path.name
+        for path in (ROOT / "setup.cfg", ROOT / "pyproject.toml", ROOT / "nafp" / "__init__.py")
+        if f'"{nafp.__version__}"' in path.read_text()
+        or f"= {nafp.__version__}\n" in path.read_text()
+    ]
+    assert mentions == ["__init__.py"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> pathlib.Path:
+    major, minor = importlib.metadata.version("setuptools").split(".")[:2]
+    if (int(major), int(minor)) < (70, 1):  # Older ones need the wheel package too.
+        pytest.skip("needs setuptools 70.1: make install")
+    source = tmp_path_factory.mktemp("source")
+    for room in ("nafp", *MAPPED):
+        shutil.copytree(ROOT / room, source / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    (source / "README.md").write_text("# nafp\n")
+    code = "from setuptools import build_meta; print(build_meta.build_wheel('.'))"
+    built = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return source / built.stdout.splitlines()[-1]
+
+
+def test_a_wheel_brings_one_top_level_name(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"nafp"}
+    assert {f"nafp/{room}/__init__.py" for room in MAPPED} <= set(names)
+    assert not [name for name in names if name.startswith("tests") or "/tests/" in name]
+
+
+def test_a_wheel_knows_its_verbs_anywhere(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    (tmp_path / "empty").mkdir()
+
+    def help_of(folder: pathlib.Path, path: str) -> str:
+        command = [sys.executable, "-m", "nafp", "--help"]
+        environment = {"PYTHONPATH": path}
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert help_of(tmp_path / "empty", str(tmp_path / "site")) == help_of(ROOT, "")
