@@ -95,7 +95,7 @@ def _refuse(verb: str) -> None:
 
 
 def _is_ours(trace: types.TracebackType | None) -> bool:
-    """Whether a `raise` of ours spoke to the user; anything else is a defect and shows its trace."""
+    """Whether a `raise` of ours spoke to the user; anything else is a defect: show its trace."""
     if trace is None:
         return False
     *_, (frame, line) = traceback.walk_tb(trace)
