@@ -1,0 +1,30 @@
+"""What a launcher knows of the machine: pods, the compilation cache."""
+
+import os
+import pathlib
+
+from absl import flags
+
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "Several processes: address of process 0, host:port. On TPU pods, Slurm and GKE give --pod instead.",
+)
+_PROCESSES = flags.DEFINE_integer("processes", 1, "Several processes: how many there are.")
+_PROCESS = flags.DEFINE_integer("process", 0, "Several processes: which one this is, from 0.")
+_POD = flags.DEFINE_bool("pod", False, "Join the pod that the cluster's environment describes.")
+
+
+def prepare() -> None:
+    """Joins the other processes, if any, and keeps compiled programs for the next start."""
+    import jax
+
+    cache = os.environ.get("NAFP_CACHE") or pathlib.Path.home() / ".cache" / "nafp" / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if _POD.value:
+        jax.distributed.initialize()
+    elif _COORDINATOR.value:
+        jax.distributed.initialize(
+            _COORDINATOR.value, num_processes=_PROCESSES.value, process_id=_PROCESS.value
+        )

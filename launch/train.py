@@ -1,0 +1,41 @@
+"""Trains a network on a corpus; run again, it resumes.
+
+nafp train --config=configs/default.py --workdir=RUN --config.data.corpus=CORPUS --config.train.batch_size=640
+"""
+
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from nafp import config as config_lib
+
+from . import devices
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration file; --config.section.name=value overrides.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, log, scores.")
+_RESUME_FROM = flags.DEFINE_integer(
+    "resume_from", None, "Go back to the checkpoint of this step; later ones are set aside."
+)
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(
+            f"unexpected arguments {argv[1:]}; settings look like --config.train.batch_size=640"
+        )
+    try:
+        config = config_lib.validated(_CONFIG.value)
+        devices.prepare()
+        from nafp.training import loop
+
+        loop.train(config, _WORKDIR.value, resume_from=_RESUME_FROM.value)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"nafp train: {error}")
+
+
+if __name__ == "__main__":
+    app.run(main)

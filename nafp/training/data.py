@@ -1,0 +1,162 @@
+"""Configuration -> what a run trains and validates on. What can be wrong with it is said here, at the door."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+
+from nafp.audio import acoustics, corpus, segments
+from nafp.training import augment, pipeline, step, validation
+
+
+class Data(NamedTuple):
+    """Training windows and their stream, responses, and the validation examples (None without a validation split)."""
+
+    windows: pipeline.Windows
+    stream: Any
+    banks: step.Banks
+    held: validation.Examples | None
+    held_banks: step.Banks
+    notes: list[str]
+
+
+def open_data(config: ml_collections.ConfigDict, cut: augment.Settings) -> Data:
+    """Opens corpora and starts the stream. Raises FileNotFoundError or ValueError naming the setting to change."""
+    music, sounds = _corpora(config)
+    hop = segments.to_samples(config.audio.hop_s, config.audio.sample_rate_hz)
+    listed = pipeline.windows(
+        music,
+        split=config.data.train_split,
+        segment=cut.segment,
+        hop=hop,
+        silence_db=config.data.silence_db,
+        fraction=config.data.fraction,
+    )
+    reader = _reader(config, cut, music, sounds, listed, noise_split=config.data.noise_split)
+    stream = pipeline.batches(
+        len(listed.start),
+        reader,
+        seed=config.seed,
+        pairs=config.train.batch_size // 2,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+        read_threads=config.data.read_threads,
+        prefetch=config.data.prefetch,
+    )
+    notes = [pipeline.describe(config.data, listed, hop_s=config.audio.hop_s)]
+    banks = _banks(config, cut, sounds, split=config.data.noise_split)
+    held, held_banks = _validation(config, cut, music, sounds, banks, notes)
+    return Data(listed, stream, banks, held, held_banks, notes)
+
+
+def _corpora(config: ml_collections.ConfigDict) -> tuple[corpus.Corpus, corpus.Corpus]:
+    if not config.data.corpus:
+        raise ValueError(
+            "config.data.corpus is empty: name a folder that `nafp corpus build` wrote, --config.data.corpus=CORPUS."
+        )
+    music = corpus.Corpus.open(config.data.corpus)
+    sounds = corpus.Corpus.open(config.data.noise_corpus) if config.data.noise_corpus else music
+    for opened in (music, sounds):
+        if opened.sample_rate_hz != config.audio.sample_rate_hz:
+            raise ValueError(
+                f"{opened.folder} was built at {opened.sample_rate_hz} Hz, config.audio.sample_rate_hz is "
+                f"{config.audio.sample_rate_hz}. Build it again with --sample_rate_hz={config.audio.sample_rate_hz}."
+            )
+    return music, sounds
+
+
+def _reader(config, cut, music, sounds, listed, *, noise_split: str) -> pipeline.Reader:
+    found = {}
+    for kind in ("noise", "speech"):
+        wanted = config.augment.enabled and config.augment[kind].probability > 0
+        found[kind] = wanted and _noise(config, cut, sounds, kind=kind, split=noise_split)
+    return pipeline.Reader(
+        music,
+        listed,
+        segment=cut.segment,
+        context=cut.context,
+        margin=cut.margin,
+        seed=config.seed,
+        noise=found["noise"] or None,
+        speech=found["speech"] or None,
+    )
+
+
+def _noise(config, cut, sounds, *, kind: str, split: str) -> pipeline.Noise:
+    source = pipeline.noise_source(
+        sounds,
+        kind=kind,
+        split=split,
+        n_samples=cut.context + cut.segment,
+        silence_db=config.data.noise_silence_db,
+    )
+    if source is None:
+        raise ValueError(_missing(config, sounds, kind=kind, split=split))
+    return source
+
+
+def _missing(config, sounds, *, kind: str, split: str) -> str:
+    return (
+        f"config.augment.{kind}.probability={config.augment[kind].probability}, but {sounds.folder} has no {kind} in split "
+        f"{split!r} (it has {sounds.summary()}). Add some to the manifest (column kind), name another "
+        f"--config.data.noise_corpus, or go without: --config.augment.{kind}.probability=0."
+    )
+
+
+def _banks(config, cut, sounds, *, split: str) -> step.Banks:
+    banks = []
+    for kind in ("room", "microphone"):
+        setting = config.augment[kind]
+        if not config.augment.enabled or not setting.probability:
+            banks.append(None)
+            continue
+        if not sounds.select(kind=kind, split=split):
+            raise ValueError(_missing(config, sounds, kind=kind, split=split))
+        n_samples = segments.to_samples(setting.seconds, config.audio.sample_rate_hz)
+        responses = acoustics.response_bank(sounds, kind=kind, split=split, n_samples=n_samples)
+        banks.append(
+            augment.bank(
+                responses, clip_samples=cut.context + cut.segment, kept_samples=cut.segment
+            )
+        )
+    return step.Banks(*banks)
+
+
+def _validation(config, cut, music, sounds, banks, notes):
+    if not config.validate.every_epochs:
+        return None, banks
+    if not music.select(kind="music", split=config.data.val_split):
+        notes.append(
+            f"no music in split {config.data.val_split!r}: trains without validation, nothing is called best"
+        )
+        return None, banks
+    hop = segments.to_samples(config.audio.hop_s, config.audio.sample_rate_hz)
+    listed = pipeline.windows(
+        music,
+        split=config.data.val_split,
+        segment=cut.segment,
+        hop=hop,
+        silence_db=config.data.silence_db,
+    )
+    split = config.data.val_noise_split
+    wanted = [
+        k for k in ("noise", "speech", "room", "microphone") if config.augment[k].probability > 0
+    ]
+    lacking = [k for k in wanted if not sounds.select(kind=k, split=split)]
+    if lacking:
+        notes.append(
+            f"no {', '.join(lacking)} in split {split!r}: validates with those of {config.data.noise_split!r}"
+        )
+        split = config.data.noise_split
+    reader = _reader(config, cut, music, sounds, listed, noise_split=split)
+    rows = segments.count(
+        segments.to_samples(validation.EXCERPT_S, config.audio.sample_rate_hz),
+        segment=cut.segment,
+        hop=hop,
+    )
+    held = validation.examples(
+        listed, reader, tracks=config.validate.tracks, rows_per_track=rows, batch_size=64
+    )
+    return held, _banks(config, cut, sounds, split=split)

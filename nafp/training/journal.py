@@ -1,0 +1,79 @@
+"""What a run leaves to read: its configuration, environment, log, losses, TensorBoard scalars."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import pathlib
+import platform
+import sys
+import time
+
+import jax
+import ml_collections
+
+from nafp import __version__
+from nafp import config as config_lib
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "grain", "orbax-checkpoint", "numpy")
+
+
+class Journal:
+    """Writes RUN/{config.json, environment.json, log.txt, losses.jsonl, tensorboard/}; only the first host does."""
+
+    def __init__(self, run: pathlib.Path, config: ml_collections.ConfigDict):
+        self._active = jax.process_index() == 0
+        self._run, self._board = run, None
+        if not self._active:
+            return
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "config.json").write_text(config_lib.to_json(config) + "\n")
+        (run / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n")
+        self._log = (run / "log.txt").open("a", buffering=1)
+        self._losses = (run / "losses.jsonl").open("a", buffering=1)
+        self._board = _board(run / "tensorboard")
+
+    def say(self, line: str) -> None:
+        """Prints a line and logs it with the time."""
+        if self._active:
+            print(line, flush=True)
+            self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    def loss(self, step: int, loss: float) -> None:
+        """Keeps every step's loss, to the bit (hexadecimal beside decimal)."""
+        if self._active:
+            self._losses.write(json.dumps({"step": step, "loss": loss, "hex": loss.hex()}) + "\n")
+
+    def scalars(self, step: int, scores: dict[str, float]) -> None:
+        if self._active and self._board is not None:
+            for name, value in scores.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self._active:
+            self._log.close()
+            self._losses.close()
+            if self._board is not None:
+                self._board.close()
+
+
+def _board(folder: pathlib.Path):
+    try:
+        import tensorboardX
+    except ImportError:
+        print("TensorBoard scalars are off: pip install tensorboardX", file=sys.stderr)
+        return None
+    return tensorboardX.SummaryWriter(str(folder))
+
+
+def environment() -> dict:
+    """Returns what is needed to repeat a run: command, versions, devices."""
+    return {
+        "command": sys.argv,
+        "nafp": __version__,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "devices": [str(d) for d in jax.devices()],
+        "processes": jax.process_count(),
+    }
