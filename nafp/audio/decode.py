@@ -1,0 +1,326 @@
+"""Any audio file becomes mono float32 [S] at the model's rate, whole or block by block.
+
+wav flac ogg opus mp3 and whatever else libsndfile knows are read with it; what it refuses, and
+m4a aac webm wma and video, goes through ffmpeg when that is installed. Everything is read in
+pieces of one second, so that a file of ten hours needs no more memory than one of ten seconds,
+and a stream put together is the loaded file to the bit.
+
+A file that ends before its header says, or is damaged on the way, gives what can be decoded (past
+the damage too, with ffmpeg) and a complaint; a file with nothing usable raises Undecodable.
+"""
+
+import contextlib
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+
+from nafp.audio import ffmpeg, headers, segments
+
+# fmt: off
+SNDFILE = frozenset((
+    ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp2", ".mp3", ".oga", ".ogg", ".opus",
+    ".rf64", ".snd", ".w64", ".wav",
+))
+FFMPEG = frozenset((
+    ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".flv", ".m4a", ".m4b", ".m4v", ".mka", ".mkv",
+    ".mov", ".mp4", ".mpc", ".mpeg", ".mpg", ".webm", ".wma", ".wmv", ".wv",
+))
+# fmt: on
+
+_OPPOSITE = 1000.0  # Power of the difference over the sum (pfann); 30 dB: no music comes near it.
+_RATES_HZ = range(100, 1_000_000)  # Outside, a header is damaged, and would ask for terabytes.
+_NO_FRAMES = 7  # libsndfile's code for an MP3 file without frames; its words speak of pipes.
+_WARM_UP_S = 0.25  # Read ahead of start_s: soxr's longest filter at 8 kHz reaches back 0.05 s.
+
+
+class Undecodable(ValueError):
+    """A file gives no audio. path, reason; tool_missing: it might, were ffmpeg installed."""
+
+    def __init__(self, path: str, reason: str, tool_missing: bool = False):
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason, self.tool_missing = path, reason, tool_missing
+
+    def __reduce__(self):
+        return type(self), (self.path, self.reason, self.tool_missing)
+
+
+class Info(NamedTuple):
+    seconds: float  # As the header says; 0.0 when it does not.
+    sample_rate_hz: int
+    channels: int
+
+
+Complain = Callable[[str], None]
+
+
+def probe(path: str | os.PathLike) -> Info:
+    """Reads the header; raises Undecodable. Only MP3 files without a length are walked through."""
+    with contextlib.closing(_open(os.fspath(path))) as reader:
+        return Info(reader.seconds, reader.sample_rate_hz, reader.channels)
+
+
+def load(
+    path: str | os.PathLike,
+    *,
+    sample_rate_hz: int,
+    start_s: float = 0.0,
+    seconds: float | None = None,
+    complain: Complain | None = None,
+) -> np.ndarray:
+    """Decodes a file, or `seconds` of it from `start_s` on, into mono float32 [S]."""
+    blocks = stream(
+        path, sample_rate_hz=sample_rate_hz, start_s=start_s, seconds=seconds, complain=complain
+    )
+    return np.concatenate(list(blocks))
+
+
+def stream(
+    path: str | os.PathLike,
+    *,
+    sample_rate_hz: int,
+    block_s: float = 30.0,
+    start_s: float = 0.0,
+    seconds: float | None = None,
+    complain: Complain | None = None,
+) -> Iterator[np.ndarray]:
+    """Decodes a file block by block: mono float32 [S], block_s long, the last one shorter.
+
+    Blocks put together equal `load`, and a part of a file equals that part of the whole to 1e-5.
+    complain: gets the reason when less than promised is there; by default it is logged.
+    Raises Undecodable: at the first block when nothing can be decoded, at a later one for NaN.
+    """
+    path = os.fspath(path)
+    if start_s < 0 or block_s <= 0 or (seconds is not None and seconds <= 0):
+        raise ValueError(f"{path}: start_s {start_s}, seconds {seconds}, block_s {block_s} given")
+    first = segments.to_samples(start_s, sample_rate_hz)
+    wanted = None if seconds is None else segments.to_samples(seconds, sample_rate_hz)
+    block = max(1, segments.to_samples(block_s, sample_rate_hz))
+    return _regroup(_decode(path, sample_rate_hz, first, wanted, complain or _log(path)), block)
+
+
+def resample(samples: np.ndarray, *, from_hz: int, to_hz: int) -> np.ndarray:
+    """Resamples float32 [S] or [S, C] with soxr's high quality, the one files are decoded with."""
+    return soxr.resample(samples, from_hz, to_hz) if from_hz != to_hz else samples
+
+
+def to_int16(samples: np.ndarray) -> np.ndarray:
+    """Rounds float samples to little-endian int16: 1.0 is 32768, what lies beyond is clipped."""
+    return np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype("<i2")
+
+
+def to_float(samples: np.ndarray) -> np.ndarray:
+    """Gives int16 samples as float32 in -1..1."""
+    return samples.astype(np.float32) / np.float32(32768)
+
+
+def write_wav(path: str | os.PathLike, samples: np.ndarray, *, sample_rate_hz: int) -> None:
+    """Writes float samples [S] or [S, C] as a 16-bit WAV file, which appears whole or not at all."""
+    path = os.fspath(path)
+    part = f"{path}.{os.getpid()}.part"
+    try:
+        soundfile.write(part, to_int16(samples), sample_rate_hz, format="WAV", subtype="PCM_16")
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(part)
+
+
+class _SndfileReader:
+    """A file through libsndfile; the same attributes and pieces() as ffmpeg.Reader."""
+
+    def __init__(self, path: str):
+        is_mp3 = path.lower().endswith((".mp3", ".mp2"))
+        tagged = headers.open_untagged_mp3(path) if is_mp3 else None
+        self._file = soundfile.SoundFile(tagged or os.fsencode(path))
+        self.sample_rate_hz, self.channels = self._file.samplerate, self._file.channels
+        self.seconds = self._file.frames / self.sample_rate_hz * headers.wav_promise(path)
+        self.damage, self.tolerance_s = "", 0.5
+
+    def pieces(self, first_frame: int) -> Iterator[np.ndarray]:
+        try:
+            if first_frame:
+                self._file.seek(min(first_frame, self._file.frames))
+            while len(piece := self._read(self.sample_rate_hz)):
+                yield piece
+        except soundfile.LibsndfileError as error:
+            self.damage = _reason(error)
+        finally:
+            self._file.close()
+
+    def _read(self, n_frames: int) -> np.ndarray:
+        return self._file.read(n_frames, dtype="float32", always_2d=True)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _open(path: str) -> "_SndfileReader | ffmpeg.Reader":
+    _check_there(path)
+    refusal = ""
+    if os.path.splitext(path)[1].lower() not in FFMPEG:
+        try:
+            return _plausible(path, _SndfileReader(path))
+        except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless .raw
+            refusal = f"libsndfile: {_reason(error)}"
+    if not ffmpeg.installed():
+        only = f"{refusal}; ffmpeg might read it, but" if refusal else "needs ffmpeg, which"
+        reason = f"{only} is not installed ({ffmpeg.HOW_TO_GET_IT})"
+        raise Undecodable(path, reason, tool_missing=True)
+    try:
+        return _plausible(path, ffmpeg.Reader(path))
+    except ffmpeg.Failed as error:
+        reason = "; ".join(filter(None, [refusal, str(error)]))
+        raise Undecodable(path, f"not audio that can be read ({reason})") from None
+
+
+def _reason(error: Exception) -> str:
+    if getattr(error, "code", 0) == _NO_FRAMES:
+        return "no audio frames found"
+    return getattr(error, "error_string", "") or str(error)
+
+
+def _check_there(path: str) -> None:
+    try:
+        found = os.stat(path)
+        if stat.S_ISDIR(found.st_mode):
+            raise Undecodable(path, "a folder, not a file")
+        if not stat.S_ISREG(found.st_mode):
+            raise Undecodable(path, "not a regular file")
+        if found.st_size == 0:
+            raise Undecodable(path, "empty file, 0 bytes")
+        open(path, "rb").close()
+    except OSError as error:
+        raise Undecodable(path, f"cannot be opened: {error.strerror or error}") from None
+
+
+def _plausible(path: str, reader: "_SndfileReader | ffmpeg.Reader"):
+    if reader.sample_rate_hz not in _RATES_HZ:
+        raise Undecodable(path, f"its header says {reader.sample_rate_hz} samples per second")
+    return reader
+
+
+def _decode(
+    path: str, sample_rate_hz: int, first: int, wanted: int | None, complain: Complain
+) -> Iterator[np.ndarray]:
+    """Yields `wanted` output samples from output sample `first` on, in pieces as they come.
+
+    Reading starts at a whole second, where an input and an output sample coincide at any pair of
+    rates, so that a part falls on the same sample grid as the whole.
+    """
+    start_s = max(0, int(first / sample_rate_hz - _WARM_UP_S))
+    skip, n_kept = first - start_s * sample_rate_hz, 0
+    with contextlib.closing(_open(path)) as reader:
+        mono = _mono(path, reader, start_s, complain)
+        for samples in _resampled(mono, reader.sample_rate_hz, sample_rate_hz):
+            kept = samples[skip:][: None if wanted is None else wanted - n_kept]
+            skip = max(0, skip - len(samples))
+            n_kept += len(kept)
+            if len(kept):
+                yield kept
+            if n_kept == wanted:
+                return
+    if not n_kept:
+        at_s = first / sample_rate_hz
+        raise Undecodable(path, f"ends before second {at_s:g}" if first else "holds no samples")
+
+
+def _mono(
+    path: str, reader: "_SndfileReader | ffmpeg.Reader", start_s: int, complain: Complain
+) -> Iterator[np.ndarray]:
+    """Yields one second of mono float32 after the other, from second start_s on."""
+    pieces = _whole(path, reader, start_s, complain)
+    with contextlib.closing(pieces):
+        for second, piece in enumerate(pieces, start_s):
+            mono = _mix(piece)
+            if not np.isfinite(mono).all():
+                raise Undecodable(path, f"NaN or infinite samples in second {second}")
+            yield mono
+
+
+def _whole(
+    path: str, reader: "_SndfileReader | ffmpeg.Reader", start_s: int, complain: Complain
+) -> Iterator[np.ndarray]:
+    """Yields what there is from second start_s on, and complains when more was promised."""
+    rate, n_frames = reader.sample_rate_hz, start_s * reader.sample_rate_hz
+    for piece in reader.pieces(n_frames):
+        n_frames += len(piece)
+        yield piece
+    ended_s = n_frames / rate
+    if not reader.damage and reader.seconds - ended_s <= reader.tolerance_s:
+        return
+    for piece in _past_damage(path, reader, n_frames):
+        n_frames += len(piece)
+        yield piece
+    why = f" ({reader.damage})" if reader.damage else ""
+    if n_frames == start_s * rate:
+        raise Undecodable(path, f"nothing can be decoded{why}; {reader.seconds:.1f} s promised")
+    complain(
+        f"damaged or cut off at {ended_s:.1f} s{why}: {n_frames / rate:.1f} s decoded"
+        f" of {reader.seconds:.1f} s promised"
+    )
+
+
+def _past_damage(
+    path: str, reader: "_SndfileReader | ffmpeg.Reader", n_frames: int
+) -> Iterator[np.ndarray]:
+    """Yields what ffmpeg, which resumes after junk, finds from this frame on."""
+    if isinstance(reader, ffmpeg.Reader) or not ffmpeg.installed():
+        return
+    with contextlib.suppress(ffmpeg.Failed):
+        other = ffmpeg.Reader(path)
+        if (other.sample_rate_hz, other.channels) == (reader.sample_rate_hz, reader.channels):
+            yield from other.pieces(n_frames)
+
+
+def _mix(piece: np.ndarray) -> np.ndarray:
+    """Averages channels [n, C] -> [n]; of a stereo pair in opposite polarity, turns one around.
+
+    Decided for each second by itself: a whole file of opposite polarity is repaired throughout, and
+    a song that opens with a wide effect keeps its voices, which are alike in both channels.
+    """
+    if piece.shape[1] == 1:
+        return np.ascontiguousarray(piece[:, 0])
+    if piece.shape[1] > 2:
+        return piece.mean(axis=1, dtype=np.float32)
+    total, difference = piece[:, 0] + piece[:, 1], piece[:, 0] - piece[:, 1]
+    opposite = _power(difference) > _OPPOSITE * _power(total)
+    return (difference if opposite else total) * np.float32(0.5)
+
+
+def _power(samples: np.ndarray) -> float:
+    return np.einsum("i,i->", samples, samples)
+
+
+def _resampled(pieces: Iterable[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
+    if from_hz == to_hz:
+        yield from pieces
+        return
+    resampler = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32")
+    for piece in pieces:
+        yield resampler.resample_chunk(piece)
+    yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+
+
+def _regroup(pieces: Iterable[np.ndarray], block: int) -> Iterator[np.ndarray]:
+    """Yields the same samples in blocks of this many, the last one shorter."""
+    held, n_held = [], 0
+    for piece in pieces:
+        held.append(piece)
+        n_held += len(piece)
+        if n_held >= block:
+            joined = np.concatenate(held)
+            whole = n_held - n_held % block
+            yield from np.split(joined[:whole], whole // block)
+            held, n_held = [joined[whole:]], n_held - whole
+    if n_held:
+        yield np.concatenate(held)
+
+
+def _log(path: str) -> Complain:
+    return lambda reason: logging.getLogger(__name__).warning("%s: %s", path, reason)

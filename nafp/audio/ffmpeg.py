@@ -1,0 +1,101 @@
+"""Audio out of files that libsndfile does not know (m4a, aac, webm, wma, video), through ffmpeg."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+
+HOW_TO_GET_IT = (
+    "apt install ffmpeg, brew install ffmpeg, conda install ffmpeg, or https://ffmpeg.org"
+)
+
+
+class Failed(Exception):
+    """ffmpeg found no audio in the file; the message says why."""
+
+
+def installed() -> bool:
+    return bool(shutil.which("ffmpeg") and shutil.which("ffprobe"))
+
+
+class Reader:
+    """The first audio stream of a file, at its own rate and with all its channels.
+
+    seconds: as the container says, 0.0 when it does not. damage: why decoding stopped early, else "".
+    """
+
+    def __init__(self, path: str):
+        self.path, self.damage = path, ""
+        found = _probe(path)
+        streams = found.get("streams") or []
+        if not streams:
+            raise Failed("no audio stream in it")
+        self.sample_rate_hz = int(streams[0].get("sample_rate") or 0)
+        self.channels = int(streams[0].get("channels") or 0)
+        if self.sample_rate_hz < 1 or self.channels < 1:
+            raise Failed("ffprobe cannot tell its sample rate or its channels")
+        promised = streams[0].get("duration") or found.get("format", {}).get("duration")
+        self.seconds = float(promised or 0.0)
+        self.tolerance_s = 1.0 + 0.05 * self.seconds  # A video may run on without its sound.
+
+    def pieces(self, first_frame: int) -> Iterator[np.ndarray]:
+        """Yields float32 [n, channels], one second each, from this frame on.
+
+        What comes before is decoded and dropped: ffmpeg's own seeking lands up to a packet away.
+        """
+        n_bytes = 4 * self.channels * self.sample_rate_hz
+        skip = 4 * self.channels * first_frame
+        with tempfile.TemporaryFile() as complaints:
+            process = _decoder(self.path, complaints)
+            try:
+                while skip and (dropped := process.stdout.read(min(skip, 1 << 20))):
+                    skip -= len(dropped)
+                while data := process.stdout.read(n_bytes):
+                    whole = len(data) - len(data) % (4 * self.channels)
+                    yield np.frombuffer(data[:whole], "<f4").reshape(-1, self.channels)
+                if process.wait():
+                    self.damage = _last_line(complaints)
+            finally:
+                process.kill()
+                process.stdout.close()
+                process.wait()
+
+    def close(self) -> None:
+        """Does nothing: ffmpeg runs only while pieces are drawn."""
+
+
+def _probe(path: str) -> dict:
+    wanted = "stream=sample_rate,channels,duration:format=duration"
+    command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", wanted]
+    command += ["-of", "json", f"file:{path}"]
+    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise Failed(f"ffmpeg: {lines[-1].removeprefix(f'file:{path}: ')}")
+    return json.loads(done.stdout or b"{}")
+
+
+def _decoder(path: str, complaints: object) -> subprocess.Popen:
+    """Starts ffmpeg writing raw float32 to a pipe.
+
+    In a session of its own, so that Ctrl-C in a terminal does not end it before its reader: a file
+    would look cut off there.
+    """
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:a:0"]
+    command += ["-c:a", "pcm_f32le", "-f", "f32le", "-"]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=complaints,
+        start_new_session=True,
+    )
+
+
+def _last_line(file: object) -> str:
+    file.seek(0)
+    lines = file.read().decode(errors="replace").strip().splitlines()
+    return f"ffmpeg: {lines[-1]}" if lines else "ffmpeg stopped without saying why"

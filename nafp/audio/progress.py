@@ -1,0 +1,114 @@
+"""How far a long job is: count, rate and time left, for a terminal or a log file."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+
+class Progress:
+    """Counts steps and shows them: one updating line on a terminal, plain lines elsewhere.
+
+    total: None when it is not known; then no time left is shown. done: what an earlier run has
+    finished already; it counts as progress but not for the rate. Usable in a `with` statement.
+    """
+
+    def __init__(
+        self,
+        total: float | None,
+        unit: str,
+        *,
+        label: str = "",
+        done: float = 0,
+        out: TextIO | None = None,
+        every_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.total, self.unit, self.label = total, unit, label
+        self.done, self._done_before, self._status = done, done, ""
+        self._out = out if out is not None else sys.stderr
+        self._live = bool(getattr(self._out, "isatty", bool)())
+        self._every_s = every_s if every_s is not None else (0.2 if self._live else 10.0)
+        self._clock, self._started = clock, clock()
+        self._shown, self._width, self._closed = self._started, 0, False
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def add(self, n: float = 1, *, status: str = "") -> None:
+        """Counts n more; status is shown at the end of the line until the next one."""
+        self.done += n
+        self._status = status or self._status
+        if self._clock() - self._shown >= self._every_s:
+            self._show()
+
+    def note(self, text: str) -> None:
+        """Prints a line of its own, above the updating one."""
+        self._clear()
+        print(text, file=self._out, flush=True)
+
+    def close(self) -> None:
+        """Prints the last line; further calls do nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._clear()
+        took = self._clock() - self._started
+        did = self.done - self._done_before
+        of = "" if self.total is None or self.done >= self.total else f" of {_number(self.total)}"
+        text = f"{_number(self.done)}{of} {self.unit} in {duration(took)}"
+        print(self._head() + text + self._rate(did, took), file=self._out, flush=True)
+
+    def line(self) -> str:
+        """Writes the present state as one line."""
+        took = self._clock() - self._started
+        did = self.done - self._done_before
+        if self.total is None:
+            text = f"{_number(self.done)} {self.unit}"
+        else:
+            share = 100 * self.done / self.total if self.total else 100
+            text = f"{_number(self.done)}/{_number(self.total)} {self.unit}, {share:.0f} %"
+        text += self._rate(did, took)
+        if self.total is not None and did > 0 and took > 0:
+            text += f", {duration((self.total - self.done) * took / did)} left"
+        return self._head() + text + (f"  {self._status}" if self._status else "")
+
+    def _head(self) -> str:
+        return f"{self.label}: " if self.label else ""
+
+    def _rate(self, did: float, took: float) -> str:
+        return f", {_number(did / took)} {self.unit}/s" if did > 0 and took > 0 else ""
+
+    def _show(self) -> None:
+        self._shown = self._clock()
+        if self._live:
+            text = self.line()
+            self._out.write("\r" + text.ljust(self._width))
+            self._width = len(text)
+            self._out.flush()
+        else:
+            print(self.line(), file=self._out, flush=True)
+
+    def _clear(self) -> None:
+        if self._live and self._width:
+            self._out.write("\r" + " " * self._width + "\r")
+            self._width = 0
+
+
+def duration(seconds: float) -> str:
+    """Writes a time as a person would say it: 8 s, 3 min 20 s, 2 h 05 min."""
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def _number(value: float) -> str:
+    if value == int(value) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

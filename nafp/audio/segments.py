@@ -1,0 +1,60 @@
+"""Seconds, samples and rows: the only file that converts between them.
+
+A track of S samples is cut into rows: row r covers samples [r * hop, r * hop + segment). A last piece
+shorter than a segment is dropped, so a row never holds padding. `segment` and `hop` are in samples,
+names that end in `_s` are in seconds.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+
+def to_samples(seconds: float, sample_rate_hz: int) -> int:
+    """Gives the nearest whole number of samples."""
+    return int(np.floor(seconds * sample_rate_hz + 0.5))
+
+
+def to_seconds(n_samples: int, sample_rate_hz: int) -> float:
+    return n_samples / sample_rate_hz
+
+
+def count(n_samples: int, *, segment: int, hop: int) -> int:
+    """Counts the rows of a track; 0 when it is shorter than one segment."""
+    if segment < 1 or hop < 1:
+        raise ValueError(f"segment {segment} and hop {hop} are in samples and must be at least 1")
+    return 0 if n_samples < segment else (n_samples - segment) // hop + 1
+
+
+def frame(samples: np.ndarray, *, segment: int, hop: int) -> np.ndarray:
+    """Cuts samples [S] into rows [N, segment] without copying; the view is read-only."""
+    if samples.ndim != 1:
+        raise ValueError(f"samples of shape {samples.shape} given; one channel [S] is needed")
+    if not count(len(samples), segment=segment, hop=hop):
+        return np.empty((0, segment), samples.dtype)
+    return np.lib.stride_tricks.sliding_window_view(samples, segment)[::hop]
+
+
+def frame_blocks(blocks: Iterable[np.ndarray], *, segment: int, hop: int) -> Iterator[np.ndarray]:
+    """Cuts a track that arrives in blocks [S_i]; yields rows [n, segment], n >= 1.
+
+    Put together they are the rows of `frame` over the whole track, whatever the sizes of the
+    blocks. Holds one block and less than one segment at a time.
+    """
+    rest, skip = np.empty(0, np.float32), 0
+    for block in blocks:
+        rest = np.concatenate([rest, block]) if len(rest) else block
+        rest, skip = rest[skip:], max(0, skip - len(rest))
+        used = hop * count(len(rest), segment=segment, hop=hop)
+        if used:
+            yield frame(rest, segment=segment, hop=hop)
+            rest, skip = rest[used:], max(0, used - len(rest))  # Skips on when hop > segment.
+
+
+def start_s(row: int, *, hop_s: float) -> float:
+    return row * hop_s
+
+
+def row_of(start_s: float, *, hop_s: float) -> float:
+    """Gives the row that starts at this second; between two rows, a fraction."""
+    return start_s / hop_s
