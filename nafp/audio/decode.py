@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -129,6 +130,24 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray, *, sample_rate_hz: i
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(part)
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Keeps the decoders' own chatter, which C code writes past Python, off standard error."""
+    sys.stderr.flush()
+    kept, stderr = os.dup(2), sys.stderr
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        with open(kept, "w", buffering=1, closefd=False) as ours:
+            sys.stderr = ours
+            yield
+    finally:
+        sys.stderr = stderr
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 class _SndfileReader:

@@ -1,6 +1,7 @@
 """Audio out of files that libsndfile does not know (m4a, aac, webm, wma, video), through ffmpeg."""
 
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -57,7 +58,8 @@ class Reader:
                     whole = len(data) - len(data) % (4 * self.channels)
                     yield np.frombuffer(data[:whole], "<f4").reshape(-1, self.channels)
                 if process.wait():
-                    self.damage = _last_line(complaints)
+                    complaints.seek(0)
+                    self.damage = _reason(complaints.read(), self.path)
             finally:
                 process.kill()
                 process.stdout.close()
@@ -73,8 +75,7 @@ def _probe(path: str) -> dict:
     command += ["-of", "json", f"file:{path}"]
     done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
     if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise Failed(f"ffmpeg: {lines[-1].removeprefix(f'file:{path}: ')}")
+        raise Failed(_reason(done.stderr, path))
     return json.loads(done.stdout or b"{}")
 
 
@@ -95,7 +96,8 @@ def _decoder(path: str, complaints: object) -> subprocess.Popen:
     )
 
 
-def _last_line(file: object) -> str:
-    file.seek(0)
-    lines = file.read().decode(errors="replace").strip().splitlines()
-    return f"ffmpeg: {lines[-1]}" if lines else "ffmpeg stopped without saying why"
+def _reason(complaints: bytes, path: str) -> str:
+    """Gives the last two lines ffmpeg wrote, without its own addresses and the file's name."""
+    lines = complaints.decode(errors="replace").strip().splitlines()[-2:]
+    said = [re.sub(r"^\[[^]]*\] ", "", line).removeprefix(f"file:{path}: ") for line in lines]
+    return f"ffmpeg: {', '.join(said) or 'no reason given'}"

@@ -10,7 +10,8 @@ class Progress:
     """Counts steps and shows them: one updating line on a terminal, plain lines elsewhere.
 
     total: None when it is not known; then no time left is shown. done: what an earlier run has
-    finished already; it counts as progress but not for the rate. Usable in a `with` statement.
+    finished already; it counts as progress but not for the rate. show: False to count in silence.
+    out: standard error unless given. Usable in a `with` statement.
     """
 
     def __init__(
@@ -20,13 +21,14 @@ class Progress:
         *,
         label: str = "",
         done: float = 0,
+        show: bool = True,
         out: TextIO | None = None,
         every_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
         self.total, self.unit, self.label = total, unit, label
         self.done, self._done_before, self._status = done, done, ""
-        self._out = out if out is not None else sys.stderr
+        self._show_it, self._out = show, out if out is not None else sys.stderr
         self._live = bool(getattr(self._out, "isatty", bool)())
         self._every_s = every_s if every_s is not None else (0.2 if self._live else 10.0)
         self._clock, self._started = clock, clock()
@@ -48,7 +50,7 @@ class Progress:
     def note(self, text: str) -> None:
         """Prints a line of its own, above the updating one."""
         self._clear()
-        print(text, file=self._out, flush=True)
+        self._print(text)
 
     def close(self) -> None:
         """Prints the last line; further calls do nothing."""
@@ -60,7 +62,7 @@ class Progress:
         did = self.done - self._done_before
         of = "" if self.total is None or self.done >= self.total else f" of {_number(self.total)}"
         text = f"{_number(self.done)}{of} {self.unit} in {duration(took)}"
-        print(self._head() + text + self._rate(did, took), file=self._out, flush=True)
+        self._print(self._head() + text + self._rate(did, took))
 
     def line(self) -> str:
         """Writes the present state as one line."""
@@ -82,15 +84,19 @@ class Progress:
     def _rate(self, did: float, took: float) -> str:
         return f", {_number(did / took)} {self.unit}/s" if did > 0 and took > 0 else ""
 
+    def _print(self, text: str) -> None:
+        if self._show_it:
+            print(text, file=self._out, flush=True)
+
     def _show(self) -> None:
         self._shown = self._clock()
-        if self._live:
-            text = self.line()
-            self._out.write("\r" + text.ljust(self._width))
-            self._width = len(text)
-            self._out.flush()
-        else:
-            print(self.line(), file=self._out, flush=True)
+        if not (self._live and self._show_it):
+            self._print(self.line())
+            return
+        text = self.line()
+        self._out.write("\r" + text.ljust(self._width))
+        self._width = len(text)
+        self._out.flush()
 
     def _clear(self) -> None:
         if self._live and self._width:

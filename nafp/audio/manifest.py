@@ -1,0 +1,233 @@
+"""The list of tracks: a CSV file that says what each audio file is and which split it belongs to.
+
+Columns path, seconds, sample_rate_hz, channels, kind, split, group; only `path` is required, others
+are kept as they are. Paths are relative to the CSV's own folder, or absolute.
+"""
+
+import csv
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent import futures
+from typing import NamedTuple
+
+from nafp.audio import decode, original_tree, progress
+
+COLUMNS = ("path", "seconds", "sample_rate_hz", "channels", "kind", "split", "group")
+_FOREIGN_COLUMNS = {"file": "path", "duration": "seconds", "sample_rate": "sample_rate_hz"}
+_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}  # File names are bytes, not text.
+
+
+class Track(NamedTuple):
+    path: str
+    seconds: float = 0.0  # 0 where nobody knows.
+    sample_rate_hz: int = 0
+    channels: int = 0
+    kind: str = "music"  # music, noise, speech, room or microphone
+    split: str = ""  # train, val, test, dummy or nothing
+    group: str = ""  # What must not be torn apart by a split: an album, a package; or db, query.
+    extra: tuple[tuple[str, str], ...] = ()  # Foreign columns, as they were.
+
+
+class Failure(NamedTuple):
+    path: str
+    reason: str
+
+
+def scan(
+    folders: str | Sequence[str],
+    *,
+    kind: str = "",
+    split: str = "",
+    jobs: int = 0,
+    show: bool = False,
+) -> tuple[list[Track], list[Failure]]:
+    """Lists the audio files below these folders (or files), sorted by path, with their headers read.
+
+    kind, split: for all of them; where "", guessed (see `original_tree`). jobs: threads, 0 for two
+    per processor. show: whether to show progress. Files whose header cannot be read are failures.
+    Raises ValueError when a folder is missing, or no audio file is there at all.
+    """
+    folders = [folders] if isinstance(folders, str) else list(folders)
+    _check(kind, original_tree.KINDS, "kind")
+    _check(split, original_tree.SPLITS, "split")
+    places = _find(folders)
+    if not places:
+        wanted = " ".join(sorted(decode.SNDFILE | decode.FFMPEG))
+        raise ValueError(f"no audio files below {', '.join(folders)}; looked for {wanted}")
+    with (
+        futures.ThreadPoolExecutor(jobs or 2 * (os.cpu_count() or 1)) as pool,
+        progress.Progress(len(places), "files", label="scan", show=show) as bar,
+    ):
+        found = []
+        for result in pool.map(_header, places.items()):
+            found.append(result)
+            bar.add()
+    tracks = [
+        track._replace(kind=kind or track.kind, split=split or track.split)
+        for track in found
+        if isinstance(track, Track)
+    ]
+    return tracks, [failure for failure in found if isinstance(failure, Failure)]
+
+
+def read(path: str | os.PathLike) -> list[Track]:
+    """Reads a manifest; raises ValueError with the line for what cannot be meant."""
+    path = os.path.abspath(path)
+    try:
+        with open(path, newline="", **_TEXT) as file:
+            rows = csv.DictReader(line.lstrip("\ufeff") for line in file)
+            columns = [_FOREIGN_COLUMNS.get(name, name) for name in rows.fieldnames or []]
+            if "path" not in columns:
+                raise ValueError(f"{path}: columns {columns}; a column named path is needed")
+            rows.fieldnames = columns
+            tracks = [_track(row, path, rows.line_num) for row in rows]
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}; nafp corpus scan writes a manifest") from None
+    if not tracks:
+        raise ValueError(f"{path}: names no file; nafp corpus scan DIR --out={path} fills it")
+    check_unique(tracks, path)
+    return tracks
+
+
+def write(path: str | os.PathLike, tracks: Iterable[Track]) -> None:
+    """Writes a manifest; it appears whole or not at all. Files below its folder are relative to it."""
+    path, tracks = os.path.abspath(path), list(tracks)
+    foreign = list(dict.fromkeys(name for track in tracks for name, _ in track.extra))
+    part = f"{path}.{os.getpid()}.part"
+    with open(part, "w", newline="", **_TEXT) as file:
+        writer = csv.DictWriter(file, [*COLUMNS, *foreign], restval="")
+        writer.writeheader()
+        writer.writerows(_row(track, os.path.dirname(path)) for track in tracks)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def assign_splits(tracks: Sequence[Track], *, val: float = 0.0, test: float = 0.0) -> list[Track]:
+    """Gives music without a split one: shares `val` and `test` of the groups, the rest train.
+
+    A group goes whole, by a hash of its name, so that a track keeps its split when others are
+    added; a track without a group is one of its own.
+    """
+    if not 0 <= val + test <= 1 or min(val, test) < 0:
+        raise ValueError(f"shares val {val} and test {test} given; they are parts of 1")
+
+    def chosen(track: Track) -> str:
+        if track.split or track.kind != "music":
+            return track.split
+        name = (track.group or os.path.basename(track.path)).encode(errors="surrogateescape")
+        share = int.from_bytes(hashlib.sha256(name).digest()[:8]) / 2**64
+        return "test" if share < test else "val" if share < test + val else "train"
+
+    return [track._replace(split=chosen(track)) for track in tracks]
+
+
+def summary(tracks: Iterable[Track]) -> str:
+    """Counts tracks and hours by kind and split, one line each."""
+    n_tracks, seconds = Counter(), Counter()
+    for track in tracks:
+        n_tracks[track.kind, track.split] += 1
+        seconds[track.kind, track.split] += track.seconds
+    lines = [
+        f"  {kind:<10} {split or '-':<5} {n_tracks[kind, split]:>7,} tracks"
+        f" {seconds[kind, split] / 3600:>8.2f} h"
+        for kind, split in sorted(n_tracks)
+    ]
+    return "\n".join(lines)
+
+
+def check_unique(tracks: Iterable[Track], where: str) -> None:
+    """Raises ValueError when a path is listed twice."""
+    twice = [path for path, n in Counter(track.path for track in tracks).items() if n > 1]
+    if twice:
+        raise ValueError(f"{where}: lists {twice[0]} twice ({len(twice)} such files); keep one row")
+
+
+def _find(folders: Sequence[str]) -> dict[str, original_tree.Place]:
+    found = {}
+    for folder in map(os.path.abspath, folders):
+        if os.path.isdir(folder):
+            for path in _walk(folder, set()):
+                found[path] = original_tree.place(path, os.path.relpath(path, folder))
+        elif os.path.isfile(folder):
+            found[folder] = original_tree.place(folder, os.path.basename(folder))
+        else:
+            raise ValueError(f"{folder}: no such folder or file")
+    return dict(sorted(found.items()))
+
+
+def _walk(folder: str, entered: set[tuple[int, int]]) -> Iterator[str]:
+    """Finds audio by name, hidden files left out; links are followed, each folder entered once."""
+    here = os.stat(folder)
+    if (here.st_dev, here.st_ino) in entered:
+        return
+    entered.add((here.st_dev, here.st_ino))
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except PermissionError:
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry.path, entered)
+        elif os.path.splitext(entry.name)[1].lower() in decode.SNDFILE | decode.FFMPEG:
+            yield entry.path
+
+
+def _header(item: tuple[str, original_tree.Place]) -> Track | Failure:
+    path, place = item
+    try:
+        info = decode.probe(path)
+    except decode.Undecodable as error:
+        return Failure(path, error.reason)
+    seconds = round(info.seconds, 3)
+    return Track(path, seconds, info.sample_rate_hz, info.channels, *place)
+
+
+def _track(row: dict[str, str], manifest: str, line: int) -> Track:
+    path = os.path.join(os.path.dirname(manifest), row["path"] or "")
+    where = f"{manifest}, line {line}"
+    if not row["path"]:
+        raise ValueError(f"{where}: no path")
+    kind, split = row.get("kind") or "music", row.get("split") or ""
+    known = original_tree.known_kind(kind, row["path"])
+    if not known:
+        _check(kind, (*original_tree.KINDS, *original_tree.FOREIGN_KINDS), f"{where}: kind")
+    if split and not original_tree.known_split(split):
+        _check(split, original_tree.SPLITS, f"{where}: split")
+    return Track(
+        os.path.normpath(path),
+        _number(row.get("seconds"), float, f"{where}: seconds"),
+        _number(row.get("sample_rate_hz"), int, f"{where}: sample_rate_hz"),
+        _number(row.get("channels"), int, f"{where}: channels"),
+        known,
+        original_tree.known_split(split),
+        row.get("group") or "",
+        tuple((name, text or "") for name, text in row.items() if name and name not in COLUMNS),
+    )
+
+
+def _row(track: Track, folder: str) -> dict[str, object]:
+    inside = track.path.startswith(folder.rstrip(os.sep) + os.sep)
+    path = os.path.relpath(track.path, folder) if inside else track.path
+    known = zip(COLUMNS, track._replace(path=path))
+    return {**dict(track.extra), **dict(known)}
+
+
+def _number(text: str | None, kind: type, where: str) -> float:
+    try:
+        value = kind(text or 0)
+    except ValueError:
+        value = -1
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{where}: {text!r} is not a number of at least 0")
+    return value
+
+
+def _check(name: str, allowed: Sequence[str], what: str) -> None:
+    if name and name not in allowed:
+        listed = ", ".join(filter(None, allowed))
+        raise ValueError(f"{what} {name!r} is unknown; one of {listed}")
