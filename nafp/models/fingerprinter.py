@@ -1,0 +1,191 @@
+"""The NAFP network: eight blocks of two strided convolutions, then divide and encode.
+
+Skeleton of Chang et al., ICASSP 2021 (their `nnfp.py`): convolution 1x3 along time, ELU, norm,
+convolution 3x1 along frequency, ELU, norm, eight times, from 256x32 down to 1x1; then every output
+dimension is a small network of its own on its slice of the features, and the whole is brought to
+unit length. 16,939,008 parameters for one-second segments at 128 dimensions. The other published
+systems' variants are settings: ReLU, activation after the norm, other norms, depthwise 3x1.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nafp.models import convolution, layers, norms
+
+DTYPES = ("auto", "float32", "bfloat16")
+# Glorot uniform and zeros are Keras' defaults, which the original keeps everywhere.
+_glorot = nn.initializers.glorot_uniform()
+_zeros, _ones = nn.initializers.zeros, nn.initializers.ones
+_TINY = 1e-12  # Keeps the gradient of the unit length finite at zero.
+
+
+class Fingerprinter(nn.Module):
+    """Maps log-mel spectrograms [B,F,T] to fingerprints [B,D], float32 of unit length.
+
+    Attributes:
+      dim: D. The last of `channels` is rounded up to its next multiple, as in the original.
+      channels: outputs of the blocks, one for each of `time_strides`.
+      time_strides: along time; frequency is halved in every block.
+      norm: "layer_norm2d" (whole segment, full-size affine) | "layer_norm1d" | "batch_norm".
+      activation_order: "before_norm" (original) | "after_norm" (pfann).
+      depthwise: one 3x1 filter per channel (pfann's "not fuller").
+      epsilon: of the norms; Keras' default.
+      form: "gemm" | "lax" | "auto", see `convolution`. The parameters are the same.
+      dtype: of the products; "auto" is bfloat16 on accelerators. Parameters, statistics, head and
+        result are float32.
+      axis_name: mapped axis over which batch norm shares its statistics, if any.
+    """
+
+    dim: int = 128
+    channels: tuple[int, ...] = (128, 128, 256, 256, 512, 512, 1024, 1024)
+    time_strides: tuple[int, ...] = (2, 2, 2, 2, 1, 2, 1, 2)
+    head_hidden: int = 32
+    norm: str = "layer_norm2d"
+    activation: str = "elu"
+    activation_order: str = "before_norm"
+    depthwise: bool = False
+    epsilon: float = 1e-3
+    form: str = "auto"
+    dtype: str = "auto"
+    axis_name: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("norm", self.norm, norms.NORMS)
+        _one_of("activation", self.activation, norms.ACTIVATIONS)
+        _one_of("activation_order", self.activation_order, layers.ORDERS)
+        _one_of("form", self.form, convolution.FORMS)
+        _one_of("dtype", self.dtype, DTYPES)
+        if len(self.channels) != len(self.time_strides):
+            raise ValueError(
+                f"channels has {len(self.channels)} blocks, but time_strides "
+                f"{len(self.time_strides)}: give one stride per block"
+            )
+
+    @nn.compact
+    def __call__(self, mel: jax.Array, train: bool = False) -> jax.Array:
+        """Fingerprints mel [B,F,T]. With batch norm and `train`, "batch_stats" must be mutable."""
+        x = mel.astype(compute_dtype(self.dtype))[..., None]  # [B,F,T,1]
+        plan = self.plan(mel.shape[1:])
+        parameters = [Declared(layer, self.norm, name=layer.name)() for layer in plan]
+        running = [self._running(layer) for layer in plan] if self.norm == "batch_norm" else None
+        if running and train:
+            for i, layer in enumerate(plan):
+                x = self._with_batch_statistics(x, layer, parameters[i], running[i])
+        else:
+            fixed = running and [(mean.value, variance.value) for mean, variance in running]
+            x = layers.stack(x, plan, parameters, self.style(), fixed)
+        return self._head(x.reshape(x.shape[0], self.dim, -1).astype(jnp.float32))
+
+    def plan(self, mel_shape: tuple[int, int]) -> list[layers.Layer]:
+        """Lists the layers for spectrograms [F,T], in order."""
+        last = -(-self.channels[-1] // self.dim) * self.dim
+        return layers.plan(
+            mel_shape,
+            channels=(*self.channels[:-1], last),
+            time_strides=self.time_strides,
+            depthwise=self.depthwise,
+        )
+
+    def style(self) -> layers.Style:
+        """Returns the choices that all layers share, `form` resolved."""
+        return layers.Style(
+            norm=self.norm,
+            activation=self.activation,
+            activation_order=self.activation_order,
+            epsilon=self.epsilon,
+            form=convolution.resolve(self.form),
+        )
+
+    def _running(self, layer: layers.Layer) -> tuple[nn.Variable, nn.Variable]:
+        shape = (1, 1, 1, layer.shape[2])
+        mean = self.variable("batch_stats", f"{layer.name}_mean", jnp.zeros, shape)
+        return mean, self.variable("batch_stats", f"{layer.name}_variance", jnp.ones, shape)
+
+    def _with_batch_statistics(
+        self,
+        x: jax.Array,
+        layer: layers.Layer,
+        parameters: layers.Parameters,
+        running: tuple[nn.Variable, nn.Variable],
+    ) -> jax.Array:
+        x = layers.pre_norm(x, layer, parameters, self.style())
+        seen = norms.statistics(x, self.norm, axis_name=self._axis_name())
+        if not self.is_initializing():
+            for old, new in zip(running, seen):
+                old.value = norms.MOMENTUM * old.value + (1 - norms.MOMENTUM) * new
+        return layers.post_norm(x, parameters, self.style(), seen)
+
+    def _axis_name(self) -> str | None:
+        return None if self.is_initializing() else self.axis_name  # init is not mapped.
+
+    def _head(self, slices: jax.Array) -> jax.Array:
+        """Divides and encodes: [B,D,S], each slice through its own S -> hidden -> 1. [B,D]."""
+        p = DeclaredHead(slices.shape[1:], self.head_hidden, name="head")()
+        return head(slices, p)
+
+
+def head(slices: jax.Array, p: layers.Parameters) -> jax.Array:
+    """Encodes every slice of [B,D,S] by its own small network; [B,D] of unit length."""
+    hidden = jnp.einsum("bds,dsu->bdu", slices, p["hidden_kernel"]) + p["hidden_bias"][None]
+    hidden = norms.activate(hidden, "elu")
+    values = jnp.einsum("bdu,du->bd", hidden, p["output_kernel"]) + p["output_bias"][None]
+    return values * jax.lax.rsqrt(jnp.sum(values**2, axis=1, keepdims=True) + _TINY)
+
+
+class Declared(nn.Module):
+    """Declares a layer's parameters under its name, so that checkpoints read well."""
+
+    layer: layers.Layer
+    norm: str
+
+    @nn.compact
+    def __call__(self) -> layers.Parameters:
+        affine = norms.affine_shape(self.norm, self.layer.shape)
+        return {
+            "kernel": self.param("kernel", _kernel_init, self.layer),
+            "bias": self.param("bias", _zeros, self.layer.shape[2:]),
+            "norm_scale": self.param("norm_scale", _ones, affine),
+            "norm_bias": self.param("norm_bias", _zeros, affine),
+        }
+
+
+class DeclaredHead(nn.Module):
+    """Declares the divide-and-encode head's parameters for slices [D,S]."""
+
+    slices: tuple[int, int]
+    n_hidden: int
+
+    @nn.compact
+    def __call__(self) -> layers.Parameters:
+        dim, width = self.slices
+        per_slice = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform", batch_axis=0)
+        output = lambda key: per_slice(key, (dim, self.n_hidden, 1))[..., 0]  # noqa: E731
+        return {
+            "hidden_kernel": self.param("hidden_kernel", per_slice, (dim, width, self.n_hidden)),
+            "hidden_bias": self.param("hidden_bias", _zeros, (dim, self.n_hidden)),
+            "output_kernel": self.param("output_kernel", output),
+            "output_bias": self.param("output_bias", _zeros, (dim,)),
+        }
+
+
+def compute_dtype(dtype: str) -> jnp.dtype:
+    """Resolves "auto": bfloat16 where there is an accelerator for it, float32 on CPU (faster)."""
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(dtype)
+
+
+def _kernel_init(key: jax.Array, layer: layers.Layer) -> jax.Array:
+    if not layer.depthwise:
+        return _glorot(key, layer.kernel_shape)
+    # A depthwise filter has three inputs and reaches three outputs: Glorot's limit is 1.
+    return jax.random.uniform(key, layer.kernel_shape, minval=-1.0, maxval=1.0)
+
+
+def _one_of(name: str, given: str, allowed: tuple[str, ...]) -> None:
+    if given not in allowed:
+        raise ValueError(f"{name}={given!r}: allowed are {', '.join(allowed)}")
