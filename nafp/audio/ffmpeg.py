@@ -85,8 +85,8 @@ def _decoder(path: str, complaints: object) -> subprocess.Popen:
     In a session of its own, so that Ctrl-C in a terminal does not end it before its reader: a file
     would look cut off there.
     """
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:a:0"]
-    command += ["-c:a", "pcm_f32le", "-f", "f32le", "-"]
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-threads", "1", "-i", f"file:{path}"]
+    command += ["-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "f32le", "-"]
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

@@ -40,36 +40,45 @@ def scan(
     *,
     kind: str = "",
     split: str = "",
+    by_folder: bool = True,
     jobs: int = 0,
     show: bool = False,
 ) -> tuple[list[Track], list[Failure]]:
     """Lists the audio files below these folders (or files), sorted by path, with their headers read.
 
-    kind, split: for all of them; where "", guessed (see `original_tree`). jobs: threads, 0 for two
+    kind, split: for all of them; where "", guessed (see `original_tree`), without by_folder only for
+    the original authors' tree. jobs: threads, 0 for two
     per processor. show: whether to show progress. Files whose header cannot be read are failures.
     Raises ValueError when a folder is missing, or no audio file is there at all.
     """
     folders = [folders] if isinstance(folders, str) else list(folders)
     _check(kind, original_tree.KINDS, "kind")
     _check(split, original_tree.SPLITS, "split")
-    places = _find(folders)
+    places = _find(folders, by_folder)
     if not places:
         wanted = " ".join(sorted(decode.SNDFILE | decode.FFMPEG))
         raise ValueError(f"no audio files below {', '.join(folders)}; looked for {wanted}")
+    tracks = [
+        Track(path, kind=kind or place.kind, split=split or place.split, group=place.group)
+        for path, place in places.items()
+    ]
+    return fill(tracks, jobs=jobs, show=show)
+
+
+def fill(
+    tracks: Sequence[Track], *, jobs: int = 0, show: bool = False
+) -> tuple[list[Track], list[Failure]]:
+    """Reads the headers of tracks whose seconds are not known; the rest stay as they are."""
+    found = []
     with (
         futures.ThreadPoolExecutor(jobs or 2 * (os.cpu_count() or 1)) as pool,
-        progress.Progress(len(places), "files", label="scan", show=show) as bar,
+        progress.Progress(len(tracks), "files", label="scan", show=show) as bar,
     ):
-        found = []
-        for result in pool.map(_header, places.items()):
+        for result in pool.map(_header, tracks):
             found.append(result)
             bar.add()
-    tracks = [
-        track._replace(kind=kind or track.kind, split=split or track.split)
-        for track in found
-        if isinstance(track, Track)
-    ]
-    return tracks, [failure for failure in found if isinstance(failure, Failure)]
+    good = [track for track in found if isinstance(track, Track)]
+    return good, [failure for failure in found if isinstance(failure, Failure)]
 
 
 def read(path: str | os.PathLike) -> list[Track]:
@@ -124,18 +133,25 @@ def assign_splits(tracks: Sequence[Track], *, val: float = 0.0, test: float = 0.
     return [track._replace(split=chosen(track)) for track in tracks]
 
 
-def summary(tracks: Iterable[Track]) -> str:
-    """Counts tracks and hours by kind and split, one line each."""
+def summary(rows: Iterable[tuple[str, str, float]]) -> str:
+    """Counts tracks and hours of (kind, split, seconds), in one line; no hours where none known."""
     n_tracks, seconds = Counter(), Counter()
-    for track in tracks:
-        n_tracks[track.kind, track.split] += 1
-        seconds[track.kind, track.split] += track.seconds
-    lines = [
-        f"  {kind:<10} {split or '-':<5} {n_tracks[kind, split]:>7,} tracks"
-        f" {seconds[kind, split] / 3600:>8.2f} h"
+    for kind, split, track_s in rows:
+        n_tracks[kind, split] += 1
+        seconds[kind, split] += track_s
+    return ", ".join(
+        " ".join(filter(None, [kind, split, f"{n_tracks[kind, split]:,}"]))
+        + (f" ({seconds[kind, split] / 3600:.2f} h)" if seconds[kind, split] else "")
         for kind, split in sorted(n_tracks)
-    ]
-    return "\n".join(lines)
+    )
+
+
+def report(failures: Sequence[Failure], what: str) -> str:
+    """Lists files with their reasons, and their number, for a person; nothing when there are none."""
+    if not failures:
+        return ""
+    lines = [f"  {failure.path}: {failure.reason}\n" for failure in failures]
+    return f"{len(failures)} file{'s' if len(failures) > 1 else ''} {what}:\n{''.join(lines)}"
 
 
 def check_unique(tracks: Iterable[Track], where: str) -> None:
@@ -145,12 +161,13 @@ def check_unique(tracks: Iterable[Track], where: str) -> None:
         raise ValueError(f"{where}: lists {twice[0]} twice ({len(twice)} such files); keep one row")
 
 
-def _find(folders: Sequence[str]) -> dict[str, original_tree.Place]:
+def _find(folders: Sequence[str], by_folder: bool) -> dict[str, original_tree.Place]:
     found = {}
     for folder in map(os.path.abspath, folders):
         if os.path.isdir(folder):
             for path in _walk(folder, set()):
-                found[path] = original_tree.place(path, os.path.relpath(path, folder))
+                inside = os.path.relpath(path, folder) if by_folder else os.path.basename(path)
+                found[path] = original_tree.place(path, inside)
         elif os.path.isfile(folder):
             found[folder] = original_tree.place(folder, os.path.basename(folder))
         else:
@@ -177,14 +194,16 @@ def _walk(folder: str, entered: set[tuple[int, int]]) -> Iterator[str]:
             yield entry.path
 
 
-def _header(item: tuple[str, original_tree.Place]) -> Track | Failure:
-    path, place = item
+def _header(track: Track) -> Track | Failure:
+    if track.seconds:
+        return track
     try:
-        info = decode.probe(path)
+        info = decode.probe(track.path)
     except decode.Undecodable as error:
-        return Failure(path, error.reason)
-    seconds = round(info.seconds, 3)
-    return Track(path, seconds, info.sample_rate_hz, info.channels, *place)
+        return Failure(track.path, error.reason)
+    return track._replace(
+        seconds=round(info.seconds, 3), sample_rate_hz=info.sample_rate_hz, channels=info.channels
+    )
 
 
 def _track(row: dict[str, str], manifest: str, line: int) -> Track:
