@@ -1,20 +1,15 @@
 """Finds audio and packs it for training and extraction.
 
-nafp corpus scan DIR... --out=tracks.csv        lists the audio files below these folders
-nafp corpus build --manifest=tracks.csv --out=CORPUS
-                                                decodes them into one folder; resumes, updates
+nafp corpus scan DIR... --out=tracks.csv                 lists the audio files below these folders
+nafp corpus build --manifest=tracks.csv --out=CORPUS     decodes them into one folder; resumes
 """
-
-import sys
 
 from absl import app, flags
 
 _OUT = flags.DEFINE_string("out", None, "Where to write: the manifest, or the corpus folder.")
 _MANIFEST = flags.DEFINE_string("manifest", None, "build: the CSV of tracks, as scan writes it.")
 _RATE = flags.DEFINE_integer("sample_rate_hz", 8000, "build: the model's sample rate.")
-_KIND = flags.DEFINE_string(
-    "kind", "", "scan: what the files are: music, noise, speech, room or microphone."
-)
+_KIND = flags.DEFINE_string("kind", "", "scan: music, noise, speech, room or microphone, for all.")
 _SPLIT = flags.DEFINE_string("split", "", "scan: train, val, test or dummy, for all files.")
 _VAL = flags.DEFINE_float("val_share", 0.0, "scan: part of the music without split that is val.")
 _TEST = flags.DEFINE_float("test_share", 0.0, "scan: part of the music without split that is test.")
@@ -38,8 +33,6 @@ def _scan(folders: list[str]) -> None:
 def _build() -> None:
     from nafp.audio import corpus, manifest
 
-    if not _MANIFEST.value:
-        raise ValueError("build needs --manifest=tracks.csv; nafp corpus scan writes one")
     tracks = manifest.read(_MANIFEST.value)
     built = corpus.build(
         tracks, _OUT.value, sample_rate_hz=_RATE.value, jobs=_JOBS.value, progress=True
@@ -50,18 +43,13 @@ def _build() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Runs the verb; what a person can mend is said in one line."""
-    verb, folders = (argv[1:2] or [""])[0], argv[2:]
-    try:
-        if verb not in ("scan", "build") or (verb == "scan") != bool(folders) or not _OUT.value:
-            raise ValueError(
-                f"scan DIR... --out=FILE or build --manifest=FILE --out=DIR\n{__doc__}"
-            )
-        _scan(folders) if verb == "scan" else _build()
-    except ValueError as error:
-        sys.exit(f"nafp corpus: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\nnafp corpus: stopped; build goes on from here when given again")
+    verb, folders = "".join(argv[1:2]), argv[2:]
+    if verb == "scan" and folders and _OUT.value:
+        _scan(folders)
+    elif verb == "build" and not folders and _MANIFEST.value and _OUT.value:
+        _build()
+    else:
+        raise app.UsageError("scan DIR... --out=FILE.csv, or build --manifest=FILE.csv --out=DIR")
 
 
 if __name__ == "__main__":

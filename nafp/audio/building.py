@@ -113,6 +113,9 @@ def _decode(
                 if isinstance(outcome, workers.Crash):
                     outcome = packing.Outcome(failure=outcome.reason)
                 book.take(job, outcome)
+        except KeyboardInterrupt:
+            bar.note(f"stopped; what is decoded stays in {book.folder}, the next build goes on")
+            raise
         finally:
             results.close()
             book.commit()

@@ -60,8 +60,10 @@ class Progress:
         self._clear()
         took = self._clock() - self._started
         did = self.done - self._done_before
-        of = "" if self.total is None or self.done >= self.total else f" of {_number(self.total)}"
-        text = f"{_number(self.done)}{of} {self.unit} in {duration(took)}"
+        text = _number(self.done)
+        if self.total is not None and text != _number(self.total):
+            text += f" of {_number(self.total)}"
+        text += f" {self.unit} in {duration(took)}"
         self._print(self._head() + text + self._rate(did, took))
 
     def line(self) -> str:
