@@ -1,0 +1,44 @@
+"""Music to test with: a deterministic melody with chords, decays and a little noise."""
+
+import pathlib
+
+import numpy as np
+import soundfile
+
+SCALE_HZ = 220 * 2 ** (np.array([0, 2, 3, 5, 7, 8, 10, 12, 14, 15]) / 12)
+
+
+def tune(seconds: float, *, sample_rate_hz: int = 44100, seed: int = 0) -> np.ndarray:
+    """Plays a tune: float32 [S], peak 0.5."""
+    rng = np.random.default_rng(seed)
+    n_samples = round(seconds * sample_rate_hz)
+    time_s = np.arange(n_samples) / sample_rate_hz
+    note = (time_s * 4).astype(int)
+    samples = np.zeros(n_samples)
+    for voice in range(3):
+        hz = rng.choice(SCALE_HZ, note.max(initial=0) + 1)[note] * (voice + 1) / 2
+        phase = 2 * np.pi * np.cumsum(hz) / sample_rate_hz
+        samples += np.sin(phase) * np.exp(-3 * (time_s * 4 % 1)) / (voice + 1)
+    samples += 0.01 * rng.standard_normal(n_samples)
+    return (0.5 * samples / np.abs(samples).max()).astype(np.float32)
+
+
+def stereo(seconds: float, *, sample_rate_hz: int = 44100, seed: int = 0) -> np.ndarray:
+    """Plays a tune panned a little to the left, with a second one softly on the right: [S, 2]."""
+    first = tune(seconds, sample_rate_hz=sample_rate_hz, seed=seed)
+    second = tune(seconds, sample_rate_hz=sample_rate_hz, seed=seed + 1000)
+    return np.stack([first, 0.8 * first + 0.1 * second], axis=1)
+
+
+def write(path: pathlib.Path, samples: np.ndarray, sample_rate_hz: int = 44100) -> pathlib.Path:
+    """Writes a file in the format its suffix names; piecewise, as libsndfile's Vorbis wants it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = {"opus": ("OGG", "OPUS"), "ogg": ("OGG", "VORBIS"), "mp3": ("MP3", None)}
+    file_format, subtype = known.get(path.suffix[1:], (path.suffix[1:].upper(), None))
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    with soundfile.SoundFile(
+        path, "w", sample_rate_hz, channels, subtype, format=file_format
+    ) as file:
+        for at in range(0, len(samples), 32768):
+            file.write(samples[at : at + 32768])
+    return path
