@@ -34,5 +34,17 @@ bench:
 	@$(MAKE) --no-print-directory install EXTRAS=cpu,test,bench
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
+# The corpus, the network and the stores go into .demo; another run resumes the training.
+DEMO := $(BIN)/nafp
+demo: install
+	$(DEMO) corpus build --manifest=tests/recordings/RECORDINGS.csv --out=.demo/corpus
+	$(DEMO) train --config=configs/demo.py --config.data.corpus=.demo/corpus --workdir=.demo/run
+	$(DEMO) queries render --source=.demo/corpus --aligned --conditions=n5.room.mic --out=.demo/queries --overwrite
+	$(DEMO) extract --checkpoint=.demo/run@best --source=.demo/corpus --split=train,val --name=dummy_db --out=.demo/store --overwrite
+	$(DEMO) extract --checkpoint=.demo/run@best --source=.demo/corpus --split=test --name=db --out=.demo/store --overwrite
+	$(DEMO) extract --checkpoint=.demo/run@best --source=.demo/queries/list.txt --name=query --out=.demo/store --overwrite
+	$(DEMO) evaluate --store=.demo/store --index=l2 --out=.demo/results
+	$(DEMO) identify --checkpoint=.demo/run@best --store=.demo/store --name=db .demo/queries/party-sector.wav
+
 clean:
 	rm -rf .venv .demo build dist *.egg-info

@@ -73,9 +73,14 @@ def _run(verb: str, *arguments: str) -> None:
     if verb not in available():
         _refuse(verb)
     # absl lists the flags of the module that runs as __main__: a call of main() would list none.
-    sys.argv = [f"nafp {verb}", *arguments]
+    sys.argv = [f"nafp {verb}", *("--help" if word == "-h" else word for word in arguments)]
     try:
         runpy.run_module(f"{_launchers()}.{verb}", run_name="__main__", alter_sys=True)
+    except SystemExit:
+        if "--help" not in sys.argv:  # Which absl takes for a failure.
+            raise
+    except BrokenPipeError:  # Whoever read the output, `head` perhaps, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         sys.exit(f"nafp {verb}: interrupted")
     except ModuleNotFoundError as error:

@@ -64,8 +64,7 @@ def test_help_costs_less_than_a_third_of_a_second():
 def test_the_help_of_a_verb_loads_nothing_heavy(verb):
     code = (
         "import sys; from nafp import cli; sys.argv = ['nafp', sys.argv[1], '--help']\n"
-        "try: cli.main()\n"
-        "except SystemExit: print('LOADED', *{'jax', 'faiss', 'librosa'} & set(sys.modules))"
+        "cli.main(); print('LOADED', *{'jax', 'faiss', 'librosa'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", code, verb]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -87,9 +86,11 @@ def test_the_rest_of_the_command_line_reaches_the_launcher(checkout):
 
 def test_the_help_of_a_verb_lists_its_flags(checkout):
     folder = checkout("train", "pass")
-    listed = run("train", "--help", cwd=folder).stdout
-    assert "Does the thing." in listed
-    assert "--count" in listed
+    for word in ("--help", "-h"):
+        listed = run("train", word, cwd=folder)
+        assert listed.returncode == 0
+        assert "Does the thing." in listed.stdout
+        assert "--count" in listed.stdout
 
 
 def test_a_mistyped_verb_and_a_mistyped_flag_say_what_was_meant(checkout):
@@ -98,6 +99,13 @@ def test_a_mistyped_verb_and_a_mistyped_flag_say_what_was_meant(checkout):
     assert (verb.returncode, flag.returncode) == (1, 1)
     assert "did you mean train?" in verb.stderr
     assert "Did you mean: count" in flag.stderr
+
+
+def test_a_reader_who_has_seen_enough_is_no_failure(checkout):
+    folder = checkout("train", "print('line\\n' * 99999, flush=True)")
+    piped = f"set -o pipefail; {sys.executable} -m nafp train | head -1"
+    done = subprocess.run(["bash", "-c", piped], cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_missing_library_comes_with_the_line_that_installs_it(checkout):
