@@ -42,3 +42,32 @@ def write(path: pathlib.Path, samples: np.ndarray, sample_rate_hz: int = 44100) 
         for at in range(0, len(samples), 32768):
             file.write(samples[at : at + 32768])
     return path
+
+
+def collection(folder: pathlib.Path) -> pathlib.Path:
+    """Writes five tracks and two responses, of several kinds, splits and formats."""
+    for i, suffix in enumerate(("wav", "flac", "ogg", "mp3", "wav")):
+        samples = stereo(3.0 + i / 3, sample_rate_hz=16000, seed=i)
+        write(folder / f"music/{'train' if i < 3 else 'test'}/{i}.{suffix}", samples, 16000)
+    decay = np.exp(-np.arange(2000) / 200) * np.random.default_rng(0).standard_normal(2000)
+    response = np.concatenate([np.zeros(50), [1.0], 0.3 * decay / np.abs(decay).max()])
+    write(folder / "room/train/hall.wav", 0.1 * response, 8000)
+    write(folder / "microphone/train/mic.wav", 0.2 * response[:300], 8000)
+    return folder
+
+
+def troubles(folder: pathlib.Path) -> pathlib.Path:
+    """Writes one good track, one cut off, and one file of every kind of trouble."""
+    write(folder / "good.wav", tune(2.0))
+    write(folder / "silent.wav", np.zeros(44100, np.float32))
+    write(folder / "hiss.wav", np.random.default_rng(0).choice([0, 1 / 32768], 44100))
+    broken = tune(2.0)
+    broken[50000] = np.nan
+    soundfile.write(folder / "nan.wav", broken, 44100, subtype="FLOAT")
+    (folder / "empty.flac").write_bytes(b"")
+    (folder / "text.mp3").write_text("words " * 1000)
+    soundfile.write(folder / "zero.wav", np.zeros((0, 2)), 44100)
+    data = write(folder / "cut.wav", tune(10.0)).read_bytes()
+    (folder / "cut.wav").write_bytes(data[: len(data) // 2])
+    (folder / "stub.wav").write_bytes(data[: len(data) // 20])
+    return folder

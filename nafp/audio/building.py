@@ -155,7 +155,6 @@ def _finish(
     about = {
         "format": journal.FORMAT,
         "sample_rate_hz": sample_rate_hz,
-        "n_samples": book.n_samples,
         "manifest_sha256": digest,
         "failures": failed,
         "damaged": [(entry.path, entry.damage) for _, entry in found if entry.damage],

@@ -39,15 +39,13 @@ class Corpus:
         self.failures = [manifest.Failure(*row) for row in about["failures"]]
         self.damaged = [manifest.Failure(*row) for row in about["damaged"]]
         self.tracks = table.read(self.folder)
-        samples = os.path.join(self.folder, journal.SAMPLES)
-        if os.path.getsize(samples) < 2 * about["n_samples"]:
-            raise ValueError(
-                f"{samples}: shorter than {building.FINISHED} says; was it copied whole?"
-            )
-        # As plain arrays, which slice several times faster than np.memmap does.
-        mapped = np.memmap(samples, "<i2", "r", shape=(about["n_samples"],))
-        self.samples = mapped.view(np.ndarray)
         self.loudness = np.load(os.path.join(self.folder, building.LOUDNESS))
+        n_samples = len(self.loudness) * self.cell
+        samples = os.path.join(self.folder, journal.SAMPLES)
+        if os.path.getsize(samples) < 2 * n_samples:
+            raise ValueError(f"{samples}: shorter than its tables say; was it copied whole?")
+        # As a plain array, which slices several times faster than np.memmap does.
+        self.samples = np.memmap(samples, "<i2", "r", shape=(n_samples,)).view(np.ndarray)
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> "Corpus":

@@ -7,6 +7,7 @@ on a multiple of a cell (see `loudness`), with zeros before it.
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import shutil
@@ -55,17 +56,18 @@ class Journal:
         self._cell, self._held, self._committed = cell, [], time.monotonic()
         os.makedirs(os.path.join(folder, PARTS), exist_ok=True)
         packing.tidy(os.path.join(folder, PARTS))
-        path = os.path.join(folder, JOURNAL)
-        good = self._read(path, sample_rate_hz) if os.path.exists(path) else 0
-        self._lines = open(path, "ab")  # noqa: SIM115 - closed by close()
-        self._lines.truncate(good)
+        lines, samples = os.path.join(folder, JOURNAL), os.path.join(folder, SAMPLES)
+        good = self._read(lines, sample_rate_hz) if os.path.exists(lines) else 0
+        there = os.path.getsize(samples) if os.path.exists(samples) else 0
+        if there < 2 * self.n_samples:
+            raise ValueError(f"{folder}: {SAMPLES} is shorter than {JOURNAL} says; build it anew")
+        self._lines, self._samples = (
+            _append_after(lines, good),
+            _append_after(samples, 2 * self.n_samples),
+        )
         if not good:
             header = {"format": FORMAT, "sample_rate_hz": sample_rate_hz}
             self._lines.write(json.dumps(header).encode() + b"\n")
-        self._samples = open(os.path.join(folder, SAMPLES), "ab")  # noqa: SIM115
-        if self._samples.tell() < 2 * self.n_samples:
-            raise ValueError(f"{folder}: {SAMPLES} is shorter than {JOURNAL} says; build it anew")
-        self._samples.truncate(2 * self.n_samples)
 
     def take(self, job: packing.Job, outcome: packing.Outcome) -> None:
         """Appends a part, and notes it; a failure that may go away is not noted."""
@@ -135,6 +137,14 @@ class Journal:
         self.n_samples = max(self.n_samples, end)
 
 
-def _sync(file) -> None:
+def _append_after(path: str, n_bytes: int) -> io.BufferedWriter:
+    """Opens a file for appending, without what follows these bytes; untouched if nothing does."""
+    file = open(path, "ab")  # noqa: SIM115 - closed by the journal
+    if file.tell() > n_bytes:
+        file.truncate(n_bytes)
+    return file
+
+
+def _sync(file: io.BufferedWriter) -> None:
     file.flush()
     os.fsync(file.fileno())

@@ -1,0 +1,143 @@
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tunes
+
+from nafp.audio import corpus, manifest
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory):
+    return tunes.collection(tmp_path_factory.mktemp("audio"))
+
+
+def scanned(folder):
+    return manifest.scan(str(folder))[0]
+
+
+def content(folder):
+    names = ("samples.i16", "tracks.csv", "loudness.npy", "corpus.json")
+    return {name: (pathlib.Path(folder) / name).read_bytes() for name in names}
+
+
+DIES_AT_EACH_STEP = """
+import os, shutil, sys
+from nafp.audio import corpus, manifest
+folder, out = sys.argv[1:]
+tracks = manifest.scan(folder)[0]
+
+def build():
+    corpus.build(tracks[:4], out, jobs=0)
+    corpus.build(tracks, out, jobs=0)
+
+def dies_at(step):
+    # Before and after every call that changes what is on the disk.
+    counted = iter(range(1, 10**6))
+    def wrap(function):
+        def wrapped(*given, **named):
+            if next(counted) == step: os._exit(9)
+            result = function(*given, **named)
+            if next(counted) == step: os._exit(9)
+            return result
+        return wrapped
+    for module, name in ((os, "fsync"), (os, "replace"), (os, "remove"), (shutil, "copyfileobj")):
+        setattr(module, name, wrap(getattr(module, name)))
+
+build()
+names = ("samples.i16", "tracks.csv", "loudness.npy", "corpus.json")
+read = lambda: [open(os.path.join(out, name), "rb").read() for name in names]
+expected, step, deaths = read(), 0, 0
+while True:
+    shutil.rmtree(out)
+    step += 1
+    child = os.fork()
+    if not child:
+        dies_at(step)
+        build()
+        os._exit(0)
+    died = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if not died:
+        break
+    deaths += 1
+    if os.path.exists(os.path.join(out, "corpus.json")):
+        found = corpus.Corpus.open(out)  # What is finished stays readable at any moment.
+        assert all(len(found.audio(t)) == t.n_samples for t in found.tracks)
+    build()
+    assert read() == expected, step
+print(deaths)
+"""
+
+
+def run(code, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_build_that_dies_at_any_step_ends_in_the_same_bytes(audio, tmp_path):
+    done = run(DIES_AT_EACH_STEP, audio, tmp_path / "C")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 50
+
+
+BUILD = """
+import sys
+from nafp.audio import corpus, manifest
+if __name__ == "__main__":
+    corpus.build(manifest.read(sys.argv[1]), sys.argv[2], jobs=2, progress=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A manifest of 60 tracks, a second or two of work."""
+    folder = tmp_path_factory.mktemp("many")
+    for i in range(3):
+        tunes.write(folder / f"{i}.flac", tunes.stereo(20.0, seed=i))
+    for i in range(3, 60):
+        shutil.copy(folder / f"{i % 3}.flac", folder / f"{i}.flac")
+    manifest.write(folder / "tracks.csv", scanned(folder))
+    (folder / "build.py").write_text(BUILD)
+    return folder
+
+
+def start(folder, out):
+    command = [sys.executable, folder / "build.py", folder / "tracks.csv", out]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, env=environment, start_new_session=True, text=True
+    )
+
+
+def test_a_build_killed_at_random_moments_ends_in_the_same_bytes(many, tmp_path):
+    corpus.build(manifest.read(many / "tracks.csv"), tmp_path / "whole", jobs=2)
+    rng, kills = np.random.default_rng(), 0
+    for _ in range(4):
+        process = start(many, tmp_path / "C")
+        try:
+            process.communicate(timeout=rng.uniform(0.4, 1.5))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+    assert kills
+    corpus.build(manifest.read(many / "tracks.csv"), tmp_path / "C", jobs=2)
+    assert content(tmp_path / "C") == content(tmp_path / "whole")
+
+
+def test_ctrl_c_keeps_what_is_decoded_and_says_so(many, tmp_path):
+    process = start(many, tmp_path / "C")
+    while not (tmp_path / "C/parts").exists() or not os.listdir(tmp_path / "C/parts"):
+        assert process.poll() is None
+    os.killpg(process.pid, 2)  # As a terminal does: to the whole group.
+    _, said = process.communicate(timeout=20)
+    assert process.returncode
+    assert "stopped; what is decoded stays in" in said
+    corpus.build(manifest.read(many / "tracks.csv"), tmp_path / "C", jobs=0)
+    assert len(corpus.Corpus.open(tmp_path / "C").tracks) == 60
