@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from absl import flags
+from absl import flags, logging
 
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
@@ -19,6 +19,8 @@ def prepare() -> None:
     """Joins the other processes, if any, and keeps compiled programs for the next start."""
     import jax
 
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # orbax tells every file it renames.
     cache = os.environ.get("NAFP_CACHE") or pathlib.Path.home() / ".cache" / "nafp" / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -16,6 +16,7 @@ import scipy.fft
 
 _TINY = 1e-12
 _SINC_TAPS = 16  # Windowed-sinc resampling; -60 dB of error below 0.8 of half the rate.
+_TAPS = np.arange(-_SINC_TAPS // 2 + 1, _SINC_TAPS // 2 + 1)
 
 
 class Bank(NamedTuple):
@@ -103,14 +104,38 @@ def play(
     """
     where = start + pivot + (jnp.arange(n_samples, dtype=jnp.float32) - pivot) * speed
     base = jnp.floor(where)
-    fraction = where - base
-    taps = jnp.arange(-_SINC_TAPS // 2 + 1, _SINC_TAPS // 2 + 1, dtype=jnp.float32)
-    distance = taps[None, :] - fraction[:, None]  # [S, taps]
-    weight = jnp.sinc(distance) * jnp.cos(jnp.pi * distance / (_SINC_TAPS + 1)) ** 2
-    index = base.astype(jnp.int32)[:, None] + taps.astype(jnp.int32)[None, :]
-    inside = (index >= 0) & (index < clip.shape[0])
-    values = jnp.where(inside, clip[jnp.clip(index, 0, clip.shape[0] - 1)], 0.0)
-    return jnp.sum(values * weight, axis=1)
+    weights = _hann_sinc(where - base)  # [taps][S]
+    base = base.astype(jnp.int32)
+    total = jnp.zeros(n_samples, jnp.float32)
+    for tap, weight in zip(_TAPS, weights):
+        total += weight * clip.at[base + int(tap)].get(
+            mode="fill", fill_value=0.0, wrap_negative_indices=False
+        )
+    return total
+
+
+def _hann_sinc(fraction: jax.Array) -> list[jax.Array]:
+    """Weights of the taps for a position `fraction` after the sample: sinc(k - f) times a raised cosine.
+
+    The sine of pi (k - f) and the cosine of the window are expanded by k, so that a sample costs three
+    trigonometric functions and not two for every tap.
+    """
+    narrow = jnp.pi * 2 / (_SINC_TAPS + 1)
+    sine, far_cos, far_sin = (
+        jnp.sin(jnp.pi * fraction),
+        jnp.cos(narrow * fraction),
+        jnp.sin(narrow * fraction),
+    )
+    weights = []
+    for k in _TAPS:
+        distance = k - fraction
+        near = jnp.abs(distance) < 1e-4
+        sinc = jnp.where(
+            near, 1.0, (-1.0) ** (k + 1) * sine / jnp.where(near, 1.0, jnp.pi * distance)
+        )
+        window = 0.5 + 0.5 * (np.cos(narrow * k) * far_cos + np.sin(narrow * k) * far_sin)
+        weights.append(sinc * window)
+    return weights
 
 
 def uniform(key: jax.Array, low: float, high: float) -> jax.Array:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import ml_collections
+import numpy as np
 
 from nafp.audio import acoustics, corpus, segments
 from nafp.training import augment, pipeline, step, validation
@@ -45,10 +46,16 @@ def open_data(config: ml_collections.ConfigDict, cut: augment.Settings) -> Data:
         read_threads=config.data.read_threads,
         prefetch=config.data.prefetch,
     )
-    notes = [pipeline.describe(config.data, listed, hop_s=config.audio.hop_s)]
+    notes = [_describe(config, listed)]
     banks = _banks(config, cut, sounds, split=config.data.noise_split)
     held, held_banks = _validation(config, cut, music, sounds, banks, notes)
     return Data(listed, stream, banks, held, held_banks, notes)
+
+
+def _describe(config: ml_collections.ConfigDict, listed: pipeline.Windows) -> str:
+    n_windows, n_tracks = len(listed.start), len(np.unique(listed.track))
+    hours = n_windows * config.audio.hop_s / 3600
+    return f"{n_tracks} tracks, {n_windows} windows ({hours:.1f} h) from {config.data.corpus}"
 
 
 def _corpora(config: ml_collections.ConfigDict) -> tuple[corpus.Corpus, corpus.Corpus]:
@@ -99,8 +106,9 @@ def _noise(config, cut, sounds, *, kind: str, split: str) -> pipeline.Noise:
 
 def _missing(config, sounds, *, kind: str, split: str) -> str:
     return (
-        f"config.augment.{kind}.probability={config.augment[kind].probability}, but {sounds.folder} has no {kind} in split "
-        f"{split!r} (it has {sounds.summary()}). Add some to the manifest (column kind), name another "
+        f"config.augment.{kind}.probability={config.augment[kind].probability}, but "
+        f"{sounds.folder} has no {kind} in split {split!r} (it has {sounds.summary()}). "
+        "Add some to the manifest (column kind), name another "
         f"--config.data.noise_corpus, or go without: --config.augment.{kind}.probability=0."
     )
 

@@ -61,7 +61,7 @@ def train(
         1, len(opened.windows.start) // (config.train.batch_size // 2)
     )
     total = config.train.steps or config.train.epochs * per_epoch
-    recipe = recipe_of(config, cut, total_steps=total)
+    recipe = step.recipe_of(config, cut, total_steps=total)
     log = journal.Journal(run, config)
     for note in opened.notes:
         log.say(note)
@@ -75,26 +75,6 @@ def train(
     finally:
         kept.close()
         log.close()
-
-
-def recipe_of(
-    config: ml_collections.ConfigDict, cut: augment.Settings, *, total_steps: int
-) -> step.Recipe:
-    """Unpacks the configuration into what a step is made of."""
-    return step.Recipe(
-        model=network.create(
-            config, axis_name=step.AXIS if config.model.norm == "batch_norm" else None
-        ),
-        optimizer=optimizers.create(
-            config.optimizer, total_steps=total_steps, batch_size=config.train.batch_size
-        ),
-        augment=cut,
-        mel=network.mel_settings(config),
-        seed=config.seed,
-        temperature=config.loss.temperature,
-        mask_same_track=config.loss.mask_same_track,
-        micro_batch=config.train.micro_batch,
-    )
 
 
 class _Session:
@@ -183,8 +163,9 @@ class _Session:
         self.log.loss(self.done, local["loss"])
         if not math.isfinite(local["loss"]) or not math.isfinite(local["grad_norm"]):
             raise NotFinite(
-                f"step {self.done}: loss {local['loss']}, gradient norm {local['grad_norm']}. The last checkpoint is from "
-                f"step {self.kept.latest}. Lower config.optimizer.learning_rate, or try --config.model.dtype=float32."
+                f"step {self.done}: loss {local['loss']}, gradient norm {local['grad_norm']}. The last "
+                f"checkpoint is from step {self.kept.latest}. Lower config.optimizer.learning_rate, or "
+                "try --config.model.dtype=float32."
             )
         meter.add(local)
 
@@ -273,7 +254,8 @@ class _Meter:
         self._log.scalars(done, {f"train/{k}": v for k, v in mean.items()})
         self._log.say(
             f"step {done}/{total}  loss {mean['loss']:.3f}  found {100 * mean['accuracy']:.0f} %  "
-            f"{mean['segments_per_s']:.0f} segments/s  waiting {100 * mean['waiting']:.1f} %  left {_left(total - done, rate)}"
+            f"{mean['segments_per_s']:.0f} segments/s  waiting {100 * mean['waiting']:.1f} %  "
+            f"left {_left(total - done, rate)}"
         )
         self._since, self._waited, self._scores = time.monotonic(), 0.0, []
 
@@ -316,7 +298,8 @@ def _check_devices(config: ml_collections.ConfigDict) -> None:
     micro, segments = config.train.micro_batch, 2 * pairs // devices
     if micro and segments % micro:
         raise ValueError(
-            f"config.train.micro_batch={micro} does not divide the {segments} segments that each of {devices} devices has."
+            f"config.train.micro_batch={micro} does not divide the {segments} segments "
+            f"that each of {devices} devices has."
         )
     if config.train.minutes and jax.process_count() > 1:
         raise ValueError(

@@ -156,9 +156,3 @@ def batches(
     stream = stream.batch(pairs // hosts, drop_remainder=True)
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=prefetch)
     return iter(stream.to_iter_dataset(options))
-
-
-def describe(config_data: Any, listed: Windows, *, hop_s: float) -> str:
-    """One line for the log: how much there is to train on."""
-    hours = len(listed.start) * hop_s / 3600
-    return f"{len(np.unique(listed.track))} tracks, {len(listed.start)} windows ({hours:.1f} h) from {config_data.corpus}"

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import optax
 
-from nafp.models import spectrogram
-from nafp.training import augment, losses
+from nafp.models import network, spectrogram
+from nafp.training import augment, losses, optimizers
 
 AXIS = "data"
 
@@ -47,6 +48,24 @@ class Recipe(NamedTuple):
     temperature: float
     mask_same_track: bool
     micro_batch: int
+
+
+def recipe_of(
+    config: ml_collections.ConfigDict, cut: augment.Settings, *, total_steps: int
+) -> Recipe:
+    """Unpacks the configuration into what a step is made of."""
+    return Recipe(
+        model=network.create(config, axis_name=AXIS if config.model.norm == "batch_norm" else None),
+        optimizer=optimizers.create(
+            config.optimizer, total_steps=total_steps, batch_size=config.train.batch_size
+        ),
+        augment=cut,
+        mel=network.mel_settings(config),
+        seed=config.seed,
+        temperature=config.loss.temperature,
+        mask_same_track=config.loss.mask_same_track,
+        micro_batch=config.train.micro_batch,
+    )
 
 
 def initial(recipe: Recipe, *, n_mels: int, n_frames: int) -> State:
@@ -106,7 +125,7 @@ def train_step(
     loss = jax.lax.psum(loss, AXIS)
     updates, optimizer = recipe.optimizer.update(grads, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
-    scores = dict(loss=loss, grad_norm=optax.global_norm(grads), accuracy=jax.lax.pmean(same, AXIS))
+    scores = dict(loss=loss, grad_norm=optax.tree.norm(grads), accuracy=jax.lax.pmean(same, AXIS))
     return State(state.step + 1, params, jax.lax.pmean(stats, AXIS), optimizer), scores
 
 
