@@ -137,30 +137,32 @@ def _finish(
     sample_rate_hz: int,
 ) -> None:
     """Writes loudness, table and corpus.json, in this order, each as a whole."""
-    found = [(track, book.entries[track.path]) for track in tracks if track.path in book.entries]
-    failed = [(entry.path, entry.failure) for _, entry in found if entry.failure]
-    failed += book.passing_failures
-    packed = [
-        table.CorpusTrack(
-            track.path, track.kind, track.split, track.group, entry.first_sample, entry.n_samples
-        )
-        for track, entry in found
-        if not entry.failure
-    ]
-    if not packed:
+    entries = book.entries
+    reasons = {path: entry.failure for path, entry in entries.items() if entry.failure}
+    reasons |= dict(book.passing_failures)
+    failed = [(track.path, reasons[track.path]) for track in tracks if track.path in reasons]
+    kept = [track for track in tracks if track.path not in reasons]
+    if not kept:
         some = "; ".join(f"{path}: {reason}" for path, reason in failed[:3])
         raise ValueError(f"{folder}: none of {len(tracks)} files can be decoded: {some}")
     _extend_loudness(folder, book.n_samples, table.cell_of(sample_rate_hz))
-    table.write(folder, packed)
+    table.write(folder, [_packed(track, entries[track.path]) for track in kept])
     about = {
         "format": journal.FORMAT,
         "sample_rate_hz": sample_rate_hz,
         "manifest_sha256": digest,
         "failures": failed,
-        "damaged": [(entry.path, entry.damage) for _, entry in found if entry.damage],
+        "damaged": [
+            (track.path, damage) for track in kept if (damage := entries[track.path].damage)
+        ],
     }
     _replace(os.path.join(folder, FINISHED), json.dumps(about, indent=1).encode())
     book.drop_parts()
+
+
+def _packed(track: manifest.Track, entry: journal.Entry) -> table.CorpusTrack:
+    place = (entry.first_sample, entry.n_samples)
+    return table.CorpusTrack(track.path, track.kind, track.split, track.group, *place)
 
 
 def _extend_loudness(folder: str, n_samples: int, cell: int) -> None:

@@ -6,7 +6,8 @@ pieces of one second, so that a file of ten hours needs no more memory than one 
 and a stream put together is the loaded file to the bit.
 
 A file that ends before its header says, or is damaged on the way, gives what can be decoded (past
-the damage too, with ffmpeg) and a complaint; a file with nothing usable raises Undecodable.
+the damage too, with ffmpeg) and a complaint; a file with nothing usable raises Undecodable. An Ogg
+file promises no length: cut off, it is merely shorter.
 """
 
 import contextlib

@@ -6,7 +6,6 @@ on a multiple of a cell (see `loudness`), with zeros before it.
 """
 
 import contextlib
-import fcntl
 import io
 import json
 import os
@@ -16,6 +15,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from nafp.audio import packing
+
+try:
+    import fcntl
+except ImportError:  # Windows: there, two builds of one folder are the user's to avoid.
+    fcntl = None
 
 FORMAT = "nafp-corpus-1"
 SAMPLES, JOURNAL, PARTS = "samples.i16", "journal.jsonl", "parts"
@@ -37,7 +41,8 @@ def locked(folder: str) -> Iterator[None]:
     """Keeps a second build out of the folder; the lock ends with the process, however it ends."""
     with open(os.path.join(folder, ".lock"), "w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ValueError(f"{folder}: another process is building this corpus") from None
         yield
