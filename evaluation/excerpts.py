@@ -1,5 +1,6 @@
 """Where queries are cut: any sample of any track, but never silence."""
 
+import logging
 from typing import NamedTuple
 
 import numpy as np
@@ -50,25 +51,34 @@ class Chooser:
                 f" shorter --seconds"
             )
         self._order = np.random.default_rng([seed]).permutation(len(self.pieces))
+        self._bad: dict[str, decode.Undecodable] = {}
 
     def excerpt(self, i: int) -> Excerpt:
         """Cuts number i; raises ValueError when no track gives one that is not silent."""
-        rng, reasons = np.random.default_rng([self._seed, i]), []
         for turn in range(len(self.pieces)):
-            piece = self.pieces[self._order[(i + turn) % len(self.pieces)]]
-            for _ in range(_DRAWS):
-                first = int(rng.integers(self._last(piece) + 1))
-                try:
-                    found = self._cut(piece, first)
-                except decode.Undecodable as error:
-                    reasons.append(str(error))
-                    break
-                if self._is_heard(found):
-                    return found
+            number = self._order[(i + turn) % len(self.pieces)]
+            rng = np.random.default_rng([self._seed, i, number])
+            if found := self._draw(self.pieces[number], rng):
+                return found
         raise ValueError(
             f"{self._source.path}: none of {len(self.pieces)} tracks has {self._seconds:g} s without"
-            f" silence {'; '.join(reasons[:3])}"
+            f" silence; {len(self._bad)} of them cannot be decoded"
         )
+
+    def _draw(self, piece: material.Piece, rng: np.random.Generator) -> Excerpt | None:
+        """Cuts anywhere; gives None for a track that is silent, or bad, which is said once."""
+        for _ in range(_DRAWS):
+            if piece.name in self._bad:
+                return None
+            try:
+                found = self._cut(piece, int(rng.integers(self._last(piece) + 1)))
+            except decode.Undecodable as error:
+                if self._bad.setdefault(piece.name, error) is error:  # The first of all threads.
+                    logging.getLogger(__name__).warning("left out: %s", error)
+            else:
+                if self._is_heard(found):
+                    return found
+        return None
 
     def _last(self, piece: material.Piece) -> int:
         """Gives the last sample a query can start at; negative for a track that is too short."""

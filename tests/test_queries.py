@@ -189,6 +189,17 @@ def test_no_query_is_cut_from_silence(tmp_path):
         assert np.sqrt(np.square(seconds).mean(axis=1)).min() > 10 ** (excerpts.QUIETEST_DB / 20)
 
 
+def test_a_bad_file_is_named_once_and_another_takes_its_place(tmp_path, caplog):
+    for i in range(3):
+        save(tmp_path / "music" / f"track{i}.wav", music(6, i))
+    source = material.Material(tmp_path / "music")
+    (tmp_path / "music" / "track1.wav").write_bytes(b"RIFF, and nothing more")
+    rows = queries.render(source, source, tmp_path / "q", count=6, seconds=2)
+    assert len(rows) == 6
+    assert {material.stem(row["answer"]) for row in rows} == {"track0", "track2"}
+    assert len([line for line in caplog.messages if "track1.wav" in line]) == 1
+
+
 def test_only_silence_is_an_error_that_says_so(tmp_path):
     save(tmp_path / "music" / "silent.wav", np.zeros(9 * RATE_HZ))
     source = material.Material(tmp_path / "music")
