@@ -20,7 +20,7 @@ def prepare() -> None:
     import jax
 
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # orbax tells every file it renames.
+        logging.set_verbosity(logging.ERROR)  # orbax tells every file it renames.
     cache = os.environ.get("NAFP_CACHE") or pathlib.Path.home() / ".cache" / "nafp" / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -39,7 +39,8 @@ def mel_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
 def abstract_variables(config: ml_collections.ConfigDict) -> Any:
     """Returns the shapes of the network's variables without computing them."""
     mel = jax.ShapeDtypeStruct((1, *mel_shape(config)), jnp.float32)
-    return jax.eval_shape(create(config).init, jax.random.key(0), mel)
+    shapes = jax.eval_shape(create(config).init, jax.random.key(0), mel)
+    return {"params": shapes["params"], "batch_stats": shapes.get("batch_stats", {})}
 
 
 def identity(variables: Any, *, source: str, step: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A run's folder holds checkpoints/<step>/{params,state,data,config}; saves are as
 
 from __future__ import annotations
 
+import math
 import pathlib
 import time
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from nafp import config as config_lib
 
 METRIC = "score"  # What "best" means; higher is better.
+_UNSCORED = -math.inf  # A checkpoint between validations.
 
 
 class Loaded(NamedTuple):
@@ -72,7 +74,7 @@ class Checkpoints:
             data=grain.PyGrainCheckpointSave(stream),
             config=ocp.args.JsonSave(config.to_dict()),
         )
-        metrics = None if score is None else {METRIC: float(score)}
+        metrics = {METRIC: _UNSCORED if score is None else float(score)}
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
 
     def restore(self, step: int, *, variables: Any, state: Any, stream: Any) -> tuple[Any, Any]:
@@ -149,7 +151,7 @@ def _choose(manager: ocp.CheckpointManager, run: str, which: str) -> int:
         return there[-1]
     if which == "best":
         step = manager.best_step()
-        if step is None:
+        if step is None or manager.metrics(step)[METRIC] == _UNSCORED:
             raise ValueError(
                 f"{run}: no checkpoint was validated yet; the steps there are: {there}."
             )
