@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import tunes
 
-from nafp.audio import corpus, decode, ffmpeg, journal, manifest, packing
+from nafp.audio import building, corpus, decode, ffmpeg, journal, manifest, packing
 
 FILES = ("samples.i16", "tracks.csv", "loudness.npy", "corpus.json")
 
@@ -95,6 +95,21 @@ def test_tracks_that_left_the_manifest_leave_the_table_and_may_come_back(
     monkeypatch.setattr(packing, "pack", never)
     fewer = corpus.build(scanned(folder)[:3], out, jobs=0)
     assert len(fewer.tracks) == 3
+    corpus.build(scanned(folder), out, jobs=0)
+    assert content(out) == everything
+
+
+def test_a_table_of_another_manifest_is_replaced_after_a_kill(built, audio, tmp_path, monkeypatch):
+    folder, out = copied(built, audio, tmp_path)
+    everything = content(out)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "_replace", killed)  # The table is written, corpus.json is not.
+        with pytest.raises(KeyboardInterrupt):
+            corpus.build(scanned(folder)[:3], out, jobs=0)
     corpus.build(scanned(folder), out, jobs=0)
     assert content(out) == everything
 

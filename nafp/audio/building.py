@@ -35,12 +35,12 @@ def build(
         ) as book,
     ):
         todo = _missing(tracks, book, sample_rate_hz)
-        digest = _digest(tracks)
-        if not todo and _digest_in(folder) == digest:
+        if not todo and _stands(folder, *_tables(folder, tracks, book, sample_rate_hz)):
             return False
         _check_space(todo, tracks, folder, sample_rate_hz)
         _decode(todo, tracks, book, jobs, show)
-        _finish(folder, tracks, book, digest, sample_rate_hz)
+        _finish(folder, *_tables(folder, tracks, book, sample_rate_hz), book.n_samples)
+        book.drop_parts()
         return True
 
 
@@ -129,35 +129,43 @@ def _amounts(tracks: Sequence[manifest.Track]) -> tuple[dict[str, float], float,
     return {track.path: 1 for track in tracks}, len(tracks), "tracks"
 
 
-def _finish(
-    folder: str,
-    tracks: Sequence[manifest.Track],
-    book: journal.Journal,
-    digest: str,
-    sample_rate_hz: int,
-) -> None:
-    """Writes loudness, table and corpus.json, in this order, each as a whole."""
+def _tables(
+    folder: str, tracks: Sequence[manifest.Track], book: journal.Journal, sample_rate_hz: int
+) -> tuple[list[table.CorpusTrack], dict]:
+    """Says what belongs into tracks.csv and into corpus.json."""
     entries = book.entries
     reasons = {path: entry.failure for path, entry in entries.items() if entry.failure}
     reasons |= dict(book.passing_failures)
-    failed = [(track.path, reasons[track.path]) for track in tracks if track.path in reasons]
+    failed = [[track.path, reasons[track.path]] for track in tracks if track.path in reasons]
     kept = [track for track in tracks if track.path not in reasons]
     if not kept:
         some = "; ".join(f"{path}: {reason}" for path, reason in failed[:3])
         raise ValueError(f"{folder}: none of {len(tracks)} files can be decoded: {some}")
-    _extend_loudness(folder, book.n_samples, table.cell_of(sample_rate_hz))
-    table.write(folder, [_packed(track, entries[track.path]) for track in kept])
+    damaged = [[track.path, entries[track.path].damage] for track in kept]
     about = {
         "format": journal.FORMAT,
         "sample_rate_hz": sample_rate_hz,
-        "manifest_sha256": digest,
+        "manifest_sha256": _digest(tracks),
         "failures": failed,
-        "damaged": [
-            (track.path, damage) for track in kept if (damage := entries[track.path].damage)
-        ],
+        "damaged": [row for row in damaged if row[1]],
     }
+    return [_packed(track, entries[track.path]) for track in kept], about
+
+
+def _stands(folder: str, rows: list[table.CorpusTrack], about: dict) -> bool:
+    """Tells whether the folder is finished with just these tables."""
+    try:
+        with open(os.path.join(folder, FINISHED), encoding="utf-8") as file:
+            return json.load(file) == about and table.read(folder) == rows
+    except FileNotFoundError:
+        return False
+
+
+def _finish(folder: str, rows: list[table.CorpusTrack], about: dict, n_samples: int) -> None:
+    """Writes loudness, table and corpus.json, in this order, each as a whole."""
+    _extend_loudness(folder, n_samples, table.cell_of(about["sample_rate_hz"]))
+    table.write(folder, rows)
     _replace(os.path.join(folder, FINISHED), json.dumps(about, indent=1).encode())
-    book.drop_parts()
 
 
 def _packed(track: manifest.Track, entry: journal.Entry) -> table.CorpusTrack:
@@ -179,14 +187,6 @@ def _extend_loudness(folder: str, n_samples: int, cell: int) -> None:
 def _digest(tracks: Sequence[manifest.Track]) -> str:
     rows = [(track.path, track.kind, track.split, track.group) for track in tracks]
     return hashlib.sha256(repr(rows).encode(errors="surrogateescape")).hexdigest()
-
-
-def _digest_in(folder: str) -> str:
-    try:
-        with open(os.path.join(folder, FINISHED), encoding="utf-8") as file:
-            return json.load(file)["manifest_sha256"]
-    except FileNotFoundError:
-        return ""
 
 
 def _replace(path: str, data: bytes) -> None:
