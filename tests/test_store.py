@@ -188,7 +188,7 @@ def test_an_unfinished_store_of_another_model_is_not_continued(tmp_path):
 def test_two_writers_do_not_share_a_store(tmp_path):
     with (
         store.Writer(tmp_path, "db", dim=4, meta=META),
-        pytest.raises(BlockingIOError, match="another process"),
+        pytest.raises(FileExistsError, match="another process"),
     ):
         store.Writer(tmp_path, "db", dim=4, meta=META)
 

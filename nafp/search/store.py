@@ -101,7 +101,7 @@ class Writer:
 
     meta: JSON-able, by convention hop_s, segment_s, sample_rate_hz, model (its identity) and
     config. Raises FileExistsError for a finished store, ValueError for an unfinished one that
-    was begun with other metadata, BlockingIOError when another process is writing it.
+    was begun with other metadata, FileExistsError, too, while another process writes it.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class Writer:
             fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._journal.close()
-            raise BlockingIOError(
+            raise FileExistsError(
                 f"{self._files.journal} is locked: another process is writing this store; "
                 "wait for it, or write under another name"
             ) from error

@@ -1,0 +1,200 @@
+"""Several stores end to end: one matrix [N, D] that stays on disk, and one table of tracks."""
+
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from nafp.search import store
+
+BLOCK_ROWS = 16_384  # 8 MiB at 128 dimensions: large for the disk, small for the memory.
+CHECK_ROWS = 2_000_000  # Looked at before work starts; the rest is looked at when it is indexed.
+UNIT_TOLERANCE = 1e-2  # bf16 fingerprints are off by 2e-3.
+_SCATTERED = 512  # Rows read between releases: each may map 64 KiB around itself.
+# What two stores must have in common to be searched together.
+IDENTITY = ("model", "segment_s", "sample_rate_hz", "hop_s")
+
+
+class Collection:
+    """Rows of one or more stores, read in blocks or by number; pages read are given back.
+
+    parts: arrays float32 [n, D], memory-mapped or not. tracks: TrackRows with rows counted over
+    all parts, or [] when borders are unknown.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[np.ndarray],
+        tracks: Sequence[store.TrackRows] = (),
+        *,
+        hop_s: float = store.BARE_HOP_S,
+        sources: Sequence[store.Store] = (),
+    ):
+        self.parts, self.sources, self.hop_s = list(parts), list(sources), hop_s
+        self.edges = np.cumsum([0, *(len(part) for part in self.parts)])
+        self.dim = self.parts[0].shape[1]
+        self.tracks = [track.track for track in tracks]
+        self.first_rows = np.array([track.first_row for track in tracks], np.int64)
+        self.end_rows = self.first_rows + np.array([track.n_rows for track in tracks], np.int64)
+
+    @classmethod
+    def of(cls, stores: Sequence[store.Store], *, rows_per_track: int = 0) -> "Collection":
+        """Puts stores end to end, after checking that one model made them all.
+
+        rows_per_track > 0 cuts bare stores, which have no table, into tracks of that many rows
+        (59 for the original's clips of 30 s).
+        """
+        require_one_model(stores)
+        tracks, first_row = [], 0
+        for each in stores:
+            table = each.tracks or _regular(each, rows_per_track)
+            tracks.append([t._replace(first_row=t.first_row + first_row) for t in table])
+            first_row += len(each)
+        known = all(table or not len(each) for table, each in zip(tracks, stores))
+        return cls(
+            [each.vectors for each in stores],
+            [track for table in tracks for track in table] if known else [],
+            hop_s=stores[0].hop_s,
+            sources=stores,
+        )
+
+    def __len__(self) -> int:
+        return int(self.edges[-1])
+
+    def track_of(self, rows: np.ndarray) -> np.ndarray:
+        """Gives the position in `tracks` of each row; all 0 when borders are unknown."""
+        if not self.tracks:
+            return np.zeros(np.shape(rows), np.int64)
+        return np.searchsorted(self.first_rows, rows, side="right") - 1
+
+    def borders(self, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gives first row and end row of tracks by position; 0 and N when borders are unknown."""
+        if not self.tracks:
+            return np.zeros_like(tracks), np.full_like(tracks, len(self))
+        return self.first_rows[tracks], self.end_rows[tracks]
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Copies rows start .. stop, float32 [n, D]."""
+        rows = np.empty((stop - start, self.dim), np.float32)
+        for part, edge in zip(self.parts, self.edges):
+            a, b = max(start, edge), min(stop, edge + len(part))
+            if a < b:
+                rows[a - start : b - start] = part[a - edge : b - edge]
+        return rows
+
+    def blocks(self, size: int = BLOCK_ROWS) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields (first row, rows) over everything, in constant memory."""
+        for start in range(0, len(self), size):
+            yield start, self.read(start, min(len(self), start + size))
+            self.release()
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Copies rows by number, float32 [..., D]; numbers outside 0 .. N are clipped into it."""
+        rows = np.clip(rows, 0, len(self) - 1)
+        if len(self.parts) == 1:
+            return np.take(self.parts[0], rows, axis=0)
+        part_of = np.searchsorted(self.edges, rows, side="right") - 1
+        out = np.empty((*rows.shape, self.dim), np.float32)
+        for number in np.unique(part_of):
+            here = part_of == number
+            out[here] = np.take(self.parts[number], rows[here] - self.edges[number], axis=0)
+        return out
+
+    def sample(self, rows: np.ndarray) -> np.ndarray:
+        """Copies many rows by number from anywhere, float32 [n, D], in little memory."""
+        order = np.argsort(rows, kind="stable")  # Forwards through the file.
+        out = np.empty((len(rows), self.dim), np.float32)
+        for start in range(0, len(rows), _SCATTERED):
+            some = order[start : start + _SCATTERED]
+            out[some] = self.take(rows[some])
+            self.release()
+        return out
+
+    def windows(self, starts: np.ndarray, n: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Copies n rows from each start, float32 [C, n, D], clipped as by `take`; starts ascend."""
+        out = np.empty((len(starts), n, self.dim), np.float32) if out is None else out
+        done = 0
+        for part, edge in zip(self.parts, self.edges):
+            # Starts whose rows are all in this part are neighbours: one gather, no second copy.
+            a, b = np.searchsorted(starts, (edge, edge + len(part) - n + 1))
+            a, b = max(a, done), max(b, done)
+            out[done:a] = self.take(starts[done:a, None] + np.arange(n))
+            places = starts[a:b, None] + np.arange(-edge, n - edge)
+            np.take(part, places, axis=0, out=out[a:b], mode="clip")
+            done = b
+        out[done:] = self.take(starts[done:, None] + np.arange(n))
+        return out
+
+    def release(self) -> None:
+        """Takes mapped pages out of this process' memory; the system may keep them cached."""
+        for part in self.parts:
+            mapping = getattr(part, "_mmap", None)
+            if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapping.madvise(mmap.MADV_DONTNEED)
+
+    def check(self) -> None:
+        """Raises ValueError unless the rows looked at are finite and of unit length."""
+        share = max(1, -(-len(self) // CHECK_ROWS))  # Every share-th block.
+        for start in range(0, len(self), BLOCK_ROWS * share):
+            check_rows(
+                self.read(start, min(len(self), start + BLOCK_ROWS)), where=self.place, at=start
+            )
+            self.release()
+
+    def place(self, row: int) -> str:
+        """Says in words where a row is: file, row in it, track."""
+        number = int(np.searchsorted(self.edges, row, side="right")) - 1
+        name = f"part {number}"
+        if self.sources:
+            source = self.sources[number]
+            name = os.fspath(source.folder / f"{source.name}.mm")
+        track = f" ({self.tracks[int(self.track_of(np.array(row)))]})" if self.tracks else ""
+        return f"{name}, row {row - self.edges[number]}{track}"
+
+
+def check_rows(rows: np.ndarray, *, where=str, at: int = 0) -> None:
+    """Raises ValueError naming the first row that is not a fingerprint: finite, of length 1."""
+    squares = np.vecdot(rows, rows)
+    wrong = np.flatnonzero(~(np.abs(squares - 1) <= 2 * UNIT_TOLERANCE))  # NaN is wrong, too.
+    if not len(wrong):
+        return
+    length = float(np.sqrt(squares[wrong[0]]))
+    what = f"has length {length:.3g}" if np.isfinite(length) else "has NaN or infinity in it"
+    raise ValueError(
+        f"{where(at + int(wrong[0]))}: this vector {what}, and {len(wrong)} of the {len(rows)} rows "
+        "around it are wrong, too; fingerprints are of length 1: extract this store again"
+    )
+
+
+def require_one_model(stores: Sequence[store.Store]) -> None:
+    """Raises ValueError unless the stores have one model, rate, hop and dimension.
+
+    A bare store says nothing about itself but its dimension.
+    """
+    if not stores:
+        raise ValueError("no store was given")
+    for each in stores[1:]:
+        for key in ("dim", *IDENTITY):
+            first, other = (_say(one, key) for one in (stores[0], each))
+            if first is not None and other is not None and first != other:
+                raise ValueError(
+                    f"{stores[0].folder}/{stores[0].name} and {each.folder}/{each.name} cannot be "
+                    f"mixed: {key} is {first!r} in one and {other!r} in the other; "
+                    "extract both with one checkpoint"
+                )
+
+
+def _say(one: store.Store, key: str) -> object:
+    return one.dim if key == "dim" else one.meta.get(key)
+
+
+def _regular(bare: store.Store, rows_per_track: int) -> list[store.TrackRows]:
+    """Cuts a bare store into tracks of equal length; the last may be shorter."""
+    if not rows_per_track:
+        return []
+    starts = range(0, len(bare), rows_per_track)
+    return [
+        store.TrackRows(f"{bare.name}:{n}", start, min(rows_per_track, len(bare) - start), 0.0)
+        for n, start in enumerate(starts)
+    ]

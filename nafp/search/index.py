@@ -1,0 +1,314 @@
+"""Rows become nearest rows. The only file that imports faiss.
+
+Kinds by name are those of the original (mimbres/neural-audio-fp, eval/utils/get_index_faiss.py),
+with its parameters; any other kind is a faiss factory string ("IVF1024,PQ64x4fs", "HNSW32"), and
+`auto` chooses by size. Fingerprints are of unit length, so squared distance d and cosine order
+rows alike: cosine = 1 - d / 2.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import faiss
+import numpy as np
+
+from nafp.search import collection, list_major, pool
+
+KINDS = ("auto", "l2", "ivf", "ivfpq", "ivfpq-rr", "hnsw")
+SEED = 1234  # faiss' own seed for k-means: the original never sets another.
+ROWS_PER_LIST = 256  # faiss never trains a centroid on more.
+ORIGINAL_PROBES, ORIGINAL_K = 40, 20
+ORIGINAL_MAX_TRAIN = 10_000_000
+FLAT_BELOW = 1_000_000  # Rows: an exact search of fewer costs less than training an index.
+SHARE_PROBED = 0.16  # Of the lists. Noisy queries lose 25 % of their neighbours at 6 %, 9 % here.
+# Queries per list from which decoding it once for all of them pays.
+LIST_MAJOR_FROM = 8
+# faiss 1.15 multiplies matrices only above nq * d = 128000 and is 3 to 7 times slower below.
+faiss.cvar.distance_compute_blas_threshold = 1280
+
+
+class Plan(NamedTuple):
+    """What to build and how to search it; n_probe 0 where there are no lists."""
+
+    kind: str
+    factory: str
+    n_probe: int
+    k: int
+    train_rows: int
+    reason: str
+
+
+def plan(
+    kind: str, *, n_rows: int, dim: int, n_probe: int = 0, k: int = 0, train_rows: int = 0
+) -> Plan:
+    """Chooses the parameters of an index; n_probe, k and train_rows overrule when above 0."""
+    factory, probes, neighbours, reason = _chosen(kind, n_rows=n_rows, dim=dim)
+    lists = _n_lists(factory)
+    rows = max(65_536, ROWS_PER_LIST * lists) if _learns(factory) else 0
+    if _learns(factory) and n_rows < max(lists, 256):
+        raise ValueError(
+            f"--index={kind} learns {max(lists, 256)} centres, and there are only {n_rows} rows; "
+            "use --index=l2 (or auto) for so few"
+        )
+    return Plan(
+        kind,
+        factory,
+        min(lists, n_probe or probes) if lists else 0,
+        max(1, min(k or neighbours, n_rows)),
+        train_rows or rows,
+        reason,
+    )
+
+
+def _chosen(kind: str, *, n_rows: int, dim: int) -> tuple[str, int, int, str]:
+    """Gives factory string, probes, neighbours and the reason for a kind."""
+    original = {
+        "l2": "Flat",
+        "ivf": "IVF400,Flat",
+        "ivfpq": "IVF256,PQ64",
+        "ivfpq-rr": "IVF256,PQ64+4x4",
+        "hnsw": "HNSW16",
+    }
+    if kind in original:
+        if "PQ64" in original[kind] and dim % 64:
+            raise ValueError(
+                f"--index={kind} cuts a vector into 64 parts and {dim} dimensions are no multiple "
+                f"of 64; use a factory string such as IVF256,PQ{dim // 2}"
+            )
+        return original[kind], ORIGINAL_PROBES, ORIGINAL_K, "as the original"
+    if kind != "auto":
+        lists = _n_lists(kind)
+        return kind, -(-lists * 16 // 100), 100, "as given"
+    if n_rows < FLAT_BELOW:
+        return "Flat", 0, 100, f"{n_rows} rows, below {FLAT_BELOW}: exact search is cheap"
+    lists = 2 ** round(np.log2(np.sqrt(n_rows) / 2.5))
+    probes = int(np.ceil(SHARE_PROBED * lists))
+    return (
+        f"IVF{lists},PQ{dim // 2}x4fs",
+        probes,
+        100,
+        f"{n_rows} rows: 4-bit codes in {lists} lists, {SHARE_PROBED:.0%} of them probed, "
+        "candidates scored with the exact vectors",
+    )
+
+
+def _n_lists(factory: str) -> int:
+    """Reads the number of inverted lists out of a factory string; 0 when it has none."""
+    for part in factory.split(","):
+        digits = part.removeprefix("IVF").split("_")[0]
+        if part.startswith("IVF") and digits.isdigit():
+            return int(digits)
+    return 0
+
+
+def _learns(factory: str) -> bool:
+    return any(mark in factory for mark in ("IVF", "PQ", "SQ", "RaBitQ", "OPQ", "PCA", "RQ", "LSQ"))
+
+
+class Index:
+    """Rows of a collection, searchable; `about` says what it is and what it cost."""
+
+    def __init__(self, built: faiss.Index, chosen: Plan, *, about: dict[str, Any] | None = None):
+        self.plan, self.about = chosen, dict(about or {})
+        self._cpu, self._fast = built, built
+        self._lists = _inverted(built)
+        if self._lists is not None:
+            self._lists.nprobe = chosen.n_probe or self._lists.nprobe
+
+    def __len__(self) -> int:
+        return self._cpu.ntotal
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of codes, ids and links in memory; centroids and tables not counted."""
+        if self._lists is not None:
+            return (self._lists.code_size + 8) * len(self)
+        links = self._cpu.hnsw.neighbors.size() * 4 if hasattr(self._cpu, "hnsw") else 0
+        return (
+            self._cpu.d * 4 * len(self) + links if links else self._cpu.sa_code_size() * len(self)
+        )
+
+    def search(self, queries: np.ndarray, k: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the k nearest rows (default: the plan's) of queries [n, D].
+
+        Returns cosines float32 [n, k], best first, and rows int64 [n, k]; -1 where there are
+        fewer. Large batches are shared out over the pool; inverted lists are then decoded once.
+        """
+        k = min(k or self.plan.k, len(self))
+        queries = np.ascontiguousarray(queries, np.float32)
+        if self._is_list_major(len(queries)):
+            answers = self._walk_lists(queries, k)
+        elif len(queries) < 64 or self._fast is not self._cpu:
+            faiss.omp_set_num_threads(pool.n_threads())
+            answers = self._fast.search(queries, k)
+        else:
+            shares = pool.shares(len(queries), n=4 * pool.n_threads(), smallest=64)
+            with pool.threads() as lend:
+                answers = _joined(lend(lambda share: self._cpu.search(queries[share], k), shares))
+        return np.where(answers[1] < 0, -np.inf, self._cosines(answers[0])), answers[1]
+
+    def use_gpu(self) -> str:
+        """Searches on the GPUs when faiss sees one and knows this type there; says what it did."""
+        if not getattr(faiss, "get_num_gpus", lambda: 0)():
+            return "no GPU in sight of faiss: searching on the CPU"
+        try:
+            self._fast = faiss.index_cpu_to_all_gpus(self._cpu)
+        except RuntimeError as error:
+            return f"faiss cannot hold {self.plan.factory} on a GPU ({error}): searching on the CPU"
+        return f"searching on {faiss.get_num_gpus()} GPUs"
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes a plain faiss file, whole or not at all."""
+        partial = Path(path).with_name(Path(path).name + ".tmp")
+        faiss.write_index(self._cpu, str(partial))
+        with open(partial, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, chosen: Plan) -> "Index":
+        """Reads a plain faiss file."""
+        return cls(faiss.read_index(str(path)), chosen)
+
+    def _is_list_major(self, n_queries: int) -> bool:
+        known = isinstance(self._cpu, (faiss.IndexIVFPQ, faiss.IndexIVFFlat))
+        if not known or isinstance(self._cpu, faiss.IndexIVFPQR):
+            return False
+        plain = self._cpu.metric_type == faiss.METRIC_L2 and len(self) <= list_major.MAX_ROWS
+        per_list = n_queries * self._lists.nprobe / self._lists.nlist
+        return plain and self._fast is self._cpu and per_list >= LIST_MAJOR_FROM
+
+    def _walk_lists(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        def walk(share: slice) -> tuple[np.ndarray, np.ndarray]:
+            some = queries[share]
+            _, probes = self._lists.quantizer.search(some, self._lists.nprobe)
+            return list_major.search(_readable(self._lists), some, probes, k=k)
+
+        shares = pool.shares(len(queries), n=pool.n_threads(), smallest=64)
+        with pool.threads() as lend:
+            return _joined(lend(walk, shares))
+
+    def _cosines(self, distances: np.ndarray) -> np.ndarray:
+        is_product = self._cpu.metric_type == faiss.METRIC_INNER_PRODUCT
+        return distances if is_product else 1 - distances / 2
+
+
+def build(
+    rows: collection.Collection,
+    chosen: Plan,
+    *,
+    train_on: collection.Collection | None = None,
+    check: bool = True,
+) -> Index:
+    """Trains an index on a sample of train_on (default: of the rows) and adds all rows to it.
+
+    Raises ValueError for a factory string faiss does not know, and for a row that is no
+    fingerprint (check=False: not looked at).
+    """
+    faiss.omp_set_num_threads(pool.n_threads())
+    started = time.perf_counter()
+    index = _made(chosen.factory, rows.dim)
+    if not index.is_trained:
+        _train(index, chosen, train_on or rows)
+    trained = time.perf_counter()
+    for start, block in rows.blocks():
+        if check:
+            collection.check_rows(block, where=rows.place, at=start)
+        index.add(block)
+    train_s, add_s = trained - started, time.perf_counter() - trained
+    return Index(index, chosen, about={"train_s": train_s, "add_s": add_s})
+
+
+def _made(factory: str, dim: int) -> faiss.Index:
+    if factory == "IVF256,PQ64+4x4":
+        return faiss.IndexIVFPQR(faiss.IndexFlatL2(dim), dim, 256, 64, 8, 4, 4)
+    try:
+        index = faiss.index_factory(dim, factory)
+    except RuntimeError as error:
+        raise ValueError(
+            f"--index={factory}: neither one of {', '.join(KINDS)} nor a factory string that faiss "
+            f"{faiss.__version__} knows for {dim} dimensions ({str(error).splitlines()[-1]})"
+        ) from error
+    if factory == "HNSW16":
+        index.hnsw.efConstruction = 80
+    trained = _inverted(index) or index
+    if hasattr(trained, "do_polysemous_training"):
+        # Annealing that only reorders the codes, for a search that is never asked for: the same
+        # answers, and 6 s of training for PQ64 where there were 89.
+        trained.do_polysemous_training = False
+    return index
+
+
+def _train(index: faiss.Index, chosen: Plan, rows: collection.Collection) -> None:
+    """Trains on the rows faiss itself would draw, but reads no others.
+
+    faiss takes the head of a seeded permutation; drawing the same head here leaves the answers
+    unchanged and the rest of a large store unread.
+    """
+    n = min(chosen.train_rows, len(rows))
+    if n < len(rows):
+        drawn = np.empty(len(rows), np.int32)
+        faiss.rand_perm(faiss.swig_ptr(drawn), len(drawn), SEED)
+        index.train(rows.sample(drawn[:n].astype(np.int64)))
+    else:
+        index.train(rows.sample(np.arange(n)))
+
+
+def _inverted(index: faiss.Index) -> faiss.IndexIVF | None:
+    if isinstance(index, faiss.IndexIVF):
+        return index
+    try:
+        return faiss.downcast_index(faiss.extract_index_ivf(index))
+    except RuntimeError:
+        return None
+
+
+def _readable(lists: faiss.IndexIVF) -> list_major.Lists:
+    """Shows inverted lists as plain arrays. One per thread: the scratch space is its own."""
+    held, dim = lists.invlists, lists.d
+    scratch = [np.empty(0, np.complex64)]
+
+    def ids(number: int) -> np.ndarray:
+        n = held.list_size(number)
+        return faiss.rev_swig_ptr(held.get_ids(number), n) if n else np.empty(0, np.int64)
+
+    def codes(number: int, n: int) -> np.ndarray:
+        return faiss.rev_swig_ptr(held.get_codes(number), n * lists.code_size).reshape(n, -1)
+
+    def plain(number: int, out: np.ndarray) -> None:
+        if len(out):
+            out[:] = codes(number, len(out)).view(np.float32)
+
+    if isinstance(lists, faiss.IndexIVFFlat):
+        return list_major.Lists(lists.nlist, ids, plain)
+    centres = lists.quantizer.reconstruct_n(0, lists.nlist)
+    if not lists.by_residual:
+        centres = np.zeros_like(centres)
+    if lists.pq.nbits != 8 or lists.pq.dsub != 2:
+
+        def general(number: int, out: np.ndarray) -> None:
+            if len(out):
+                out[:] = lists.pq.decode(codes(number, len(out)).copy()) + centres[number]
+
+        return list_major.Lists(lists.nlist, ids, general)
+    # Two floats per code: seen as one complex number each, a single take decodes a list.
+    words = faiss.vector_to_array(lists.pq.centroids).view(np.complex64)
+    offsets = np.arange(lists.pq.M) * 256
+
+    def pairs(number: int, out: np.ndarray) -> None:
+        n = len(out)
+        if not n:
+            return
+        if scratch[0].size < n * lists.pq.M:
+            scratch[0] = np.empty(2 * n * lists.pq.M, np.complex64)
+        decoded = scratch[0][: n * lists.pq.M].reshape(n, lists.pq.M)
+        np.take(words, codes(number, n) + offsets, out=decoded, mode="clip")
+        np.add(decoded.view(np.float32).reshape(n, dim), centres[number], out=out)
+
+    return list_major.Lists(lists.nlist, ids, pairs)
+
+
+def _joined(answers: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    return tuple(np.concatenate(column) for column in zip(*answers))

@@ -1,0 +1,201 @@
+"""Query rows and their nearest rows become matches: which track, where in it, how sure.
+
+Every neighbour of query row j proposes that the query starts j rows before it. A proposed start is
+scored by the mean cosine along the diagonal, on uncompressed vectors, so a lossy index decides
+what is looked at and never how it scores. Starts know their track: beyond its borders there is
+nothing, which counts as cosine 0, and no match runs on into the next track.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from nafp.search import collection
+
+TOP = 10
+# Two places whose own fingerprints agree this much are one recording twice (a reissue, a loop):
+# the other one does not make a match doubtful.
+TWIN_COSINE = 0.8
+# Without a table of tracks, places at least this many rows apart count as different ones: the
+# original's clips of 30 s are 59 rows.
+FAR_ROWS = 60
+_BLOCK = 512  # Candidates scored at once.
+
+
+class Match(NamedTuple):
+    """One answer. score: mean cosine over the query, -1..1; margin: score less the best elsewhere."""
+
+    track: str
+    start_s: float
+    score: float
+    margin: float
+
+
+class Ranking(NamedTuple):
+    """The best starts for one query length, best first; T or fewer.
+
+    tracks: int64, positions in the table of tracks; starts: float64, rows of the collection (they
+    may lie between rows, and before a track); scores: float32; elsewhere: score of the best
+    candidate at another place, 0 when there is none.
+    """
+
+    tracks: np.ndarray
+    starts: np.ndarray
+    scores: np.ndarray
+    elsewhere: float
+
+
+class Candidates(NamedTuple):
+    """Starts proposed for one query, and what each scores over its first 1, 2, ... rows.
+
+    tracks, starts: int64 [C]; since: int64 [C], the first query row that proposed it; sums:
+    float32 [C, L], cosines summed along the diagonal; counted: int64 [C], rows that can be
+    averaged over (only the original's border rule makes it less than L).
+    """
+
+    tracks: np.ndarray
+    starts: np.ndarray
+    since: np.ndarray
+    sums: np.ndarray
+    counted: np.ndarray
+
+
+def rank(
+    query: np.ndarray,
+    neighbours: np.ndarray,
+    rows: collection.Collection,
+    *,
+    lengths: Sequence[int],
+    top: int = TOP,
+    shifts: int = 1,
+    sharpness: float = 0.0,
+    as_original: bool = False,
+    twin_cosine: float = TWIN_COSINE,
+) -> list[Ranking]:
+    """Ranks the starts of one query at each length; all lengths share one pass.
+
+    query: float32 [n, D]; neighbours: int64 [n, K], nearest rows of each query row, -1 for none.
+    shifts: query rows per database hop (pfann's frame_shift_mul): row s, s + shifts, ... are one
+    phase, and a length L covers L rows of phase 0, L - 1 of the others. sharpness: a cosine c
+    counts as exp(-sharpness (1 - c)^2) when above 0 (pfann's score_alpha). as_original: borders
+    are ignored, and a diagonal that reaches the last row is averaged over what there is.
+    """
+    phases = [
+        _scored(
+            query[phase::shifts],
+            _proposed(neighbours[phase::shifts], rows, as_original=as_original),
+            rows,
+            sharpness=sharpness,
+            as_original=as_original,
+        )
+        for phase in range(shifts)
+    ]
+    return [_ranked(phases, rows, length, top=top, twin_cosine=twin_cosine) for length in lengths]
+
+
+def matches(ranking: Ranking, rows: collection.Collection) -> list[Match]:
+    """Puts a ranking into words, and keeps the best place of each track."""
+    found: dict[int, Match] = {}
+    first_rows, _ = rows.borders(ranking.tracks)
+    for track, start, first, score in zip(
+        ranking.tracks, ranking.starts, first_rows, ranking.scores
+    ):
+        name = rows.tracks[track] if rows.tracks else ""
+        start_s, margin = float(start - first) * rows.hop_s, float(score) - ranking.elsewhere
+        found.setdefault(int(track), Match(name, start_s, float(score), margin))
+    return list(found.values())
+
+
+def _proposed(
+    neighbours: np.ndarray, rows: collection.Collection, *, as_original: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gives the distinct proposed tracks [C], starts [C], ascending, and first proposing row [C]."""
+    offsets, column = np.nonzero(neighbours >= 0)
+    found = neighbours[offsets, column]
+    tracks = np.zeros_like(found) if as_original else rows.track_of(found)
+    starts = found - offsets
+    if as_original or not rows.tracks:
+        offsets, tracks, starts = (each[starts >= 0] for each in (offsets, tracks, starts))
+    # A start before its track's first row is a place of that track, not of the one before it.
+    order = np.lexsort((offsets, tracks, starts))
+    tracks, starts, offsets = tracks[order], starts[order], offsets[order]
+    is_new = np.r_[True, (starts[1:] != starts[:-1]) | (tracks[1:] != tracks[:-1])][: len(starts)]
+    return tracks[is_new], starts[is_new], offsets[is_new]
+
+
+def _scored(
+    query: np.ndarray,
+    proposed: tuple[np.ndarray, np.ndarray, np.ndarray],
+    rows: collection.Collection,
+    *,
+    sharpness: float,
+    as_original: bool,
+) -> Candidates:
+    """Scores every proposed start along its diagonal."""
+    tracks, starts, since = proposed
+    sums = np.empty((len(starts), len(query)), np.float32)
+    first_rows, end_rows = (0, len(rows)) if as_original else rows.borders(tracks)
+    places = starts[:, None] + np.arange(len(query))  # [C, L]
+    for start in range(0, len(starts), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        np.vecdot(rows.windows(starts[block], len(query)), query, out=sums[block])
+    if sharpness:
+        sums = np.exp(-sharpness * (1 - sums) ** 2)
+    if len(starts):
+        low, high = np.reshape(first_rows, (-1, 1)), np.reshape(end_rows, (-1, 1))
+        sums[(places < low) | (places >= high)] = 0
+    np.cumsum(sums, axis=1, out=sums)
+    shortened = len(rows) - starts if as_original else np.full_like(starts, len(query))
+    return Candidates(tracks, starts, since, sums, np.minimum(shortened, len(query)))
+
+
+def _ranked(
+    phases: list[Candidates],
+    rows: collection.Collection,
+    length: int,
+    *,
+    top: int,
+    twin_cosine: float,
+) -> Ranking:
+    """Ranks the candidates of all phases over the first `length` rows."""
+    tracks, starts, scores = [], [], []
+    for phase, found in enumerate(phases):
+        n_rows = min(length - (phase > 0), found.sums.shape[1])
+        if n_rows < 1:
+            continue
+        live = np.flatnonzero(found.since < n_rows)
+        tracks.append(found.tracks[live])
+        starts.append(found.starts[live] - phase / len(phases))
+        scores.append(found.sums[live, n_rows - 1] / np.minimum(found.counted[live], n_rows))
+    tracks, starts, scores = (np.concatenate(each) for each in (tracks, starts, scores))
+    order = np.argsort(-scores, kind="stable")
+    elsewhere = _elsewhere(
+        tracks[order], starts[order], scores[order], rows, length, twin_cosine=twin_cosine
+    )
+    order = order[:top]
+    return Ranking(tracks[order], starts[order], scores[order].astype(np.float32), elsewhere)
+
+
+def _elsewhere(
+    tracks: np.ndarray,
+    starts: np.ndarray,
+    scores: np.ndarray,
+    rows: collection.Collection,
+    length: int,
+    *,
+    twin_cosine: float,
+) -> float:
+    """Gives the best score at another place that does not hold the same recording."""
+    if not len(starts):
+        return 0.0
+    is_other = tracks != tracks[0] if rows.tracks else np.abs(starts - starts[0]) >= FAR_ROWS
+    others = np.flatnonzero(is_other)[:TOP]
+    if not len(others):
+        return 0.0
+    if twin_cosine < 1:
+        places = np.arange(length) + np.round(starts[[0, *others]]).astype(np.int64)[:, None]
+        vectors = rows.take(places)
+        likeness = np.vecdot(vectors[1:], vectors[0]).mean(axis=1)
+        others = np.append(others[likeness < twin_cosine], others[-1])
+    return float(scores[others[0]])
