@@ -121,7 +121,9 @@ def stem(path: str) -> str:
 
 def _listed(path: str, kind: str) -> tuple[list[manifest.Track], list[manifest.Failure]]:
     if path.endswith(".csv"):
-        return manifest.fill(manifest.read(path))
+        tracks = manifest.read(path)
+        # Headers are read where seconds are unknown; here the rate must be known too.
+        return manifest.fill([t if t.sample_rate_hz else t._replace(seconds=0) for t in tracks])
     return manifest.scan(path, kind=kind, by_folder=False)
 
 

@@ -115,6 +115,13 @@ def test_a_clean_query_is_the_recording_at_its_place(source, tmp_path):
         np.testing.assert_allclose(heard(tmp_path, row), truth(row, 5), atol=2 / 32768)
 
 
+def test_a_manifest_of_nothing_but_paths_and_seconds_will_do(place, tmp_path):
+    bare = [track._replace(sample_rate_hz=0, channels=0) for track in manifest.read(place)]
+    manifest.write(tmp_path / "bare.csv", bare)
+    pieces = material.Material(tmp_path / "bare.csv").pieces
+    assert {piece.sample_rate_hz for piece in pieces} == {RATE_HZ}
+
+
 def test_places_are_not_on_the_grid_of_rows(source, tmp_path):
     rows = queries.render(source, source, tmp_path, count=9, seconds=2)
     assert len({float(row["time"]) % 0.5 for row in rows}) == 9
