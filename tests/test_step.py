@@ -1,5 +1,6 @@
 """Laws of the training step: devices, parts and mappings change nothing but the speed."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,15 @@ from nafp.models import network
 from nafp.training import augment, step
 
 
+class Projection(nn.Module):
+    """A network that compiles in a moment: the laws of the step hold for any."""
+
+    @nn.compact
+    def __call__(self, mel, *, train=False):
+        z = nn.Dense(16)(jnp.tanh(nn.Dense(24)(mel.reshape(mel.shape[0], -1))))
+        return z / jnp.linalg.norm(z, axis=-1, keepdims=True)
+
+
 def tiny(**changes):
     """The default configuration with a network small enough for a test."""
     c = config_lib.default()
@@ -20,13 +30,16 @@ def tiny(**changes):
         c.spectrogram.n_mels, c.spectrogram.n_fft, c.spectrogram.stft_hop = 16, 512, 1000
         c.augment.context_s, c.augment.offset_s = 0.1, 0.05
         c.augment.room.seconds = 0.1
+        c.augment.enabled = False
         c.optimizer.learning_rate = 1e-2
         c.update_from_flattened_dict(changes)
     return c
 
 
-def recipe_and_state(c):
+def recipe_and_state(c, *, real_network=False):
     recipe = step.recipe_of(c, augment.settings(audio=c.audio, augment=c.augment), total_steps=10)
+    if not real_network:
+        recipe = recipe._replace(model=Projection())
     n_mels, n_frames = network.mel_shape(c)
     return recipe, step.initial(recipe, n_mels=n_mels, n_frames=n_frames)
 
@@ -51,8 +64,8 @@ def banks(recipe):
     )
 
 
-def run_pmap(c, devices, n_steps=4, n_pairs=8):
-    recipe, state = recipe_and_state(c)
+def run_pmap(c, devices, n_steps=4, n_pairs=8, **network):
+    recipe, state = recipe_and_state(c, **network)
     mapped = jax.pmap(
         lambda s, b, k: step.train_step(recipe, s, b, k),
         axis_name=step.AXIS,
@@ -114,6 +127,13 @@ def test_one_two_and_four_devices_equal_the_plain_step(masked):
         np.testing.assert_allclose(run_pmap(c, devices)[0], expected, rtol=2e-5)
 
 
+def test_degraded_replicas_are_the_same_on_any_number_of_devices():
+    c = tiny(**{"augment.enabled": True})
+    one, two = (run_pmap(c, devices, n_steps=2)[0] for devices in (1, 2))
+    np.testing.assert_allclose(one, two, rtol=2e-5)
+    assert one[0] != run_pmap(tiny(), 1, n_steps=1)[0][0]
+
+
 def test_shard_map_equals_pmap():
     c = tiny()
     recipe, state = recipe_and_state(c)
@@ -143,9 +163,18 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_whole():
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_batch_norm_shares_its_statistics_among_devices():
     c = tiny(**{"model.norm": "batch_norm"})
-    np.testing.assert_allclose(run_pmap(c, 1)[0], run_pmap(c, 2)[0], rtol=1e-4)
+    one, two = (run_pmap(c, devices, n_steps=2, real_network=True)[0] for devices in (1, 2))
+    np.testing.assert_allclose(one, two, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_network_in_parts_on_two_devices_trains_as_at_once_on_one():
+    one = run_pmap(tiny(), 1, n_steps=2, real_network=True)[0]
+    parts = run_pmap(tiny(**{"train.micro_batch": 4}), 2, n_steps=2, real_network=True)[0]
+    np.testing.assert_allclose(parts, one, rtol=1e-4)
 
 
 def test_order_within_the_batch_does_not_change_the_loss():

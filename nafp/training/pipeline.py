@@ -154,5 +154,7 @@ def batches(
     if hosts > 1:
         stream = stream[host::hosts]
     stream = stream.batch(pairs // hosts, drop_remainder=True)
-    options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=max(prefetch, read_threads))
+    options = grain.ReadOptions(
+        num_threads=read_threads, prefetch_buffer_size=max(prefetch, read_threads)
+    )
     return iter(stream.to_iter_dataset(options))
