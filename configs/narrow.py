@@ -2,7 +2,7 @@
 
 About a tenth of the full network's work. LAMB at 3e-3 because few steps are all a CPU gets.
 
-nafp train --config=configs/narrow.py --workdir=RUN --config.data.corpus=CORPUS --config.train.minutes=30
+nafp train --config=configs/narrow.py --workdir=RUN --config.data.corpus=CORPUS
 """
 
 from nafp import config
@@ -21,8 +21,8 @@ def get_config():
     c.optimizer.learning_rate = 3e-3
     c.optimizer.warmup_steps = 60
     c.train.batch_size = 320
-    c.train.steps = 1400
-    c.checkpoint.every_steps = 100
+    c.train.steps = 2600
+    c.checkpoint.every_steps = 200
     c.validate.every_epochs = 1
     c.train.steps_per_epoch = 200
     return c
