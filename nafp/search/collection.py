@@ -12,8 +12,6 @@ BLOCK_ROWS = 16_384  # 8 MiB at 128 dimensions: large for the disk, small for th
 CHECK_ROWS = 2_000_000  # Looked at before work starts; the rest is looked at when it is indexed.
 UNIT_TOLERANCE = 1e-2  # bf16 fingerprints are off by 2e-3.
 _SCATTERED = 512  # Rows read between releases: each may map 64 KiB around itself.
-# What two stores must have in common to be searched together.
-IDENTITY = ("model", "segment_s", "sample_rate_hz", "hop_s")
 
 
 class Collection:
@@ -167,26 +165,38 @@ def check_rows(rows: np.ndarray, *, where=str, at: int = 0) -> None:
     )
 
 
-def require_one_model(stores: Sequence[store.Store]) -> None:
-    """Raises ValueError unless the stores have one model, rate, hop and dimension.
+def require_one_model(stores: Sequence[store.Store], *, hop: bool = True) -> None:
+    """Raises ValueError unless one model with one configuration made all stores.
 
-    A bare store says nothing about itself but its dimension.
+    A bare store says nothing about itself but its dimension. hop=False: rows may be apart by
+    different times, as those of a query store with several phases per hop are.
     """
     if not stores:
         raise ValueError("no store was given")
+    first = _identity(stores[0])
     for each in stores[1:]:
-        for key in ("dim", *IDENTITY):
-            first, other = (_say(one, key) for one in (stores[0], each))
-            if first is not None and other is not None and first != other:
-                raise ValueError(
-                    f"{stores[0].folder}/{stores[0].name} and {each.folder}/{each.name} cannot be "
-                    f"mixed: {key} is {first!r} in one and {other!r} in the other; "
-                    "extract both with one checkpoint"
-                )
+        other = _identity(each)
+        differ = [key for key in first if key in other and first[key] != other[key]]
+        for key in [key for key in differ if hop or key != "hop_s"]:
+            raise ValueError(
+                f"{stores[0].folder}/{stores[0].name} and {each.folder}/{each.name} cannot be "
+                f"mixed: {key} is {first[key]!r} in one and {other[key]!r} in the other; "
+                "extract both with one checkpoint"
+            )
 
 
-def _say(one: store.Store, key: str) -> object:
-    return one.dim if key == "dim" else one.meta.get(key)
+def _identity(one: store.Store) -> dict[str, object]:
+    """Gives what two stores must have in common to be searched together."""
+    said = {
+        key: one.meta[key] for key in ("segment_s", "sample_rate_hz", "hop_s") if key in one.meta
+    }
+    model = one.meta.get("model")
+    if model:  # Where a checkpoint lay is no part of what it is.
+        said["model"] = model.get("sha256", model) if isinstance(model, dict) else model
+    config = one.meta.get("config")
+    if isinstance(config, dict):
+        said["spectrogram settings"] = config.get("spectrogram")
+    return {"dim": one.dim, **said}
 
 
 def _regular(bare: store.Store, rows_per_track: int) -> list[store.TrackRows]:

@@ -6,16 +6,22 @@ with its parameters; any other kind is a faiss factory string ("IVF1024,PQ64x4fs
 rows alike: cosine = 1 - d / 2.
 """
 
+import logging
 import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import faiss
-import numpy as np
+logging.getLogger("faiss.loader").setLevel(
+    logging.WARNING
+)  # It tells which of its builds it tries.
 
-from nafp.search import collection, list_major, pool
+import faiss  # noqa: E402
+import numpy as np  # noqa: E402
 
+from nafp.search import collection, list_major, pool  # noqa: E402
+
+VERSION = faiss.__version__
 KINDS = ("auto", "l2", "ivf", "ivfpq", "ivfpq-rr", "hnsw")
 SEED = 1234  # faiss' own seed for k-means: the original never sets another.
 ROWS_PER_LIST = 256  # faiss never trains a centroid on more.
@@ -60,6 +66,17 @@ def plan(
         train_rows or rows,
         reason,
     )
+
+
+def as_original(chosen: Plan, *, n_dummy: int) -> Plan:
+    """Trains a plan on what the original would: a sample, or all of the dummy where that differs.
+
+    faiss draws its own sample from what it is given. For one codebook the head of its permutation
+    is all it ever sees; a second one (the refinement of ivfpq-rr) is drawn from all rows.
+    """
+    if chosen.kind == "ivfpq-rr":
+        chosen = chosen._replace(train_rows=min(n_dummy, ORIGINAL_MAX_TRAIN))
+    return chosen._replace(reason="as the original, trained on the dummy")
 
 
 def _chosen(kind: str, *, n_rows: int, dim: int) -> tuple[str, int, int, str]:
@@ -219,6 +236,24 @@ def build(
         index.add(block)
     train_s, add_s = trained - started, time.perf_counter() - trained
     return Index(index, chosen, about={"train_s": train_s, "add_s": add_s})
+
+
+def exact(
+    rows: collection.Collection, queries: np.ndarray, *, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the k nearest rows of each query by looking at all of them, in constant memory."""
+    faiss.omp_set_num_threads(pool.n_threads())
+    heap = faiss.ResultHeap(len(queries), k)
+    for start, block in rows.blocks():
+        n = min(k, len(block))
+        distances, found = faiss.knn(queries, block, n)
+        padding = ((0, 0), (0, k - n))
+        heap.add_result(
+            np.pad(distances, padding, constant_values=np.inf),
+            np.pad(found + start, padding, constant_values=-1),
+        )
+    heap.finalize()
+    return 1 - heap.D / 2, heap.I
 
 
 def _made(factory: str, dim: int) -> faiss.Index:

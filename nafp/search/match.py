@@ -113,10 +113,10 @@ def _proposed(
     """Gives the distinct proposed tracks [C], starts [C], ascending, and first proposing row [C]."""
     offsets, column = np.nonzero(neighbours >= 0)
     found = neighbours[offsets, column]
-    tracks = np.zeros_like(found) if as_original else rows.track_of(found)
     starts = found - offsets
     if as_original or not rows.tracks:
-        offsets, tracks, starts = (each[starts >= 0] for each in (offsets, tracks, starts))
+        offsets, found, starts = (each[starts >= 0] for each in (offsets, found, starts))
+    tracks = rows.track_of(starts if as_original else found)
     # A start before its track's first row is a place of that track, not of the one before it.
     order = np.lexsort((offsets, tracks, starts))
     tracks, starts, offsets = tracks[order], starts[order], offsets[order]

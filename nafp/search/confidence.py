@@ -1,0 +1,84 @@
+"""Scores become probabilities that an answer is right.
+
+The margin to the best other place says more than the score itself, and what a score is worth
+falls with the query's length; so one logistic function of margin and score is fitted per length.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+_RIDGE = 1e-4  # Keeps weights finite where right and wrong separate perfectly.
+_STEPS = 50
+
+
+class Confidence:
+    """Probability that a best match is right, by query length.
+
+    lengths: segments, ascending. weights: float64 [M, 3], for 1, margin and score at each length.
+    Between lengths the log-odds are interpolated; beyond them the nearest length serves.
+    """
+
+    def __init__(self, lengths: Sequence[int], weights: np.ndarray):
+        self.lengths, self.weights = list(lengths), np.asarray(weights, np.float64)
+
+    def probability(self, length: float, scores: np.ndarray, margins: np.ndarray) -> np.ndarray:
+        """Gives the probability of being right, same shape as the scores."""
+        weights = [np.interp(length, self.lengths, column) for column in self.weights.T]
+        return _logistic(weights[0] + weights[1] * margins + weights[2] * scores)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the lengths and weights as JSON."""
+        text = json.dumps({"lengths": self.lengths, "weights": self.weights.tolist()})
+        Path(path).write_text(text + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Confidence":
+        """Reads what `save` wrote."""
+        saved = json.loads(Path(path).read_text())
+        return cls(saved["lengths"], np.array(saved["weights"]))
+
+
+def fit(
+    scores: np.ndarray,
+    margins: np.ndarray,
+    is_right: np.ndarray,
+    *,
+    unknown: np.ndarray,
+    share_unknown: float = 0.5,
+) -> np.ndarray:
+    """Fits the weights [3] for one length by logistic regression (Newton's method).
+
+    scores, margins: [Q]; is_right, unknown: bool [Q]. Questions are weighted so that a share of
+    share_unknown asks for recordings that are not in the database, whatever the sample's share.
+    """
+    values = np.stack([margins, scores], axis=1).astype(np.float64)
+    centre, scale = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-9)
+    features = np.column_stack([np.ones(len(values)), (values - centre) / scale])
+    per_known = (1 - share_unknown) / max(1, int((~unknown).sum()))
+    per_unknown = share_unknown / max(1, int(unknown.sum()))
+    weight = np.where(unknown, per_unknown, per_known) * len(values)
+    found = _newton(features, np.asarray(is_right, float), weight)
+    slopes = found[1:] / scale
+    return np.array([found[0] - slopes @ centre, *slopes])
+
+
+def _newton(features: np.ndarray, is_right: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    ridge = _RIDGE * np.diag([1e-6, 1.0, 1.0]) * len(features)
+    found = np.zeros(features.shape[1])
+    for _ in range(_STEPS):
+        p = _logistic(features @ found)
+        slope = features.T @ (weight * (is_right - p)) - ridge @ found
+        curve = (features * (weight * p * (1 - p))[:, None]).T @ features + ridge
+        step = np.linalg.solve(curve, slope)
+        found = found + step * min(1.0, 5 / max(1e-12, float(np.abs(step).max())))
+        if np.abs(step).max() < 1e-8:
+            break
+    return found
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(x, -60, 60)))

@@ -1,0 +1,93 @@
+"""Matchers that count retrieved rows instead of comparing diagonals.
+
+They are what the benchmark system (magcil/deep-audio-fingerprinting-benchmark) and song_mine use,
+kept so that one table can set them beside `match.rank` on the same fingerprints.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nafp.search import collection
+from nafp.search.match import TOP, Ranking
+
+
+def majority(
+    neighbours: np.ndarray,
+    cosines: np.ndarray,
+    rows: collection.Collection,
+    *,
+    lengths: Sequence[int],
+    top: int = TOP,
+) -> list[Ranking]:
+    """Ranks tracks by the share of retrieved rows that are theirs; ties by their mean cosine.
+
+    neighbours: int64 [n, K], -1 for none; cosines: float32 [n, K]. A track's place is the start
+    that most of its rows propose.
+    """
+    offsets, column = np.nonzero(neighbours >= 0)
+    found, cosine = neighbours[offsets, column], cosines[offsets, column]
+    tracks, starts = rows.track_of(found), found - offsets
+    rankings = []
+    for length in lengths:
+        live = offsets < length
+        names, votes = _counted(tracks[live], cosine[live])
+        order = np.argsort(-votes, kind="stable")[:top]
+        places = [_most_proposed(starts[live][tracks[live] == name]) for name in names[order]]
+        scores = (votes[order] / (length * neighbours.shape[1])).astype(np.float32)
+        elsewhere = float(scores[1]) if len(scores) > 1 else 0.0
+        rankings.append(Ranking(names[order], np.array(places, np.float64), scores, elsewhere))
+    return rankings
+
+
+def window(
+    neighbours: np.ndarray,
+    cosines: np.ndarray,
+    rows: collection.Collection,
+    *,
+    lengths: Sequence[int],
+    top: int = TOP,
+) -> list[Ranking]:
+    """Ranks starts c by the summed cosines of retrieved rows that lie in c .. c + length.
+
+    The benchmark's sequence search: it knows neither diagonals nor borders. Scores are divided by
+    the number of rows retrieved, so that they compare between lengths.
+    """
+    offsets, column = np.nonzero(neighbours >= 0)
+    found, cosine = neighbours[offsets, column], cosines[offsets, column]
+    rankings = []
+    for length in lengths:
+        live = offsets < length
+        order = np.argsort(found[live], kind="stable")
+        places = found[live][order]
+        sums = np.concatenate([[0.0], np.cumsum(cosine[live][order])])
+        starts = np.unique(np.maximum(found[live] - offsets[live], 0))
+        low, high = (np.searchsorted(places, starts + more) for more in (0, length + 1))
+        scores = (sums[high] - sums[low]) / (length * neighbours.shape[1])
+        rankings.append(_best(starts, scores, rows, top=top))
+    return rankings
+
+
+def _counted(tracks: np.ndarray, cosine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gives the distinct tracks and their votes, ties broken by the mean cosine."""
+    names, which, counts = np.unique(tracks, return_inverse=True, return_counts=True)
+    means = np.bincount(which, weights=cosine, minlength=len(names)) / np.maximum(counts, 1)
+    return names, counts + means * 1e-6
+
+
+def _most_proposed(starts: np.ndarray) -> int:
+    values, counts = np.unique(starts, return_counts=True)
+    return int(values[np.argmax(counts)])
+
+
+def _best(
+    starts: np.ndarray, scores: np.ndarray, rows: collection.Collection, *, top: int
+) -> Ranking:
+    order = np.argsort(-scores, kind="stable")
+    tracks = rows.track_of(starts[order])
+    others = np.flatnonzero(tracks != tracks[0]) if len(tracks) else tracks
+    elsewhere = float(scores[order][others[0]]) if len(others) else 0.0
+    best = order[:top]
+    return Ranking(
+        tracks[:top], starts[best].astype(np.float64), scores[best].astype(np.float32), elsewhere
+    )
