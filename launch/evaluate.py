@@ -5,8 +5,6 @@ nafp evaluate --store=STORE [--query=query --db=db --dummy=dummy_db] --index=ivf
 
 from absl import app, flags
 
-from nafp.search import blas
-
 from . import rooms
 
 _SETTINGS = (
@@ -45,7 +43,6 @@ flags.mark_flags_as_required(["store", "out"])
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; every setting is a --flag=value")
-    blas.prefer_wide_kernels()
     evaluate = rooms.load("evaluation.evaluate")
     given = {name: flags.FLAGS[name].value for _, name, *_ in _SETTINGS}
     evaluate.run(evaluate.Request(**given))

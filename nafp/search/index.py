@@ -6,20 +6,17 @@ with its parameters; any other kind is a faiss factory string ("IVF1024,PQ64x4fs
 rows alike: cosine = 1 - d / 2.
 """
 
-import logging
 import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-logging.getLogger("faiss.loader").setLevel(
-    logging.WARNING
-)  # It tells which of its builds it tries.
+import numpy as np
 
-import faiss  # noqa: E402
-import numpy as np  # noqa: E402
+from nafp.search import collection, list_major, pool
 
-from nafp.search import collection, list_major, pool  # noqa: E402
+with pool.fit_for_faiss():
+    import faiss
 
 VERSION = faiss.__version__
 KINDS = ("auto", "l2", "ivf", "ivfpq", "ivfpq-rr", "hnsw")
