@@ -73,6 +73,24 @@ def bootstrap(
         return np.percentile(np.concatenate(rates), [2.5, 97.5], axis=0).T
 
 
+def two_proportions(first: tuple[int, int], second: tuple[int, int]) -> float:
+    """Gives the two-sided p of two rates (right, asked) on different questions: pooled z-test."""
+    (a, n), (b, m) = first, second
+    if not n or not m:
+        return 1.0
+    pooled = (a + b) / (n + m)
+    variance = pooled * (1 - pooled) * (1 / n + 1 / m)
+    return math.erfc(abs(a / n - b / m) / math.sqrt(2 * variance)) if variance else 1.0
+
+
+def from_interval(value: float, low: float, high: float) -> float:
+    """Gives the two-sided p of a value being 0, from its 95 % interval taken as normal."""
+    deviation = (high - low) / (2 * 1.959963984540054)
+    if deviation <= 0:
+        return 1.0 if value == 0 else 0.0
+    return math.erfc(abs(value) / deviation / math.sqrt(2))
+
+
 def spread(values: Sequence[float]) -> Spread:
     """Summarises one number over several seeds."""
     values = np.asarray(values, float)
