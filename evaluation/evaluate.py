@@ -63,6 +63,8 @@ def run(request: Request) -> dict[str, Any]:
     Raises ValueError or FileNotFoundError for anything that cannot be right, before work starts.
     """
     rule, lengths = _checked(request)
+    if request.report:
+        from . import report  # Here: matplotlib is an extra, and its absence shows at once.
     given = inputs.read(
         request.store,
         query=request.query,
@@ -107,6 +109,8 @@ def run(request: Request) -> dict[str, Any]:
     results.save(request.out, found, scored, tables.report(found, markdown=True))
     _say(request, tables.report(found))
     _say(request, f"written: {request.out}/results.json, table.md, table.csv, answers.npz")
+    if request.report:
+        _say(request, f"written: {report.write(request.report, found, scored)}")
     return found
 
 

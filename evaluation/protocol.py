@@ -278,8 +278,18 @@ def _from_lines(
         tracks,
         starts,
         {c: [lines[0][c] or "" for lines in asked.values()] for c in columns if c != "time"},
-        [lines[0]["answer"] or lines[0]["query"] for lines in asked.values()],
+        _songs(list(asked.values()), [bool(each) for each in answers]),
     )
+
+
+def _songs(asked: list[list[dict]], is_known: list[bool]) -> list[str]:
+    """Names what each query was cut from; where all unknown ones say the same ("none"), itself."""
+    unknown = {lines[0]["answer"] for lines, known in zip(asked, is_known) if not known}
+    placeholder = unknown.pop() if len(unknown) == 1 else ""
+    return [
+        lines[0]["query"] if lines[0]["answer"] in ("", placeholder) else lines[0]["answer"]
+        for lines in asked
+    ]
 
 
 def _answers(

@@ -102,7 +102,7 @@ def grouped(scored: Scored, columns: Sequence[str]) -> dict[str, dict[str, Any]]
         labels = np.array(ranged(groups[name]))
         known = scored.questions.is_known
         found[name] = {
-            label: hit_rates(scored, labels == label) for label in ordered(set(labels[known]))
+            label: hit_rates(scored, labels == label) for label in ordered(labels[known])
         }
     return found
 
@@ -121,16 +121,21 @@ def ranged(values: Sequence[str]) -> list[str]:
     return [f"{a:g}..{a + width:g}" if np.isfinite(a) else "(none)" for a in low]
 
 
-def ordered(labels: set[str]) -> list[str]:
-    """Sorts labels by the number they begin with, words last."""
+def ordered(labels: Sequence[str]) -> list[str]:
+    """Gives the distinct labels: numbers and ranges by size, then words as they first come."""
+    distinct = [str(label) for label in dict.fromkeys(labels)]
+    numbers = [label for label in distinct if is_number(label)]
+    words = [label for label in distinct if not is_number(label)]
+    return sorted(numbers, key=lambda label: float(label.split("..")[0])) + words
 
-    def key(label: str) -> tuple[int, float, str]:
-        try:
-            return 0, float(label.split("..")[0]), label
-        except ValueError:
-            return 1, 0.0, label
 
-    return sorted((str(label) for label in labels), key=key)
+def is_number(label: str) -> bool:
+    """Whether a label is a number, or a range of numbers as `ranged` writes it."""
+    try:
+        float(label.split("..")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def described(rows: collection.Collection) -> list[dict[str, Any]]:

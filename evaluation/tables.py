@@ -48,6 +48,21 @@ def rows(
     return header, [*lines, ["queries", *asked]]
 
 
+def compact(
+    column: str, values: Mapping[str, Any], *, hop_s: float, segment_s: float
+) -> tuple[list[str], list[list[str]]]:
+    """Gives header and lines of hit rates by group, only the rates: a line per value and metric."""
+    header, _ = rows(next(iter(values.values())), hop_s=hop_s, segment_s=segment_s)
+    lines = []
+    for name in ("exact", "song"):
+        for value, hit_rates in values.items():
+            cells = [hit_rates[length][name] for length in hit_rates]
+            if any(cell["asked"] for cell in cells):
+                rates = [f"{100 * c['rate']:.1f}" if c["asked"] else "-" for c in cells]
+                lines.append([f"{LABELS[name]}, {value}", *rates])
+    return [f"%, by {column}", *header[1:]], lines
+
+
 def plain(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Lines up a table for the terminal."""
     widths = [max(len(row[i]) for row in (header, *lines)) for i in range(len(header))]
@@ -109,6 +124,9 @@ def report(found: Mapping[str, Any], *, markdown: bool = False) -> str:
     audio = found["audio"]
     parts = [shape(*rows(found["hit_rates"], **audio))]
     for column, values in found["groups"].items():
+        if not markdown:
+            parts.append(plain(*compact(column, values, **audio)))
+            continue
         for value, hit_rates in values.items():
             parts.append(_titled(f"{column} = {value}", shape(*rows(hit_rates, **audio)), markdown))
     if found["open_set"]:
