@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import nafp
+from nafp import __version__
 from nafp.search import collection, index, index_files, pool
 
 from . import inputs, metrics, statistics, tables
@@ -175,7 +175,7 @@ def machine() -> dict[str, Any]:
     return {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "python": platform.python_version(),
-        "nafp": nafp.__version__,
+        "nafp": __version__,
         "numpy": np.__version__,
         "faiss": index.VERSION,
         "system": platform.platform(),

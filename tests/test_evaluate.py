@@ -221,7 +221,7 @@ def test_a_truth_file_says_what_is_right(clips):
     nine = found["hit_rates"]["9"]
     assert nine["song"] == {"hits": 40, "asked": 40, "rate": 1.0, **ends(nine["song"])}
     assert nine["exact"]["hits"] == nine["near"]["hits"] == 40  # 0.4 rows off is exact.
-    assert found["questions"] == {"all": 42, "known": 40, "unknown": 2, "songs": 21}
+    assert found["questions"] == {"all": 42, "known": 40, "unknown": 2, "songs": 22}
     groups = found["groups"]["condition"]
     assert [groups[name]["9"]["exact"]["asked"] for name in ("quiet", "loud")] == [20, 20]
     assert sum(rates["9"]["exact"]["asked"] for rates in found["groups"]["snr"].values()) == 40
