@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
         from nafp.training import loop
 
         loop.train(config, _WORKDIR.value, resume_from=_RESUME_FROM.value)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
         sys.exit(f"nafp train: {error}")
 
 

@@ -225,6 +225,7 @@ def test_a_run_folder_says_how_it_was_made(folder, tmp_path):
     log = journal.Journal(tmp_path / "run", tiny(folder))
     log.say("hello")
     log.loss(1, 0.5)
+    log.scalars(1, {"train/loss": 0.5})
     log.close()
     run = tmp_path / "run"
     assert config_lib.from_json((run / "config.json").read_text()) == tiny(folder)
@@ -233,6 +234,7 @@ def test_a_run_folder_says_how_it_was_made(folder, tmp_path):
     )
     assert "hello" in (run / "log.txt").read_text()
     assert float.fromhex(losses(run)[1]) == 0.5
+    assert any("tfevents" in path.name for path in (run / "tensorboard").iterdir())
 
 
 def test_a_sequence_is_found_where_its_diagonal_is():

@@ -27,7 +27,7 @@ _FIXED = (
 )  # May not change within a run.
 
 
-class NotFinite(RuntimeError):
+class NotFinite(FloatingPointError):
     """A loss that is not a number; the message names the step."""
 
 
