@@ -3,7 +3,7 @@
 nafp extract --checkpoint=RUN@best --source=CORPUS --name=db --out=STORE
 """
 
-import sys
+import contextlib
 import time
 
 from absl import app, flags
@@ -24,7 +24,9 @@ _NAME = flags.DEFINE_string(
 )
 _OUT = flags.DEFINE_string("out", None, "STORE folder.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a finished store of this name.")
-_BATCH = flags.DEFINE_integer("batch_size", 128, "Segments that go through the network together.")
+_BATCH = flags.DEFINE_integer(
+    "batch_size", 128, "Segments that go through the network together.", lower_bound=1
+)
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "bfloat16"], "Type the network computes in."
 )
@@ -35,25 +37,21 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; the source goes into --source=")
     devices.prepare()
-    from nafp import extract, trained
+    import jax
 
-    try:
-        network, identity = trained.open_extractor(
-            _CHECKPOINT.value, batch_size=_BATCH.value, dtype=_DTYPE.value
-        )
-        began = time.monotonic()
-        report = extract.extract(
-            network,
-            _SOURCE.value,
-            _OUT.value,
-            name=_NAME.value,
-            identity=identity,
-            split=_SPLIT.value,
-            overwrite=_OVERWRITE.value,
-        )
-    except (ValueError, FileNotFoundError, FileExistsError, BlockingIOError) as error:
-        sys.exit(f"nafp extract: {error}")
-    print(extract.describe(report, _OUT.value, _NAME.value, wall_s=time.monotonic() - began))
+    from nafp import extract, trained
+    from nafp.audio import decode
+
+    network, identity = trained.open_extractor(
+        _CHECKPOINT.value, batch_size=_BATCH.value, dtype=_DTYPE.value
+    )
+    began, out = time.monotonic(), _OUT.value
+    store = dict(name=_NAME.value, split=_SPLIT.value, overwrite=_OVERWRITE.value)
+    # Decoders write remarks past Python; so does what says that another process died, and that must be seen.
+    with decode.hushed() if jax.process_count() == 1 else contextlib.nullcontext():
+        report = extract.extract(network, _SOURCE.value, out, identity=identity, **store)
+    if jax.process_index() == 0:
+        print(extract.describe(report, out, _NAME.value, wall_s=time.monotonic() - began))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,10 @@ def open_extractor(
     """
     variables, config, step, name = read(source)
     extractor = network.Extractor(variables, config, batch_size=batch_size, dtype=dtype)
-    return extractor, network.identity(variables, source=name, step=step)
+    identity = network.identity(variables, source=name, step=step)
+    return extractor, dict(
+        identity, dtype=dtype
+    )  # A store of one type is not continued in another.
 
 
 def read(source: str) -> tuple[Any, Any, int, str]:
@@ -30,11 +33,11 @@ def read(source: str) -> tuple[Any, Any, int, str]:
 
 
 def _exported(path: pathlib.Path) -> tuple[Any, Any, int, str]:
-    from nafp import export
-
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: no such exported network; write one: nafp export --checkpoint=RUN --out={path}"
         )
+    from nafp import export
+
     variables, config, step = export.read(path)
     return variables, config, step, path.name

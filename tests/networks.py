@@ -1,0 +1,54 @@
+"""Small networks to test with: random numbers in place of training, and runs that hold them."""
+
+import pathlib
+
+import grain.python as grain
+import jax
+import numpy as np
+
+from nafp import config as config_lib
+from nafp.models import network
+from nafp.training import checkpoints
+
+
+def config(**changes):
+    """The default configuration with a network small enough for a test."""
+    c = config_lib.default()
+    with c.unlocked():
+        c.model.channels, c.model.dim, c.model.head_hidden = (4, 4, 8, 8, 8, 8, 16, 16), 16, 4
+        c.spectrogram.n_mels = 32
+        c.update_from_flattened_dict(changes)
+    return c
+
+
+def variables(c, *, seed=0):
+    """Parameters of about the size that training gives, without compiling what initialises them."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: (rng.standard_normal(leaf.shape) * 0.4).astype(np.float32),
+        network.abstract_variables(c),
+    )
+
+
+def extractor(c, *, seed=0, **settings):
+    return network.Extractor(variables(c, seed=seed), c, **settings)
+
+
+def write_run(folder: pathlib.Path, c, scores: dict[int, float | None]) -> pathlib.Path:
+    """Writes a run with a checkpoint at each step; the parameters' seed is the step."""
+    folder.mkdir()
+    stream = iter(grain.MapDataset.range(10).to_iter_dataset())
+    kept = checkpoints.Checkpoints(folder, keep=len(scores))
+    for step, score in scores.items():
+        tree = variables(c, seed=step)
+        kept.save(
+            step,
+            variables=tree,
+            state={"step": np.int32(step)},
+            stream=stream,
+            config=c,
+            score=score,
+        )
+    kept.wait()
+    kept.close()
+    return folder

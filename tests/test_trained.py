@@ -1,0 +1,61 @@
+"""A trained network is found by name, whole, and what is not there is told beside what is."""
+
+import jax
+import numpy as np
+import pytest
+
+from nafp import trained
+from tests import networks
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    scores = {10: 0.5, 20: 0.75, 30: None}
+    return networks.write_run(tmp_path_factory.mktemp("trained") / "run", networks.config(), scores)
+
+
+@pytest.mark.parametrize("which, step", [("", 30), ("@latest", 30), ("@best", 20), ("@10", 10)])
+def test_a_checkpoint_is_found_by_run_step_or_score(run, which, step):
+    variables, config, found, name = trained.read(f"{run}{which}")
+    assert (found, name) == (step, f"run@{step}")
+    assert config.to_dict() == networks.config().to_dict()
+    jax.tree.map(np.testing.assert_array_equal, variables, networks.variables(config, seed=step))
+
+
+def test_an_extractor_says_which_network_it_is_and_what_it_computes_in(run):
+    opened, identity = trained.open_extractor(str(run), batch_size=4)
+    assert opened.dim == 16
+    assert identity["source"] == "run@30"
+    assert identity["step"] == 30
+    assert identity["dtype"] == "float32"
+    other, _ = trained.open_extractor(f"{run}@10", batch_size=4), None
+    assert identity["sha256"] != other[1]["sha256"]
+
+
+def test_a_step_that_is_not_there_is_told_the_steps_that_are(run):
+    with pytest.raises(ValueError, match=r"no checkpoint at step 11; there are \[10, 20, 30\]"):
+        trained.open_extractor(f"{run}@11")
+
+
+def test_best_needs_a_validation(tmp_path):
+    run = networks.write_run(tmp_path / "run", networks.config(), {7: None})
+    with pytest.raises(ValueError, match=r"no checkpoint was validated yet.*\[7\]"):
+        trained.open_extractor(f"{run}@best")
+
+
+@pytest.mark.parametrize("which", ["", "@best", "@7"])
+def test_a_run_without_checkpoints_says_how_to_get_one(tmp_path, which):
+    with pytest.raises(FileNotFoundError, match=r"no finished checkpoint.*nafp train --workdir"):
+        trained.open_extractor(f"{tmp_path}{which}")
+    assert not list(tmp_path.iterdir())  # Looking leaves nothing behind.
+
+
+@pytest.mark.parametrize("which", ["", "@best", "@7", "@bset"])
+def test_a_missing_run_says_what_is_allowed(tmp_path, which):
+    with pytest.raises(FileNotFoundError, match=r"no such run folder.*RUN@STEP or RUN@best"):
+        trained.open_extractor(f"{tmp_path / 'run'}{which}")
+
+
+def test_a_missing_export_says_how_to_make_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no such exported network.*nafp export"):
+        trained.open_extractor(str(tmp_path / "small.npz"))
