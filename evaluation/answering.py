@@ -14,7 +14,7 @@ from .protocol import Questions
 
 MATCHERS = ("diagonal", "vote", "window")
 _QUERY_ROWS = 262_144  # Rows searched at once: 128 MiB at 128 dimensions.
-_CLIPS = 16  # Questions matched between releases of the pages they touched.
+_CLIPS = 16  # Questions that one thread takes at a time.
 
 
 class Matcher(NamedTuple):
@@ -96,7 +96,7 @@ def _searched(
     with progress.Progress(len(numbers), "rows", label="search", show=show) as bar:
         for start in range(0, len(numbers), _QUERY_ROWS):
             some = numbers[start : start + _QUERY_ROWS]
-            found.append(searched.search(query.sample(some), k))
+            found.append(searched.search(query.take(some), k))
             bar.add(len(some))
     cosines, neighbours = (np.concatenate(column) for column in zip(*found))
     return numbers, neighbours, cosines
@@ -128,8 +128,6 @@ def _matched(
                 near = np.where(database.track_of(near) == without[clip], -1, near)
             vectors = query.read(questions.first[clip], questions.first[clip] + runs[clip])
             _fill(answers, clip, rank(vectors, near, cosines[rows]))
-        database.release()
-        query.release()
         return len(clips)
 
     for column, length in enumerate(lengths):

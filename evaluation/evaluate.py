@@ -279,7 +279,7 @@ def _recall(
         return None
     first = asked.questions.first
     drawn = np.random.default_rng(request.seed).permutation(len(first))[:RECALL_ROWS]
-    queries = asked.rows.sample(np.sort(first[drawn]))
+    queries = asked.rows.take(np.sort(first[drawn]))
     _, found = built.search(queries)
     _, exact = index.exact(database, queries, k=min(10, len(database)))
     kept = [len(set(a) & set(b)) / len(b) for a, b in zip(found.tolist(), exact.tolist())]

@@ -1,9 +1,12 @@
 """Several stores read as one, whatever the borders between them."""
 
+import os
+
 import numpy as np
 import pytest
 
 from nafp.search import collection, store
+from nafp.search import rows as rows_module
 
 
 def unit(n_rows, *, dim=8, seed=0):
@@ -19,8 +22,10 @@ def saved(folder, name, lengths, *, seed=0, **meta):
         return writer.finish()
 
 
-@pytest.fixture
-def rows(tmp_path):
+@pytest.fixture(params=["mapped", "read"])
+def rows(tmp_path, request, monkeypatch):
+    if request.param == "read":
+        monkeypatch.setattr(rows_module, "MAPPED_BYTES", 0)
     stores = [saved(tmp_path, "dummy_db", (5, 0, 7)), saved(tmp_path, "db", (4, 9), seed=50)]
     return collection.Collection.of(stores)
 
@@ -50,23 +55,36 @@ def test_every_row_knows_its_track(rows):
     assert all(np.arange(25) < end)
 
 
-def test_reading_gives_the_memory_back(tmp_path):
+def test_reading_keeps_no_memory(tmp_path):
     def resident_kib():
         with open("/proc/self/status") as lines:
             status = lines.read()
         return int(status.split("RssFile:")[1].split()[0])
 
     n_rows = 200_000
-    block = np.full((n_rows // 10, 64), 0.125, np.float32)
-    with open(tmp_path / "db.mm", "wb") as out:
-        for _ in range(10):
-            out.write(block)
+    vectors = np.repeat(np.arange(n_rows, dtype=np.float32)[:, None], 64, axis=1)
+    vectors.tofile(tmp_path / "db.mm")
     np.save(tmp_path / "db_shape.npy", (n_rows, 64))
     rows = collection.Collection.of([store.Store.open(tmp_path, "db")])
     before = resident_kib()
-    for _, read in rows.blocks(20_000):
-        assert read.shape == (20_000, 64)
-        assert resident_kib() - before < 10_000  # The file is 50,000 KiB.
+    for start, read in rows.blocks(20_000):
+        np.testing.assert_array_equal(read[:, 0], np.arange(start, start + 20_000))
+    numbers = np.random.default_rng(0).integers(0, n_rows, 5000)
+    np.testing.assert_array_equal(rows.take(numbers)[:, 63], numbers)
+    windows = rows.windows(numbers, 3)
+    expected = np.minimum(numbers[:, None] + np.arange(3), n_rows - 1)
+    np.testing.assert_array_equal(windows[:, :, 7], expected)
+    assert resident_kib() - before < 1000  # The file is 50,000 KiB.
+
+
+def test_a_file_cut_while_in_use_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows_module, "MAPPED_BYTES", 0)
+    unit(25).tofile(tmp_path / "db.mm")
+    np.save(tmp_path / "db_shape.npy", (25, 8))
+    rows = collection.Collection.of([store.Store.open(tmp_path, "db")])
+    os.truncate(tmp_path / "db.mm", 20 * 8 * 4)
+    with pytest.raises(ValueError, match="cut while in use"):
+        rows.take(np.array([3, 21]))
 
 
 def test_a_bare_store_can_be_cut_into_equal_tracks(tmp_path):

@@ -1,21 +1,19 @@
 """Several stores end to end: one matrix [N, D] that stays on disk, and one table of tracks."""
 
-import mmap
 import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from nafp.search import store
+from nafp.search import rows, store
 
 BLOCK_ROWS = 16_384  # 8 MiB at 128 dimensions: large for the disk, small for the memory.
 CHECK_ROWS = 2_000_000  # Looked at before work starts; the rest is looked at when it is indexed.
 UNIT_TOLERANCE = 1e-2  # bf16 fingerprints are off by 2e-3.
-_SCATTERED = 512  # Rows read between releases: each may map 64 KiB around itself.
 
 
 class Collection:
-    """Rows of one or more stores, read in blocks or by number; pages read are given back.
+    """Rows of one or more stores, read in blocks or by number.
 
     parts: arrays float32 [n, D], memory-mapped or not. tracks: TrackRows with rows counted over
     all parts, or [] when borders are unknown.
@@ -31,6 +29,7 @@ class Collection:
     ):
         self.parts, self.sources, self.hop_s = list(parts), list(sources), hop_s
         self.edges = np.cumsum([0, *(len(part) for part in self.parts)])
+        self._rows = [rows.of(part) for part in self.parts]
         self.dim = self.parts[0].shape[1]
         self.tracks = [track.track for track in tracks]
         self.first_rows = np.array([track.first_row for track in tracks], np.int64)
@@ -74,71 +73,58 @@ class Collection:
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Copies rows start .. stop, float32 [n, D]."""
-        rows = np.empty((stop - start, self.dim), np.float32)
-        for part, edge in zip(self.parts, self.edges):
-            a, b = max(start, edge), min(stop, edge + len(part))
+        out = np.empty((stop - start, self.dim), np.float32)
+        for part, edge, end in zip(self._rows, self.edges, self.edges[1:]):
+            a, b = max(start, edge), min(stop, end)
             if a < b:
-                rows[a - start : b - start] = part[a - edge : b - edge]
-        return rows
+                part.read(int(a - edge), out[a - start : b - start])
+        return out
 
     def blocks(self, size: int = BLOCK_ROWS) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (first row, rows) over everything, in constant memory."""
         for start in range(0, len(self), size):
             yield start, self.read(start, min(len(self), start + size))
-            self.release()
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Copies rows by number, float32 [..., D]; numbers outside 0 .. N are clipped into it."""
-        rows = np.clip(rows, 0, len(self) - 1)
-        if len(self.parts) == 1:
-            return np.take(self.parts[0], rows, axis=0)
-        part_of = np.searchsorted(self.edges, rows, side="right") - 1
-        out = np.empty((*rows.shape, self.dim), np.float32)
+        return self.windows(np.ravel(rows), 1).reshape(*np.shape(rows), self.dim)
+
+    def windows(self, starts: np.ndarray, n: int) -> np.ndarray:
+        """Copies n rows from each start, float32 [C, n, D]; rows outside 0 .. N are clipped."""
+        out = np.empty((len(starts), n, self.dim), np.float32)
+        part_of = np.searchsorted(self.edges, starts, side="right") - 1
+        part_of[
+            (starts < 0) | (starts + n > self.edges[np.clip(part_of + 1, 0, len(self.parts))])
+        ] = -1
         for number in np.unique(part_of):
-            here = part_of == number
-            out[here] = np.take(self.parts[number], rows[here] - self.edges[number], axis=0)
+            here = np.flatnonzero(part_of == number)
+            if number < 0:
+                for place in here:  # Over the edge of a part: few.
+                    out[place] = self._clipped(int(starts[place]), n)
+                continue
+            own = starts[here] - self.edges[number]
+            if here[-1] - here[0] + 1 == len(here):  # Neighbours in `starts`: no second copy.
+                self._rows[number].windows(own, out[here[0] : here[-1] + 1])
+            else:
+                found = np.empty((len(here), n, self.dim), np.float32)
+                self._rows[number].windows(own, found)
+                out[here] = found
         return out
 
-    def sample(self, rows: np.ndarray) -> np.ndarray:
-        """Copies many rows by number from anywhere, float32 [n, D], in little memory."""
-        order = np.argsort(rows, kind="stable")  # Forwards through the file.
-        out = np.empty((len(rows), self.dim), np.float32)
-        for start in range(0, len(rows), _SCATTERED):
-            some = order[start : start + _SCATTERED]
-            out[some] = self.take(rows[some])
-            self.release()
-        return out
-
-    def windows(self, starts: np.ndarray, n: int, out: np.ndarray | None = None) -> np.ndarray:
-        """Copies n rows from each start, float32 [C, n, D], clipped as by `take`; starts ascend."""
-        out = np.empty((len(starts), n, self.dim), np.float32) if out is None else out
-        done = 0
-        for part, edge in zip(self.parts, self.edges):
-            # Starts whose rows are all in this part are neighbours: one gather, no second copy.
-            a, b = np.searchsorted(starts, (edge, edge + len(part) - n + 1))
-            a, b = max(a, done), max(b, done)
-            out[done:a] = self.take(starts[done:a, None] + np.arange(n))
-            places = starts[a:b, None] + np.arange(-edge, n - edge)
-            np.take(part, places, axis=0, out=out[a:b], mode="clip")
-            done = b
-        out[done:] = self.take(starts[done:, None] + np.arange(n))
-        return out
-
-    def release(self) -> None:
-        """Takes mapped pages out of this process' memory; the system may keep them cached."""
-        for part in self.parts:
-            mapping = getattr(part, "_mmap", None)
-            if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-                mapping.madvise(mmap.MADV_DONTNEED)
+    def _clipped(self, start: int, n: int) -> np.ndarray:
+        low, high = (min(max(0, edge), len(self)) for edge in (start, start + n))
+        inside = self.read(low, high)
+        places = np.clip(np.arange(start, start + n), 0, len(self) - 1)
+        if low == high:
+            return np.repeat(self.read(int(places[0]), int(places[0]) + 1), n, axis=0)
+        return inside[places - low]
 
     def check(self) -> None:
         """Raises ValueError unless the rows looked at are finite and of unit length."""
         share = max(1, -(-len(self) // CHECK_ROWS))  # Every share-th block.
         for start in range(0, len(self), BLOCK_ROWS * share):
-            check_rows(
-                self.read(start, min(len(self), start + BLOCK_ROWS)), where=self.place, at=start
-            )
-            self.release()
+            block = self.read(start, min(len(self), start + BLOCK_ROWS))
+            check_rows(block, where=self.place, at=start)
 
     def place(self, row: int) -> str:
         """Says in words where a row is: file, row in it, track."""

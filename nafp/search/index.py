@@ -283,9 +283,9 @@ def _train(index: faiss.Index, chosen: Plan, rows: collection.Collection) -> Non
     if n < len(rows):
         drawn = np.empty(len(rows), np.int32)
         faiss.rand_perm(faiss.swig_ptr(drawn), len(drawn), SEED)
-        index.train(rows.sample(drawn[:n].astype(np.int64)))
+        index.train(rows.take(drawn[:n].astype(np.int64)))
     else:
-        index.train(rows.sample(np.arange(n)))
+        index.train(rows.take(np.arange(n)))
 
 
 def _inverted(index: faiss.Index) -> faiss.IndexIVF | None:

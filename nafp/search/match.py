@@ -194,8 +194,7 @@ def _elsewhere(
     if not len(others):
         return 0.0
     if twin_cosine < 1:
-        places = np.arange(length) + np.round(starts[[0, *others]]).astype(np.int64)[:, None]
-        vectors = rows.take(places)
+        vectors = rows.windows(np.round(starts[[0, *others]]).astype(np.int64), length)
         likeness = np.vecdot(vectors[1:], vectors[0]).mean(axis=1)
         others = np.append(others[likeness < twin_cosine], others[-1])
     return float(scores[others[0]])

@@ -1,0 +1,66 @@
+"""Copies rows out of an array that may be a file, without mapping it into memory.
+
+A mapped page counts as this process' memory, and a page cache made of large folios maps up to
+2 MiB for every row that is looked at: scoring one query would map half of a large store. Reading
+with pread costs 0.7 ms for the 380 candidates of a query, the mapping 0.3 ms warm and 1.3 ms
+where it is given back after each query.
+"""
+
+import os
+import weakref
+
+import numpy as np
+
+MAPPED_BYTES = 32 * 2**20  # A file of up to this size is used as it is mapped.
+
+
+class InMemory:
+    """Rows of an array [N, D]."""
+
+    def __init__(self, array: np.ndarray):
+        self._array = array
+
+    def read(self, start: int, out: np.ndarray) -> None:
+        """Copies rows from start on into out [n, D]."""
+        out[:] = self._array[start : start + len(out)]
+
+    def windows(self, starts: np.ndarray, out: np.ndarray) -> None:
+        """Copies the rows from each start on into out [C, n, D]; all lie within the array."""
+        places = starts[:, None] + np.arange(out.shape[1])
+        np.take(self._array, places, axis=0, out=out, mode="clip")
+
+
+class OnDisk:
+    """Rows of a memory-mapped file [N, D], read with pread."""
+
+    def __init__(self, array: np.memmap):
+        self._offset, self._row_bytes = array.offset, array.strides[0]
+        self._file = os.open(array.filename, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+
+    def read(self, start: int, out: np.ndarray) -> None:
+        """Copies rows from start on into out [n, D]."""
+        left, place = memoryview(out).cast("B"), self._offset + start * self._row_bytes
+        while left:
+            n = os.preadv(self._file, (left,), place)
+            if not n:
+                raise ValueError(
+                    f"a file of vectors ended at byte {place}; it was cut while in use"
+                )
+            left, place = left[n:], place + n
+
+    def windows(self, starts: np.ndarray, out: np.ndarray) -> None:
+        """Copies the rows from each start on into out [C, n, D]; all lie within the file."""
+        width = out.shape[1] * self._row_bytes
+        target = memoryview(out).cast("B")
+        places = (self._offset + starts * self._row_bytes).tolist()
+        for number, place in enumerate(places):
+            window = target[number * width : (number + 1) * width]
+            if os.preadv(self._file, (window,), place) != width:
+                self.read(int(starts[number]), out[number])
+
+
+def of(array: np.ndarray) -> InMemory | OnDisk:
+    """Chooses how to read an array."""
+    plain = isinstance(array, np.memmap) and array.flags.c_contiguous and array.dtype == np.float32
+    return OnDisk(array) if plain and array.nbytes > MAPPED_BYTES else InMemory(array)
