@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nafp import __version__
-from nafp.search import collection, index, index_files, pool
+from nafp.search import collection, confidence, index, index_files, pool
 
 from . import inputs, metrics, statistics, tables
 from .protocol import Questions
@@ -210,6 +210,12 @@ def save(folder: str | os.PathLike, found: Mapping[str, Any], scored: Scored, ta
     }
     (folder / "table.csv").write_text(tables.as_csv(groups), encoding="utf-8")
     (folder / "table.md").write_text(table + "\n", encoding="utf-8")
+    if found["open_set"]:
+        lengths = [int(length) for length in found["open_set"]]
+        weights = np.array([each["weights"] for each in found["open_set"].values()])
+        order = np.argsort(lengths)
+        fitted = confidence.Confidence([lengths[i] for i in order], weights[order])
+        fitted.save(folder / "confidence.json")
     partial = folder / "results.json.tmp"
     partial.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(partial, folder / "results.json")

@@ -48,6 +48,21 @@ def rows(
     return header, [*lines, ["queries", *asked]]
 
 
+def clustered(
+    hit_rates: Mapping[str, Any], ends: Mapping[str, Any], **audio: float
+) -> tuple[list[str], list[list[str]]]:
+    """Gives the table of hit rates with the bootstrap's intervals in place of Wilson's."""
+    swapped = {
+        length: {
+            name: cell
+            | dict(zip(("low", "high"), ends[length].get(name, (cell["low"], cell["high"]))))
+            for name, cell in cells.items()
+        }
+        for length, cells in hit_rates.items()
+    }
+    return rows(swapped, **audio)
+
+
 def compact(
     column: str, values: Mapping[str, Any], *, hop_s: float, segment_s: float
 ) -> tuple[list[str], list[list[str]]]:
@@ -123,6 +138,9 @@ def report(found: Mapping[str, Any], *, markdown: bool = False) -> str:
     shape = markdown_table if markdown else plain
     audio = found["audio"]
     parts = [shape(*rows(found["hit_rates"], **audio))]
+    if markdown and found["questions"]["songs"] < found["questions"]["all"]:
+        text = shape(*clustered(found["hit_rates"], found["clustered"], **audio))
+        parts.append(_titled("Intervals with whole recordings drawn (bootstrap)", text, markdown))
     for column, values in found["groups"].items():
         if not markdown:
             parts.append(plain(*compact(column, values, **audio)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from evaluation import evaluate
-from nafp.search import index, store
+from nafp.search import confidence, index, store
 
 DIM = 16
 LENGTHS = (1, 3, 5, 9)
@@ -311,6 +311,9 @@ def test_unknown_recordings_are_judged(known, tmp_path):
     ]["9"]
     assert found["verdicts"]["margin"]["false"]["asked"] == 40
     assert found["verdicts"]["probability"]["accepted"]["rate"] > 0.8
+    model = confidence.Confidence.load(tmp_path / "a" / "confidence.json")
+    sure, unsure = model.probability(9, np.array([0.9, 0.3]), np.array([0.5, 0.01]))
+    assert sure > 0.9 > 0.5 > unsure
     left = evaluate.run(evaluate.Request(out=str(tmp_path / "b"), unknown="left-out", **request))
     verdict = left["open_set"]["9"]["verdicts"]["margin"]
     assert verdict["false"]["asked"] == 80
