@@ -68,10 +68,12 @@ def store_meta(config: ml_collections.ConfigDict, identity: dict[str, Any]) -> d
 
 
 def describe(report: Report, folder: str | pathlib.Path, name: str, *, wall_s: float) -> str:
-    """Closing lines: what was done, how fast, and which files gave nothing, or less than promised."""
+    """Closing lines: what is there, how fast it was done, and which files gave nothing, or less than promised."""
+    there = store.Store.open(folder, name)
+    now = f", {report.n_tracks} tracks now" if report.n_tracks < len(there.tracks) else ""
     lines = [
-        f"{folder}/{name}: {report.n_tracks} tracks, {report.n_rows} fingerprints, {report.seconds:.0f} s of audio in "
-        f"{wall_s:.1f} s ({report.seconds / max(wall_s, 1e-9):.0f} x real time)"
+        f"{folder}/{name}: {len(there.tracks)} tracks, {len(there)} fingerprints{now}; {report.seconds:.0f} s of audio "
+        f"in {wall_s:.1f} s ({report.seconds / max(wall_s, 1e-9):.0f} x real time)"
     ]
     for what, files in (("skipped", report.failures), ("damaged", report.damaged)):
         if files:

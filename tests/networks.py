@@ -22,12 +22,16 @@ def config(**changes):
 
 
 def variables(c, *, seed=0):
-    """Parameters of about the size that training gives, without compiling what initialises them."""
+    """Random parameters as an initialiser gives them, without compiling one."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda leaf: (rng.standard_normal(leaf.shape) * 0.4).astype(np.float32),
-        network.abstract_variables(c),
-    )
+
+    def leaf(path, shape):
+        values, name = rng.standard_normal(shape.shape).astype(np.float32), str(path[-1])
+        if "scale" in name:
+            return 1 + values / 10
+        return values / 10 if "bias" in name else values / np.sqrt(np.prod(shape.shape[:-1]))
+
+    return jax.tree_util.tree_map_with_path(leaf, network.abstract_variables(c))
 
 
 def extractor(c, *, seed=0, **settings):
