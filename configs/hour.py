@@ -18,7 +18,7 @@ def get_config():
     c.optimizer.learning_rate = 3e-3
     c.optimizer.warmup_steps = 40
     c.train.batch_size = 192
-    c.train.steps = 750
+    c.train.steps = 520
     c.checkpoint.every_steps = 50
-    c.train.steps_per_epoch = 150
+    c.train.steps_per_epoch = 130
     return c
