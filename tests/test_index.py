@@ -107,6 +107,24 @@ def test_training_reads_the_rows_faiss_would_draw():
     )
 
 
+@pytest.mark.parametrize("kind", ["IVF16,PQ8np", "IVF16,Flat", "IVF16,SQ8"])
+def test_sized_lists_hold_what_faiss_would_put_there(kind):
+    chosen = index.plan(kind, n_rows=6000, dim=16)
+    ours = index.build(ROWS, chosen)._cpu
+    theirs = faiss.clone_index(ours)
+    theirs.reset()
+    theirs.add(VECTORS)
+    for number in range(16):
+        n = ours.invlists.list_size(number)
+        assert n == theirs.invlists.list_size(number)
+        for read, width in (("get_ids", 1), ("get_codes", ours.code_size)):
+            a, b = (
+                faiss.rev_swig_ptr(getattr(each.invlists, read)(number), n * width)
+                for each in (ours, theirs)
+            )
+            np.testing.assert_array_equal(a, b)
+
+
 def test_the_original_kinds_have_the_original_parameters():
     plans = {kind: index.plan(kind, n_rows=10**6, dim=128) for kind in index.KINDS[1:]}
     assert {p.k for p in plans.values()} == {20}
