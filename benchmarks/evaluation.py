@@ -113,7 +113,7 @@ def ours(
 ) -> tuple[float, results.Scored, answering.Answers, answering.Timings]:
     """Answers all questions at all lengths; gives CPU seconds and what was found."""
     began = time.process_time()
-    answers, timings = answering.answer(
+    answers, timings, _ = answering.answer(
         questions, given.query, given.database, built,
         lengths=LENGTHS, matcher=answering.Matcher(as_original=True),
     )  # fmt: skip

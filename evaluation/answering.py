@@ -13,7 +13,6 @@ from .metrics import Answers
 from .protocol import Questions
 
 MATCHERS = ("diagonal", "vote", "window")
-_QUERY_ROWS = 262_144  # Rows searched at once: 128 MiB at 128 dimensions.
 _CLIPS = 16  # Questions that one thread takes at a time.
 
 
@@ -38,6 +37,19 @@ class Timings(NamedTuple):
     n_questions: int
 
 
+class Found(NamedTuple):
+    """Neighbours of the distinct query rows of all questions.
+
+    numbers: int64 [U], query rows, ascending; neighbours: int64 [U, K]; cosines: float32 [U, K];
+    runs: int64 [Q], rows searched for each question.
+    """
+
+    numbers: np.ndarray
+    neighbours: np.ndarray
+    cosines: np.ndarray
+    runs: np.ndarray
+
+
 def answer(
     questions: Questions,
     query: collection.Collection,
@@ -46,27 +58,24 @@ def answer(
     *,
     lengths: Sequence[int],
     matcher: Matcher = Matcher(),  # noqa: B008 (immutable)
-    k: int = 0,
-    without: np.ndarray | None = None,
     show: bool = False,
-) -> tuple[Answers, Timings]:
+) -> tuple[Answers, Timings, Found]:
     """Answers all questions at all lengths.
 
     Every distinct query row is searched once, whatever number of questions and lengths it serves.
-    without: int64 [Q], a track per question that is to be treated as not in the database.
     """
-    reach = rows_needed(max(lengths), matcher.shifts)
-    runs = np.minimum(questions.n_rows, reach)
     began = _now()
-    numbers, neighbours, cosines = _searched(questions.first, runs, query, searched, k, show=show)
+    found = search(
+        questions, query, searched, n_rows=rows_needed(max(lengths), matcher.shifts), show=show
+    )
     middle = _now()
-    answers = _matched(
-        questions, runs, query, database, matcher, lengths, (numbers, neighbours, cosines), without,
-        show=show,
-    )  # fmt: skip
+    answers = match_all(
+        questions, query, database, found, lengths=lengths, matcher=matcher, show=show
+    )
     ended = _now()
     spent = [after - before for before, after in zip((*began, *middle), (*middle, *ended))]
-    return answers, Timings(*spent, n_rows=len(numbers), n_questions=len(questions))
+    timings = Timings(*spent, n_rows=len(found.numbers), n_questions=len(questions))
+    return answers, timings, found
 
 
 def _now() -> tuple[float, float]:
@@ -78,44 +87,45 @@ def rows_needed(length: int, shifts: int) -> int:
     return (length - 1) * shifts + 1
 
 
-def _searched(
-    first: np.ndarray,
-    runs: np.ndarray,
+def search(
+    questions: Questions,
     query: collection.Collection,
     searched: index.Index,
-    k: int,
     *,
-    show: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Searches the distinct rows of all runs: row numbers [U], neighbours [U, K], cosines [U, K]."""
+    n_rows: int,
+    show: bool = False,
+) -> Found:
+    """Searches the first n_rows rows of every question, each distinct row once."""
+    runs = np.minimum(questions.n_rows, n_rows)
     is_needed = np.zeros(len(query) + 1, np.int32)
-    np.add.at(is_needed, first, 1)
-    np.add.at(is_needed, first + runs, -1)
+    np.add.at(is_needed, questions.first, 1)
+    np.add.at(is_needed, questions.first + runs, -1)
     numbers = np.flatnonzero(np.cumsum(is_needed[:-1]))
-    found = []
+    found, size = [], searched.batch_rows
     with progress.Progress(len(numbers), "rows", label="search", show=show) as bar:
-        for start in range(0, len(numbers), _QUERY_ROWS):
-            some = numbers[start : start + _QUERY_ROWS]
-            found.append(searched.search(query.take(some), k))
-            bar.add(len(some))
+        for start in range(0, len(numbers), size):
+            found.append(searched.search(query.take(numbers[start : start + size])))
+            bar.add(len(found[-1][0]))
     cosines, neighbours = (np.concatenate(column) for column in zip(*found))
-    return numbers, neighbours, cosines
+    return Found(numbers, neighbours, cosines, runs)
 
 
-def _matched(
+def match_all(
     questions: Questions,
-    runs: np.ndarray,
     query: collection.Collection,
     database: collection.Collection,
-    matcher: Matcher,
-    lengths: Sequence[int],
-    found: tuple[np.ndarray, np.ndarray, np.ndarray],
-    without: np.ndarray | None,
+    found: Found,
     *,
-    show: bool,
+    lengths: Sequence[int],
+    matcher: Matcher,
+    without: np.ndarray | None = None,
+    show: bool = False,
 ) -> Answers:
-    """Ranks every question in the pool of threads."""
-    numbers, neighbours, cosines = found
+    """Ranks every question in the pool of threads.
+
+    without: int64 [Q, A], tracks per question that are to be treated as not in the database.
+    """
+    numbers, neighbours, cosines, runs = found
     places = np.searchsorted(numbers, questions.first)
     answers = _empty(len(questions), lengths)
     rank = _ranker(matcher, database, lengths)
@@ -125,7 +135,7 @@ def _matched(
             rows = slice(places[clip], places[clip] + runs[clip])
             near = neighbours[rows]
             if without is not None:
-                near = np.where(database.track_of(near) == without[clip], -1, near)
+                near = np.where(np.isin(database.track_of(near), without[clip]), -1, near)
             vectors = query.read(questions.first[clip], questions.first[clip] + runs[clip])
             _fill(answers, clip, rank(vectors, near, cosines[rows]))
         return len(clips)

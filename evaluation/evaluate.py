@@ -80,7 +80,7 @@ def run(request: Request) -> dict[str, Any]:
     _check_groups(request, asked.questions)
     built, about = _index(request, given)
     _introduce(request, asked, given, about)
-    answers, timings = answering.answer(
+    answers, timings, neighbours = answering.answer(
         asked.questions, asked.rows, given.database, built,
         lengths=lengths, matcher=rule, show=request.show,
     )  # fmt: skip
@@ -89,7 +89,7 @@ def run(request: Request) -> dict[str, Any]:
         by_row=request.compat or not given.database.tracks,
         has_tracks=bool(given.database.tracks),
     )  # fmt: skip
-    left_out = _left_out(request, asked, given, built, rule, lengths)
+    left_out = _left_out(request, asked, given, neighbours, rule, lengths)
     found = {
         "format": results.FORMAT,
         "hit_rates": results.hit_rates(scored),
@@ -257,18 +257,17 @@ def _left_out(
     request: Request,
     asked: _Asked,
     given: inputs.Inputs,
-    built: index.Index,
+    neighbours: answering.Found,
     rule: answering.Matcher,
     lengths: Sequence[int],
 ) -> metrics.Answers | None:
     """Answers every query once more as if its track were not in the database."""
     if request.unknown != open_set.LEFT_OUT:
         return None
-    answers, _ = answering.answer(
-        asked.questions, asked.rows, given.database, built,
-        lengths=lengths, matcher=rule, without=asked.questions.tracks[:, 0], show=request.show,
+    return answering.match_all(
+        asked.questions, asked.rows, given.database, neighbours,
+        lengths=lengths, matcher=rule, without=asked.questions.tracks, show=request.show,
     )  # fmt: skip
-    return answers
 
 
 def _recall(
