@@ -32,7 +32,8 @@ lint: install
 
 bench:
 	@$(MAKE) --no-print-directory install EXTRAS=cpu,test,bench
-	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for name in encoder training_step pipeline extraction evaluation accelerator; do \
+		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 # The corpus, the network and the stores go into .demo; another run resumes the training.
 DEMO := $(BIN)/nafp

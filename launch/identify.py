@@ -3,8 +3,6 @@
 nafp identify --checkpoint=RUN@best --store=STORE --name=db clip.wav ...
 """
 
-import json
-import pathlib
 import sys
 
 from absl import app, flags
@@ -48,23 +46,9 @@ def main(argv: list[str]) -> None:
             failed += 1
             print(f"{path}: {error}", file=sys.stderr)
             continue
-        _show(path, len(samples) / network.sample_rate_hz, answers)
+        said = identify.as_json if _FORMAT.value == "json" else identify.as_text
+        print(said(path, len(samples) / network.sample_rate_hz, answers), flush=True)
     sys.exit(2 if failed else 0)
-
-
-def _show(path: str, seconds: float, answers: list) -> None:
-    from nafp import identify
-
-    if _FORMAT.value == "json":
-        print(json.dumps(identify.as_record(path, seconds, answers)), flush=True)
-        return
-    for a in answers:
-        at = f"{int(a.start_s // 60)}:{a.start_s % 60:04.1f}"
-        name = pathlib.Path(a.track).stem
-        print(
-            f"{pathlib.Path(path).name}  →  {name}   at {at}   score {a.score:.2f}   margin {a.margin:.2f}",
-            flush=True,
-        )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,6 +76,18 @@ class Identifier:
         )
 
 
-def as_record(path: str, seconds: float, answers: Sequence[match.Match]) -> dict[str, Any]:
-    """Returns what `--format=json` prints for one clip."""
-    return {"query": path, "seconds": round(seconds, 3), "answers": [a._asdict() for a in answers]}
+def as_json(path: str, seconds: float, answers: Sequence[match.Match]) -> str:
+    """Writes the answers for one clip as one JSON object on one line."""
+    found = [a._asdict() for a in answers]
+    return json.dumps({"query": path, "seconds": round(seconds, 3), "answers": found})
+
+
+def as_text(path: str, seconds: float, answers: Sequence[match.Match]) -> str:
+    """Writes the answers for one clip for people, a line each."""
+    clip = f"{pathlib.Path(path).name} ({seconds:.1f} s)"
+    lines = []
+    for a in answers:
+        at = f"{int(a.start_s // 60)}:{a.start_s % 60:04.1f}"
+        sure = f"score {a.score:.2f}   margin {a.margin:.2f}"
+        lines.append(f"{clip}  →  {pathlib.Path(a.track).stem}   at {at}   {sure}")
+    return "\n".join(lines) or f"{clip}  →  nothing"

@@ -11,7 +11,7 @@ from nafp.models import network
 def open_extractor(
     source: str, *, batch_size: int = 128, dtype: str = "float32"
 ) -> tuple[network.Extractor, dict[str, Any]]:
-    """Opens RUN, RUN@STEP, RUN@best or an exported .npz: (extractor, the network's identity).
+    """Opens RUN, RUN@STEP, RUN@best or an exported file (.npz, .safetensors): (extractor, the network's identity).
 
     Raises FileNotFoundError or ValueError that says what was looked for and what there is.
     """
@@ -25,7 +25,7 @@ def open_extractor(
 
 def read(source: str) -> tuple[Any, Any, int, str]:
     """Returns (variables, configuration, step, name) of a trained network."""
-    if source.endswith(".npz"):
+    if source.endswith((".npz", ".safetensors")):
         return _exported(pathlib.Path(source))
     from nafp.training import checkpoints
 
