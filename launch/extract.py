@@ -25,7 +25,7 @@ _NAME = flags.DEFINE_string(
 _OUT = flags.DEFINE_string("out", None, "STORE folder.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a finished store of this name.")
 _BATCH = flags.DEFINE_integer(
-    "batch_size", 128, "Segments that go through the network together.", lower_bound=1
+    "batch_size", 0, "Segments that go through the network together; 0: what suits the devices.", 0
 )
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "bfloat16"], "Type the network computes in."

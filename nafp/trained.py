@@ -5,22 +5,36 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
+import jax
+
 from nafp.models import network
+
+# On CPU the narrow network takes a fifth less time for a segment in 64 than in 128; the full one minds neither.
+_CPU_BATCH_SIZE = 64
+_ACCELERATOR_BATCH_SIZE = 512  # For each device.
 
 
 def open_extractor(
-    source: str, *, batch_size: int = 128, dtype: str = "float32"
+    source: str, *, batch_size: int = 0, dtype: str = "float32"
 ) -> tuple[network.Extractor, dict[str, Any]]:
     """Opens RUN, RUN@STEP, RUN@best or an exported file (.npz, .safetensors): (extractor, the network's identity).
 
+    batch_size: segments that go through the network together; 0 for what suits the devices of this process.
     Raises FileNotFoundError or ValueError that says what was looked for and what there is.
     """
     variables, config, step, name = read(source)
-    extractor = network.Extractor(variables, config, batch_size=batch_size, dtype=dtype)
-    identity = network.identity(variables, source=name, step=step)
-    return extractor, dict(
-        identity, dtype=dtype
-    )  # A store of one type is not continued in another.
+    extractor = network.Extractor(
+        variables, config, batch_size=batch_size or default_batch_size(), dtype=dtype
+    )
+    # With the type: what one type has begun is not continued in another.
+    return extractor, dict(network.identity(variables, source=name, step=step), dtype=dtype)
+
+
+def default_batch_size() -> int:
+    """Returns how many segments suit the devices of this process."""
+    if jax.default_backend() == "cpu":
+        return _CPU_BATCH_SIZE
+    return _ACCELERATOR_BATCH_SIZE * len(jax.local_devices())
 
 
 def read(source: str) -> tuple[Any, Any, int, str]:
