@@ -26,10 +26,11 @@ def variables(c, *, seed=0):
     rng = np.random.default_rng(seed)
 
     def leaf(path, shape):
-        values, name = rng.standard_normal(shape.shape).astype(np.float32), str(path[-1])
+        values, name = rng.standard_normal(shape.shape, np.float32), str(path[-1])
         if "scale" in name:
             return 1 + values / 10
-        return values / 10 if "bias" in name else values / np.sqrt(np.prod(shape.shape[:-1]))
+        share = 0.1 if "bias" in name else np.prod(shape.shape[:-1]) ** -0.5
+        return values * np.float32(share)
 
     return jax.tree_util.tree_map_with_path(leaf, network.abstract_variables(c))
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import tunes
 
 from nafp.audio import acoustics, corpus, decode, manifest
+from tests import tunes
 
 RATE = 8000
 

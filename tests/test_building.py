@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-import tunes
 
 from nafp.audio import building, corpus, decode, ffmpeg, journal, manifest, packing
+from tests import tunes
 
 FILES = ("samples.i16", "tracks.csv", "loudness.npy", "corpus.json")
 

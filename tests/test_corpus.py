@@ -4,9 +4,9 @@ import pickle
 
 import numpy as np
 import pytest
-import tunes
 
 from nafp.audio import corpus, decode, loudness, manifest
+from tests import tunes
 
 
 @pytest.fixture(scope="module")

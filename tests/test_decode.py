@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-import tunes
 
 from nafp.audio import decode, ffmpeg, headers
+from tests import tunes
 
 needs_ffmpeg = pytest.mark.skipif(not ffmpeg.installed(), reason="ffmpeg is not installed")
 THROUGH_FFMPEG = {"m4a": "aac", "webm": "libopus", "wma": "wmav2", "mkv": "aac"}

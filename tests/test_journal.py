@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-import tunes
 
 from nafp.audio import corpus, manifest
+from tests import tunes
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import pathlib
 
 import numpy as np
 import pytest
-import tunes
 
 from nafp.audio import decode, ffmpeg, manifest, original_tree
+from tests import tunes
 
 RECORDINGS = pathlib.Path(__file__).parent / "recordings"
 

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from nafp import trained
+from nafp import export, trained
+from nafp.models import network
 from tests import networks
 
 
@@ -28,8 +29,21 @@ def test_an_extractor_says_which_network_it_is_and_what_it_computes_in(run):
     assert identity["source"] == "run@30"
     assert identity["step"] == 30
     assert identity["dtype"] == "float32"
-    other, _ = trained.open_extractor(f"{run}@10", batch_size=4), None
-    assert identity["sha256"] != other[1]["sha256"]
+    _, other = trained.open_extractor(f"{run}@10")
+    assert identity["sha256"] != other["sha256"]
+
+
+def test_an_exported_network_is_the_one_it_was_exported_from(run, tmp_path):
+    variables, config, step, _ = trained.read(f"{run}@20")
+    export.write(tmp_path / "small.npz", variables, config, step=step)
+    again, same_config, same_step, name = trained.read(str(tmp_path / "small.npz"))
+    assert (same_config.to_dict(), same_step, name) == (config.to_dict(), 20, "small.npz")
+    digests = [network.identity(v, source="", step=20)["sha256"] for v in (variables, again)]
+    assert digests[0] == digests[1]
+
+
+def test_the_batch_suits_the_devices():
+    assert trained.default_batch_size() == 64
 
 
 def test_a_step_that_is_not_there_is_told_the_steps_that_are(run):
