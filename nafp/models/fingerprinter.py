@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nafp.models import convolution, layers, norms
+from nafp.models import convolution, cpu_stack, layers, norms
 
 DTYPES = ("auto", "float32", "bfloat16")
 # Glorot uniform and zeros are Keras' defaults, which the original keeps everywhere.
@@ -77,7 +77,8 @@ class Fingerprinter(nn.Module):
                 x = self._with_batch_statistics(x, layer, parameters[i], running[i])
         else:
             fixed = running and [(mean.value, variance.value) for mean, variance in running]
-            x = layers.stack(x, plan, parameters, self.style(), fixed)
+            run = layers.stack if self.style().form == "lax" else cpu_stack.stack
+            x = run(x, plan, parameters, self.style(), fixed)
         return self._head(x.reshape(x.shape[0], self.dim, -1).astype(jnp.float32))
 
     def plan(self, mel_shape: tuple[int, int]) -> list[layers.Layer]:

@@ -13,7 +13,6 @@ ORDERS = ("before_norm", "after_norm")
 # Of one layer: kernel, bias, norm_scale, norm_bias; the names they have in checkpoints.
 Parameters = dict[str, jax.Array]
 Statistics = tuple[jax.Array, jax.Array]  # Mean and variance.
-MAPPED_BLOCKS = 4  # Their activations leave the cache when a whole batch goes through at once.
 
 
 class Layer(NamedTuple):
@@ -22,6 +21,7 @@ class Layer(NamedTuple):
     name: str
     axis: int  # 1 frequency, 2 time.
     stride: int
+    n_positions: int  # Of the input along the axis.
     n_inputs: int
     shape: tuple[int, int, int]  # [F,T,C] it puts out.
     depthwise: bool
@@ -54,10 +54,12 @@ def plan(
     n_bins, n_frames = mel_shape
     n_inputs, layers = 1, []
     for i, (c, stride) in enumerate(zip(channels, time_strides), 1):
-        n_frames = -(-n_frames // stride)
-        layers.append(Layer(f"block{i}_time", 2, stride, n_inputs, (n_bins, n_frames, c), False))
-        n_bins = -(-n_bins // 2)
-        layers.append(Layer(f"block{i}_frequency", 1, 2, c, (n_bins, n_frames, c), depthwise))
+        n, n_frames = n_frames, -(-n_frames // stride)
+        shape = (n_bins, n_frames, c)
+        layers.append(Layer(f"block{i}_time", 2, stride, n, n_inputs, shape, False))
+        n, n_bins = n_bins, -(-n_bins // 2)
+        shape = (n_bins, n_frames, c)
+        layers.append(Layer(f"block{i}_frequency", 1, 2, n, c, shape, depthwise))
         n_inputs = c
     return layers
 
@@ -97,19 +99,7 @@ def stack(
     style: Style,
     statistics: Sequence[Statistics] | None = None,
 ) -> jax.Array:
-    """Applies all layers to x [B,F,T,1]; `statistics` per layer only for running ones."""
-    statistics = statistics or [None] * len(plan)
-    steps = list(zip(plan, parameters, statistics))
-    if style.form == "gemm":
-        split = 2 * MAPPED_BLOCKS
-
-        def front(segment: jax.Array) -> jax.Array:
-            y = segment[None]
-            for layer, p, s in steps[:split]:
-                y = apply(y, layer, p, style, s)
-            return y[0]
-
-        x, steps = jax.lax.map(jax.checkpoint(front), x), steps[split:]
-    for layer, p, s in steps:
+    """Applies all layers to x [B,F,T,C], the whole batch at once; `statistics` of running norms."""
+    for layer, p, s in zip(plan, parameters, statistics or [None] * len(plan)):
         x = apply(x, layer, p, style, s)
     return x
