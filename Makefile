@@ -45,7 +45,9 @@ demo: install
 	$(DEMO) extract --checkpoint=.demo/run@best --source=.demo/corpus --split=test --name=db --out=.demo/store --overwrite
 	$(DEMO) extract --checkpoint=.demo/run@best --source=.demo/queries/list.txt --name=query --out=.demo/store --overwrite
 	$(DEMO) evaluate --store=.demo/store --index=l2 --out=.demo/results
-	$(DEMO) identify --checkpoint=.demo/run@best --store=.demo/store --name=db .demo/queries/party-sector.wav
+	$(DEMO) queries render --source=.demo/corpus --conditions=phone --count=1 --seconds=5 --seed=1 --out=.demo/clip --overwrite
+	$(DEMO) identify --checkpoint=.demo/run@best --store=.demo/store --name=db,dummy_db .demo/clip/*.wav
+	@echo "cut at second: $$(tail -n 1 .demo/clip/expected.csv | cut -d, -f2,3)"
 
 clean:
 	rm -rf .venv .demo build dist *.egg-info
