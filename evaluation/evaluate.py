@@ -10,7 +10,7 @@ import numpy as np
 
 from nafp.search import collection, index, index_files, match
 
-from . import answering, inputs, metrics, open_set, protocol, results, tables
+from . import answering, inputs, left_out, metrics, open_set, protocol, results, tables
 
 LENGTHS = (1, 3, 5, 9, 11, 19)  # Segments; 1, 2, 3, 5, 6, 10 s. The original's.
 RECALL_ROWS = 500  # Query rows on which the index is compared with an exact search.
@@ -89,13 +89,13 @@ def run(request: Request) -> dict[str, Any]:
         by_row=request.compat or not given.database.tracks,
         has_tracks=bool(given.database.tracks),
     )  # fmt: skip
-    left_out = _left_out(request, asked, given, neighbours, rule, lengths)
+    without = _left_out(request, asked, given, neighbours, answers, rule, lengths)
     found = {
         "format": results.FORMAT,
         "hit_rates": results.hit_rates(scored),
         "clustered": results.clustered(scored, seed=request.seed),
         "groups": results.grouped(scored, _columns(request, asked.questions)),
-        "open_set": open_set.judged(scored, left_out, false_accepts=request.false_accepts),
+        "open_set": open_set.judged(scored, without, false_accepts=request.false_accepts),
         "index": about,
         "recall": _recall(request, built, asked, given.database),
         "timings": _timings(timings, about),
@@ -258,15 +258,16 @@ def _left_out(
     asked: _Asked,
     given: inputs.Inputs,
     neighbours: answering.Found,
+    answers: metrics.Answers,
     rule: answering.Matcher,
     lengths: Sequence[int],
 ) -> metrics.Answers | None:
     """Answers every query once more as if its track were not in the database."""
     if request.unknown != open_set.LEFT_OUT:
         return None
-    return answering.match_all(
-        asked.questions, asked.rows, given.database, neighbours,
-        lengths=lengths, matcher=rule, without=asked.questions.tracks, show=request.show,
+    return left_out.answers(
+        asked.questions, asked.rows, given.database, neighbours, answers,
+        lengths=lengths, matcher=rule, show=request.show,
     )  # fmt: skip
 
 

@@ -59,8 +59,8 @@ def judged(
         parts = [(score, margin, right & known, strange, asked | strange)]
         if left_out is not None:
             score, margin = (each[:, column] for each in margins(left_out))
-            never = np.zeros(len(known), bool)
-            parts.append((score, margin, never, asked, asked))
+            never, strange = np.zeros(len(known), bool), asked & left_out.asked[:, column]
+            parts.append((score, margin, never, strange, strange))
         keep = np.concatenate([part[4] for part in parts])
         score, margin, right, strange = (
             np.concatenate([part[i] for part in parts])[keep] for i in range(4)
