@@ -1,0 +1,99 @@
+"""The same network in PyTorch, run in an interpreter that has it: obeys lines on its standard input.
+
+python _torch_rival.py FILE.npz; then `forward N` (a batch in parts of N) or `train`: one line with the CPU seconds.
+The file holds the parameters by layer and `mel` [B,F,T]; results go to FILE.out.npz. Nothing of nafp or JAX here.
+"""
+
+import os
+import sys
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class Layer(nn.Module):
+    """A convolution of three taps with "same" padding, ELU, and a norm over the whole segment."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], name: str, stride: int, n_taps_met: int):
+        super().__init__()
+        kernel = arrays[f"{name}/kernel"].transpose(3, 2, 0, 1).copy()  # [D,C,taps,taps]
+        along_time = kernel.shape[3] == 3
+        before, after = (1, 1) if stride == 1 or n_taps_met == 1 else (0, 1)
+        self.padding = (before, after, 0, 0) if along_time else (0, 0, before, after)
+        strides = (1, stride) if along_time else (stride, 1)
+        self.convolution = nn.Conv2d(kernel.shape[1], kernel.shape[0], kernel.shape[2:], strides)
+        self.convolution.weight.data = torch.from_numpy(kernel)
+        self.convolution.bias.data = torch.from_numpy(arrays[f"{name}/bias"])
+        scale = arrays[f"{name}/norm_scale"].transpose(2, 0, 1).copy()
+        self.norm = nn.LayerNorm(scale.shape, eps=1e-3)
+        self.norm.weight.data = torch.from_numpy(scale)
+        self.norm.bias.data = torch.from_numpy(
+            arrays[f"{name}/norm_bias"].transpose(2, 0, 1).copy()
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.convolution(nn.functional.pad(x, self.padding))
+        return self.norm(nn.functional.elu(x))
+
+
+class Network(nn.Module):
+    """Sixteen such layers, then divide and encode."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]):
+        super().__init__()
+        names, strides, taps = (arrays[k] for k in ("names", "strides", "positions"))
+        self.layers = nn.Sequential(
+            *(Layer(arrays, str(n), int(s), int(t)) for n, s, t in zip(names, strides, taps))
+        )
+        head = ("hidden_kernel", "hidden_bias", "output_kernel", "output_bias")
+        for name in head:
+            self.register_parameter(name, nn.Parameter(torch.from_numpy(arrays[f"head/{name}"])))
+
+    def forward(self, mel: torch.Tensor) -> torch.Tensor:
+        x = self.layers(mel[:, None]).flatten(1)
+        x = x.reshape(len(x), len(self.output_bias), -1)
+        hidden = torch.einsum("bds,dsu->bdu", x, self.hidden_kernel) + self.hidden_bias
+        values = (nn.functional.elu(hidden) * self.output_kernel).sum(-1) + self.output_bias
+        return nn.functional.normalize(values)
+
+
+def nt_xent(z: torch.Tensor) -> torch.Tensor:
+    """Contrastive loss of a batch whose second half are the replicas of the first."""
+    n = len(z)
+    logits = (z @ z.T / 0.05).masked_fill(torch.eye(n, dtype=torch.bool), -1e9)
+    return nn.functional.cross_entropy(logits, (torch.arange(n) + n // 2) % n)
+
+
+def forward(network: Network, mel: torch.Tensor, at_once: int) -> dict[str, np.ndarray]:
+    with torch.inference_mode():
+        parts = [network(part) for part in mel.split(at_once)]
+    return {"fingerprints": torch.cat(parts).numpy()}
+
+
+def train(network: Network, mel: torch.Tensor) -> dict[str, np.ndarray]:
+    network.zero_grad(set_to_none=True)
+    loss = nt_xent(network(mel))
+    loss.backward()
+    first = network.layers[2].convolution.weight.grad
+    return {"loss": loss.detach().numpy(), "gradient": first.numpy().transpose(2, 3, 1, 0)}
+
+
+def main(path: str) -> None:
+    torch.set_num_threads(1)
+    arrays = dict(np.load(path))
+    network, mel = Network(arrays), torch.from_numpy(arrays["mel"])
+    print(f"ready {torch.__version__} {os.environ.get('MALLOC_MMAP_MAX_', 'untuned')}", flush=True)
+    for line in sys.stdin:
+        verb, *numbers = line.split()
+        work = {"forward": forward, "train": train}[verb]
+        began = time.process_time()
+        result = work(network, mel, *map(int, numbers))
+        taken = time.process_time() - began
+        np.savez(path + ".out.npz", **result)
+        print(taken, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
