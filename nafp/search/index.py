@@ -237,18 +237,19 @@ def _inverted(index: faiss.Index) -> faiss.IndexIVF | None:
 def _readable(lists: faiss.IndexIVF) -> list_major.Lists:
     """Shows inverted lists as plain arrays. One per thread: the scratch space is its own."""
     held, dim = lists.invlists, lists.d
-    scratch = [np.empty(0, np.complex64)]
+    scratch = np.empty((list_major.VECTOR_BLOCK, dim // 2), np.complex64)
 
     def ids(number: int) -> np.ndarray:
         n = held.list_size(number)
         return faiss.rev_swig_ptr(held.get_ids(number), n) if n else np.empty(0, np.int64)
 
-    def codes(number: int, n: int) -> np.ndarray:
-        return faiss.rev_swig_ptr(held.get_codes(number), n * lists.code_size).reshape(n, -1)
+    def codes(number: int, start: int, n: int) -> np.ndarray:
+        size = held.list_size(number) * lists.code_size
+        rows = faiss.rev_swig_ptr(held.get_codes(number), size).reshape(-1, lists.code_size)
+        return rows[start : start + n]
 
-    def plain(number: int, out: np.ndarray) -> None:
-        if len(out):
-            out[:] = codes(number, len(out)).view(np.float32)
+    def plain(number: int, start: int, out: np.ndarray) -> None:
+        out[:] = codes(number, start, len(out)).view(np.float32)
 
     if isinstance(lists, faiss.IndexIVFFlat):
         return list_major.Lists(lists.nlist, ids, plain)
@@ -257,24 +258,18 @@ def _readable(lists: faiss.IndexIVF) -> list_major.Lists:
         centres = np.zeros_like(centres)
     if lists.pq.nbits != 8 or lists.pq.dsub != 2:
 
-        def general(number: int, out: np.ndarray) -> None:
-            if len(out):
-                out[:] = lists.pq.decode(codes(number, len(out)).copy()) + centres[number]
+        def general(number: int, start: int, out: np.ndarray) -> None:
+            np.add(lists.pq.decode(codes(number, start, len(out))), centres[number], out=out)
 
         return list_major.Lists(lists.nlist, ids, general)
-    # Two floats per code: seen as one complex number each, a single take decodes a list.
+    # Two floats per code: seen as one complex number each, a single take decodes a block.
     words = faiss.vector_to_array(lists.pq.centroids).view(np.complex64)
     offsets = np.arange(lists.pq.M) * 256
 
-    def pairs(number: int, out: np.ndarray) -> None:
-        n = len(out)
-        if not n:
-            return
-        if scratch[0].size < n * lists.pq.M:
-            scratch[0] = np.empty(2 * n * lists.pq.M, np.complex64)
-        decoded = scratch[0][: n * lists.pq.M].reshape(n, lists.pq.M)
-        np.take(words, codes(number, n) + offsets, out=decoded, mode="clip")
-        np.add(decoded.view(np.float32).reshape(n, dim), centres[number], out=out)
+    def pairs(number: int, start: int, out: np.ndarray) -> None:
+        decoded = scratch[: len(out)]
+        np.take(words, codes(number, start, len(out)) + offsets, out=decoded, mode="clip")
+        np.add(decoded.view(np.float32), centres[number], out=out)
 
     return list_major.Lists(lists.nlist, ids, pairs)
 

@@ -11,18 +11,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-QUERY_BLOCK = 512  # 512 x 2048 distances are 4 MiB: read again while they are still in a cache.
-VECTOR_BLOCK = 2048
+QUERY_BLOCK = 512  # 512 x 4096 distances are 8 MiB: read again while they are still in a cache.
+VECTOR_BLOCK = 4096
 MAX_ROWS = 2**32 - 1  # Ids travel in the lower half of a 64-bit key.
 _NOBODY = np.uint64(0x7F800000FFFFFFFF)  # The key of an infinite distance.
 
 
 class Lists(NamedTuple):
-    """The inverted lists of an index: ids(number) -> int64 [n]; decode(number, out [n, D])."""
+    """The inverted lists of an index, as plain arrays.
+
+    ids(number) -> int64 [n]; decode(number, start, out): writes vectors start, start + 1, ... of
+    that list into out [m, D].
+    """
 
     n_lists: int
     ids: Callable[[int], np.ndarray]
-    decode: Callable[[int, np.ndarray], None]
+    decode: Callable[[int, int, np.ndarray], None]
 
 
 def search(
@@ -35,44 +39,51 @@ def search(
     """
     nearest = np.full((len(queries), k), _NOBODY)  # Keys: distance, then id.
     limits = np.full(len(queries), np.inf, np.float32)  # Distance of the k-th so far.
-    # |q - x|^2 = |q|^2 - 2 q.x + |x|^2: two more columns make it one matrix product.
-    squares = np.vecdot(queries, queries)[:, None]
-    wide = np.hstack([-2 * queries, squares, np.ones_like(squares)])
+    squares = np.vecdot(queries, queries)
+    vectors = np.empty((VECTOR_BLOCK, queries.shape[1] + 2), np.float32)
+    asked = np.empty((QUERY_BLOCK, queries.shape[1] + 2), np.float32)
     space = np.empty(QUERY_BLOCK * VECTOR_BLOCK, np.float32)
     for number, asking in _askers(probes, lists.n_lists):
-        ids = lists.ids(number).astype(np.uint64)
-        vectors = _decoded(lists, number, len(ids), queries.shape[1])
-        for some in _blocks(asking, QUERY_BLOCK):
-            for part in _blocks(np.arange(len(ids)), VECTOR_BLOCK):
-                shape = (len(some), len(part))
-                distances = space[: shape[0] * shape[1]].reshape(shape)
-                np.matmul(wide[some], vectors[part[0] : part[-1] + 1].T, out=distances)
-                _offer(nearest, limits, some, distances, ids[part[0] : part[-1] + 1])
+        ids = lists.ids(number)
+        for start in range(0, len(ids), VECTOR_BLOCK):
+            near = ids[start : start + VECTOR_BLOCK].astype(np.uint64)
+            _decode(lists, number, start, vectors[: len(near)])
+            for begin in range(0, len(asking), QUERY_BLOCK):
+                some = asking[begin : begin + QUERY_BLOCK]
+                _ask(queries, squares, some, asked[: len(some)])
+                distances = space[: len(some) * len(near)].reshape(len(some), len(near))
+                np.matmul(asked[: len(some)], vectors[: len(near)].T, out=distances)
+                _offer(nearest, limits, some, distances, near)
     return _unpacked(nearest)
 
 
 def _askers(probes: np.ndarray, n_lists: int) -> Iterator[tuple[int, np.ndarray]]:
     """Yields every probed list with the queries that probe it."""
-    order = np.argsort(probes, axis=None, kind="stable")
-    edges = np.searchsorted(probes.ravel()[order], np.arange(n_lists + 1))
+    order = np.argsort(probes.astype(np.int32), axis=None, kind="stable")
+    edges = np.cumsum(np.bincount(probes.ravel() + 1, minlength=n_lists + 1))
     for number in range(n_lists):
         asking = order[edges[number] : edges[number + 1]] // probes.shape[1]
         if len(asking):
             yield number, asking
 
 
-def _blocks(items: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+# |q - x|^2 = |q|^2 - 2 q.x + |x|^2 is one matrix product: (-2q, |q|^2, 1) times (x, 1, |x|^2).
 
 
-def _decoded(lists: Lists, number: int, n: int, dim: int) -> np.ndarray:
-    """Gives the vectors of one list with 1 and their squared length appended, [n, D + 2]."""
-    vectors = np.empty((n, dim + 2), np.float32)
-    lists.decode(number, vectors[:, :dim])
-    vectors[:, dim] = 1
-    np.vecdot(vectors[:, :dim], vectors[:, :dim], out=vectors[:, dim + 1])
-    return vectors
+def _decode(lists: Lists, number: int, start: int, out: np.ndarray) -> None:
+    """Writes vectors of a list, then 1 and their squared length, into out [n, D + 2]."""
+    dim = out.shape[1] - 2
+    lists.decode(number, start, out[:, :dim])
+    out[:, dim] = 1
+    np.vecdot(out[:, :dim], out[:, :dim], out=out[:, dim + 1])
+
+
+def _ask(queries: np.ndarray, squares: np.ndarray, some: np.ndarray, out: np.ndarray) -> None:
+    """Writes -2 times some queries, then their squared length and 1, into out [n, D + 2]."""
+    dim = out.shape[1] - 2
+    np.multiply(queries[some], -2, out=out[:, :dim])
+    out[:, dim] = squares[some]
+    out[:, dim + 1] = 1
 
 
 def _offer(
