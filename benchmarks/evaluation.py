@@ -23,7 +23,7 @@ from absl import app, flags
 
 from benchmarks import fingerprints
 from evaluation import answering, evaluate, inputs, protocol, results
-from nafp.search import index, index_files
+from nafp.search import index, index_files, plans
 
 _ROWS = flags.DEFINE_integer("rows", 1_000_000, "Rows of the dummy store.")
 _FOLDER = flags.DEFINE_string("folder", None, "Where the stores are made; 600 bytes a row.")
@@ -137,7 +137,7 @@ def looped(given: inputs.Inputs, built: index.Index, ids: np.ndarray) -> dict:
         for column, length in enumerate(LENGTHS):
             asked = query[test_id : test_id + length]
             began = time.process_time()
-            _, near = searched.search(asked, index.ORIGINAL_K)
+            _, near = searched.search(asked, plans.ORIGINAL_K)
             middle = time.process_time()
             starts = near - np.arange(len(near))[:, None]
             candidates = np.unique(starts[starts >= 0])

@@ -182,3 +182,31 @@ def test_shares_cover_everything_once():
         shares = pool.shares(n_items, n=4, smallest=5)
         assert [i for share in shares for i in range(n_items)[share]] == list(range(n_items))
         assert len(shares) <= 4
+
+
+def test_a_gpu_is_used_when_faiss_sees_one(monkeypatch):
+    """No GPU here: a double of faiss' calls says what would be asked of it."""
+    built = made("l2")
+    assert "CPU" in built.use_gpu()
+    expected = built.search(QUERIES)
+    moved = []
+
+    def to_all_gpus(cpu, options):
+        moved.append(options.useFloat16LookupTables)
+        return faiss.clone_index(cpu)
+
+    class Options:
+        useFloat16LookupTables = False
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2, raising=False)
+    monkeypatch.setattr(faiss, "GpuMultipleClonerOptions", Options, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", to_all_gpus, raising=False)
+    assert built.use_gpu() == "searching on 2 GPUs"
+    assert moved == [True]
+    np.testing.assert_array_equal(built.search(QUERIES)[1], expected[1])
+
+    def refuse(cpu, options):
+        raise RuntimeError("not implemented")
+
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", refuse, raising=False)
+    assert "cannot hold Flat on a GPU (not implemented)" in made("l2").use_gpu()

@@ -76,8 +76,10 @@ class Index:
         """Searches on the GPUs when faiss sees one and knows this type there; says what it did."""
         if not getattr(faiss, "get_num_gpus", lambda: 0)():
             return "no GPU in sight of faiss: searching on the CPU"
+        options = faiss.GpuMultipleClonerOptions()
+        options.useFloat16LookupTables = True  # As the original; codes of 64 parts need it to fit.
         try:
-            self._fast = faiss.index_cpu_to_all_gpus(self._cpu)
+            self._fast = faiss.index_cpu_to_all_gpus(self._cpu, options)
         except RuntimeError as error:
             return f"faiss cannot hold {self.plan.factory} on a GPU ({error}): searching on the CPU"
         return f"searching on {faiss.get_num_gpus()} GPUs"
