@@ -32,8 +32,9 @@ lint: install
 
 bench:
 	@$(MAKE) --no-print-directory install EXTRAS=cpu,test,bench
-	@for name in encoder training_step pipeline extraction evaluation accelerator; do \
+	@for name in encoder training_step pipeline extraction accelerator; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@echo "== evaluation"; $(BIN)/python -m benchmarks.evaluation --folder=.demo/bench --out=.demo/bench/evaluation.json
 
 # The corpus, the network and the stores go into .demo; another run resumes the training.
 DEMO := $(BIN)/nafp
