@@ -133,19 +133,28 @@ def test_a_build_killed_at_random_moments_ends_in_the_same_bytes(many, tmp_path)
 
 
 def test_ctrl_c_keeps_what_is_decoded_and_says_so(many, tmp_path):
-    for attempt in range(20):  # On a busy machine a build may end before the signal reaches it.
-        folder = tmp_path / f"C{attempt}"
-        process = start(many, folder)
+    for n_tracks in (
+        60,
+        600,
+        2400,
+    ):  # On a busy machine a short build may end before the signal reaches it.
+        music, folder = tmp_path / f"music{n_tracks}", tmp_path / f"C{n_tracks}"
+        music.mkdir()
+        for i in range(n_tracks):
+            os.link(many / f"{i % 3}.flac", music / f"{i}.flac")
+        manifest.write(music / "tracks.csv", scanned(music))
+        (music / "build.py").write_text(BUILD)
+        process = start(music, folder)
         while not any((folder / "parts").glob("*")):
             if process.poll() is not None:
                 break
             time.sleep(0.001)
         else:
             os.killpg(process.pid, 2)  # As a terminal does: to the whole group.
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
         if process.returncode:
             break
     assert process.returncode
     assert "stopped; what is decoded stays in" in said
-    corpus.build(manifest.read(many / "tracks.csv"), folder, jobs=0)
-    assert len(corpus.Corpus.open(folder).tracks) == 60
+    corpus.build(manifest.read(music / "tracks.csv"), folder, jobs=0)
+    assert len(corpus.Corpus.open(folder).tracks) == n_tracks
