@@ -13,8 +13,9 @@ _HOMES = {
     "Corpus": "nafp.audio.corpus",
     "Match": "nafp.search.match",
     "Store": "nafp.search.store",
+    "load": "nafp.trained",
 }
-__all__ = ["Corpus", "Match", "Store", "__version__"]
+__all__ = ["Corpus", "Match", "Store", "__version__", "load"]
 
 
 def __getattr__(name: str) -> object:

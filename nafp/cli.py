@@ -20,7 +20,15 @@ VERBS = {
     "evaluate": "score queries against stores: hit rates with intervals",
     "compare": "put several results side by side",
     "queries": "render noisy, reverberant, coded... queries with ground truth",
+    "add": "put recordings into a database; resumes",
     "identify": "say which recording a clip comes from, and where in it",
+    "monitor": "say what is played in a long recording or a stream, and when",
+    "list": "list the tracks of a database",
+    "info": "say how large a database is, and what is in it",
+    "remove": "take tracks out of a database",
+    "merge": "put databases together",
+    "verify": "check every file of a database",
+    "compact": "give the space of removed tracks back",
     "export": "write the parameters of a checkpoint for use without JAX",
 }
 # Module that may be missing -> the line that installs it.
@@ -28,6 +36,7 @@ EXTRAS = {
     "faiss": "pip install 'nafp[cpu]'    (with an NVIDIA GPU: pip install 'nafp[cuda12]')",
     "matplotlib": "pip install 'nafp[plots]'",
     "torch": "pip install 'nafp[bench]'",
+    "sounddevice": "pip install 'nafp[mic]'",
 }
 
 

@@ -1,6 +1,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -119,14 +120,21 @@ def start(folder, out):
 def test_a_build_killed_at_random_moments_ends_in_the_same_bytes(many, tmp_path):
     corpus.build(manifest.read(many / "tracks.csv"), tmp_path / "whole", jobs=2)
     rng, kills = np.random.default_rng(), 0
-    for _ in range(4):
+    for attempt in range(12):
         process = start(many, tmp_path / "C")
-        try:
-            process.communicate(timeout=rng.uniform(0.4, 1.5))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+        # From after the first part is there: a moment that a fast machine reaches too.
+        while process.poll() is None and not any((tmp_path / "C").glob("parts/*")):
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0.0, 0.3) / 2**attempt)
+        if process.poll() is None:
+            # The builder alone, or its workers too.
+            (os.kill, os.killpg)[kills % 2](process.pid, signal.SIGKILL)
             kills += 1
+        process.communicate()
+        if kills == 4:
+            break
+        if process.returncode == 0:
+            shutil.rmtree(tmp_path / "C")  # It was done before the signal: from the start again.
     assert kills
     corpus.build(manifest.read(many / "tracks.csv"), tmp_path / "C", jobs=2)
     assert content(tmp_path / "C") == content(tmp_path / "whole")

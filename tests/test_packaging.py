@@ -23,7 +23,7 @@ MODULES = {
     "faiss-gpu": "faiss",
     "orbax-checkpoint": "orbax",
 }
-EXTRA_MODULES = {"faiss", "matplotlib", "torch"}
+EXTRA_MODULES = {"faiss", "matplotlib", "sounddevice", "torch"}
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+import nafp
 from nafp import export, trained
 from nafp.models import network
-from tests import networks
+from tests import networks, tunes
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +74,22 @@ def test_a_missing_run_says_what_is_allowed(tmp_path, which):
 def test_a_missing_export_says_how_to_make_one(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such exported network.*nafp export"):
         trained.open_extractor(str(tmp_path / "small.npz"))
+
+
+def test_the_shipped_network_is_small_and_both_runtimes_agree():
+    file = trained.weights_file("small")
+    assert file.stat().st_size <= 4_000_000
+    under_jax, under_numpy = nafp.load("small"), nafp.load("small", runtime="numpy")
+    clip = tunes.tune(4.0, sample_rate_hz=under_jax.sample_rate_hz)
+    np.testing.assert_allclose(under_jax.track(clip), under_numpy.track(clip), atol=2e-4)
+    assert under_jax.identity["sha256"] == under_numpy.identity["sha256"]
+
+
+def test_an_unknown_network_says_which_there_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"smal: .*small.*Did you mean 'small'"):
+        nafp.load("smal")
+    with pytest.raises(ValueError, match="allowed are auto, jax, numpy"):
+        nafp.load("small", runtime="torch")
+    with pytest.raises(ValueError, match="nafp export"):
+        nafp.load("runs/a@best", runtime="numpy")

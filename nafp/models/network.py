@@ -65,6 +65,7 @@ class Extractor:
         self, variables: Any, config: ml_collections.ConfigDict, *, batch_size: int = 128, dtype: str = "float32",
     ):  # fmt: skip
         self.config = config
+        self.identity: dict[str, Any] = {}  # sha256, source, step: whoever opened it fills this in.
         self.sample_rate_hz = config.audio.sample_rate_hz
         self.segment = segments.to_samples(config.audio.segment_s, self.sample_rate_hz)
         self.hop = segments.to_samples(config.audio.hop_s, self.sample_rate_hz)
