@@ -1,0 +1,196 @@
+"""A collection that grows and shrinks: a folder with everything that is needed to add to it and to ask it.
+
+DB/network.safetensors     the network and its configuration
+DB/confidence.json         scores -> probabilities of that network, where they were measured
+DB/catalogue.sqlite        tracks, their metadata, what belongs together (see `search.catalogue`)
+DB/fingerprints-0000.log   fingerprints, only ever appended to (see `search.fingerprint_log`)
+DB/segment-....faiss       indexes over parts of the log (see `search.segment_files`)
+DB/writer.lock             says who writes
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nafp import trained
+from nafp.audio import segments
+from nafp.search import catalogue, codes, confidence, segment_files, snapshot, writer, writer_lock
+
+NETWORK, CONFIDENCE = "network.safetensors", "confidence.json"
+FORMAT = 1
+
+
+class Database:
+    """An open database, as it was when it was opened or last refreshed.
+
+    folder: where it is. about: format, storage, dim, hop_s, segment_s, sample_rate_hz, network (its identity), ...
+    Reading goes on while another process writes. Usable in a `with` statement.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+        _require(self.folder)
+        self._catalogue = catalogue.Catalogue(self.folder)
+        self.about = self._catalogue.about()
+        if self.about.get("format") != FORMAT:
+            raise ValueError(
+                f"{self.folder}: is of format {self.about.get('format')}, this nafp reads {FORMAT}"
+            )
+        self._snapshot: snapshot.Snapshot | None = None
+        self._identifier: Any = None
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike) -> Database:
+        """Opens a database. Raises FileNotFoundError where there is none, ValueError for one of another format."""
+        return cls(folder)
+
+    @classmethod
+    def create(
+        cls, folder: str | os.PathLike, *, network: str = "small", storage: str = "float16", hop_s: float | None = None
+    ) -> Database:  # fmt: skip
+        """Makes an empty database and opens it.
+
+        network: what `nafp.trained.load` takes; it is copied into the folder. storage: see `search.codes`. hop_s:
+        between fingerprints; None for the network's own, twice as much halves the database. Raises FileExistsError
+        for a folder with something in it.
+        """
+        folder = Path(folder)
+        left_over = {NETWORK, CONFIDENCE, f"{catalogue.FILE}.new"}  # Of a creation that was killed.
+        if folder.exists() and {path.name for path in folder.iterdir()} - left_over:
+            raise FileExistsError(f"{folder}: is not empty and no database; name a new folder")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            about = _put_network(folder, network)
+            about["hop_s"] = hop_s or about["hop_s"]
+            codes.codec(storage, dim=about["dim"])
+            begun = time.strftime("%Y-%m-%d %H:%M:%S")
+            about |= {
+                "format": FORMAT,
+                "storage": storage,
+                "generation": 0,
+                "n_rows": 0,
+                "created": begun,
+            }
+            catalogue.Catalogue.create(folder, about)
+            segment_files.sync_folder(folder)
+        except OSError as error:
+            raise writer_lock.unwritable(folder, error) from error
+        return cls(folder)
+
+    @property
+    def rows(self) -> Any:
+        """The fingerprints of all tracks, a `nafp.search.collection.Collection`; rows are numbered with gaps."""
+        return self._now().rows
+
+    @property
+    def index(self) -> snapshot.Searched:
+        """Searches the rows: `search(queries [n, D]) -> (cosines, rows)`."""
+        return self._now().index
+
+    @property
+    def troubles(self) -> list[str]:
+        """What is damaged or missing, in words, of what was opened so far; what is whole answers."""
+        return self._now().troubles
+
+    @property
+    def hop_s(self) -> float:
+        """Seconds from one fingerprint of a track to the next."""
+        return self.about["hop_s"]
+
+    @property
+    def confidence(self) -> confidence.Confidence | None:
+        """What a score is worth with this network; None where nobody measured it."""
+        path = self.folder / CONFIDENCE
+        return confidence.Confidence.load(path) if path.exists() else None
+
+    def network(self, *, runtime: str = "auto", batch_size: int = 0) -> Any:
+        """Opens the network that travels with the database, its hop set to the database's.
+
+        runtime, batch_size: as `nafp.trained.load` has them. Raises ValueError for a damaged or exchanged file.
+        """
+        path = self.folder / NETWORK
+        opened = trained.load(os.fspath(path), runtime=runtime, batch_size=batch_size)
+        if opened.identity["sha256"] != self.about["network"]["sha256"]:
+            raise ValueError(
+                f"{path}: is not the network that made these fingerprints, {self.about['network']['source']}; "
+                "restore the file from a copy"
+            )
+        opened.hop = segments.to_samples(self.hop_s, opened.sample_rate_hz)
+        return opened
+
+    def __len__(self) -> int:
+        """Counts the tracks."""
+        return self._catalogue.counts()[0]
+
+    def track(self, which: int | str) -> catalogue.Track:
+        """Returns a track by number or name: path, seconds, metadata (title, artist, ...). Raises KeyError."""
+        return self._catalogue.track(which)
+
+    def tracks(self) -> Iterator[catalogue.Track]:
+        """Yields all tracks there are now, by number."""
+        return self._catalogue.tracks()
+
+    def writer(self) -> writer.Writer:
+        """Opens the database for changes; `refresh` shows them here."""
+        return writer.Writer(self.folder)
+
+    def refresh(self) -> Database:
+        """Goes on to the present state; index files that stayed are not opened again."""
+        self.about = self._catalogue.about()
+        if self._snapshot is not None:
+            self._snapshot = snapshot.Snapshot(self.folder, self._catalogue, self._snapshot)
+        return self
+
+    def close(self) -> None:
+        self._catalogue.close()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _now(self) -> snapshot.Snapshot:
+        if self._snapshot is None:
+            self._snapshot = snapshot.Snapshot(self.folder, self._catalogue)
+        return self._snapshot
+
+
+def _require(folder: Path) -> None:
+    if (folder / catalogue.FILE).is_file():
+        return
+    what = "no such folder" if not folder.is_dir() else f"no database: {catalogue.FILE} is missing"
+    raise FileNotFoundError(f"{folder}: {what}; nafp add {folder} AUDIO... makes one")
+
+
+def _put_network(folder: Path, source: str) -> dict[str, Any]:
+    """Copies a network and its confidence into a folder; returns what the catalogue says of it."""
+    from nafp import export
+
+    file, target = trained.weights_file(source), folder / NETWORK
+    if file.suffix == ".safetensors" and file.is_file():
+        shutil.copyfile(file, target)
+    else:
+        variables, config, step, name = trained.read(source)
+        export.write(target, variables, config, step=step, source=name, format="safetensors")
+    beside = file.with_suffix(".confidence.json")
+    if beside.is_file():
+        shutil.copyfile(beside, folder / CONFIDENCE)
+    network = export.load(target)
+    said = network.identity | {"source": source}
+    audio = network.config.audio
+    about = {"dim": network.dim, "sample_rate_hz": network.sample_rate_hz, "network": said}
+    for path in (target, folder / CONFIDENCE):
+        if path.exists():
+            _sync(path)
+    return about | {"segment_s": audio.segment_s, "hop_s": audio.hop_s}
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,252 @@
+"""Changes a database so that a kill at any moment leaves it whole: nothing acknowledged is lost or half there.
+
+A track's rows reach the disk first, in the log; one transaction of the catalogue then makes them a track. Index files
+are written beside, renamed, and named by a transaction. Compacting writes the next generation of the log beside the
+present one, and one transaction goes over to it. Files that no transaction names are removed by the next writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nafp.search import catalogue, codes, collection, fingerprint_log, segment_files, writer_lock
+
+_COPY_ROWS = 65_536
+_OURS = ("fingerprints-*.log", "segment-*.faiss", "segment-*.faiss.tmp")
+# What sqlite calls the troubles of a disk.
+_DISK_ERRORS = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+}
+
+
+class SourceFile(NamedTuple):
+    """A file that holds the audio of a track: by path, size, time of change, and SHA-256 of its bytes."""
+
+    path: str
+    n_bytes: int
+    changed_ns: int
+    digest: str
+
+
+class Writer:
+    """The one process that changes a database; `close` ends it.
+
+    Raises writer_lock.Locked while there is another, writer_lock.Unwritable, here and in every method, when the disk
+    is full or the folder read-only: then nothing has changed.
+    """
+
+    def __init__(self, folder: str | os.PathLike, *, seal_rows: int = segment_files.SEAL_ROWS):
+        self.folder, self._seal_rows = Path(folder), seal_rows
+        self._lock = writer_lock.take(self.folder)
+        try:
+            with self._safely():
+                self.catalogue = catalogue.Catalogue(self.folder, write=True)
+                self._open_log()
+                self._tidy()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def append(
+        self, name: str, seconds: float, vectors: np.ndarray, *, digest: str | None = None,
+        metadata: Mapping[str, str] | None = None, damage: str = "", source: SourceFile | None = None,
+    ) -> int:  # fmt: skip
+        """Adds a track, [n, D]; returns its number, and from then on it is safe.
+
+        Raises ValueError, and adds nothing, for a name or a digest that is there, and for what is no fingerprint.
+        """
+        self._check(name, vectors)
+        rows = self._codec.encode(vectors)
+        with self._safely():
+            self._seal()
+            first = self._log.append(rows)
+            try:
+                with self.catalogue.change():
+                    track = catalogue.Track(
+                        0, name, seconds, first, len(rows), fingerprint_log.checksum(rows), digest,
+                        time.strftime("%Y-%m-%d %H:%M:%S"), damage, metadata or {},
+                    )  # fmt: skip
+                    number = self.catalogue.insert(track)
+                    self.catalogue.tell({"n_rows": self._log.n_rows})
+                    if source:
+                        self.catalogue.note_source(*source, name)
+            except BaseException:
+                # Ctrl-C may have come after the commit: what the catalogue knows stays.
+                self._log.back_to(self.catalogue.about()["n_rows"])
+                raise
+        return number
+
+    def note_source(self, source: SourceFile, track: str) -> None:
+        """Remembers one more file with the audio of a track."""
+        with self._safely(), self.catalogue.change():
+            self.catalogue.note_source(*source, track)
+
+    def describe(self, name: str, metadata: Mapping[str, str]) -> None:
+        """Sets metadata of a track; an empty value takes a key away."""
+        with self._safely(), self.catalogue.change():
+            self.catalogue.describe(self.catalogue.track(name).id, metadata)
+
+    def remove(self, names: Sequence[str]) -> int:
+        """Takes tracks out, all at once; returns how many there were. Their space comes back when compacted."""
+        with self._safely(), self.catalogue.change():
+            return self.catalogue.delete(names)
+
+    def compact(self, storage: str | None = None) -> None:
+        """Writes the log anew without rows of removed tracks, in another storage if asked, and one index file over it.
+
+        Raises ValueError for damaged tracks: they have to be removed first.
+        """
+        about = self.catalogue.about()
+        codec = codes.codec(storage or about["storage"], dim=about["dim"])
+        generation = about["generation"] + 1
+        with self._safely():
+            moved, crcs, n_rows = self._copy(generation, codec)
+            segments = []
+            if n_rows >= self._seal_rows:
+                path = self.folder / fingerprint_log.file_name(generation)
+                rows = fingerprint_log.LogRows(path, codec, n_rows=n_rows)
+                segments = [self._build(rows, 0, n_rows, generation)]
+            with self.catalogue.change():
+                self.catalogue.move(moved, crcs)
+                gone = [segment.id for segment in self.catalogue.segments()]
+                self.catalogue.replace_segments(gone, segments)
+                self.catalogue.tell(
+                    {"generation": generation, "n_rows": n_rows, "storage": codec.name}
+                )
+            self._log.close()
+            self._open_log()
+            self._tidy()
+
+    def close(self) -> None:
+        """Finishes index files that are due, and lets the next writer in."""
+        try:
+            with self._safely():
+                self._seal()
+        finally:
+            self._log.close()
+            self.catalogue.close()
+            self._lock.close()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check(self, name: str, vectors: np.ndarray) -> None:
+        if vectors.ndim != 2 or vectors.shape[1] != self._codec.dim or not len(vectors):
+            raise ValueError(
+                f"{name}: fingerprints of shape {vectors.shape}; [n, {self._codec.dim}], n > 0, are needed"
+            )
+        collection.check_rows(
+            np.asarray(vectors, np.float32), where=lambda row: f"{name}, row {row}"
+        )
+
+    def _open_log(self) -> None:
+        about = self.catalogue.about()
+        self._generation = about["generation"]
+        self._codec = codes.codec(about["storage"], dim=about["dim"])
+        path = self.folder / fingerprint_log.file_name(self._generation)
+        if not path.exists() and about["n_rows"]:
+            raise ValueError(f"{path}: is missing; restore it from a copy")
+        self._log = fingerprint_log.Log(
+            path, row_bytes=self._codec.row_bytes, n_rows=about["n_rows"]
+        )
+
+    def _seal(self) -> None:
+        """Makes an index file of a tail that is full, and one of many of the same size."""
+        segments = self.catalogue.segments()
+        end = segments[-1].first_row + segments[-1].n_rows if segments else 0
+        if self._log.n_rows - end < self._seal_rows:
+            return
+        rows = fingerprint_log.LogRows(self._log.path, self._codec, n_rows=self._log.n_rows)
+        self._put(rows, end, self._log.n_rows - end, [])
+        while together := segment_files.due(self.catalogue.segments(), seal_rows=self._seal_rows):
+            n_rows = sum(segment.n_rows for segment in together)
+            self._put(rows, together[0].first_row, n_rows, together)
+
+    def _put(
+        self,
+        rows: fingerprint_log.LogRows,
+        first: int,
+        n_rows: int,
+        gone: Sequence[catalogue.Segment],
+    ) -> None:
+        new = self._build(rows, first, n_rows, self._generation)
+        with self.catalogue.change():
+            self.catalogue.replace_segments([segment.id for segment in gone], [new])
+        for segment in gone:
+            (self.folder / segment.file).unlink(missing_ok=True)
+
+    def _build(
+        self, rows: fingerprint_log.LogRows, first: int, n_rows: int, generation: int
+    ) -> catalogue.Segment:
+        return segment_files.build(
+            self.folder, rows, first=first, n_rows=n_rows, generation=generation
+        )
+
+    def _copy(
+        self, generation: int, codec: object
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]], int]:
+        """Writes the live rows into the log of a new generation: (places, checksums, rows), each with track numbers."""
+        path = self.folder / fingerprint_log.file_name(generation)
+        path.unlink(missing_ok=True)
+        rows = fingerprint_log.LogRows(self._log.path, self._codec, n_rows=self._log.n_rows)
+        new = fingerprint_log.Log(path, row_bytes=codec.row_bytes, n_rows=0)
+        moved, crcs, damaged = [], [], []
+        with contextlib.closing(new):
+            for track in sorted(self.catalogue.tracks(), key=lambda track: track.first_row):
+                block = rows.codes(track.first_row, track.first_row + track.n_rows)
+                if fingerprint_log.checksum(block) != track.crc:
+                    damaged.append(track.name)
+                    continue
+                if codec.name != self._codec.name:
+                    block = codec.encode(self._codec.decode(block))
+                moved.append((new.append(block, durable=False), track.id))
+                crcs.append((fingerprint_log.checksum(block), track.id))
+            new.sync()
+        segment_files.sync_folder(self.folder)
+        if damaged:
+            path.unlink()
+            raise ValueError(
+                f"{self.folder}: {len(damaged)} tracks are damaged, such as {damaged[0]}; nafp verify names them: "
+                "remove them, compact, and add their files again"
+            )
+        return moved, crcs, new.n_rows
+
+    def _tidy(self) -> None:
+        """Removes files that a killed writer left, which no transaction names."""
+        named = {segment.file for segment in self.catalogue.segments()} | {self._log.path.name}
+        for pattern in _OURS:
+            for path in self.folder.glob(pattern):
+                if path.name not in named:
+                    path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _safely(self) -> Iterator[None]:
+        """Says in words of ours what a disk refuses."""
+        try:
+            yield
+        except writer_lock.Unwritable:
+            raise
+        except sqlite3.OperationalError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code not in _DISK_ERRORS:
+                raise
+            raise writer_lock.unwritable(
+                self.folder, OSError(_DISK_ERRORS[code], str(error))
+            ) from error
+        except OSError as error:
+            raise writer_lock.unwritable(self.folder, error) from error
