@@ -1,12 +1,15 @@
 """How fast an evaluation is, against the loop that searches and scores query by query.
 
 python -m benchmarks.evaluation --rows=1000000 --folder=FOLDER --out=FILE [--loop_ids=2000]
+    [--real=STORE --truth=queries/expected.csv]
 
 Both run in one process on one thread, on the same faiss index (IVF-PQ 256/64/8, 40 probes, 20
 neighbours, trained on the dummy as the original does), and must give the same numbers. The loop
 does what eval_faiss.py of the original does. CPU seconds (time.process_time). Then whole
 evaluations in processes of their own: peak memory, wall time, `--index=auto`.
-The fingerprints are made up, see fingerprints.py.
+The fingerprints are made up, see fingerprints.py, or look like those of a real store (--real, with
+its stores db and query), see lookalikes.py; the real queries are then asked, too, with the dummy
+beside the real database.
 """
 
 import json
@@ -21,13 +24,15 @@ import numpy as np
 import threadpoolctl
 from absl import app, flags
 
-from benchmarks import fingerprints
+from benchmarks import fingerprints, lookalikes
 from evaluation import answering, evaluate, inputs, protocol, results
 from nafp.search import index, index_files, plans
 
 _ROWS = flags.DEFINE_integer("rows", 1_000_000, "Rows of the dummy store.")
 _FOLDER = flags.DEFINE_string("folder", None, "Where the stores are made; 600 bytes a row.")
 _OUT = flags.DEFINE_string("out", None, "JSON file for the numbers.")
+_REAL = flags.DEFINE_string("real", None, "Store that the rows shall look like; with db, query.")
+_TRUTH = flags.DEFINE_string("truth", None, "The CSV of where its queries are from.")
 _IDS = flags.DEFINE_list("ids", ["60", "2000"], "Numbers of test ids.")
 _LOOP_IDS = flags.DEFINE_integer("loop_ids", 2000, "Ids the loop is run on; the rest is linear.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Runs of ours, and of loops of up to 100 ids.")
@@ -42,19 +47,38 @@ def main(argv: list[str]) -> None:
     del argv
     os.environ["NAFP_THREADS"] = "1"
     folder = Path(_FOLDER.value)
-    if not (folder / "query_shape.npy").exists():
-        fingerprints.make(str(folder), n_dummy=_ROWS.value)
-    given = inputs.read([str(folder)])
+    places = stores(folder)
+    given = inputs.read(places)
     built, about = opened(given, folder)
-    found = {"machine": machine(), "rows": len(given.database), "index": about, "ids": {}}
+    found = {
+        "machine": machine(),
+        "rows": len(given.database),
+        "fingerprints": "lookalikes.py" if _REAL.value else "fingerprints.py",
+        "index": about,
+        "ids": {},
+    }
     for n in map(int, _IDS.value):
         found["ids"][str(n)] = compared(given, built, n, n_loop=min(n, _LOOP_IDS.value))
         print(json.dumps(found["ids"][str(n)], indent=1), flush=True)
     if _WHOLE.value:
         del built
-        found["whole"] = {name: whole(folder, *more) for name, more in WHOLE.items()}
+        found["whole"] = {name: whole(folder, places, *more) for name, more in WHOLE.items()}
+        if _REAL.value:
+            real = [_REAL.value, places[-1]], "--index=auto", f"--truth={_TRUTH.value}"
+            found["whole"]["auto, real queries"] = whole(folder, *real)
         print(json.dumps(found["whole"], indent=1))
     Path(_OUT.value).write_text(json.dumps(found, indent=1) + "\n")
+
+
+def stores(folder: Path) -> list[str]:
+    """Makes the stores unless they are there; gives their folders, the dummy's last."""
+    if not _REAL.value:
+        if not (folder / "query_shape.npy").exists():
+            fingerprints.make(str(folder), n_dummy=_ROWS.value)
+        return [str(folder)]
+    if not (folder / "dummy" / "dummy_db.json").exists():
+        lookalikes.make(str(folder), _REAL.value, _TRUTH.value, n_dummy=_ROWS.value)
+    return [str(folder / "aligned"), str(folder / "dummy")]
 
 
 def opened(given: inputs.Inputs, folder: Path) -> tuple[index.Index, dict]:
@@ -196,10 +220,10 @@ WHOLE = {
 }
 
 
-def whole(folder: Path, *more: str) -> dict:
+def whole(folder: Path, places: list[str], *more: str) -> dict:
     """Runs `nafp evaluate` from nothing, index built, on as many threads as there are cores."""
     out = folder / "results"
-    line = [sys.executable, "-m", "nafp", "evaluate", f"--store={folder}", f"--out={out}"]
+    line = [sys.executable, "-m", "nafp", "evaluate", f"--store={','.join(places)}", f"--out={out}"]
     environment = {k: v for k, v in os.environ.items() if k != "NAFP_THREADS"}
     began = time.perf_counter()
     subprocess.run(
@@ -219,7 +243,11 @@ def whole(folder: Path, *more: str) -> dict:
         "peak_memory_bytes": memory,
         "index_bytes": found["index"]["bytes"],
         "peak_memory_to_index": memory / found["index"]["bytes"],
+        "rows": found["index"]["rows"],
+        "queries": found["questions"]["all"],
+        "ms_per_query": found["timings"]["ms_per_query"],
         "top1_exact": {k: v["exact"]["rate"] for k, v in found["hit_rates"].items()},
+        "song": {k: v["song"]["rate"] for k, v in found["hit_rates"].items()},
     }
 
 
