@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -69,43 +70,62 @@ class Drawn(NamedTuple):
 class Surroundings:
     """Draws noise, speech and responses of one split at any rate.
 
-    A noise shorter than asked for starts over; a silent stretch is drawn again.
+    A noise shorter than asked for starts over; a silent stretch is drawn again. A file that cannot
+    be decoded, or a response of zeros, is named once, and another drawn in its place.
     """
 
     def __init__(self, material: Material, *, split: str):
         self._material, self._split = material, split
+        self._bad: dict[str, ValueError] = {}
+        self._listed: dict[str, list[Piece]] = {}
 
     def pieces(self, kind: str) -> list[Piece]:
         """Lists the pieces of a kind; raises ValueError, saying what there is, for none."""
-        found = self._material.select(kind=kind, split=self._split)
-        if not found:
+        if kind not in self._listed:
+            self._listed[kind] = self._material.select(kind=kind, split=self._split)
+        if not self._listed[kind]:
             there = sorted({f"{p.kind}/{p.split or '-'}" for p in self._material.pieces})
             raise ValueError(
                 f"{self._material.path}: no {kind} of split {self._split}; it has"
                 f" {' '.join(there)}; name another place, or leave out conditions with {kind}"
             )
-        return found
+        return self._listed[kind]
 
     def noise(
         self, rng: np.random.Generator, *, kind: str, n_samples: int, sample_rate_hz: int
     ) -> Drawn:
         """Draws background of kind noise or speech: float32 [n_samples]."""
-        pieces = self.pieces(kind)
-        for _ in range(_DRAWS):
-            piece = pieces[rng.integers(len(pieces))]
+
+        def stretch(piece: Piece) -> Drawn | None:
             there = n_samples * piece.sample_rate_hz // sample_rate_hz + 1
             first = int(rng.integers(max(1, piece.n_samples - there)))
             here = self._material.read(piece, first=first, n_samples=min(there, piece.n_samples))
             here = decode.resample(here, from_hz=piece.sample_rate_hz, to_hz=sample_rate_hz)
             samples = np.resize(here, n_samples)
-            if np.sqrt(np.square(samples, dtype=np.float64).mean()) > _QUIETEST:
-                return Drawn(samples, stem(piece.name))
-        raise ValueError(f"{self._material.path}: {_DRAWS} draws of {kind} were all silent")
+            is_heard = np.sqrt(np.square(samples, dtype=np.float64).mean()) > _QUIETEST
+            return Drawn(samples, stem(piece.name)) if is_heard else None
+
+        return self._draw(rng, kind, stretch)
 
     def response(self, rng: np.random.Generator, *, kind: str, sample_rate_hz: int) -> Drawn:
         """Draws a response of kind room or microphone, starting at its direct sound."""
+        return self._draw(rng, kind, lambda piece: self._response(piece, sample_rate_hz))
+
+    def _draw(
+        self, rng: np.random.Generator, kind: str, read: Callable[[Piece], Drawn | None]
+    ) -> Drawn:
         pieces = self.pieces(kind)
-        return self._response(pieces[rng.integers(len(pieces))], sample_rate_hz)
+        for _ in range(_DRAWS):
+            piece = pieces[rng.integers(len(pieces))]
+            try:
+                if (drawn := read(piece)) is not None:
+                    return drawn
+            except (decode.Undecodable, degrade.Silent) as error:
+                if self._bad.setdefault(piece.name, error) is error:  # The first of all threads.
+                    logging.getLogger(__name__).warning("left out: %s: %s", piece.name, error)
+        raise ValueError(
+            f"{self._material.path}: {_DRAWS} draws of {kind} were all silent or undecodable"
+        )
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 - lives as long as the rendering
     def _response(self, piece: Piece, sample_rate_hz: int) -> Drawn:

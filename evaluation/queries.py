@@ -1,37 +1,24 @@
-"""References and a seed become query files with ground truth.
+"""References and a seed become query files with ground truth, in a folder (see `rendered`).
 
-    OUT/q0000_n5_TRACK.wav   ...
-    OUT/expected.csv         query,answer,time,snr,reverb (pfann's) and what else happened to it
-    OUT/list.txt             the files, one a line
-    OUT/queries.json         the settings; written last
-
-The same settings give the same bytes. Query number i is cut from the same place under every
-condition, so that conditions compare in pairs. `time` is the second of `answer` at which the query
-starts; `rate` the seconds of it that pass in one second of the query.
+The same settings give the same bytes, also after an interruption. Query number i is cut from the
+same place under every condition, so that conditions compare in pairs. `time` is the second of
+`answer` at which the query starts; `rate` the seconds of it that pass in one second of the query.
 """
 
-import csv
-import json
+import contextlib
 import logging
 import os
 import pathlib
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
 
 import numpy as np
 
 from nafp.audio import decode, progress, segments
 
-from . import codecs, conditions, excerpts, material
+from . import codecs, conditions, degrade, excerpts, material, rendered
 
-# fmt: off
-COLUMNS = (
-    "query", "answer", "time", "snr", "reverb",
-    "condition", "seconds", "rate", "noise", "speech", "microphone", "codec",
-)
-# fmt: on
-EXPECTED, LIST, SETTINGS = "expected.csv", "list.txt", "queries.json"
 SHIFT_S = 0.2  # A spliced second starts up to this much off its place (the original's).
 _NAME_LENGTH = 60
 
@@ -50,18 +37,19 @@ def render(
     jobs: int = 0,
     show: bool = False,
     overwrite: bool = False,
-) -> list[dict[str, str]]:
+) -> rendered.Rows:
     """Renders `count` excerpts under each of the named conditions; returns the expected rows.
 
     noise: where noise, speech and responses come from. spliced: each second has its own shift,
     noise and responses, as in the original's queries; otherwise a query is one piece.
-    jobs: threads, 0 for one per processor. Raises ValueError before any work when something is
-    missing or the folder holds queries already.
+    jobs: threads, 0 for one per processor. Goes on with what an interruption left; files that
+    cannot be decoded are named and others take their place. Raises ValueError before any work when
+    something is missing, FileExistsError when the folder holds queries of other settings.
     """
-    chain = _parse(names, unshifted=spliced)
+    chain = parse(names, unshifted=spliced)
     if count < 1 or seconds < 1:
         raise ValueError(f"count {count} and seconds {seconds} given; both must be at least 1")
-    surroundings = _surroundings(noise, chain, split)
+    surroundings = surroundings_of(noise, chain, split)
     chooser = excerpts.Chooser(
         source,
         split=split,
@@ -70,22 +58,24 @@ def render(
         after_s=SHIFT_S if spliced else excerpts.FLUSH_S,
         seed=seed,
     )
-    folder = _fresh(out, overwrite)
+    settings = {"names": list(names), "count": count, "seconds": seconds, "split": split}
+    settings |= {"seed": seed, "spliced": spliced, **_places(source, noise)}
+    folder = rendered.Folder(out, settings, overwrite=overwrite)
 
-    def one(i: int) -> list[dict[str, str]]:
+    def one(i: int) -> rendered.Rows:
         cut = chooser.excerpt(i)
         rows = []
         for condition in chain:
-            heard = _degrade(cut, condition, surroundings, seconds, [seed, i], spliced)
+            try:
+                heard = degraded(cut, condition, surroundings, seconds, [seed, i], spliced)
+            except degrade.Silent as error:
+                _left_out(f"query {i}, {condition.name}", error)
+                continue
             name = f"q{i:04d}_{condition.name}_{material.stem(cut.piece.name)[:_NAME_LENGTH]}.wav"
-            rows.append(_write(folder / name, heard, cut.piece, cut.first, condition))
+            rows.append(_write(folder.path / name, heard, cut.piece, cut.first, condition))
         return rows
 
-    rows = _all(one, range(count), len(chain), jobs=jobs, show=show)
-    settings = {"names": names, "count": count, "seconds": seconds}
-    settings |= {"split": split, "seed": seed, "spliced": spliced}
-    _finish(folder, rows, source=source.path, noise=noise.path, **settings)
-    return rows
+    return _fill(folder, one, count, len(chain), jobs=jobs, show=show)
 
 
 def render_aligned(
@@ -100,38 +90,37 @@ def render_aligned(
     jobs: int = 0,
     show: bool = False,
     overwrite: bool = False,
-) -> list[dict[str, str]]:
+) -> rendered.Rows:
     """Degrades whole tracks in place: row i of a query is row i of its reference.
 
     The original's protocol. Files keep the name of their track; one condition at a time. Otherwise
-    like `render`. Tracks that cannot be decoded are named and left out.
+    like `render`. Tracks that cannot be decoded, or are silent, are named and left out.
     """
     if len(names) != 1:
         raise ValueError(f"aligned queries are of one condition; {len(names)} given: {names}")
-    (condition,) = _parse(names, unshifted=True)
-    surroundings = _surroundings(noise, [condition], split)
+    (condition,) = parse(names, unshifted=True)
+    surroundings = surroundings_of(noise, [condition], split)
     pieces = source.select(kind="music", split=split)
     stems = [material.stem(piece.name) for piece in pieces]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
         raise ValueError(f"{source.path}: {len(twice)} names are not unique, such as {twice[0]}")
     if not pieces:
         raise ValueError(f"{source.path}: no music of split {split}; choose another --split")
-    folder = _fresh(out, overwrite)
+    settings = {"names": list(names), "split": split, "seed": seed, "spliced": spliced}
+    settings |= {"aligned": True, **_places(source, noise)}
+    folder = rendered.Folder(out, settings, overwrite=overwrite)
 
-    def one(i: int) -> list[dict[str, str]]:
+    def one(i: int) -> rendered.Rows:
         piece = pieces[i]
         try:
             cut = excerpts.Excerpt(piece, 0, source.read(piece), 0)
-        except decode.Undecodable as error:
-            return logging.getLogger(__name__).warning("%s", error) or []
-        seconds = len(cut.samples) / piece.sample_rate_hz
-        heard = _degrade(cut, condition, surroundings, seconds, [seed, i], spliced)
-        return [_write(folder / f"{stems[i]}.wav", heard, piece, 0, condition)]
+            seconds = len(cut.samples) / piece.sample_rate_hz
+            heard = degraded(cut, condition, surroundings, seconds, [seed, i], spliced)
+        except (decode.Undecodable, degrade.Silent) as error:
+            return _left_out(piece.name, error)
+        return [_write(folder.path / f"{stems[i]}.wav", heard, piece, 0, condition)]
 
-    rows = _all(one, range(len(pieces)), 1, jobs=jobs, show=show)
-    settings = {"names": names, "split": split, "seed": seed, "spliced": spliced}
-    _finish(folder, rows, source=source.path, noise=noise.path, aligned=True, **settings)
-    return rows
+    return _fill(folder, one, len(pieces), 1, jobs=jobs, show=show)
 
 
 def names_of(names: Sequence[str] | None, *, snr_db: Sequence[str] = ()) -> list[str]:
@@ -140,42 +129,44 @@ def names_of(names: Sequence[str] | None, *, snr_db: Sequence[str] = ()) -> list
     return [*(names or ([] if wanted else conditions.ROBUSTNESS)), *wanted]
 
 
-def _parse(names: Sequence[str], *, unshifted: bool) -> list[conditions.Condition]:
+def parse(names: Sequence[str], *, unshifted: bool = False) -> list[conditions.Condition]:
+    """Reads condition names; raises ValueError for what is unknown, twice there or not installed.
+
+    unshifted: refuse those that move rows in time.
+    """
     chain = [conditions.parse(name) for name in names]
     if twice := {name for name in names if list(names).count(name) > 1}:
         raise ValueError(f"conditions {', '.join(sorted(twice))} are named twice")
-    moved = [condition.name for condition in chain if condition.rate != 1]
+    moved = [condition.name for condition in chain if not condition.keeps_time]
     if unshifted and moved:
         raise ValueError(
             f"{', '.join(moved)} moves rows in time; spliced and aligned queries keep them in place"
         )
     if any(condition.uses_ffmpeg for condition in chain):
-        codecs.check()
+        codecs.check({codec for condition in chain for codec in condition.codecs})
     return chain
 
 
-def _surroundings(
-    noise: material.Material, chain: list[conditions.Condition], split: str
+def surroundings_of(
+    noise: material.Material, chain: Sequence[conditions.Condition], split: str
 ) -> material.Surroundings:
-    """Draws from the same split as the references: none of it was trained with."""
+    """Draws from the same split as the references; raises ValueError when a kind is missing."""
     surroundings = material.Surroundings(noise, split=split)
     for kind in sorted({kind for condition in chain for kind in condition.kinds}):
         surroundings.pieces(kind)
     return surroundings
 
 
-def _fresh(out: str | os.PathLike, overwrite: bool) -> pathlib.Path:
-    folder = pathlib.Path(out)
-    if (folder / SETTINGS).exists() and not overwrite:
-        raise FileExistsError(f"{folder}: holds queries already; --overwrite replaces them")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / SETTINGS).unlink(missing_ok=True)
-    for old in folder.glob("*.wav"):
-        old.unlink()  # Of another count or seed: they would be found beside the new ones.
-    return folder
+def _places(source: material.Material, noise: material.Material) -> dict[str, str]:
+    """Names the material, and identifies it: another corpus under this name gives other queries."""
+    return {
+        "source": os.path.abspath(source.path),
+        "noise": os.path.abspath(noise.path),
+        "pieces": rendered.digest([*source.pieces, *noise.pieces]),
+    }
 
 
-def _degrade(
+def degraded(
     cut: excerpts.Excerpt,
     condition: conditions.Condition,
     surroundings: material.Surroundings,
@@ -189,6 +180,7 @@ def _degrade(
     n_samples = segments.to_samples(seconds, rate)
     if spliced:
         return _splice(cut, condition, surroundings, n_samples, rng)
+    condition = condition.settled(rng)
     there = segments.to_samples(seconds * condition.rate, rate)
     take = conditions.Take(cut.samples, rate, cut.before, there)
     condition.apply(take, rng, surroundings)
@@ -210,7 +202,7 @@ def _splice(
         first = min(max(0, cut.before + at + shift), len(cut.samples) - wanted)
         take = conditions.Take(cut.samples[first:][:wanted], rate, 0, wanted)
         if take.samples.any():  # A pause of a whole track has no power to set a ratio by.
-            condition.apply(take, rng, surroundings)
+            condition.settled(rng).apply(take, rng, surroundings)
         parts.append(take.samples)
         for key, value in take.notes.items():
             notes.setdefault(key, []).append(value)
@@ -230,7 +222,7 @@ def _write(
     decode.write_wav(path, samples, sample_rate_hz=take.sample_rate_hz)
     notes = {("reverb" if key == "room" else key): value for key, value in take.notes.items()}
     return (
-        dict.fromkeys(COLUMNS, "")
+        dict.fromkeys(rendered.COLUMNS, "")
         | notes
         | {
             "query": path.name,
@@ -238,36 +230,46 @@ def _write(
             "time": f"{first / piece.sample_rate_hz:.6f}",
             "condition": condition.name,
             "seconds": f"{len(samples) / take.sample_rate_hz:g}",
-            "rate": f"{condition.rate:g}",
+            "rate": f"{take.rate:.6g}",
         }
     )
 
 
-def _all(
-    one: Callable[[int], list[dict[str, str]]],
-    numbers: Iterable[int],
+def _left_out(what: str, why: Exception) -> rendered.Rows:
+    logging.getLogger(__name__).warning("left out: %s: %s", what, why)
+    return []
+
+
+def _fill(
+    folder: rendered.Folder,
+    one: Callable[[int], rendered.Rows],
+    count: int,
     each: int,
     *,
     jobs: int,
     show: bool,
-) -> list[dict[str, str]]:
-    """Runs in threads: numpy, scipy and ffmpeg work outside the interpreter's lock."""
-    numbers = list(numbers)
+) -> rendered.Rows:
+    """Does the numbers below count that are not done. In threads: numpy, scipy and ffmpeg work
+    outside the interpreter's lock."""
+    if folder.is_finished:
+        return folder.rows()
+    left = [number for number in range(count) if number not in folder.done]
+    done, total = each * (count - len(left)), each * count
+    pool = futures.ThreadPoolExecutor(jobs or os.cpu_count())
     with (
-        futures.ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
-        progress.Progress(len(numbers) * each, "queries", label="render", show=show) as bar,
+        contextlib.closing(folder),
+        progress.Progress(total, "queries", label="render", done=done, show=show) as bar,
     ):
-        rows = []
-        for some in pool.map(one, numbers):
-            rows += some
-            bar.add(len(some))
-    return rows
-
-
-def _finish(folder: pathlib.Path, rows: list[dict[str, str]], **settings: object) -> None:
-    with open(folder / EXPECTED, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    (folder / LIST).write_text("".join(f"{row['query']}\n" for row in rows))
-    (folder / SETTINGS).write_text(json.dumps({"format": 1, **settings}, indent=1) + "\n")
+        try:
+            for number, rows in zip(left, pool.map(one, left), strict=True):
+                if rows:
+                    folder.note(number, rows)
+                bar.add(each)
+        except KeyboardInterrupt:
+            bar.note(f"stopped; what is rendered stays in {folder.path}, the same command goes on")
+            raise
+        finally:  # Interrupted: what is queued is not begun.
+            pool.shutdown(cancel_futures=True)
+    if not folder.done:
+        raise ValueError(f"{folder.path}: not one query could be rendered; the reasons are above")
+    return folder.finish(range(count))

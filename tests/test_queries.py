@@ -344,5 +344,8 @@ def test_the_command_renders(place, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "4 queries" in done.stdout
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert again.stderr.endswith("--overwrite replaces them\n")
-    assert "Traceback" not in again.stderr
+    assert again.returncode == 0, again.stderr
+    other = subprocess.run([*command, "--seed=1"], cwd=ROOT, capture_output=True, text=True)
+    assert other.returncode != 0
+    assert "seed: 0, now 1" in other.stderr
+    assert "Traceback" not in other.stderr
