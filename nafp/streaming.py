@@ -12,13 +12,16 @@ import logging
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 
 from nafp.audio import corpus, decode, segments, workers
-from nafp.models import network
+
+if TYPE_CHECKING:  # A network without JAX streams as well.
+    import jax
+
+    from nafp.models import network
 
 _PIECES_AHEAD = 4  # Of 30 s, for each thread that decodes: 4 MB.
 _BATCHES_AHEAD = 4

@@ -162,6 +162,10 @@ class Catalogue:
         """Yields all tracks with their metadata, by number."""
         return self._tracks("order by id", ())
 
+    def has_name(self, name: str) -> bool:
+        """Tells whether there is a track of this name."""
+        return bool(list(self._rows("select 1 from tracks where name = ?", (_stored(name),))))
+
     def by_digest(self, digest: str) -> str | None:
         """Returns the name of the track with this audio, if there is one."""
         return self._name("select name from tracks where digest = ?", (digest,))

@@ -62,10 +62,12 @@ class Writer:
     def append(
         self, name: str, seconds: float, vectors: np.ndarray, *, digest: str | None = None,
         metadata: Mapping[str, str] | None = None, damage: str = "", source: SourceFile | None = None,
+        replace: bool = False,
     ) -> int:  # fmt: skip
         """Adds a track, [n, D]; returns its number, and from then on it is safe.
 
-        Raises ValueError, and adds nothing, for a name or a digest that is there, and for what is no fingerprint.
+        replace: takes the place of a track of the same name. Raises ValueError, and adds nothing, for a name or a
+        digest that is there, and for what is no fingerprint.
         """
         self._check(name, vectors)
         rows = self._codec.encode(vectors)
@@ -78,6 +80,8 @@ class Writer:
                         0, name, seconds, first, len(rows), fingerprint_log.checksum(rows), digest,
                         time.strftime("%Y-%m-%d %H:%M:%S"), damage, metadata or {},
                     )  # fmt: skip
+                    if replace:
+                        self.catalogue.delete([name])
                     number = self.catalogue.insert(track)
                     self.catalogue.tell({"n_rows": self._log.n_rows})
                     if source:

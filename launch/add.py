@@ -1,0 +1,50 @@
+"""Puts recordings into a database, which is made if it is not there. Stopped at any time, the same command goes on.
+
+nafp add DB music/ more/*.flac list.txt
+
+AUDIO: files, folders, lists of paths (.txt .m3u .csv, whose further columns become metadata), patterns ("**/*.mp3"),
+or - for paths from standard input.
+"""
+
+import importlib.util
+import sys
+import time
+
+from absl import app, flags
+
+from . import devices
+
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Network of a new database: small, RUN, RUN@best, exported file. [small]"
+)
+_STORAGE = flags.DEFINE_string(
+    "storage", None, "Of a new database's fingerprints: float32 float16 int8 int4. [float16]"
+)
+_HOP = flags.DEFINE_float("hop_s", None, "Between a new database's fingerprints. [the network's]")
+_TAG = flags.DEFINE_multi_string("tag", [], "KEY=VALUE: metadata for all these; may be repeated.")
+_RUNTIME = flags.DEFINE_enum("runtime", "auto", ["auto", "jax", "numpy"], "Computes the network.")
+_BATCH = flags.DEFINE_integer("batch_size", 0, "Segments at once; 0: what suits.", 0)
+_THREADS = flags.DEFINE_integer("threads", 0, "Files decoded at once; 0: one a processor.", 0)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) < 3:
+        raise app.UsageError("name a database and what to put into it: nafp add DB AUDIO...")
+    from nafp import adding
+    from nafp.audio import decode
+
+    if _RUNTIME.value != "numpy" and importlib.util.find_spec("jax"):
+        devices.prepare()
+    began, folder, audio = time.monotonic(), argv[1], adding.matching(argv[2:])
+    opened = adding.open_or_create(
+        folder, checkpoint=_CHECKPOINT.value, storage=_STORAGE.value, hop_s=_HOP.value
+    )
+    settings = dict(runtime=_RUNTIME.value, batch_size=_BATCH.value, threads=_THREADS.value or None)
+    with decode.hushed():  # Decoders write remarks past Python.
+        report = adding.add(opened, audio, metadata=adding.parsed(_TAG.value), **settings)
+    print(adding.describe(report, folder, n_tracks=len(opened), wall_s=time.monotonic() - began))
+    sys.exit(0 if report.added or report.unchanged or report.known else 1)
+
+
+if __name__ == "__main__":
+    app.run(main)
