@@ -136,7 +136,7 @@ def build(
     started = time.perf_counter()
     index = _made(chosen.factory, rows.dim)
     if not index.is_trained:
-        _train(index, chosen, train_on or rows)
+        _train(index, chosen, train_on or rows, check=check)
     trained = time.perf_counter()
     _add(index, rows, check=check)
     train_s, add_s = trained - started, time.perf_counter() - trained
@@ -181,19 +181,22 @@ def _made(factory: str, dim: int) -> faiss.Index:
     return index
 
 
-def _train(index: faiss.Index, chosen: Plan, rows: collection.Collection) -> None:
+def _train(index: faiss.Index, chosen: Plan, rows: collection.Collection, *, check: bool) -> None:
     """Trains on the rows faiss itself would draw, but reads no others.
 
     faiss takes the head of a seeded permutation; drawing the same head here leaves the answers
     unchanged and the rest of a large store unread.
     """
     n = min(chosen.train_rows, len(rows))
+    drawn = np.arange(n)
     if n < len(rows):
-        drawn = np.empty(len(rows), np.int32)
-        faiss.rand_perm(faiss.swig_ptr(drawn), len(drawn), SEED)
-        index.train(rows.take(drawn[:n].astype(np.int64)))
-    else:
-        index.train(rows.take(np.arange(n)))
+        permuted = np.empty(len(rows), np.int32)
+        faiss.rand_perm(faiss.swig_ptr(permuted), len(permuted), SEED)
+        drawn = permuted[:n].astype(np.int64)
+    sample = rows.take(drawn)
+    if check:
+        collection.check_rows(sample, where=lambda row: rows.place(int(drawn[row])))
+    index.train(sample)
 
 
 def _add(index: faiss.Index, rows: collection.Collection, *, check: bool) -> None:

@@ -36,9 +36,10 @@ def plan(
     factory, probes, neighbours, reason = _chosen(kind, n_rows=n_rows, dim=dim)
     lists = _n_lists(factory)
     rows = max(65_536, ROWS_PER_LIST * lists) if _learns(factory) else 0
-    if _learns(factory) and n_rows < max(lists, 256):
+    centres = max(lists, 0 if factory.endswith("Flat") else 256)  # Codes of 8 bits have 256.
+    if _learns(factory) and n_rows < centres:
         raise ValueError(
-            f"--index={kind} learns {max(lists, 256)} centres, and there are only {n_rows} rows; "
+            f"--index={kind} learns {centres} centres, and there are only {n_rows} rows; "
             "use --index=l2 (or auto) for so few"
         )
     return Plan(

@@ -58,7 +58,7 @@ class Store:
         """
         files = _Files(Path(folder), name)
         _require_finished(files)
-        meta = json.loads(files.meta.read_text()) if files.meta.exists() else {}
+        meta = _read_meta(files.meta)
         vectors = _map(files)
         tracks = _read_tracks(files.tracks) if files.tracks.exists() else []
         if tracks:
@@ -244,6 +244,19 @@ def _require_finished(files: _Files) -> None:
             f"({files.vectors.name} and {files.shape.name}); "
             f"it has: {', '.join(names(files.folder)) or 'none'}"
         )
+
+
+def _read_meta(path: Path) -> dict:
+    """Reads what a store says of itself; {} for a bare store."""
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is no JSON ({error}); extract this store again, or remove the file to use the "
+            "vectors without what it said"
+        ) from error
 
 
 def _map(files: _Files) -> np.ndarray:
