@@ -82,6 +82,9 @@ def _model() -> ml_collections.ConfigDict:
 def _data() -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
     c.corpus = ""  # Folder written by `nafp corpus build`: music, and noise and responses if there.
+    # Folder written by `nafp queries pairs`: degraded versions come from it, drawn anew for each
+    # window and epoch, in place of online noise, rooms and filters. A corpus then only validates.
+    c.pairs = ""
     c.noise_corpus = ""  # Where noise, speech and responses are; empty: the same folder.
     c.train_split = "train"
     c.val_split = "val"
@@ -189,6 +192,8 @@ def _train() -> ml_collections.ConfigDict:
     c.epochs = 100
     c.steps = 0  # Ends after this many steps, whatever epochs says; 0: epochs decide.
     c.steps_per_epoch = 0  # 0: every window of the corpus once.
+    # A trained network whose parameters a new run begins with (RUN@best, a file, a shipped name); empty: random ones.
+    c.begin_from = ""
     c.minutes = 0.0  # Ends (saved, resumable) after this much wall time; 0: no limit.
     c.log_every = 10  # Steps.
     return c

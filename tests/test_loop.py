@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
 from nafp import config as config_lib
+from nafp import trained
 from nafp.audio import corpus, manifest
 from nafp.training import checkpoints, journal, loop, validation
 
@@ -247,3 +249,20 @@ def test_a_sequence_is_found_where_its_diagonal_is():
     swapped = z[np.r_[6:12, 0:6]]
     assert validation.top1(swapped @ z.T, track, n_segments=3) == 0.0
     assert np.isnan(validation.top1(z @ z.T, track, n_segments=7))
+
+
+def test_a_run_begins_with_the_parameters_of_another(folder, tmp_path):
+    first = tiny(folder, **{"train.steps": 2, "validate.every_epochs": 0})
+    loop.train(first, tmp_path / "first")
+    again = {"train.steps": 1, "validate.every_epochs": 0, "optimizer.learning_rate": 0.0}
+    begun = tiny(folder, **{**again, "train.begin_from": str(tmp_path / "first")})
+    loop.train(begun, tmp_path / "second")
+    there, here = (trained.read(str(tmp_path / name))[0] for name in ("first", "second"))
+    jax.tree.map(np.testing.assert_array_equal, there, here)
+
+
+def test_a_run_does_not_begin_with_another_network(folder, tmp_path):
+    wider = tiny(folder, **{"train.begin_from": "small"})
+    with pytest.raises(ValueError, match=r"begin_from='small'.*model.channels.*Give this run"):
+        loop.train(wider, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -9,10 +9,12 @@ import time
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from nafp import config as config_lib
+from nafp import trained
 from nafp.models import network
 from nafp.training import augment, checkpoints, data, journal, optimizers, step, validation
 
@@ -55,6 +57,7 @@ def train(
     _check_devices(config)
     run = pathlib.Path(workdir).expanduser()
     _check_unchanged(run, config)
+    beginning = _beginning(config)
     cut = augment.settings(audio=config.audio, augment=config.augment)
     opened = data.open_data(config, cut)
     per_epoch = config.train.steps_per_epoch or max(
@@ -70,7 +73,7 @@ def train(
     )
     try:
         session = _Session(config, recipe, opened, kept, log, per_epoch=per_epoch, total=total)
-        session.resume(run, resume_from)
+        session.resume(run, resume_from, beginning)
         return session.run(run)
     finally:
         kept.close()
@@ -102,14 +105,18 @@ class _Session:
                 recipe, opened.held_banks, opened.held, lengths=tuple(config.validate.lengths)
             )
 
-    def resume(self, run: pathlib.Path, resume_from: int | None) -> None:
+    def resume(self, run: pathlib.Path, resume_from: int | None, beginning: Any) -> None:
         latest = self.kept.latest if resume_from is None else resume_from
         if resume_from is not None:
             self.kept.go_back_to(resume_from)
         if latest is None:
             count = sum(x.size for x in jax.tree.leaves(self.state.params))
+            begun = ""
+            if beginning is not None:
+                self.state = self.state._replace(**beginning)
+                begun = f" of {self.config.train.begin_from}"
             self.log.say(
-                f"starts anew in {run}: {count:,} parameters, {self.total} steps of {self._batch()}"
+                f"starts anew in {run}: {count:,} parameters{begun}, {self.total} steps of {self._batch()}"
             )
             return
         variables, rest = self.kept.restore(
@@ -305,6 +312,24 @@ def _check_devices(config: ml_collections.ConfigDict) -> None:
         raise ValueError(
             "config.train.minutes needs one clock: with several processes use config.train.steps."
         )
+
+
+def _beginning(config: ml_collections.ConfigDict) -> dict[str, Any] | None:
+    """Reads the parameters that a new run begins with; raises ValueError when they fit another network."""
+    source = config.train.begin_from
+    if not source:
+        return None
+    variables, theirs, _, name = trained.read(source)
+    before, now = theirs.model.to_dict(), config.model.to_dict()
+    other = [key for key in now if key not in ("form", "dtype") and before[key] != now[key]]
+    if other:
+        raise ValueError(
+            f"config.train.begin_from={source!r}: {name} has "
+            f"{', '.join(f'model.{key}={before[key]}, not {now[key]}' for key in other)}. "
+            "Give this run the same config.model, or begin from nothing."
+        )
+    real = jax.tree.map(jnp.asarray, variables)
+    return {"params": real["params"], "batch_stats": real.get("batch_stats", {})}
 
 
 def _check_unchanged(run: pathlib.Path, config: ml_collections.ConfigDict) -> None:
