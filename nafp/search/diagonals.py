@@ -120,6 +120,13 @@ def fit(
     )
 
 
+def at(track: int, places: np.ndarray, rows: collection.Collection) -> np.ndarray:
+    """Gives what a track has at places between its rows: float32 [n, D], zeros beyond its ends."""
+    low = np.floor(places).astype(np.int64)
+    band = _band(np.full(len(low), track), low, 2, rows)  # [n, 2, D]
+    return _between(band, (places - low)[:, None])[:, 0]
+
+
 def likeness(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Gives the cosine, row by row, of what two lines [..., D] hold; not below 0."""
     return np.maximum(np.vecdot(one, other), 0)

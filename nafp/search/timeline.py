@@ -1,0 +1,370 @@
+"""Rows of a recording without end become the tracks that are played in it, and when.
+
+Every step, the neighbours of the last seconds propose lines through tracks (`diagonals`), and lines
+that are played already go on. A line counts for what it adds: what a better line explains is taken off
+its cosine (how alike the two are there, times the other's cosine), so that a loop that is in two tracks
+is found once, and two tracks at the same time are both found. What it adds, summed over the rows above
+a floor, opens a line, moves its start back and its end on. Nothing grows with the recording.
+
+Times: row k begins k * hop_s into the recording. Rows may be heard at several speeds: at speed a, a row
+is 1/a of a segment long, and is fingerprinted as if played a times slower.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from nafp.search import collection, diagonals
+from nafp.search.playing import Line, Played, Playing
+
+_STAY = np.zeros(1)
+_NUDGES = np.array([-0.01, -0.005, 0.0, 0.005, 0.01])  # Of a slope.
+_SHIFTS = np.linspace(-0.5, 0.5, 9)  # Rows of a track.
+_WIDE = np.linspace(-1.25, 1.25, 6)
+_MOST_ENDED = 64  # Of those that may still explain others.
+_SAMPLES = 32  # Places at which two tracks are compared.
+
+
+class Hearing(Protocol):
+    """What was heard last, as fingerprints. Silence is a row of zeros."""
+
+    def vectors(self, speed: float, first: int, last: int) -> np.ndarray:
+        """Gives rows first .. last, float32 [n, D]."""
+
+    def near(self, speed: float, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Gives cosines and numbers of their nearest rows, [n, K] both; -1 for none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """When a line is a track. Evidence is in seconds of cosine 1 above the floor."""
+
+    window_s: float = 8.0  # Looked at together.
+    step_s: float = 4.0
+    lookback_s: float = 32.0  # So far back a start is looked for.
+    proposals: int = 12  # Lines looked at in each step, at each speed.
+    opens: float = 1.2
+    open_floor: float = 0.25
+    floor: float = 0.15  # Once it is open.
+    resumes: float = 0.4  # After it was lost.
+    hold_s: float = 15.0  # So long a track may be drowned out and still go on.
+    adds: float = 0.1  # To the tracks that overlap it, in cosine, or it is dropped at its end.
+    shortest_s: float = 3.0
+    bonus: float = 0.05  # In cosine, for a line that is played already.
+    follows: float = 0.35  # Mean cosine from which a line is fitted anew.
+    explained: float = 0.5  # Mean cosine of a played line from which no other speed is tried.
+    same_s: float = 1.5  # Lines of a track closer than this are one.
+    tempo: float = 0.06  # Largest change of tempo that leaves the pitch.
+    twin: float = 0.6  # Mean cosine of two places that hold one recording.
+
+
+@dataclasses.dataclass
+class _Candidate:
+    line: Line
+    cosines: np.ndarray  # [W]
+    vectors: np.ndarray  # [W, D]
+    playing: Playing | None = None
+    adds: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))  # [W]
+
+    @property
+    def strength(self) -> float:
+        return float(np.maximum(self.cosines, 0).mean())
+
+
+class Timeline:
+    """Follows what is played. playing: the tracks that are on now, or may come back; heard: rows so far."""
+
+    def __init__(
+        self,
+        rows: collection.Collection,
+        *,
+        hop_s: float,
+        segment_s: float,
+        speeds: Sequence[float] = (1.0,),
+        rules: Rules | None = None,
+    ):
+        self._rows, self._hop_s, self._segment_s = rows, hop_s, segment_s
+        self.rules = rules or Rules()
+        self._speeds = sorted(speeds, key=lambda speed: abs(speed - 1))
+        self.n_step, self._n_window, self._n_back = (
+            round(seconds / hop_s)
+            for seconds in (self.rules.step_s, self.rules.window_s, self.rules.lookback_s)
+        )
+        self.playing: list[Playing] = []
+        self._ended: list[Played] = []
+        self.heard = 0
+
+    def advance(self, hearing: Hearing, last: int) -> list[Played]:
+        """Takes in the rows up to `last`, a step or less; returns what has ended."""
+        first = max(0, last - self._n_window)
+        live = self._continued(hearing, first, last)
+        candidates = live + self._proposed(hearing, first, last, live)
+        accepted = self._arbitrated(candidates)
+        for one in live:
+            one.playing.margins[0] += self._margin(one, accepted, candidates)
+            one.playing.margins[1] += 1
+            self._extend(one, last)
+        for one in accepted:
+            if one.playing is None:
+                self.playing.append(self._opened(hearing, one, live, first, last))
+        self.heard = last
+        return self._closed(self._second(last, 1.0))
+
+    def finish(self) -> list[Played]:
+        """Ends everything that is on; returns it."""
+        return self._closed(np.inf)
+
+    def state(self) -> dict[str, Any]:
+        """Gives everything as what JSON knows."""
+        playing = [one.state() for one in self.playing]
+        return {"heard": self.heard, "playing": playing, "ended": [*map(list, self._ended)]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from a state."""
+        self.heard = state["heard"]
+        self.playing = [Playing.restored(one) for one in state["playing"]]
+        self._ended = [Played(*one) for one in state["ended"]]
+
+    def _second(self, row: float, speed: float) -> float:
+        """Gives the second at the centre of a row."""
+        return row * self._hop_s + self._segment_s / 2 / speed
+
+    def _fit(
+        self,
+        hearing: Hearing,
+        lines: Sequence[Line],
+        first: int,
+        last: int,
+        *,
+        slopes: np.ndarray = _STAY,
+        offsets: np.ndarray = _STAY,
+    ) -> list[_Candidate]:
+        """Fits lines of one speed to rows first .. last. slopes, offsets: changes to be tried."""
+        if not lines:
+            return []
+        speed, hop_s, half = lines[0].speed, self._rows.hop_s, self._segment_s / 2
+        middle = self._second((first + last - 1) / 2, speed)
+        found = diagonals.fit(
+            hearing.vectors(speed, first, last),
+            np.array([line.track for line in lines]),
+            np.array([(line.at(middle) - half) / hop_s for line in lines]),
+            self._rows,
+            step=self._hop_s / hop_s,
+            slopes=np.array([line.slope for line in lines])[:, None] + slopes,
+            offsets=offsets,
+        )
+        refs = (found.places * hop_s + half).tolist()
+        return [
+            _Candidate(Line(line.track, speed, middle, ref, slope), cosines, vectors)
+            for line, ref, slope, cosines, vectors in zip(
+                lines, refs, found.slopes.tolist(), found.cosines, found.vectors
+            )
+        ]
+
+    def _continued(self, hearing: Hearing, first: int, last: int) -> list[_Candidate]:
+        """Goes on along the lines that are played."""
+        found = []
+        for playing in self.playing:
+            (now,) = self._fit(
+                hearing, [playing.line], first, last, slopes=_NUDGES, offsets=_SHIFTS
+            )
+            if now.strength >= self.rules.follows:
+                playing.follow(now.line)
+            (now,) = self._fit(hearing, [playing.line], first, last)
+            now.playing = playing
+            found.append(now)
+        return found
+
+    def _proposed(
+        self, hearing: Hearing, first: int, last: int, live: list[_Candidate]
+    ) -> list[_Candidate]:
+        """Gives new lines; at other speeds only while nothing that is played explains the new rows."""
+        new = self.heard - first
+        explained = max((float(one.cosines[new:].mean()) for one in live), default=0.0)
+        found: list[_Candidate] = []
+        for speed in self._speeds:
+            found += self._at_speed(hearing, speed, first, last, live)
+            if explained >= self.rules.explained:
+                break
+        return found
+
+    def _at_speed(
+        self, hearing: Hearing, speed: float, first: int, last: int, live: list[_Candidate]
+    ) -> list[_Candidate]:
+        cosines, near = hearing.near(speed, first, last)
+        step = self._hop_s * speed / self._rows.hop_s
+        tracks, places = diagonals.propose(
+            near, cosines, self._rows, step=step, most=self.rules.proposals
+        )
+        refs = places * self._rows.hop_s + self._segment_s / 2
+        middle = self._second((first + last - 1) / 2, speed)
+        lines = [
+            Line(track, speed, middle, ref, speed)
+            for track, ref in zip(tracks.tolist(), refs.tolist())
+        ]
+        tempo = self.rules.tempo if speed == 1 else 0.01
+        slopes = np.linspace(-tempo, tempo, 7 if speed == 1 else 3)
+        found = self._fit(hearing, lines, first, last, slopes=slopes, offsets=_WIDE)
+        lines = [one.line for one in found]
+        found = self._fit(hearing, lines, first, last, slopes=_NUDGES, offsets=_SHIFTS)
+        return [one for one in found if not self._is_played(one, live)]
+
+    def _is_played(self, one: _Candidate, live: list[_Candidate]) -> bool:
+        """Whether a new line is one that is played; one that was lost is put on it."""
+        for other in live:
+            apart_s = abs(other.line.at(one.line.t) - one.line.ref_s)
+            if other.line.track != one.line.track or apart_s >= self.rules.same_s:
+                continue
+            if one.cosines.mean() > other.cosines.mean() + 0.1:
+                other.playing.jump(one.line)
+                other.line, other.cosines, other.vectors = one.line, one.cosines, one.vectors
+            return True
+        return False
+
+    def _arbitrated(self, candidates: list[_Candidate]) -> list[_Candidate]:
+        """Takes candidates, the best first, each for what it adds; keeps those that add enough."""
+        rules, accepted = self.rules, []
+        strengths = [one.strength + rules.bonus * bool(one.playing) for one in candidates]
+        for number in np.argsort(-np.array(strengths), kind="stable"):
+            one = candidates[number]
+            one.adds = _added(one, accepted)
+            if one.playing or self._evidence(one)[0] >= rules.opens:
+                accepted.append(one)
+        return accepted
+
+    def _evidence(self, one: _Candidate) -> tuple[float, int, int]:
+        return _richest((one.adds - self.rules.open_floor) * self._hop_s)
+
+    def _margin(
+        self, one: _Candidate, accepted: list[_Candidate], candidates: list[_Candidate]
+    ) -> float:
+        """Gives how far a line is above the best of another recording that is not played."""
+        rivals = [
+            float(other.cosines.mean())
+            for other in candidates
+            if not any(other is each for each in accepted)
+            and other.line.track != one.line.track
+            and diagonals.likeness(one.vectors, other.vectors).mean() < self.rules.twin
+        ]
+        return float(one.cosines.mean()) - max(rivals, default=0.0)
+
+    def _extend(self, one: _Candidate, last: int) -> None:
+        new = slice(self.heard - last, None)
+        rows = np.arange(self.heard, last)
+        one.playing.extend(
+            one.cosines[new],
+            (one.adds[new] - self.rules.floor) * self._hop_s,
+            times=self._second(rows, one.line.speed),
+            resumes=self.rules.resumes,
+        )
+
+    def _opened(
+        self, hearing: Hearing, one: _Candidate, live: list[_Candidate], first: int, last: int
+    ) -> Playing:
+        """Begins a track: looks back for its start, and forward for its end so far."""
+        _, start, stop = self._evidence(one)
+        parts = [(first, one)]
+        while parts[0][0] > max(0, last - self._n_back):
+            at, after = parts[0]
+            back = max(0, at - self.n_step)
+            parts.insert(0, (back, self._before(hearing, after, live, back, at)))
+        oldest = parts[0][0]
+        adds, cosines = (
+            np.concatenate([getattr(part, name) for _, part in parts])
+            for name in ("adds", "cosines")
+        )
+        evidence = (adds - self.rules.floor) * self._hop_s
+        until = first - oldest + stop
+        begin = int(
+            np.argmax(np.cumsum(evidence[:until][::-1])[::-1][: first - oldest + start + 1])
+        )
+        line = next(part.line for at, part in reversed(parts) if at - oldest <= begin)
+        start_s = self._second(oldest + begin, line.speed)
+        if line.at(start_s) < self._segment_s / 2 + self._rows.hop_s:  # It begins with the track.
+            start_s -= self._segment_s / 2 / line.speed
+        playing = Playing(one.line, start_s, line.at(start_s), start_s, line.at(start_s))
+        times = self._second(np.arange(oldest + begin, last), line.speed)
+        playing.extend(cosines[begin:], evidence[begin:], times=times, resumes=0.0)
+        playing.margins = [self._margin(one, [one], []), 1.0]
+        return playing
+
+    def _before(
+        self, hearing: Hearing, one: _Candidate, live: list[_Candidate], first: int, last: int
+    ) -> _Candidate:
+        """Follows a new line back; what was played then explains it only where it fits better."""
+        (found,) = self._fit(hearing, [one.line], first, last, offsets=_SHIFTS)
+        if found.strength < self.rules.floor:
+            (found,) = self._fit(hearing, [one.line], first, last)
+        explain = []
+        for other in live:
+            if other.playing.start_s < self._second(last, 1.0):
+                (then,) = self._fit(hearing, [other.line], first, last, offsets=_SHIFTS)
+                explain += [then] if then.strength >= found.strength else []
+        found.adds = _added(found, explain)
+        return found
+
+    def _closed(self, now_s: float) -> list[Played]:
+        """Ends what has not been heard for long, or cannot come back; drops what explains nothing."""
+        kept, ended = [], []
+        for playing in self.playing:
+            lasts_s = self._track_seconds(playing.line.track)
+            is_over = playing.line.at(now_s) > lasts_s if np.isfinite(now_s) else True
+            if now_s - playing.end_s < self.rules.hold_s and not is_over:
+                kept.append(playing)
+            else:
+                ended.append(playing)
+        self.playing = kept
+        found: list[Played] = []
+        while ended:  # The weakest first: of two that explain each other, the better one stays.
+            weakest = min(ended, key=lambda one: one.score * (one.end_s - one.start_s))
+            ended.remove(weakest)
+            played = weakest.played(hop_s=self._rows.hop_s)
+            long_enough = played.end_s - played.start_s >= self.rules.shortest_s
+            if long_enough and self._adds(played, ended):
+                found.append(played)
+                self._ended = [*self._ended, played][-_MOST_ENDED:]
+        return sorted(found, key=lambda played: played.start_s)
+
+    def _track_seconds(self, track: int) -> float:
+        first, end = self._rows.borders(np.array([track]))
+        return float(end[0] - first[0] - 1) * self._rows.hop_s + self._segment_s
+
+    def _adds(self, one: Played, beside: list[Playing]) -> bool:
+        """Whether a track explains more than those that overlap it do."""
+        others = [each.played(hop_s=self._rows.hop_s) for each in self.playing + beside]
+        times = np.linspace(one.start_s, one.end_s, _SAMPLES)
+        own = self._vectors(one, times)
+        explained = np.zeros(_SAMPLES)
+        for other in self._ended + others:
+            inside = (times >= other.start_s) & (times <= other.end_s)
+            if inside.any():
+                alike = diagonals.likeness(own, self._vectors(other, times)) * other.score
+                explained = np.maximum(explained, np.where(inside, alike, 0))
+        return one.score - explained.mean() >= self.rules.adds
+
+    def _vectors(self, one: Played, times: np.ndarray) -> np.ndarray:
+        """Gives what a track has at these seconds of the recording, [n, D]."""
+        slope = (one.track_end_s - one.track_start_s) / max(one.end_s - one.start_s, 1e-6)
+        refs = one.track_start_s + (times - one.start_s) * slope
+        places = (refs - self._segment_s / 2) / self._rows.hop_s
+        return diagonals.at(one.track, places, self._rows)
+
+
+def _added(one: _Candidate, better: list[_Candidate]) -> np.ndarray:
+    """Gives what of a line's cosines [W] better lines do not explain."""
+    explained = np.zeros(len(one.cosines), np.float32)
+    for other in better:
+        alike = diagonals.likeness(one.vectors, other.vectors)
+        explained = np.maximum(explained, alike * np.maximum(other.cosines, 0))
+    return one.cosines - explained
+
+
+def _richest(values: np.ndarray) -> tuple[float, int, int]:
+    """Gives the largest sum of neighbouring values, and where they start and stop."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    lowest = np.minimum.accumulate(sums)
+    stop = int(np.argmax(sums - lowest))
+    start = int(np.argmin(sums[: stop + 1]))
+    return float(sums[stop] - sums[start]), start, stop
