@@ -16,17 +16,17 @@ _CHECKPOINT = flags.DEFINE_string(
 _SOURCE = flags.DEFINE_string(
     "source", None, "CORPUS folder, folder of audio, list (.txt, .csv), or one file."
 )
-_SPLIT = flags.DEFINE_string(
-    "split", None, "Of a corpus or manifest, only these splits (comma between)."
-)
-_NAME = flags.DEFINE_string(
-    "name", "db", "Name within the store: query, db, dummy_db, or your own."
-)
+_SPLIT = flags.DEFINE_string("split", None, "Of a corpus or manifest, only these, comma between.")
+_NAME = flags.DEFINE_string("name", "db", "Name within the store: query, db, dummy_db, ...")
 _OUT = flags.DEFINE_string("out", None, "STORE folder.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a finished store of this name.")
 _BATCH = flags.DEFINE_integer(
     "batch_size", 0, "Segments that go through the network together; 0: what suits the devices.", 0
 )
+_SPEEDS = flags.DEFINE_list(
+    "speeds", ["1"], "Of queries: speeds undone, a store each: query, query@0.97 ...; or auto."
+)
+_SHIFTS = flags.DEFINE_integer("shifts", 1, "Of queries: rows for each one of a database.", 1)
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "bfloat16"], "Type the network computes in."
 )
@@ -45,13 +45,15 @@ def main(argv: list[str]) -> None:
     network, identity = trained.open_extractor(
         _CHECKPOINT.value, batch_size=_BATCH.value, dtype=_DTYPE.value
     )
-    began, out = time.monotonic(), _OUT.value
-    store = dict(name=_NAME.value, split=_SPLIT.value, overwrite=_OVERWRITE.value)
+    began, out, name = time.monotonic(), _OUT.value, _NAME.value
+    store = dict(split=_SPLIT.value, overwrite=_OVERWRITE.value, shifts=_SHIFTS.value)
+    store |= dict(identity=identity, speeds=_SPEEDS.value, name=name)
     # Decoders write remarks past Python; so does what says that another process died, and that must be seen.
     with decode.hushed() if jax.process_count() == 1 else contextlib.nullcontext():
-        report = extract.extract(network, _SOURCE.value, out, identity=identity, **store)
-    if jax.process_index() == 0:
-        print(extract.describe(report, out, _NAME.value, wall_s=time.monotonic() - began))
+        for name, report in extract.at_speeds(network, _SOURCE.value, out, **store):
+            if jax.process_index() == 0:
+                print(extract.describe(report, out, name, wall_s=time.monotonic() - began))
+            began = time.monotonic()
 
 
 if __name__ == "__main__":

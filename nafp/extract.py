@@ -6,10 +6,11 @@ A track is written when its last row is there. What is finished survives a kill;
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,8 +18,9 @@ import ml_collections
 import numpy as np
 
 from nafp import processes, streaming
-from nafp.audio import corpus, progress
+from nafp.audio import building, corpus, progress
 from nafp.models import network
+from nafp.search import speeds as speeds_lib
 from nafp.search import store
 
 
@@ -41,19 +43,58 @@ def extract(
     identity: dict[str, Any],
     split: str | None = None,
     overwrite: bool = False,
+    speed: float = 1.0,
+    shifts: int = 1,
 ) -> Report:
     """Fingerprints every track of `source` into STORE/name; see `nafp extract --help` for what a source may be.
+
+    speed, shifts: for queries. Of speed 1.04 the tracks are taken to play 4 % too fast, which is undone; with shifts 2
+    there are two rows for each one of a database.
 
     Goes on with an unfinished store of the same model. Under jax.distributed every process calls this and does its
     share; process 0 makes the one store of it, and has the report of all. Raises FileExistsError for a finished store
     unless `overwrite`, ValueError when there is nothing to fingerprint or the unfinished store is of something else.
     """
-    tracks = _listed(source, extractor.sample_rate_hz, split)
-    about = dict(
-        dim=extractor.dim, meta=store_meta(extractor.config, identity), overwrite=overwrite
-    )
+    tracks = _listed(source, _heard_at_hz(source, extractor.sample_rate_hz, speed), split)
+    meta = store_meta(extractor.config, identity)
+    if speed != 1:
+        meta["speed"] = speed
+    if shifts > 1:
+        meta["hop_s"] /= shifts
+        extractor = copy.copy(extractor)
+        extractor.hop //= shifts
+    about = dict(dim=extractor.dim, meta=meta, overwrite=overwrite)
     job = _Job(extractor, source, tracks, pathlib.Path(folder), name, about)
     return _with_others(job) if jax.process_count() > 1 else _alone(job)
+
+
+def at_speeds(
+    extractor: network.Extractor, source: str, folder: str, *, name: str, speeds: Sequence[str], **settings: Any
+) -> Iterator[tuple[str, Report]]:  # fmt: skip
+    """Calls `extract` for each speed and yields (name of the store, report): `query`, `query@0.97` ...
+
+    speeds: numbers in words; "auto" for the clip's own and those that `nafp identify` hears. Of several, finished ones
+    are left as they are unless `overwrite`.
+    """
+    wanted = {name_at(name, speed): speed for speed in _numbers(speeds)}
+    there = [each for each in wanted if (pathlib.Path(folder) / f"{each}.json").exists()]
+    left = wanted
+    if there and len(there) < len(wanted) and not settings.get("overwrite"):
+        print(f"{folder}: {', '.join(there)} are there")
+        left = {each: speed for each, speed in wanted.items() if each not in there}
+    for each, speed in left.items():
+        yield each, extract(extractor, source, folder, name=each, speed=speed, **settings)
+
+
+def _numbers(speeds: Sequence[str]) -> list[float]:
+    if list(speeds) == ["auto"]:
+        return [1.0, *speeds_lib.SPEEDS]
+    try:
+        return [float(speed) for speed in speeds]
+    except ValueError:
+        raise ValueError(
+            f"speeds {','.join(speeds)}: auto, or numbers such as 1,0.97,1.03"
+        ) from None
 
 
 def store_meta(config: ml_collections.ConfigDict, identity: dict[str, Any]) -> dict[str, Any]:
@@ -110,6 +151,23 @@ class _Job(NamedTuple):
             f"{path}: was begun with another source: {len(strangers)} of its tracks are not in {self.source}, such as "
             f"{min(strangers)}; finish it with that source, write under another name, or remove {path}.journal"
         )
+
+
+def name_at(name: str, speed: float) -> str:
+    """Names the store of a query heard at a speed: `query@0.97`, and `query` at its own."""
+    return name if speed == 1 else f"{name}@{speed:g}"
+
+
+def _heard_at_hz(source: str, sample_rate_hz: int, speed: float) -> int:
+    """Gives the rate at which audio is decoded to be played at another: that undoes the speed."""
+    if not 0.5 <= speed <= 2:
+        raise ValueError(f"speed {speed:g}: 0.5 to 2; 1.04 undoes a clip that plays 4 % too fast")
+    if speed != 1 and building.is_corpus(source):
+        raise ValueError(
+            f"{source}: is a corpus, decoded already; at other speeds only files can be heard, such as those of "
+            "nafp queries render (--source=QUERIES/list.txt)"
+        )
+    return round(sample_rate_hz * speed)
 
 
 def _listed(source: str, sample_rate_hz: int, split: str | None) -> list[corpus.Source]:

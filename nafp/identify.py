@@ -1,93 +1,209 @@
-"""Audio in, answers out: a trained network and a store of fingerprints put together."""
+"""Audio in, answers out: a trained network and the fingerprints of a collection put together."""
 
 from __future__ import annotations
 
-import json
 import os
-import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from nafp.answers import Answer
 from nafp.audio import decode, segments
-from nafp.search import collection, index, index_files, match, store
+from nafp.search import collection, confidence, index, index_files, match, speeds, store
+
+LEAST_PROBABLE = 0.5  # What is less is not in the collection.
+SURE = 0.9  # A clip found with this probability at its own speed is not looked for at others.
+_SURE_MARGIN = 0.2  # The same where the network was never calibrated.
+LONGEST_S = (
+    60.0  # Of a clip, what comes later is not listened to: `nafp monitor` is for long recordings.
+)
+_SHORT_BY = (
+    0.9  # A clip slowed down to this share of a segment, or more, is filled up with silence.
+)
 
 
 class Identifier:
     """Names the track that a clip comes from, and where in it.
 
-    extractor: what `nafp.trained.open_extractor` gives. rows: the fingerprints to search in. shifts: query rows for
-    each row of the store; 2 looks every quarter second where the store has one every half.
+    extractor: what `nafp.load` gives. rows, searched: the fingerprints to look in and their index. shifts: query rows
+    for each row of the collection; 2 looks every quarter second where the collection has one every half. confidence:
+    makes probabilities of scores; without it every clip gets its best answers, and none is refused. speeds: "auto" for
+    those of `nafp.search.speeds` where a clip is not found at its own, "none", or numbers that are always tried.
     """
 
     def __init__(
-        self, extractor: Any, rows: collection.Collection, searched: index.Index, *, shifts: int = 1
-    ):
-        self._extractor, self._rows, self._index, self._shifts = extractor, rows, searched, shifts
+        self, extractor: Any, rows: collection.Collection, searched: index.Index, *, shifts: int = 1,
+        confidence: confidence.Confidence | None = None, speeds: str | Sequence[float] = "auto",
+    ):  # fmt: skip
+        self.rows, self.shifts = rows, shifts
+        self._extractor, self._index = extractor, searched
+        self._confidence = confidence
+        self._first, self._then = _speeds(speeds)
 
     @classmethod
     def open(
-        cls, extractor: Any, identity: dict[str, Any], folder: str | os.PathLike, *, names: Sequence[str] = ("db",),
-        kind: str = "auto", shifts: int = 1,
+        cls, extractor: Any, folder: str | os.PathLike, *, names: Sequence[str] = ("db",), kind: str = "auto",
+        **settings: Any,
     ) -> Identifier:  # fmt: skip
-        """Opens stores of one folder. Raises ValueError when another network wrote them."""
+        """Opens stores of one folder; settings as of the class.
+
+        Raises ValueError when another network wrote them.
+        """
         stores = [store.Store.open(folder, name) for name in names]
         for opened in stores:
             made_by = opened.meta.get("model", {}).get("sha256")
-            if made_by and made_by != identity["sha256"]:
+            if made_by and made_by != extractor.identity["sha256"]:
                 raise ValueError(
                     f"{folder}/{opened.name} was written by {opened.meta['model'].get('source')}, not by "
-                    f"{identity['source']}: fingerprints of two networks cannot be compared. Name the checkpoint "
-                    "that wrote it, or extract again with --overwrite."
+                    f"{extractor.identity['source']}: fingerprints of two networks cannot be compared. Name the "
+                    "checkpoint that wrote it, or extract again with --overwrite."
                 )
         rows = collection.Collection.of(stores)
         chosen = index.plan(kind, n_rows=len(rows), dim=rows.dim)
-        return cls(extractor, rows, index_files.opened(rows, chosen, folder), shifts=shifts)
+        return cls(extractor, rows, index_files.opened(rows, chosen, folder), **settings)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether answers have a probability."""
+        return self._confidence is not None
 
     def identify(
-        self, samples: np.ndarray, *, sample_rate_hz: int, top: int = 5
-    ) -> list[match.Match]:
-        """Ranks tracks for a mono waveform [S] in -1..1, best first; the best place of each.
+        self, samples: np.ndarray, *, sample_rate_hz: int, top: int = 5, least: float = LEAST_PROBABLE
+    ) -> list[Answer]:  # fmt: skip
+        """Names the tracks that a mono waveform [S] in -1..1 comes from, best first; the best place of each.
 
-        Raises ValueError for a clip shorter than one segment.
+        least: probability below which a track is no answer; so the list is empty for a clip that is not in the
+        collection. Of a clip longer than LONGEST_S the beginning counts. Raises ValueError for a clip shorter than one
+        segment, or not of one channel of numbers.
         """
-        extractor = self._extractor
-        samples = decode.resample(
-            np.asarray(samples, np.float32), from_hz=sample_rate_hz, to_hz=extractor.sample_rate_hz
-        )
-        if len(samples) < extractor.segment:
+        found = self.rank(samples, sample_rate_hz=sample_rate_hz, top=max(top, match.TOP))
+        return [each for each in found.answers if is_answer(each, least)][:top]
+
+    def identify_file(
+        self, path: str | os.PathLike, *, top: int = 5, least: float = LEAST_PROBABLE
+    ) -> list[Answer]:
+        """Names the tracks that an audio file comes from. Raises decode.Undecodable with the reason."""
+        rate_hz = listening_rate_hz(self._extractor.sample_rate_hz)
+        samples = decode.load(path, sample_rate_hz=rate_hz, seconds=LONGEST_S)
+        return self.identify(samples, sample_rate_hz=rate_hz, top=top, least=least)
+
+    def rank(self, samples: np.ndarray, *, sample_rate_hz: int, top: int = match.TOP) -> Found:
+        """Ranks places in all tracks, however improbable; top: places, of which a track may have several."""
+        samples = self._checked(samples, sample_rate_hz)
+        heard = self._hear(samples, sample_rate_hz, self._first)
+        ranking = self._ranked(heard, top)
+        if self._then and not self._is_sure(ranking, heard):
+            heard = heard + self._hear(samples, sample_rate_hz, self._then)
+            ranking = self._ranked(heard, top)
+        return Found(self._answers(ranking, heard), ranking, heard)
+
+    def _checked(self, samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+        """Returns the part of a clip that counts, float32 [S]."""
+        samples = np.asarray(samples, np.float32)
+        if samples.ndim != 1:
             raise ValueError(
-                f"{len(samples) / extractor.sample_rate_hz:.2f} s of audio; at least "
-                f"{extractor.segment / extractor.sample_rate_hz:g} s are needed."
+                f"a waveform of shape {samples.shape}: one channel [S] is needed; average the channels of others."
             )
-        hop = extractor.hop // self._shifts
-        query = extractor(segments.frame(samples, segment=extractor.segment, hop=hop))
-        _, near = self._index.search(query)
-        n_rows = len(query[:: self._shifts])
-        ranking = match.rank(query, near, self._rows, lengths=[n_rows], shifts=self._shifts)[0]
-        return match.matches(ranking, self._rows)[:top]
+        if sample_rate_hz <= 0:
+            raise ValueError(f"sample_rate_hz={sample_rate_hz}: samples per second, such as 44100")
+        rate_hz, segment = self._extractor.sample_rate_hz, self._extractor.segment
+        if len(samples) / sample_rate_hz < segment / rate_hz:
+            raise ValueError(
+                f"{len(samples) / sample_rate_hz:.2f} s of audio; at least {segment / rate_hz:g} s are needed."
+            )
+        samples = samples[: segments.to_samples(LONGEST_S, sample_rate_hz)]
+        if not np.isfinite(samples).all():
+            raise ValueError("the waveform has NaN or infinity in it")
+        return samples
 
-    def identify_file(self, path: str | os.PathLike, *, top: int = 5) -> list[match.Match]:
-        """Ranks tracks for an audio file. Raises decode.Undecodable with the reason."""
-        rate_hz = self._extractor.sample_rate_hz
-        return self.identify(
-            decode.load(path, sample_rate_hz=rate_hz), sample_rate_hz=rate_hz, top=top
+    def _hear(
+        self, samples: np.ndarray, sample_rate_hz: int, at: Sequence[float]
+    ) -> list[speeds.Heard]:
+        """Fingerprints a clip at some speeds, in one batch, and searches for all of them at once."""
+        framed = {}
+        for speed in at:
+            rows = self._framed(samples, sample_rate_hz, speed)
+            if len(rows):
+                framed[speed] = rows
+        vectors = self._extractor(np.concatenate(list(framed.values())))
+        _, near = self._index.search(vectors)
+        ends = np.cumsum([len(rows) for rows in framed.values()])[:-1]
+        parts = zip(framed, np.split(vectors, ends), np.split(near, ends))
+        return [
+            speeds.Heard(speed, found, rows, [len(found[:: self.shifts])])
+            for speed, found, rows in parts
+        ]
+
+    def _framed(self, samples: np.ndarray, sample_rate_hz: int, speed: float) -> np.ndarray:
+        """Cuts a clip, its speed undone, into segments [n, S]; none when it is too short then."""
+        extractor = self._extractor
+        slowed = decode.resample(
+            samples, from_hz=sample_rate_hz, to_hz=extractor.sample_rate_hz * speed
         )
+        missing = extractor.segment - len(slowed)
+        if 0 < missing <= extractor.segment * (1 - _SHORT_BY):
+            slowed = np.pad(slowed, (0, missing))
+        hop = extractor.hop // self.shifts
+        return segments.frame(slowed, segment=extractor.segment, hop=hop)
+
+    def _ranked(self, heard: Sequence[speeds.Heard], top: int) -> speeds.Ranking:
+        return speeds.rank(heard, self.rows, shifts=self.shifts, top=top)[0]
+
+    def _is_sure(self, ranking: speeds.Ranking, heard: Sequence[speeds.Heard]) -> bool:
+        found = self._answers(ranking, heard)[:1]
+        if not found or found[0].probability is None:
+            return bool(found) and found[0].margin >= _SURE_MARGIN
+        return found[0].probability >= SURE
+
+    def _answers(self, ranking: speeds.Ranking, heard: Sequence[speeds.Heard]) -> list[Answer]:
+        """Puts a ranking into words."""
+        length = heard[0].lengths[0]
+        answers = []
+        found = match.matches(match.Ranking(*ranking[:4]), self.rows)
+        _, first = np.unique(ranking.tracks, return_index=True)
+        for each, speed in zip(found, ranking.speeds[np.sort(first)]):
+            sure = None
+            if self._confidence is not None:
+                sure = float(self._confidence.probability(length, each.score, each.margin))
+            answers.append(
+                Answer(each.track, each.start_s, each.score, sure, each.margin, float(speed))
+            )
+        return answers
 
 
-def as_json(path: str, seconds: float, answers: Sequence[match.Match]) -> str:
-    """Writes the answers for one clip as one JSON object on one line."""
-    found = [a._asdict() for a in answers]
-    return json.dumps({"query": path, "seconds": round(seconds, 3), "answers": found})
+class Found(NamedTuple):
+    """Everything about a clip. answers: the best place of each track, best first, improbable ones too."""
+
+    answers: list[Answer]
+    ranking: speeds.Ranking
+    heard: list[speeds.Heard]
 
 
-def as_text(path: str, seconds: float, answers: Sequence[match.Match]) -> str:
-    """Writes the answers for one clip for people, a line each."""
-    clip = f"{pathlib.Path(path).name} ({seconds:.1f} s)"
-    lines = []
-    for a in answers:
-        at = f"{int(a.start_s // 60)}:{a.start_s % 60:04.1f}"
-        sure = f"score {a.score:.2f}   margin {a.margin:.2f}"
-        lines.append(f"{clip}  →  {pathlib.Path(a.track).stem}   at {at}   {sure}")
-    return "\n".join(lines) or f"{clip}  →  nothing"
+def is_answer(candidate: Answer, least: float = LEAST_PROBABLE) -> bool:
+    """Whether a candidate is probable enough; where nobody knows how probable it is, it is."""
+    return candidate.probability is None or candidate.probability >= least
+
+
+def listening_rate_hz(sample_rate_hz: int) -> int:
+    """Returns the rate to decode a clip at: above the network's, for speeds that bring higher sounds down."""
+    return 2 * sample_rate_hz
+
+
+def _speeds(wanted: str | Sequence[float]) -> tuple[list[float], list[float]]:
+    """Gives the speeds to try at once, and those to try if that finds nothing for sure."""
+    if wanted == "auto":
+        return [1.0], list(speeds.SPEEDS)
+    if wanted == "none":
+        return [1.0], []
+    if isinstance(wanted, str):
+        wanted = wanted.split(",")
+    try:
+        numbers = [float(each) for each in wanted]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0.5 <= number <= 2 for number in numbers):
+        raise ValueError(
+            f"speeds {wanted!r}: auto, none, or numbers between 0.5 and 2; 1.04 finds clips that play 4 % too fast"
+        )
+    return list(dict.fromkeys([1.0, *numbers])), []

@@ -1,0 +1,24 @@
+"""Exit codes of verbs that answer: 0 found, 1 nothing found, 2 error; absl's own is 1 for a mistyped flag."""
+
+import sys
+from collections.abc import Callable
+
+from absl import app, flags
+
+
+def run(main: Callable[[list[str]], int]) -> None:
+    """Runs a main that returns its exit code."""
+    app.run(lambda argv: sys.exit(main(argv)), flags_parser=_parsed)
+
+
+def wrong(text: str) -> app.UsageError:
+    """Returns what to raise for a command line that cannot be right."""
+    return app.UsageError(text, exitcode=2)
+
+
+def _parsed(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        print(f"{argv[0]}: {error}; {argv[0]} --help lists what there is", file=sys.stderr)
+        sys.exit(2)
