@@ -10,16 +10,29 @@ DB/writer.lock             says who writes
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import fnmatch
+import glob
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from nafp import trained
 from nafp.audio import segments
-from nafp.search import catalogue, codes, confidence, segment_files, snapshot, writer, writer_lock
+from nafp.search import (
+    catalogue,
+    codes,
+    confidence,
+    inspection,
+    segment_files,
+    snapshot,
+    writer,
+    writer_lock,
+)
 
 NETWORK, CONFIDENCE = "network.safetensors", "confidence.json"
 FORMAT = 1
@@ -135,6 +148,81 @@ class Database:
         """Yields all tracks there are now, by number."""
         return self._catalogue.tracks()
 
+    def add(self, audio: Sequence[str], **settings: Any) -> Any:
+        """Adds recordings and returns a report; see `nafp.adding.add`."""
+        from nafp import adding
+
+        return adding.add(self, audio, **settings)
+
+    def remove(self, which: Sequence[int | str]) -> list[str]:
+        """Takes tracks out, by number, name, file name or pattern; returns their names. Raises KeyError.
+
+        Their space comes back with `compact`.
+        """
+        names = [name for each in which for name in self.matching(each)]
+        with self.writer() as writing:
+            writing.remove(names)
+        self.refresh()
+        return names
+
+    def matching(self, which: int | str) -> list[str]:
+        """Gives the names of the tracks that a number, name, file name or pattern ("*/live/*") means.
+
+        Raises KeyError when there is none, or when a file name is that of several tracks.
+        """
+        names = [name for _, name, *_ in self._catalogue.places()]
+        if isinstance(which, int) or which not in names:
+            with contextlib.suppress(KeyError, ValueError):
+                return [self._catalogue.track(int(which)).name]
+        return _matching(str(which), names, self.folder)
+
+    def merge(self, others: Sequence[str | os.PathLike], *, show: bool = False) -> Any:
+        """Adds the tracks of other databases of the same network; returns a report. See `nafp.merging`."""
+        from nafp import merging
+
+        return merging.merge(self, others, show=show)
+
+    def verify(self, *, show: bool = False) -> inspection.Finding:
+        """Reads every file and compares it with what was written."""
+        return inspection.verify(self._catalogue, show=show)
+
+    def repair(self, found: inspection.Finding) -> None:
+        """Takes damaged tracks out, by what `verify` found, and writes log and index files anew.
+
+        Raises ValueError for what only a copy can bring back: the network.
+        """
+        with self.writer() as writing:
+            writing.remove(found.tracks)
+            writing.compact()
+        self.refresh()
+        lost = [name for name, _ in found.damages if name in (NETWORK, CONFIDENCE)]
+        if lost:
+            raise ValueError(
+                f"{self.folder / lost[0]}: is damaged, and made of nothing here; restore it from a copy"
+            )
+
+    def compact(self, *, storage: str | None = None) -> int:
+        """Gives the space of removed tracks back, and changes the storage if asked; returns the bytes saved.
+
+        storage: see `search.codes`; what a smaller one loses does not come back.
+        """
+        before = self.info()["bytes"]
+        with self.writer() as writing:
+            writing.compact(storage)
+        self.refresh()
+        return before - self.info()["bytes"]
+
+    def info(self) -> dict[str, Any]:
+        """Counts what there is: tracks, seconds, fingerprints, bytes, and what the database says of itself."""
+        n_tracks, n_rows, seconds = self._catalogue.counts()
+        about = self._catalogue.about()
+        n_bytes = sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+        return {
+            "tracks": n_tracks, "seconds": round(seconds, 3), "fingerprints": n_rows,
+            "removed_fingerprints": about["n_rows"] - n_rows, "bytes": n_bytes,
+            "index_files": len(self._catalogue.segments()),
+        } | {key: value for key, value in about.items() if key not in ("files", "n_rows")}  # fmt: skip
+
     def writer(self) -> writer.Writer:
         """Opens the database for changes; `refresh` shows them here."""
         return writer.Writer(self.folder)
@@ -168,6 +256,31 @@ def _require(folder: Path) -> None:
     raise FileNotFoundError(f"{folder}: {what}; nafp add {folder} AUDIO... makes one")
 
 
+def _matching(which: str, names: Sequence[str], folder: Path) -> list[str]:
+    if which in names:
+        return [which]
+    if found := [name for name in names if which in (Path(name).name, Path(name).stem)]:
+        if len(found) > 1:
+            raise KeyError(
+                f"{which}: {len(found)} tracks of {folder} are called so: {', '.join(found[:3])}; give a path"
+            )
+        return found
+    if path := [name for name in names if name == os.path.abspath(which)]:
+        return path
+    if glob.has_magic(which):
+        found = [
+            name
+            for name in names
+            if any(fnmatch.fnmatchcase(each, which) for each in (name, Path(name).name))
+        ]
+        if found:
+            return found
+    close = difflib.get_close_matches(which, [*names, *(Path(name).name for name in names)], n=1)
+    raise KeyError(
+        f"{which}: no such track in {folder}" + (f"; did you mean {close[0]}?" if close else "")
+    )
+
+
 def _put_network(folder: Path, source: str) -> dict[str, Any]:
     """Copies a network and its confidence into a folder; returns what the catalogue says of it."""
     from nafp import export
@@ -183,12 +296,13 @@ def _put_network(folder: Path, source: str) -> dict[str, Any]:
         shutil.copyfile(beside, folder / CONFIDENCE)
     network = export.load(target)
     said = network.identity | {"source": source}
-    audio = network.config.audio
-    about = {"dim": network.dim, "sample_rate_hz": network.sample_rate_hz, "network": said}
+    audio, files = network.config.audio, {}
     for path in (target, folder / CONFIDENCE):
         if path.exists():
             _sync(path)
-    return about | {"segment_s": audio.segment_s, "hop_s": audio.hop_s}
+            files[path.name] = segment_files.size_and_checksum(path)
+    about = {"dim": network.dim, "sample_rate_hz": network.sample_rate_hz, "network": said}
+    return about | {"files": files, "segment_s": audio.segment_s, "hop_s": audio.hop_s}
 
 
 def _sync(path: Path) -> None:

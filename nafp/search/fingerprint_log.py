@@ -35,8 +35,8 @@ class Log:
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._cut()
 
-    def append(self, codes: np.ndarray, *, durable: bool = True) -> int:
-        """Adds rows uint8 [n, row_bytes], on the disk on return unless told otherwise; returns the first's number.
+    def append(self, codes: np.ndarray) -> int:
+        """Adds rows uint8 [n, row_bytes], which `sync` makes durable; returns the number of the first.
 
         Raises OSError when the disk takes no more; the log is then as it was.
         """
@@ -46,8 +46,6 @@ class Log:
             while left:
                 n = os.pwrite(self._file, left, place)
                 left, place = left[n:], place + n
-            if durable:
-                self.sync()
         except OSError:
             self.back_to(first)
             raise
@@ -55,6 +53,7 @@ class Log:
         return first
 
     def sync(self) -> None:
+        """Waits until all rows are on the disk."""
         os.fsync(self._file)
 
     def back_to(self, n_rows: int) -> None:

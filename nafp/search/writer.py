@@ -48,7 +48,7 @@ class Writer:
     """
 
     def __init__(self, folder: str | os.PathLike, *, seal_rows: int = segment_files.SEAL_ROWS):
-        self.folder, self._seal_rows = Path(folder), seal_rows
+        self.folder, self._seal_rows, self._grouped = Path(folder), seal_rows, False
         self._lock = writer_lock.take(self.folder)
         try:
             with self._safely():
@@ -71,26 +71,35 @@ class Writer:
         """
         self._check(name, vectors)
         rows = self._codec.encode(vectors)
+        place = (self._log.n_rows, len(rows), fingerprint_log.checksum(rows))
+        when = time.strftime("%Y-%m-%d %H:%M:%S")
+        track = catalogue.Track(0, name, seconds, *place, digest, when, damage, metadata or {})
+        with contextlib.nullcontext() if self._grouped else self.together():
+            if replace:
+                self.catalogue.delete([name])
+            number = self.catalogue.insert(track)
+            self._log.append(rows)
+            if source:
+                self.catalogue.note_source(*source, name)
+        return number
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Within, tracks are added in one go: safe, all of them, at the end; none of them if anything is raised."""
         with self._safely():
             self._seal()
-            first = self._log.append(rows)
+            self._grouped = True
             try:
                 with self.catalogue.change():
-                    track = catalogue.Track(
-                        0, name, seconds, first, len(rows), fingerprint_log.checksum(rows), digest,
-                        time.strftime("%Y-%m-%d %H:%M:%S"), damage, metadata or {},
-                    )  # fmt: skip
-                    if replace:
-                        self.catalogue.delete([name])
-                    number = self.catalogue.insert(track)
+                    yield
+                    self._log.sync()  # Before the catalogue: what it names is on the disk.
                     self.catalogue.tell({"n_rows": self._log.n_rows})
-                    if source:
-                        self.catalogue.note_source(*source, name)
             except BaseException:
-                # Ctrl-C may have come after the commit: what the catalogue knows stays.
+                # Not where it began: Ctrl-C may have come after the commit.
                 self._log.back_to(self.catalogue.about()["n_rows"])
                 raise
-        return number
+            finally:
+                self._grouped = False
 
     def note_source(self, source: SourceFile, track: str) -> None:
         """Remembers one more file with the audio of a track."""
@@ -218,7 +227,7 @@ class Writer:
                     continue
                 if codec.name != self._codec.name:
                     block = codec.encode(self._codec.decode(block))
-                moved.append((new.append(block, durable=False), track.id))
+                moved.append((new.append(block), track.id))
                 crcs.append((fingerprint_log.checksum(block), track.id))
             new.sync()
         segment_files.sync_folder(self.folder)

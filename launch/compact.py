@@ -1,0 +1,27 @@
+"""Gives the space of removed tracks back, or stores fingerprints smaller.
+
+nafp compact DB
+nafp compact DB --storage=int8
+
+A smaller storage loses a little (see the README), and what it loses does not come back. While it works, the database
+answers, and takes as much space again.
+"""
+
+from absl import app, flags
+
+from nafp import database
+
+_STORAGE = flags.DEFINE_string("storage", None, "float32, float16, int8, int4. [as it is]")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2:
+        raise app.UsageError("name a database: nafp compact DB")
+    with database.Database.open(argv[1]) as opened:
+        saved = opened.compact(storage=_STORAGE.value)
+        left = opened.info()["bytes"]
+    print(f"{argv[1]}: {left / 1e6:.1f} MB, {saved / 1e6:.1f} MB less than before")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,24 @@
+"""Says how large a database is, and what it was made with.
+
+nafp info DB
+"""
+
+import json
+
+from absl import app, flags
+
+from nafp import database, listing
+
+_FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "How to say it.")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2:
+        raise app.UsageError("name a database: nafp info DB")
+    with database.Database.open(argv[1]) as opened:
+        said = opened.info()
+    print(json.dumps(said) if _FORMAT.value == "json" else listing.told(said, argv[1]))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,29 @@
+"""Takes tracks out of a database. Their space comes back with nafp compact.
+
+nafp remove DB song.flac 17 "*/live/*"
+
+TRACK: a number or name as nafp list gives it, a file's name with or without folder and suffix, or a pattern.
+"""
+
+import sys
+
+from absl import app
+
+from nafp import database
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) < 3:
+        raise app.UsageError("name a database and its tracks: nafp remove DB TRACK...")
+    with database.Database.open(argv[1]) as opened:
+        try:
+            names = opened.remove(argv[2:])
+        except KeyError as error:
+            print(f"nafp remove: {error.args[0]}; nothing was removed", file=sys.stderr)
+            sys.exit(1)
+        print("\n".join(f"removed {name}" for name in names))
+        print(f"{argv[1]}: {len(opened)} tracks")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,33 @@
+"""Reads every file of a database and compares it with what was written; names what is damaged.
+
+nafp verify DB
+
+Exit code 2 when something is. What is whole answers all the same. --repair takes the damaged tracks out, whose files
+can then be added again, and writes the index files anew.
+"""
+
+import sys
+
+from absl import app, flags
+
+from nafp import database
+from nafp.search import inspection
+
+_REPAIR = flags.DEFINE_bool("repair", False, "Take damaged tracks out, write index files anew.")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2:
+        raise app.UsageError("name a database: nafp verify DB")
+    with database.Database.open(argv[1]) as opened:
+        found = opened.verify(show=True)
+        print(inspection.describe(found, opened.folder))
+        if _REPAIR.value and found.damages:
+            opened.repair(found)
+            found = opened.verify()
+            print(f"repaired: {len(opened)} tracks; {inspection.describe(found, opened.folder)}")
+    sys.exit(2 if found.damages else 0)
+
+
+if __name__ == "__main__":
+    app.run(main)
