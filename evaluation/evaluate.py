@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nafp.search import collection, index, index_files, match
+from nafp.search import collection, confidence, index, index_files, match
 
 from . import answering, inputs, left_out, metrics, open_set, protocol, results, tables
 
@@ -43,6 +43,7 @@ class Request:
     twin_cosine: float = match.TWIN_COSINE
     rows_per_track: int = 0
     false_accepts: float = 0.01
+    confidence: str | None = None
     recall: bool = False
     gpu: bool = True
     report: str | None = None
@@ -63,6 +64,7 @@ def run(request: Request) -> dict[str, Any]:
     Raises ValueError or FileNotFoundError for anything that cannot be right, before work starts.
     """
     rule, lengths = _checked(request)
+    fitted = confidence.Confidence.load(request.confidence) if request.confidence else None
     if request.report:
         from . import report  # Here: matplotlib is an extra, and its absence shows at once.
     given = inputs.read(
@@ -95,7 +97,9 @@ def run(request: Request) -> dict[str, Any]:
         "hit_rates": results.hit_rates(scored),
         "clustered": results.clustered(scored, seed=request.seed),
         "groups": results.grouped(scored, _columns(request, asked.questions)),
-        "open_set": open_set.judged(scored, without, false_accepts=request.false_accepts),
+        "open_set": open_set.judged(
+            scored, without, false_accepts=request.false_accepts, fitted=fitted
+        ),
         "index": about,
         "recall": _recall(request, built, asked, given.database),
         "timings": _timings(timings, about),
@@ -108,7 +112,8 @@ def run(request: Request) -> dict[str, Any]:
     }
     results.save(request.out, found, scored, tables.report(found, markdown=True))
     _say(request, tables.report(found))
-    _say(request, f"written: {request.out}/results.json, table.md, table.csv, answers.npz")
+    kept = ", confidence.json" if found["open_set"] else ""
+    _say(request, f"written: {request.out}/results.json, table.md, table.csv, answers.npz{kept}")
     if request.report:
         _say(request, f"written: {report.write(request.report, found, scored)}")
     return found

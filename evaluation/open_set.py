@@ -18,6 +18,7 @@ from .metrics import Answers, Hits
 LEFT_OUT = "left-out"  # Unknown queries: each one once more, its own track taken out.
 FEWEST = 20  # Known and unknown queries, each, below which nothing is fitted.
 CRITERIA = ("score", "margin", "probability")
+EDGES = np.linspace(0, 1, 51)  # Of the histograms of scores and margins.
 _BINS = 10  # Of the calibration error: 0 .. 0.1, 0.1 .. 0.2, ...
 _CURVE_POINTS = 200
 
@@ -43,11 +44,16 @@ class OpenSet(NamedTuple):
 
 
 def judged(
-    scored: results.Scored, left_out: Answers | None, *, false_accepts: float
+    scored: results.Scored,
+    left_out: Answers | None,
+    *,
+    false_accepts: float,
+    fitted: confidence.Confidence | None = None,
 ) -> dict[str, Any] | None:
     """Judges every length as results.json has it; None without enough unknown queries.
 
     left_out: answers to the same questions with their own tracks taken out, the unknown ones then.
+    fitted: whose probabilities are judged; None: those of a fit on the other half of the songs.
     """
     known = scored.questions.is_known
     found = {}
@@ -67,8 +73,14 @@ def judged(
         )
         songs = [song for song, kept in zip(scored.questions.songs * len(parts), keep) if kept]
         if strange.sum() >= FEWEST and (~strange).sum() >= FEWEST:
-            one = judge(score, margin, right, strange, songs, false_accepts=false_accepts)
-            found[str(length)] = _written(one, false_accepts)
+            one = judge(
+                score, margin, right, strange, songs,
+                false_accepts=false_accepts, fitted=fitted, length=length,
+            )  # fmt: skip
+            counts = {"score": binned(score[strange]), "margin": binned(margin[strange])}
+            found[str(length)] = _written(one, false_accepts) | {
+                "unknown": {name: count.tolist() for name, count in counts.items()}
+            }
     return found or None
 
 
@@ -93,25 +105,31 @@ def judge(
     songs: Sequence[str],
     *,
     false_accepts: float = 0.01,
+    fitted: confidence.Confidence | None = None,
+    length: int = 1,
 ) -> OpenSet:
-    """Judges accept-or-reject at one length. scores, margins: [Q]; is_right, unknown: bool [Q]."""
+    """Judges accept-or-reject at one length. scores, margins: [Q]; is_right, unknown: bool [Q].
+
+    fitted: gives the probabilities; None: a fit on the other half does. Thresholds are always
+    found on the other half.
+    """
     half = halves(songs)
     probability = np.empty(len(scores))
     accepted = {name: np.zeros(len(scores), bool) for name in CRITERIA}
     for fold in (0, 1):
-        fitted, judged = half != fold, half == fold
-        weights = confidence.fit(
-            scores[fitted], margins[fitted], is_right[fitted], unknown=unknown[fitted]
+        one, other = half != fold, half == fold
+        model = fitted or confidence.Confidence(
+            [length],
+            confidence.fit(scores[one], margins[one], is_right[one], unknown=unknown[one])[None],
         )
-        model = confidence.Confidence([1], weights[None])
-        probability[judged] = model.probability(1, scores[judged], margins[judged])
-        own = model.probability(1, scores[fitted], margins[fitted])
+        probability[other] = model.probability(length, scores[other], margins[other])
+        own = model.probability(length, scores[one], margins[one])
         for name, here, there in (
-            ("score", scores[fitted], scores[judged]),
-            ("margin", margins[fitted], margins[judged]),
-            ("probability", own, probability[judged]),
+            ("score", scores[one], scores[other]),
+            ("margin", margins[one], margins[other]),
+            ("probability", own, probability[other]),
         ):
-            accepted[name][judged] = there > threshold(here[unknown[fitted]], false_accepts)
+            accepted[name][other] = there > threshold(here[unknown[one]], false_accepts)
     known = ~unknown
     return OpenSet(
         {
@@ -125,6 +143,11 @@ def judge(
         calibration_error(probability, is_right, unknown),
         confidence.fit(scores, margins, is_right, unknown=unknown),
     )
+
+
+def binned(values: np.ndarray) -> np.ndarray:
+    """Counts values per bin of EDGES, int64 [50]; what lies outside goes to the ends."""
+    return np.histogram(np.clip(values, EDGES[0], EDGES[-1]), EDGES)[0]
 
 
 def halves(songs: Sequence[str]) -> np.ndarray:

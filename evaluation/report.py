@@ -9,6 +9,7 @@ from typing import Any
 from . import pictures, results, tables
 
 TITLES = {
+    "overview": "At a glance",
     "hit_rate_by_length": "Hit rate against query length",
     "hit_rate_by_snr": "Hit rate against signal-to-noise ratio",
     "hit_rate_by_condition": "Hit rate by condition",

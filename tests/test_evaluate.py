@@ -388,10 +388,11 @@ def test_a_report_is_one_page_and_its_pictures(clips):
         "hit_rate_by_length.png",
         "hit_rate_by_snr.png",
         "index.html",
+        "overview.png",
         "similarity.png",
     ]
     text = (page / "index.html").read_text()
-    assert text.count("data:image/png;base64,") == 5
+    assert text.count("data:image/png;base64,") == 6
     assert "http" not in text.replace("http-equiv", "")  # Self-contained.
     assert "condition = quiet" in text
     assert "bytes per second of audio" in text

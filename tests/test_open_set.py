@@ -36,6 +36,23 @@ def test_probabilities_mean_what_they_say():
     assert open_set.judge(*sample(20_000)).calibration_error < 0.03
 
 
+def test_a_fit_made_elsewhere_is_judged_as_it_is():
+    given = confidence.Confidence([1, 5], np.array([[0.0, 0, 0], [9.0, 0, 0]]))
+    sure, unsure = (
+        open_set.judge(*sample(4000), fitted=given, length=n).calibration_error for n in (5, 1)
+    )
+    # Half the queries are of unknown recordings and 95 % of the others answered right.
+    assert sure == pytest.approx(1 - 0.475, abs=0.02)
+    assert unsure == pytest.approx(0.5 - 0.475, abs=0.02)
+    own = confidence.fit(*sample(4000, seed=1)[:3], unknown=sample(4000, seed=1)[3])
+    fitted = confidence.Confidence([1], own[None])
+    assert open_set.judge(*sample(4000), fitted=fitted).calibration_error < 0.03
+
+
+def test_histograms_count_everything_once():
+    assert open_set.binned(np.array([-0.2, 0.0, 0.5, 0.999, 1.0, 1.3])).sum() == 6
+
+
 def test_the_curve_falls_from_all_to_none():
     curve = open_set.judge(*sample(4000)).curve
     false, missed = curve.T
