@@ -172,26 +172,29 @@ def settings(*, audio: Any, augment: Any) -> Settings:
 
 def pairs(
     s: Settings, keys: jax.Array, clips: jax.Array, noise: jax.Array | None, speech: jax.Array | None,
-    rooms: Bank | None, microphones: Bank | None,
+    rooms: Bank | None, microphones: Bank | None, degraded: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
     """Cuts and degrades a batch.
 
     keys: [B] one per example. clips: [B, context + margin + segment + margin] in -1..1. noise, speech: [B, context +
-    segment] or None. Returns (anchors, replicas), each [B, segment] float32.
+    segment] or None. degraded: as clips, degraded already: replicas are cut from these, and from nothing else.
+    Returns (anchors, replicas), each [B, segment] float32.
     """
 
-    def one(key, clip, noise_clip, speech_clip):
-        anchor, replica = _cut(s, key, clip)
-        if s.augment.enabled:
+    def one(key, clip, noise_clip, speech_clip, degraded_clip):
+        anchor, replica = _cut(s, key, clip, clip if degraded is None else degraded_clip)
+        if s.augment.enabled and degraded is None:
             replica = degrade(s, key, replica, noise_clip, speech_clip, rooms, microphones)
         return anchor, replica[-s.segment :]
 
-    axes = (0, 0, None if noise is None else 0, None if speech is None else 0)
-    return jax.vmap(one, in_axes=axes)(keys, clips, noise, speech)
+    axes = (0, 0, *(None if given is None else 0 for given in (noise, speech, degraded)))
+    return jax.vmap(one, in_axes=axes)(keys, clips, noise, speech, degraded)
 
 
-def _cut(s: Settings, key: jax.Array, clip: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Draws the two offsets: the anchor's off its grid, the replica's off the anchor; both uniform."""
+def _cut(
+    s: Settings, key: jax.Array, clip: jax.Array, other: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Draws the two offsets: the anchor's off its grid in `clip`, the replica's in `other` off the anchor; uniform."""
     k_anchor, k_replica, k_speed = jax.random.split(jax.random.fold_in(key, 0), 3)
     moved = jax.random.randint(k_anchor, (), -s.offset, s.offset + 1)
     further = jax.random.randint(k_replica, (), -s.offset, s.offset + 1)
@@ -199,10 +202,10 @@ def _cut(s: Settings, key: jax.Array, clip: jax.Array) -> tuple[jax.Array, jax.A
     anchor = jax.lax.dynamic_slice(clip, (start,), (s.segment,))
     n_samples, first = s.context + s.segment, start + further - s.context
     if not s.augment.speed:
-        return anchor, jax.lax.dynamic_slice(clip, (first,), (n_samples,))
+        return anchor, jax.lax.dynamic_slice(other, (first,), (n_samples,))
     speed = uniform(k_speed, 1 - s.augment.speed, 1 + s.augment.speed)
     pivot = s.context + s.segment // 2
-    return anchor, play(clip, start=first, n_samples=n_samples, pivot=pivot, speed=speed)
+    return anchor, play(other, start=first, n_samples=n_samples, pivot=pivot, speed=speed)
 
 
 def degrade(

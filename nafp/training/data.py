@@ -8,7 +8,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from nafp.audio import acoustics, corpus, segments
+from nafp.audio import acoustics, corpus, pairs, segments
 from nafp.training import augment, pipeline, step, validation
 
 
@@ -25,18 +25,66 @@ class Data(NamedTuple):
 
 def open_data(config: ml_collections.ConfigDict, cut: augment.Settings) -> Data:
     """Opens corpora and starts the stream. Raises FileNotFoundError or ValueError naming the setting to change."""
+    if config.data.pairs:
+        return _open_pairs(config, cut)
     music, sounds = _corpora(config)
-    hop = segments.to_samples(config.audio.hop_s, config.audio.sample_rate_hz)
-    listed = pipeline.windows(
-        music,
-        split=config.data.train_split,
-        segment=cut.segment,
-        hop=hop,
-        silence_db=config.data.silence_db,
-        fraction=config.data.fraction,
+    listed = _windows(
+        config, cut, music, split=config.data.train_split, fraction=config.data.fraction
     )
     reader = _reader(config, cut, music, sounds, listed, noise_split=config.data.noise_split)
-    stream = pipeline.batches(
+    notes = [_describe(config, listed, config.data.corpus)]
+    banks = _banks(config, cut, sounds, split=config.data.noise_split)
+    held, held_banks = _validation(config, cut, music, sounds, banks, notes)
+    return Data(listed, _stream(config, listed, reader), banks, held, held_banks, notes)
+
+
+def _open_pairs(config: ml_collections.ConfigDict, cut: augment.Settings) -> Data:
+    """Opens a static set: nothing is degraded online, so there are no banks."""
+    static = pairs.Pairs(config.data.pairs)
+    _check_rate(config, static.corpus)
+    nothing = step.Banks(None, None)
+
+    def open_split(split: str, fraction: float = 1.0) -> tuple[pipeline.Windows, pipeline.Reader]:
+        listed = _windows(config, cut, static.corpus, split=split, fraction=fraction)
+        reader = pipeline.Reader(
+            static.corpus,
+            listed,
+            segment=cut.segment,
+            context=cut.context,
+            margin=cut.margin,
+            seed=config.seed,
+            variants=static.variants,
+        )
+        return listed, reader
+
+    listed, reader = open_split(config.data.train_split, config.data.fraction)
+    notes = [f"{_describe(config, listed, config.data.pairs)}, {len(static.variants)} variants"]
+    held, held_banks = None, nothing
+    if config.validate.every_epochs and config.data.corpus:
+        music, sounds = _corpora(config)
+        banks = _banks(config, cut, sounds, split=config.data.noise_split)
+        held, held_banks = _validation(config, cut, music, sounds, banks, notes)
+    elif config.validate.every_epochs:
+        if static.corpus.select(kind="music", split=config.data.val_split):
+            held = _examples(config, cut, *open_split(config.data.val_split))
+        else:
+            notes.append(_unvalidated(config))
+    return Data(listed, _stream(config, listed, reader), nothing, held, held_banks, notes)
+
+
+def _windows(config, cut, music, *, split: str, fraction: float = 1.0) -> pipeline.Windows:
+    return pipeline.windows(
+        music,
+        split=split,
+        segment=cut.segment,
+        hop=segments.to_samples(config.audio.hop_s, config.audio.sample_rate_hz),
+        silence_db=config.data.silence_db,
+        fraction=fraction,
+    )
+
+
+def _stream(config, listed: pipeline.Windows, reader: pipeline.Reader) -> Any:
+    return pipeline.batches(
         len(listed.start),
         reader,
         seed=config.seed,
@@ -46,16 +94,12 @@ def open_data(config: ml_collections.ConfigDict, cut: augment.Settings) -> Data:
         read_threads=config.data.read_threads,
         prefetch=config.data.prefetch,
     )
-    notes = [_describe(config, listed)]
-    banks = _banks(config, cut, sounds, split=config.data.noise_split)
-    held, held_banks = _validation(config, cut, music, sounds, banks, notes)
-    return Data(listed, stream, banks, held, held_banks, notes)
 
 
-def _describe(config: ml_collections.ConfigDict, listed: pipeline.Windows) -> str:
+def _describe(config: ml_collections.ConfigDict, listed: pipeline.Windows, folder: str) -> str:
     n_windows, n_tracks = len(listed.start), len(np.unique(listed.track))
     hours = n_windows * config.audio.hop_s / 3600
-    return f"{n_tracks} tracks, {n_windows} windows ({hours:.1f} h) from {config.data.corpus}"
+    return f"{n_tracks} tracks, {n_windows} windows ({hours:.1f} h) from {folder}"
 
 
 def _corpora(config: ml_collections.ConfigDict) -> tuple[corpus.Corpus, corpus.Corpus]:
@@ -66,12 +110,16 @@ def _corpora(config: ml_collections.ConfigDict) -> tuple[corpus.Corpus, corpus.C
     music = corpus.Corpus.open(config.data.corpus)
     sounds = corpus.Corpus.open(config.data.noise_corpus) if config.data.noise_corpus else music
     for opened in (music, sounds):
-        if opened.sample_rate_hz != config.audio.sample_rate_hz:
-            raise ValueError(
-                f"{opened.folder} was built at {opened.sample_rate_hz} Hz, config.audio.sample_rate_hz is "
-                f"{config.audio.sample_rate_hz}. Build it again with --sample_rate_hz={config.audio.sample_rate_hz}."
-            )
+        _check_rate(config, opened)
     return music, sounds
+
+
+def _check_rate(config: ml_collections.ConfigDict, opened: corpus.Corpus) -> None:
+    if opened.sample_rate_hz != config.audio.sample_rate_hz:
+        raise ValueError(
+            f"{opened.folder} was built at {opened.sample_rate_hz} Hz, config.audio.sample_rate_hz is "
+            f"{config.audio.sample_rate_hz}. Build it again with --sample_rate_hz={config.audio.sample_rate_hz}."
+        )
 
 
 def _reader(config, cut, music, sounds, listed, *, noise_split: str) -> pipeline.Reader:
@@ -136,18 +184,9 @@ def _validation(config, cut, music, sounds, banks, notes):
     if not config.validate.every_epochs:
         return None, banks
     if not music.select(kind="music", split=config.data.val_split):
-        notes.append(
-            f"no music in split {config.data.val_split!r}: trains without validation, nothing is called best"
-        )
+        notes.append(_unvalidated(config))
         return None, banks
-    hop = segments.to_samples(config.audio.hop_s, config.audio.sample_rate_hz)
-    listed = pipeline.windows(
-        music,
-        split=config.data.val_split,
-        segment=cut.segment,
-        hop=hop,
-        silence_db=config.data.silence_db,
-    )
+    listed = _windows(config, cut, music, split=config.data.val_split)
     split = config.data.val_noise_split
     wanted = [
         k for k in ("noise", "speech", "room", "microphone") if config.augment[k].probability > 0
@@ -159,12 +198,22 @@ def _validation(config, cut, music, sounds, banks, notes):
         )
         split = config.data.noise_split
     reader = _reader(config, cut, music, sounds, listed, noise_split=split)
+    held = _examples(config, cut, listed, reader)
+    return held, _banks(config, cut, sounds, split=split)
+
+
+def _unvalidated(config: ml_collections.ConfigDict) -> str:
+    return f"no music in split {config.data.val_split!r}: trains without validation, nothing is called best"
+
+
+def _examples(
+    config, cut: augment.Settings, listed: pipeline.Windows, reader: pipeline.Reader
+) -> validation.Examples:
     rows = segments.count(
         segments.to_samples(validation.EXCERPT_S, config.audio.sample_rate_hz),
         segment=cut.segment,
-        hop=hop,
+        hop=segments.to_samples(config.audio.hop_s, config.audio.sample_rate_hz),
     )
-    held = validation.examples(
+    return validation.examples(
         listed, reader, tracks=config.validate.tracks, rows_per_track=rows, batch_size=64
     )
-    return held, _banks(config, cut, sounds, split=split)

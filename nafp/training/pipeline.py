@@ -7,6 +7,7 @@ position in the stream: the stream does not depend on threads, on the number of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import grain.python as grain
@@ -98,13 +99,17 @@ def noise_source(
 
 
 class Reader:
-    """Reads the clip of one window, and the noise that its position in the stream draws."""
+    """Reads the clip of one window, and the noise that its position in the stream draws.
+
+    variants: degraded versions of all samples of the source; the position draws one of them.
+    """
 
     def __init__(
         self, source: corpus.Corpus, listed: Windows, *, segment: int, context: int, margin: int, seed: int,
-        noise: Noise | None = None, speech: Noise | None = None,
+        noise: Noise | None = None, speech: Noise | None = None, variants: Sequence[np.ndarray] = (),
     ):  # fmt: skip
         self._samples, self._windows, self._seed = source.samples, listed, seed
+        self._variants = variants
         self._before, self._after = context + margin, segment + margin
         self._noise, self._speech = noise, speech
         self._bounds = np.array(
@@ -124,17 +129,21 @@ class Reader:
             example["noise"] = self._noise.draw(rng)
         if self._speech is not None:
             example["speech"] = self._speech.draw(rng)
+        if self._variants:
+            degraded = self._variants[rng.integers(len(self._variants))]
+            example["degraded"] = self.clip(start, track, degraded)
         return example
 
-    def clip(self, start: int, track: int) -> np.ndarray:
+    def clip(self, start: int, track: int, samples: np.ndarray | None = None) -> np.ndarray:
         """Reads context + margin before `start` and segment + margin after; silence outside the track."""
+        samples = self._samples if samples is None else samples
         low, high = self._bounds[track]
         start = min(
             start, max(int(high) - self._after, int(low) + self._margin)
         )  # Keep offsets inside.
         start = max(start, min(int(low) + self._margin, int(high) - self._after))
         first, last = start - self._before, start + self._after
-        inside = self._samples[max(first, low) : min(last, high)]
+        inside = samples[max(first, low) : min(last, high)]
         return np.pad(inside, (max(low - first, 0), max(last - high, 0)))
 
 

@@ -87,7 +87,7 @@ def spectrograms(recipe: Recipe, batch: dict[str, jax.Array], banks: Banks) -> j
     keys = jax.vmap(lambda position: jax.random.fold_in(base, position))(batch["position"])
     real = {
         name: batch[name].astype(jnp.float32) / 32768.0
-        for name in ("clip", "noise", "speech")
+        for name in ("clip", "noise", "speech", "degraded")
         if name in batch
     }
     anchors, replicas = augment.pairs(
@@ -98,6 +98,7 @@ def spectrograms(recipe: Recipe, batch: dict[str, jax.Array], banks: Banks) -> j
         real.get("speech"),
         banks.rooms,
         banks.microphones,
+        real.get("degraded"),
     )
     mels = [spectrogram.log_mel(side, **recipe.mel) for side in (anchors, replicas)]
     settings = recipe.augment.augment

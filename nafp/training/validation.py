@@ -57,7 +57,7 @@ class MiniSearch:
             )
             real = {
                 n: batch[n].astype(jnp.float32) / 32768.0
-                for n in ("clip", "noise", "speech")
+                for n in ("clip", "noise", "speech", "degraded")
                 if n in batch
             }
             start = s.context + s.margin
@@ -70,6 +70,7 @@ class MiniSearch:
                 real.get("speech"),
                 banks.rooms,
                 banks.microphones,
+                real.get("degraded"),
             )
             mels = [spectrogram.log_mel(side, **recipe.mel) for side in (clean, degraded)]
             return jnp.stack([recipe.model.apply(variables, mel) for mel in mels])
