@@ -2,7 +2,9 @@
 
 A system is one run, or several (seeds) whose rates are averaged. Two systems that answered the
 same questions are compared question by question (McNemar; p-values of one table corrected for
-their number by Holm), others by their rates alone.
+their number by Holm), others by their rates alone. Queries cut from one recording rise and fall
+together, which McNemar does not know: a difference is called larger than chance only if the
+bootstrap over whole recordings agrees.
 """
 
 import json
@@ -156,9 +158,10 @@ def _difference(
 
 
 def _correct(cells: list[dict[str, Any]]) -> None:
-    """Adds Holm's correction for all comparisons of one metric."""
+    """Adds Holm's correction for all comparisons of one metric, and the verdict."""
     for cell, p in zip(cells, statistics.holm([cell["p"] for cell in cells])):
-        cell |= {"corrected_p": p, "beyond_chance": p < CHANCE}
+        is_either_way = "low" in cell and cell["low"] <= 0 <= cell["high"]
+        cell |= {"corrected_p": p, "beyond_chance": p < CHANCE and not is_either_way}
 
 
 def report(found: dict[str, Any], *, markdown: bool = False) -> str:
@@ -176,7 +179,10 @@ def report(found: dict[str, Any], *, markdown: bool = False) -> str:
         for who, cells in found["differences"][name].items():
             lines.append([f"{who}, difference", *(_gap(cells[n]) for n in lengths)])
         parts.append(shape(header, lines))
-    parts.append("* larger than chance: p < 0.05 after correction for all comparisons of its table")
+    parts.append(
+        "* larger than chance: p < 0.05 after correction for all comparisons of its table, and "
+        "the 95 % interval with whole recordings drawn leaves out 0"
+    )
     return "\n\n".join([*parts, *found["notes"]])
 
 

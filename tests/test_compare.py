@@ -10,14 +10,14 @@ from evaluation import compare, metrics, protocol, results
 LENGTHS = (1, 5)
 
 
-def scored(rates, *, n=200, seed=0, names=None):
+def scored(rates, *, n=200, seed=0, names=None, per_song=4):
     """A run in which each question is right with the rate of its length."""
     draws = np.random.default_rng(seed).random((n, 1))
     right = draws < np.array(rates)
     nothing = np.zeros((n, 1))
     questions = protocol.Questions(
         names or [f"q{i}" for i in range(n)], np.arange(n), np.full(n, 5), nothing.astype(int),
-        nothing, {}, [f"s{i // 4}" for i in range(n)],
+        nothing, {}, [f"s{i // per_song}" for i in range(n)],
     )  # fmt: skip
     shape = (n, len(LENGTHS), 10)
     answers = metrics.Answers(
@@ -73,6 +73,16 @@ def test_chance_alone_is_not_called_a_difference(tmp_path):
     cells = [c for system in found["differences"]["exact"].values() for c in system.values()]
     assert len(cells) == 6
     assert not any(cell["beyond_chance"] for cell in cells)
+
+
+def test_one_recording_alone_makes_no_difference(tmp_path):
+    """Sixty questions of one song: McNemar is sure, and has seen no second song."""
+    one, other = (scored((0.5, 0.9), per_song=60, n=600) for _ in range(2))
+    other.right["exact"][:60] = True
+    cell = compared(tmp_path, one, other)["differences"]["exact"]["r1"]["1"]
+    assert cell["corrected_p"] < 1e-6
+    assert cell["low"] <= 0
+    assert not cell["beyond_chance"]
 
 
 def test_seeds_of_one_system_are_averaged(tmp_path):
