@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nafp.audio import building, decode, journal, manifest, segments, table, workers
+from nafp.audio import building, decode, journal, lists, manifest, segments, table, workers
 
 CorpusTrack = table.CorpusTrack
 
@@ -124,9 +124,8 @@ def sources(
 ) -> list[Source]:
     """Lists the tracks of a corpus, a folder of audio, a manifest, a list of paths, or one file.
 
-    A list is a text file (.txt, .lst, .m3u) with one path a line, relative to itself; lines that
-    start with # do not count. split, kind, group: None for any, "val,test" for either; files of a
-    list are music without a split.
+    For lists see `lists`; paths in them are relative to themselves. split, kind, group: None for
+    any, "val,test" for either; files of a list are music without a split.
     Files whose header cannot be read are in it too: their blocks() says why. Raises ValueError
     when nothing fits, and says what is there.
     """
@@ -151,26 +150,13 @@ def sources(
 
 
 def _listed(path: str) -> tuple[list[manifest.Track], list[manifest.Failure]]:
-    suffix = os.path.splitext(path)[1].lower()
     if os.path.isdir(path):
         return manifest.scan(path, by_folder=False)
     if not os.path.isfile(path):
         raise ValueError(f"{path}: no such corpus, folder, list or audio file")
-    if suffix == ".csv":
-        return manifest.read(path), []
-    if suffix in (".txt", ".lst", ".m3u", ".m3u8"):
-        return _read_list(path), []
+    if lists.is_list(path):
+        return lists.read(path), []
     return [manifest.Track(path)], []
-
-
-def _read_list(path: str) -> list[manifest.Track]:
-    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-        lines = [line.strip() for line in file]
-    named = [line for line in lines if line and not line.startswith("#")]
-    if not named:
-        raise ValueError(f"{path}: names no file; write one path a line")
-    folder = os.path.dirname(path)
-    return [manifest.Track(os.path.normpath(os.path.join(folder, line))) for line in named]
 
 
 def _from_corpus(

@@ -81,9 +81,13 @@ def fill(
     return good, [failure for failure in found if isinstance(failure, Failure)]
 
 
-def read(path: str | os.PathLike) -> list[Track]:
-    """Reads a manifest; raises ValueError with the line for what cannot be meant."""
+def read(path: str | os.PathLike, *, root: str = "") -> list[Track]:
+    """Reads a manifest; raises ValueError with the line for what cannot be meant.
+
+    root: folder that relative paths start from, "" for the manifest's own.
+    """
     path = os.path.abspath(path)
+    folder = os.path.abspath(root) if root else os.path.dirname(path)
     try:
         with open(path, newline="", **_TEXT) as file:
             rows = csv.DictReader(line.lstrip("\ufeff") for line in file)
@@ -91,7 +95,7 @@ def read(path: str | os.PathLike) -> list[Track]:
             if "path" not in columns:
                 raise ValueError(f"{path}: columns {columns}; a column named path is needed")
             rows.fieldnames = columns
-            tracks = [_track(row, path, rows.line_num) for row in rows]
+            tracks = [_track(row, folder, f"{path}, line {rows.line_num}") for row in rows]
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}; nafp corpus scan writes a manifest") from None
     if not tracks:
@@ -206,9 +210,8 @@ def _header(track: Track) -> Track | Failure:
     )
 
 
-def _track(row: dict[str, str], manifest: str, line: int) -> Track:
-    path = os.path.join(os.path.dirname(manifest), row["path"] or "")
-    where = f"{manifest}, line {line}"
+def _track(row: dict[str, str], folder: str, where: str) -> Track:
+    path = os.path.join(folder, row["path"] or "")
     if not row["path"]:
         raise ValueError(f"{where}: no path")
     kind, split = row.get("kind") or "music", row.get("split") or ""
