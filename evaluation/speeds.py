@@ -1,0 +1,264 @@
+"""How good is a search over several speeds? Queries fingerprinted at each, the best place of any counts.
+
+python -m evaluation.speeds --store=STORE --query=query,query@0.94,query@0.97,query@1.03,query@1.06 \\
+    --truth=QUERIES/expected.csv --out=RESULTS
+
+The stores come from `nafp extract --name=query --speeds=auto`; the first is the clips as they are. RESULTS is what
+`nafp evaluate` writes, and `nafp compare` sets the two side by side. With --confidence (the confidence.json of an
+evaluation) a clip found for sure at its own speed is not looked for at others, as `nafp identify` does it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import app, flags
+
+from nafp.audio import progress
+from nafp.search import collection, confidence, index, match, pool, speeds, store
+
+from . import answering, evaluate, inputs, left_out, metrics, open_set, protocol, results, tables
+
+SURE = 0.9  # As in nafp.identify.
+_CLIPS = 16  # Questions that one thread takes at a time.
+
+
+class Version(NamedTuple):
+    """The clips at one speed: rows of a collection, and which of them belong to each question.
+
+    first, n_rows: int64 [Q], 0 rows where this speed lacks the clip; near: int64 [N, K], neighbours of all rows.
+    """
+
+    speed: float
+    rows: collection.Collection
+    first: np.ndarray
+    n_rows: np.ndarray
+    near: np.ndarray
+
+
+class Way(NamedTuple):
+    """How a clip is answered. slopes: the alignment may slope; sure: what a search of other speeds is spared by, None
+    for never."""
+
+    lengths: tuple[int, ...]
+    shifts: int = 1
+    twin_cosine: float = match.TWIN_COSINE
+    slopes: bool = True
+    sure: confidence.Confidence | None = None
+
+
+def run(
+    request: evaluate.Request, *, queries: Sequence[str], slopes: bool = True
+) -> dict[str, Any]:
+    """Evaluates, prints the table, writes RESULTS, and returns what results.json holds.
+
+    request: with a truth file; queries: stores of the same clips, their own speed first. Unknown queries are left-out
+    ones or none.
+    """
+    if not request.truth or request.unknown not in (None, open_set.LEFT_OUT):
+        raise ValueError(
+            "speeds are evaluated with --truth=expected.csv and --unknown=left-out or none"
+        )
+    request = dataclasses.replace(request, query=queries[0])
+    given = inputs.read(request.store, query=queries[0], db=request.db, shifts=request.shifts)
+    questions, missing = protocol.truth_file(request.truth, given.query, given.database)
+    built, about = evaluate._index(request, given)
+    sure = confidence.Confidence.load(request.confidence) if request.confidence else None
+    way = Way(tuple(map(int, request.lengths)), request.shifts, request.twin_cosine, slopes, sure)
+    began = _now()
+    versions = [version(request.store, name, questions, built, way) for name in queries]
+    searched = _now()
+    answers, told = answer(questions, versions, given.database, way, show=request.show)
+    spent = [after - before for before, after in zip((*began, *searched), (*searched, *_now()))]
+    timings = answering.Timings(
+        *spent, n_rows=sum(len(one.near) for one in versions), n_questions=len(questions)
+    )
+    without = None
+    if request.unknown:
+        without = _left_out(questions, versions, given.database, answers, way, show=request.show)
+    scored = results.score(questions, answers, way.lengths, by_row=False, has_tracks=True)
+    columns = evaluate._columns(request, questions)
+    found = {
+        "format": results.FORMAT,
+        "hit_rates": results.hit_rates(scored),
+        "clustered": results.clustered(scored, seed=request.seed),
+        "groups": results.grouped(scored, columns),
+        "open_set": open_set.judged(scored, without, false_accepts=request.false_accepts),
+        "index": about,
+        "recall": None,
+        "timings": evaluate._timings(timings, about),
+        "cost": evaluate._cost(timings, built, given.database),
+        "questions": evaluate._counted(questions),
+        "audio": {"hop_s": given.database.hop_s, "segment_s": evaluate._segment_s(given.database)},
+        "stores": results.sides(given),
+        "run": results.repeatable(request),
+        "speeds": {"queries": list(queries), "slopes": slopes, "told": _told(scored, told)},
+        "notes": [f"{len(missing)} queries of the truth file have no rows"] if missing else [],
+    }
+    results.save(request.out, found, scored, tables.report(found, markdown=True))
+    if request.show:
+        print(tables.report(found), f"written: {request.out}", sep="\n", flush=True)
+    return found
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def version(
+    folders: Sequence[str], name: str, questions: protocol.Questions, built: index.Index, way: Way
+) -> Version:
+    """Opens the query store of one speed, finds the questions' clips in it by name, and searches all its rows."""
+    opened = [
+        store.Store.open(folder, name) for folder in folders if inputs._has(folder, name)
+    ] or [store.Store.open(folders[0], name)]
+    rows = collection.Collection.of(opened)
+    place = {track: number for number, track in enumerate(rows.tracks)}
+    own = np.array([place.get(clip, -1) for clip in questions.names])
+    first, end = rows.borders(np.maximum(own, 0))
+    parts = [
+        built.search(rows.read(start, min(len(rows), start + built.batch_rows)))[1]
+        for start in range(0, len(rows), built.batch_rows)
+    ]
+    speed = float(opened[0].meta.get("speed", 1.0))
+    return Version(speed, rows, first, np.where(own < 0, 0, end - first), np.concatenate(parts))
+
+
+def answer(
+    questions: protocol.Questions, versions: Sequence[Version], database: collection.Collection, way: Way, *,
+    without: np.ndarray | None = None, show: bool = False,
+) -> tuple[metrics.Answers, np.ndarray]:  # fmt: skip
+    """Answers all questions at all lengths; also gives the speed of each best answer, float64 [Q, M].
+
+    without: int64 [Q, A], tracks per question that are to be treated as not in the database.
+    """
+    answers = answering._empty(len(questions), way.lengths)
+    told = np.full((len(questions), len(way.lengths)), np.nan)
+    for column, length in enumerate(way.lengths):
+        answers.asked[:, column] = versions[0].n_rows >= answering.rows_needed(length, way.shifts)
+
+    def some(clips: range) -> int:
+        for clip in clips:
+            out = None if without is None else without[clip]
+            rankings = _ranked(clip, versions, database, way, out)
+            answering._fill(answers, clip, rankings)
+            for column, ranking in enumerate(rankings):
+                told[clip, column] = ranking.speeds[0] if len(ranking.speeds) else np.nan
+        return len(clips)
+
+    n = len(questions)
+    batches = [range(start, min(n, start + _CLIPS)) for start in range(0, n, _CLIPS)]
+    with pool.threads() as lend, progress.Progress(n, "queries", label="match", show=show) as bar:
+        for start in range(0, len(batches), 16):
+            bar.add(sum(lend(some, batches[start : start + 16])))
+    return answers, told
+
+
+def _ranked(
+    clip: int, versions: Sequence[Version], database: collection.Collection, way: Way, without: np.ndarray | None
+) -> list[speeds.Ranking]:  # fmt: skip
+    """Ranks one clip at all lengths; what is sure at its own speed stays as it is."""
+    settings = dict(shifts=way.shifts, twin_cosine=way.twin_cosine)
+    if not way.slopes:
+        settings["slopes"] = ()
+    heard = [_heard(clip, one, database, way, without) for one in versions if one.n_rows[clip]]
+    if way.sure is None or len(heard) < 2:
+        return speeds.rank(heard, database, **settings)
+    plain = speeds.rank(heard[:1], database, **settings)
+    chances = [
+        way.sure.probability(length, each.scores[0], each.scores[0] - each.elsewhere)
+        if len(each.scores)
+        else 0.0
+        for length, each in zip(way.lengths, plain)
+    ]
+    if min(chances) >= SURE:
+        return plain
+    every = speeds.rank(heard, database, **settings)
+    return [one if sure >= SURE else more for one, more, sure in zip(plain, every, chances)]
+
+
+def _heard(
+    clip: int, one: Version, database: collection.Collection, way: Way, without: np.ndarray | None
+) -> speeds.Heard:
+    segment_rows = _segment_rows(one.rows, way.shifts)
+    lengths = [
+        speeds.rows_heard(length, one.speed, segment_rows=segment_rows) for length in way.lengths
+    ]
+    n_rows = min(int(one.n_rows[clip]), answering.rows_needed(max(*lengths, 1), way.shifts))
+    rows = slice(int(one.first[clip]), int(one.first[clip]) + n_rows)
+    near = one.near[rows]
+    if without is not None:
+        near = np.where(np.isin(database.track_of(near), without), -1, near)
+    return speeds.Heard(one.speed, one.rows.read(rows.start, rows.stop), near, lengths)
+
+
+def _segment_rows(rows: collection.Collection, shifts: int) -> float:
+    """Gives the length of a segment in rows of the database."""
+    return rows.sources[0].meta["segment_s"] / (rows.hop_s * shifts)
+
+
+def _left_out(
+    questions: protocol.Questions, versions: Sequence[Version], database: collection.Collection,
+    answers: metrics.Answers, way: Way, *, show: bool,
+) -> metrics.Answers:  # fmt: skip
+    """Answers every question as if its recording were not in the database; see `evaluation.left_out`."""
+    out = left_out.with_twins(questions, database, answers, way.lengths, likeness=way.twin_cosine)
+    given, _ = answer(questions, versions, database, way, without=out, show=show)
+    own = versions[0]
+    for clip in range(len(questions)):
+        rows = slice(int(own.first[clip]), int(own.first[clip] + own.n_rows[clip]))
+        is_left = ~np.isin(database.track_of(own.near[rows]), out[clip])
+        for column, length in enumerate(way.lengths):
+            share = is_left[: answering.rows_needed(length, way.shifts)].mean()
+            given.asked[clip, column] &= share >= left_out.LEAST_LEFT
+    return given
+
+
+def _told(scored: results.Scored, told: np.ndarray) -> dict[str, Any]:
+    """Gives the error of the speed of right answers by condition and length: median and 90 % of |error|, in %."""
+    groups = scored.questions.groups
+    if "rate" not in groups:
+        return {}
+    true = np.array([float(rate or 1) for rate in groups["rate"]])
+    conditions = np.array(groups.get("condition", [""] * len(true)))
+    found: dict[str, Any] = {}
+    for condition in dict.fromkeys(conditions.tolist()):
+        for column, length in enumerate(scored.lengths):
+            right = (conditions == condition) & scored.right["song"][:, column]
+            if right.any():
+                error = 100 * np.abs(told[right, column] / true[right] - 1)
+                quantiles = np.quantile(error, [0.5, 0.9]).round(2).tolist()
+                found.setdefault(condition, {})[str(length)] = quantiles
+    return found
+
+
+_SETTINGS = (
+    (flags.DEFINE_list, "store", None, "Folders of stores, comma between."),
+    (flags.DEFINE_list, "query", None, "Query stores of the same clips, their own speed first."),
+    (flags.DEFINE_string, "db", "db", "Name of the database's store."),
+    (flags.DEFINE_string, "truth", None, "CSV query,answer,time[,...]."),
+    (flags.DEFINE_string, "unknown", None, "left-out: each clip again without its own recording."),
+    (flags.DEFINE_list, "lengths", ["1", "3", "5", "9", "19"], "Segments, comma between."),
+    (flags.DEFINE_integer, "shifts", 1, "Query rows per database hop."),
+    (flags.DEFINE_string, "index", "auto", "As of nafp evaluate."),
+    (flags.DEFINE_string, "confidence", None, "Spares clips found for sure at their own speed."),
+    (flags.DEFINE_bool, "slopes", True, "Whether the alignment may slope."),
+    (flags.DEFINE_string, "out", None, "RESULTS folder."),
+)
+
+
+def main(argv: list[str]) -> None:
+    given = {name: flags.FLAGS[name].value for _, name, *_ in _SETTINGS}
+    queries, slopes = given.pop("query"), given.pop("slopes")
+    run(evaluate.Request(**given), queries=queries, slopes=slopes)
+
+
+if __name__ == "__main__":
+    for _define, _name, _default, _text in _SETTINGS:
+        _define(_name, _default, _text)
+    flags.mark_flags_as_required(["store", "query", "truth", "out"])
+    app.run(main)
