@@ -7,12 +7,11 @@ or - for paths from standard input.
 """
 
 import importlib.util
-import sys
 import time
 
-from absl import app, flags
+from absl import flags
 
-from . import devices
+from . import devices, exits
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Network of a new database: small, RUN, RUN@best, exported file. [small]"
@@ -27,9 +26,9 @@ _BATCH = flags.DEFINE_integer("batch_size", 0, "Segments at once; 0: what suits.
 _THREADS = flags.DEFINE_integer("threads", 0, "Files decoded at once; 0: one a processor.", 0)
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     if len(argv) < 3:
-        raise app.UsageError("name a database and what to put into it: nafp add DB AUDIO...")
+        raise exits.wrong("name a database and what to put into it: nafp add DB AUDIO...")
     from nafp import adding
     from nafp.audio import decode
 
@@ -43,8 +42,8 @@ def main(argv: list[str]) -> None:
     with decode.hushed():  # Decoders write remarks past Python.
         report = adding.add(opened, audio, metadata=adding.parsed(_TAG.value), **settings)
     print(adding.describe(report, folder, n_tracks=len(opened), wall_s=time.monotonic() - began))
-    sys.exit(0 if report.added or report.unchanged or report.known else 1)
+    return 0 if report.added or report.unchanged or report.known else 1
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

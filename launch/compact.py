@@ -7,21 +7,24 @@ A smaller storage loses a little (see the README), and what it loses does not co
 answers, and takes as much space again.
 """
 
-from absl import app, flags
+from absl import flags
 
 from nafp import database
+
+from . import exits
 
 _STORAGE = flags.DEFINE_string("storage", None, "float32, float16, int8, int4. [as it is]")
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     if len(argv) != 2:
-        raise app.UsageError("name a database: nafp compact DB")
+        raise exits.wrong("name a database: nafp compact DB")
     with database.Database.open(argv[1]) as opened:
         saved = opened.compact(storage=_STORAGE.value)
         left = opened.info()["bytes"]
     print(f"{argv[1]}: {left / 1e6:.1f} MB, {saved / 1e6:.1f} MB less than before")
+    return 0
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

@@ -5,20 +5,23 @@ nafp info DB
 
 import json
 
-from absl import app, flags
+from absl import flags
 
 from nafp import database, listing
+
+from . import exits
 
 _FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "How to say it.")
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     if len(argv) != 2:
-        raise app.UsageError("name a database: nafp info DB")
+        raise exits.wrong("name a database: nafp info DB")
     with database.Database.open(argv[1]) as opened:
         said = opened.info()
     print(json.dumps(said) if _FORMAT.value == "json" else listing.told(said, argv[1]))
+    return 0
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

@@ -7,26 +7,28 @@ PATTERN: only tracks that it means, e.g. "*/live/*"; several may be given. json:
 
 import sys
 
-from absl import app, flags
+from absl import flags
 
 from nafp import database, listing
+
+from . import exits
 
 _FORMAT = flags.DEFINE_enum(
     "format", "text", listing.FORMATS, "names: one a line, for nafp remove."
 )
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     if len(argv) < 2:
-        raise app.UsageError("name a database: nafp list DB [PATTERN...]")
+        raise exits.wrong("name a database: nafp list DB [PATTERN...]")
     with database.Database.open(argv[1]) as opened:
         try:
             n_tracks = listing.write(opened, argv[2:], sys.stdout, format=_FORMAT.value)
         except KeyError as error:
             print(f"nafp list: {error.args[0]}", file=sys.stderr)
             n_tracks = 0
-    sys.exit(0 if n_tracks else 1)
+    return 0 if n_tracks else 1
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

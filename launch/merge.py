@@ -5,18 +5,19 @@ nafp merge DB OTHER...
 All must be of one network and hop. Tracks whose audio is there are left out. The others stay as they are.
 """
 
-from absl import app
-
 from nafp import database, merging
 
+from . import exits
 
-def main(argv: list[str]) -> None:
+
+def main(argv: list[str]) -> int:
     if len(argv) < 3:
-        raise app.UsageError("name a database and others to put into it: nafp merge DB OTHER...")
+        raise exits.wrong("name a database and others to put into it: nafp merge DB OTHER...")
     with database.Database.open(argv[1]) as opened:
         report = opened.merge(argv[2:], show=True)
         print(merging.describe(report, argv[1], n_tracks=len(opened)))
+    return 0
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

@@ -7,23 +7,24 @@ TRACK: a number or name as nafp list gives it, a file's name with or without fol
 
 import sys
 
-from absl import app
-
 from nafp import database
 
+from . import exits
 
-def main(argv: list[str]) -> None:
+
+def main(argv: list[str]) -> int:
     if len(argv) < 3:
-        raise app.UsageError("name a database and its tracks: nafp remove DB TRACK...")
+        raise exits.wrong("name a database and its tracks: nafp remove DB TRACK...")
     with database.Database.open(argv[1]) as opened:
         try:
             names = opened.remove(argv[2:])
         except KeyError as error:
             print(f"nafp remove: {error.args[0]}; nothing was removed", file=sys.stderr)
-            sys.exit(1)
+            return 1
         print("\n".join(f"removed {name}" for name in names))
         print(f"{argv[1]}: {len(opened)} tracks")
+    return 0
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

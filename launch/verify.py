@@ -6,19 +6,19 @@ Exit code 2 when something is. What is whole answers all the same. --repair take
 can then be added again, and writes the index files anew.
 """
 
-import sys
-
-from absl import app, flags
+from absl import flags
 
 from nafp import database
 from nafp.search import inspection
 
+from . import exits
+
 _REPAIR = flags.DEFINE_bool("repair", False, "Take damaged tracks out, write index files anew.")
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     if len(argv) != 2:
-        raise app.UsageError("name a database: nafp verify DB")
+        raise exits.wrong("name a database: nafp verify DB")
     with database.Database.open(argv[1]) as opened:
         found = opened.verify(show=True)
         print(inspection.describe(found, opened.folder))
@@ -26,8 +26,8 @@ def main(argv: list[str]) -> None:
             opened.repair(found)
             found = opened.verify()
             print(f"repaired: {len(opened)} tracks; {inspection.describe(found, opened.folder)}")
-    sys.exit(2 if found.damages else 0)
+    return 2 if found.damages else 0
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

@@ -21,7 +21,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from nafp import trained
+import numpy as np
+
+from nafp import answers, trained
 from nafp.audio import segments
 from nafp.search import (
     catalogue,
@@ -36,6 +38,7 @@ from nafp.search import (
 
 NETWORK, CONFIDENCE = "network.safetensors", "confidence.json"
 FORMAT = 1
+_QUERY_HOP_S = 0.25  # Between fingerprints of a clip, where a track has one each half second.
 
 
 class Database:
@@ -136,6 +139,22 @@ class Database:
         opened.hop = segments.to_samples(self.hop_s, opened.sample_rate_hz)
         return opened
 
+    def identify(
+        self, waveform: np.ndarray, sample_rate_hz: int, **settings: Any
+    ) -> list[answers.Answer]:
+        """Names the tracks that a mono waveform [S] in -1..1 comes from, best first, none when it is in none.
+
+        settings: top, least, as of `nafp.identify.Identifier.identify`.
+        """
+        from nafp import identify
+
+        if self._identifier is None:
+            shifts = max(1, round(self.hop_s / _QUERY_HOP_S))
+            self._identifier = identify.Identifier(
+                self.network(), self.rows, self.index, shifts=shifts, confidence=self.confidence
+            )
+        return self._identifier.identify(waveform, sample_rate_hz=sample_rate_hz, **settings)
+
     def __len__(self) -> int:
         """Counts the tracks."""
         return self._catalogue.counts()[0]
@@ -191,6 +210,11 @@ class Database:
 
         Raises ValueError for what only a copy can bring back: the network.
         """
+        if catalogue.FILE in dict(found.damages):
+            self._catalogue.close()
+            with contextlib.closing(writer_lock.take(self.folder)):
+                catalogue.Catalogue.restore(self.folder)
+            self._catalogue = catalogue.Catalogue(self.folder)
         with self.writer() as writing:
             writing.remove(found.tracks)
             writing.compact()
@@ -229,7 +253,7 @@ class Database:
 
     def refresh(self) -> Database:
         """Goes on to the present state; index files that stayed are not opened again."""
-        self.about = self._catalogue.about()
+        self.about, self._identifier = self._catalogue.about(), None
         if self._snapshot is not None:
             self._snapshot = snapshot.Snapshot(self.folder, self._catalogue, self._snapshot)
         return self
@@ -250,7 +274,7 @@ class Database:
 
 
 def _require(folder: Path) -> None:
-    if (folder / catalogue.FILE).is_file():
+    if any((folder / name).is_file() for name in (catalogue.FILE, catalogue.COPY)):
         return
     what = "no such folder" if not folder.is_dir() else f"no database: {catalogue.FILE} is missing"
     raise FileNotFoundError(f"{folder}: {what}; nafp add {folder} AUDIO... makes one")

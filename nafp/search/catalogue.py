@@ -1,11 +1,13 @@
 """The catalogue of a database: which tracks there are, where their fingerprints lie, and what is known of them.
 
 One sqlite file in WAL mode with synchronous=FULL: what is committed is on the disk, and a reader sees the state of
-one moment whatever a writer does.
+one moment whatever a writer does. Beside it lies a copy, as of when the last writer ended: should a disk damage the
+catalogue, the copy answers in its place.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,12 +15,17 @@ import sqlite3
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FILE = "catalogue.sqlite"
+FILE, COPY = "catalogue.sqlite", "catalogue.copy.sqlite"
 _WAIT_S = 60.0  # For another process' transaction: those of a writer take milliseconds.
+_PASSING = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+)
 _SCHEMA = """
 create table about (key text primary key, value text not null) without rowid;
 create table tracks (
@@ -73,11 +80,34 @@ class Segment(NamedTuple):
 
 
 class Catalogue:
-    """An open catalogue. Raises sqlite3.Error for a damaged one."""
+    """An open catalogue. trouble: why it is the copy that is read, "" when it is not.
+
+    Raises FileNotFoundError, and ValueError for a damaged one: when writing, or when there is no copy.
+    """
 
     def __init__(self, folder: str | os.PathLike, *, write: bool = False):
-        self.folder = Path(folder)
-        self._connection = _connected(self.folder / FILE, write=write)
+        self.folder, self.trouble = Path(folder), ""
+        path, copy = self.folder / FILE, self.folder / COPY
+        if not path.exists() and not copy.exists():
+            raise FileNotFoundError(f"{path}: no such catalogue")
+        try:
+            if not path.exists():
+                raise sqlite3.DatabaseError("the file is missing")
+            self._connection = _connected(path, write=write)
+            self.about(), self.counts(), self.segments()
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING:
+                raise
+            if write or not copy.exists():
+                raise ValueError(
+                    f"{path}: is damaged: {error}. "
+                    + (f"nafp verify {folder} --repair puts its copy in its place" if copy.exists() else
+                       "Restore the folder from a copy, or add the files again")
+                ) from error  # fmt: skip
+            self.trouble = (
+                f"{path}: is damaged: {error}; its copy is read, as of when the last writer ended"
+            )
+            self._connection = _connect(f"file:{_quoted(copy)}?mode=ro&immutable=1")
         weakref.finalize(self, self._connection.close)
 
     @classmethod
@@ -97,7 +127,7 @@ class Catalogue:
     def close(self) -> None:
         self._connection.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def moment(self) -> Iterator[None]:
         """Within, everything read is of one moment."""
         self._connection.execute("begin")
@@ -106,7 +136,7 @@ class Catalogue:
         finally:
             self._connection.execute("rollback")
 
-    @contextmanager
+    @contextlib.contextmanager
     def change(self) -> Iterator[None]:
         """Within, everything written becomes durable together at the end, or not at all."""
         self._connection.execute("begin immediate")
@@ -244,8 +274,31 @@ class Catalogue:
             [tuple(segment[1:]) for segment in new],
         )
 
+    def copy(self) -> None:
+        """Writes the copy anew, whole or not at all."""
+        partial = self.folder / f"{COPY}.new"
+        partial.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(partial)) as target:
+            self._connection.backup(target)
+            target.execute("pragma journal_mode = delete")
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, self.folder / COPY)
+
+    @staticmethod
+    def restore(folder: Path) -> None:
+        """Puts the copy in the place of a damaged catalogue; for the holder of the lock."""
+        for suffix in ("-wal", "-shm"):
+            (folder / f"{FILE}{suffix}").unlink(missing_ok=True)
+        shutil.copyfile(folder / COPY, folder / f"{FILE}.new")
+        with contextlib.closing(sqlite3.connect(folder / f"{FILE}.new")) as copied:
+            copied.execute("pragma journal_mode = wal")
+        os.replace(folder / f"{FILE}.new", folder / FILE)
+
     def complaint(self) -> str:
         """Returns what sqlite finds wrong with the file, "" for nothing."""
+        if self.trouble:
+            return self.trouble.partition(": ")[2]
         found = [row[0] for row in self._rows("pragma integrity_check(5)")]
         return "" if found == ["ok"] else "; ".join(found)
 
@@ -271,8 +324,6 @@ class Catalogue:
 
 
 def _connected(path: Path, *, write: bool) -> sqlite3.Connection:
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such catalogue")
     if not write and not os.access(path.parent, os.W_OK):
         return _unwritable(path)
     mode = "rw" if os.access(path.parent, os.W_OK) else "ro"

@@ -91,7 +91,7 @@ class Snapshot:
         """Opens what the catalogue names now; returns whether all of it was there."""
         with book.moment():
             self.about, self._places, self._segments = book.about(), book.places(), book.segments()
-        self.troubles: list[str] = []
+        self.troubles: list[str] = [book.trouble] if book.trouble else []
         self.rows = self._open_rows()
         self.index = Searched(self.rows, self._parts())
         return not self.troubles

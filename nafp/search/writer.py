@@ -139,6 +139,7 @@ class Writer:
                     {"generation": generation, "n_rows": n_rows, "storage": codec.name}
                 )
             self._log.close()
+            self.catalogue.copy()
             self._open_log()
             self._tidy()
 
@@ -147,6 +148,7 @@ class Writer:
         try:
             with self._safely():
                 self._seal()
+                self.catalogue.copy()
         finally:
             self._log.close()
             self.catalogue.close()
