@@ -11,11 +11,12 @@ __version__ = "0.1.0"
 # Public name -> its module, loaded on first use: `import nafp` costs neither JAX nor faiss.
 _HOMES = {
     "Corpus": "nafp.audio.corpus",
+    "Database": "nafp.database",
     "Match": "nafp.search.match",
     "Store": "nafp.search.store",
     "load": "nafp.trained",
 }
-__all__ = ["Corpus", "Match", "Store", "__version__", "load"]
+__all__ = ["Corpus", "Database", "Match", "Store", "__version__", "load"]
 
 
 def __getattr__(name: str) -> object:
