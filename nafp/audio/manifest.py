@@ -165,6 +165,14 @@ def check_unique(tracks: Iterable[Track], where: str) -> None:
         raise ValueError(f"{where}: lists {twice[0]} twice ({len(twice)} such files); keep one row")
 
 
+def audio_files(folder: str | os.PathLike) -> list[str]:
+    """Lists the audio files below a folder by their names. Raises ValueError when the folder is missing."""
+    folder = os.path.abspath(folder)
+    if not os.path.isdir(folder):
+        raise ValueError(f"{folder}: no such folder")
+    return list(_walk(folder, set()))
+
+
 def _find(folders: Sequence[str], by_folder: bool) -> dict[str, original_tree.Place]:
     found = {}
     for folder in map(os.path.abspath, folders):
