@@ -36,19 +36,21 @@ bench:
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 	@echo "== evaluation"; $(BIN)/python -m benchmarks.evaluation --folder=.demo/bench --out=.demo/bench/evaluation.json
 
-# The corpus, the network and the stores go into .demo; another run resumes the training.
+# First the network that ships, then one trained here; another run resumes the training. All of it goes into .demo.
 DEMO := $(BIN)/nafp
 demo: install
 	$(DEMO) corpus build --manifest=tests/recordings/RECORDINGS.csv --out=.demo/corpus
+	$(DEMO) queries render --source=.demo/corpus --conditions=phone --count=1 --seconds=5 --seed=1 --out=.demo/clip --overwrite
+	$(DEMO) add .demo/collection tests/recordings/music
+	$(DEMO) identify .demo/collection .demo/clip/*.wav
+	@echo "cut at second: $$(tail -n 1 .demo/clip/expected.csv | cut -d, -f2,3)"
 	$(DEMO) train --config=configs/demo.py --config.data.corpus=.demo/corpus --workdir=.demo/run
 	$(DEMO) queries render --source=.demo/corpus --aligned --conditions=n5.room.mic --out=.demo/queries --overwrite
 	$(DEMO) extract --checkpoint=.demo/run@best --source=.demo/corpus --split=train,val --name=dummy_db --out=.demo/store --overwrite
 	$(DEMO) extract --checkpoint=.demo/run@best --source=.demo/corpus --split=test --name=db --out=.demo/store --overwrite
 	$(DEMO) extract --checkpoint=.demo/run@best --source=.demo/queries/list.txt --name=query --out=.demo/store --overwrite
 	$(DEMO) evaluate --store=.demo/store --index=l2 --out=.demo/results
-	$(DEMO) queries render --source=.demo/corpus --conditions=phone --count=1 --seconds=5 --seed=1 --out=.demo/clip --overwrite
 	$(DEMO) identify --checkpoint=.demo/run@best --store=.demo/store --name=db,dummy_db .demo/clip/*.wav
-	@echo "cut at second: $$(tail -n 1 .demo/clip/expected.csv | cut -d, -f2,3)"
 
 clean:
 	rm -rf .venv .demo build dist *.egg-info
