@@ -105,3 +105,18 @@ def test_a_confidence_is_kept_and_interpolated(tmp_path):
     assert again.probability(3, score, margin) == pytest.approx(
         middle.probability(3, score, margin)
     )
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("{", "no calibration"),
+        ("[]", "no calibration"),
+        ('{"lengths": [1]}', "no calibration.*--unknown=left-out"),
+        ('{"lengths": [1, 3], "weights": [[1, 2, 3]]}', r"not 3 for each of \[1, 3\]"),
+    ],
+)
+def test_a_file_that_holds_no_calibration_is_refused(tmp_path, text, said):
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        confidence.Confidence.load(tmp_path / "c.json")

@@ -37,9 +37,18 @@ class Confidence:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Confidence":
-        """Reads what `save` wrote."""
-        saved = json.loads(Path(path).read_text())
-        return cls(saved["lengths"], np.array(saved["weights"]))
+        """Reads what `save` wrote; raises ValueError for any other file."""
+        try:
+            saved = json.loads(Path(path).read_text(encoding="utf-8"))
+            lengths, weights = list(saved["lengths"]), np.array(saved["weights"], np.float64)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}: no calibration ({error!r}); nafp evaluate with unknown queries "
+                "(--unknown=left-out) writes one: RESULTS/confidence.json"
+            ) from error
+        if weights.shape != (len(lengths), 3) or not np.isfinite(weights).all():
+            raise ValueError(f"{path}: weights {weights.shape}, not 3 for each of {lengths}")
+        return cls(lengths, weights)
 
 
 def fit(
