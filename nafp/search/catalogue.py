@@ -20,12 +20,11 @@ from typing import Any, NamedTuple
 
 FILE, COPY = "catalogue.sqlite", "catalogue.copy.sqlite"
 _WAIT_S = 60.0  # For another process' transaction: those of a writer take milliseconds.
+# Of sqlite: what says nothing about the file itself.
 _PASSING = (
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_READONLY,
-)
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+)  # fmt: skip
 _SCHEMA = """
 create table about (key text primary key, value text not null) without rowid;
 create table tracks (
@@ -324,12 +323,18 @@ class Catalogue:
 
 
 def _connected(path: Path, *, write: bool) -> sqlite3.Connection:
-    if not write and not os.access(path.parent, os.W_OK):
+    writable = os.access(path.parent, os.W_OK)
+    if not write and not writable:
         return _unwritable(path)
-    mode = "rw" if os.access(path.parent, os.W_OK) else "ro"
-    connection = _connect(f"file:{_quoted(path)}?mode={mode}")
-    connection.execute("pragma synchronous = full")
-    connection.execute("pragma foreign_keys = on")
+    connection = _connect(f"file:{_quoted(path)}?mode={'rw' if writable else 'ro'}")
+    try:
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma foreign_keys = on")
+        connection.execute("select 1 from about").fetchone()
+    except sqlite3.OperationalError as error:
+        if write or getattr(error, "sqlite_errorcode", 0) & 0xFF not in _PASSING[2:]:
+            raise
+        return _unwritable(path)  # A full disk, perhaps.
     return connection
 
 

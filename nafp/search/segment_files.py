@@ -7,6 +7,7 @@ rows: all of them up to eight million rows, and 16 % of its lists beyond (see `p
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from pathlib import Path
@@ -31,7 +32,13 @@ def build(
     part = fingerprint_log.LogRows(rows.path, rows.codec, first=first, n_rows=n_rows)
     built = index.build(part, _plan(n_rows, rows.dim), check=False)
     name = f"segment-{generation:04d}-{first}-{n_rows}.faiss"
-    built.save(folder / name)
+    try:
+        built.save(folder / name)
+    except RuntimeError as error:  # What faiss raises, whatever a disk refuses.
+        (folder / f"{name}.tmp").unlink(missing_ok=True)
+        raise OSError(
+            errno.ENOSPC, f"{name} could not be written: {str(error).splitlines()[-1]}"
+        ) from error
     sync_folder(folder)
     return catalogue.Segment(0, name, first, n_rows, *size_and_checksum(folder / name))
 

@@ -53,6 +53,11 @@ def unwritable(folder: Path, error: OSError) -> Unwritable:
             "it is read-only",
             "it can be searched; to change it, get the right to write it, or copy it",
         )
+    elif error.errno == errno.EIO:
+        what, remedy = (
+            "the disk takes no more, being full or failing",
+            "see to that, and give the same command again",
+        )
     else:
         what, remedy = error.strerror or str(error), "see to that, and give the same command again"
     return Unwritable(
