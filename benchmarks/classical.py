@@ -1,0 +1,268 @@
+"""Classical fingerprints on the clips that ours are judged by: right track first, place, cost.
+
+python -m benchmarks.classical --queries=QUERIES --references=CORPUS --work=FOLDER --out=FILE
+    [--systems=chromaprint,audfprint] [--lengths=1,2,3,5,10] [--clips=N]
+
+QUERIES is a folder of `nafp queries render`, with its expected.csv. References: a corpus, a
+manifest or a folder; all music in it is added. A clip's first seconds are asked as a recording of
+their own. What has been answered is kept in FOLDER, so that an interrupted run goes on, and other
+answers to the same clips can be compared pair by pair. CPU time, one thread; indexing is decoding,
+fingerprinting and storing. Asking is fingerprinting and searching samples in memory.
+"""
+
+import csv
+import io
+import json
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import chromaprint, landmarks, rivals
+from evaluation import metrics, results, tables
+from nafp.audio import corpus, decode, progress, segments
+
+SYSTEMS = {"chromaprint": chromaprint.Chromaprint, "audfprint": landmarks.Audfprint}
+_COLUMNS = ("query", "length_s", "track", "start_s", "score", "cpu_ms")
+
+_QUERIES = flags.DEFINE_string("queries", None, "Folder of clips with expected.csv.")
+_REFERENCES = flags.DEFINE_string("references", None, "Corpus, manifest or folder to search in.")
+_WORK = flags.DEFINE_string("work", None, "Folder for the answers, SYSTEM.csv.")
+_OUT = flags.DEFINE_string("out", None, "JSON file for the numbers.")
+_SYSTEMS = flags.DEFINE_list("systems", list(SYSTEMS), "Which systems.")
+_LENGTHS = flags.DEFINE_list("lengths", ["1", "2", "3", "5", "10"], "Seconds of a clip asked.")
+_CLIPS = flags.DEFINE_integer("clips", 0, "The first so many clips of each condition; 0 for all.")
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    found = {"machine": results.machine(), "systems": {}}
+    for name in _SYSTEMS.value:
+        measured = compare(
+            name, _QUERIES.value, _REFERENCES.value, _WORK.value,
+            lengths_s=list(map(float, _LENGTHS.value)), n_clips=_CLIPS.value,
+        )  # fmt: skip
+        found["systems"][name] = measured
+        print(report(name, measured), end="\n\n", flush=True)
+    if _OUT.value:
+        Path(_OUT.value).write_text(json.dumps(found, indent=1) + "\n")
+
+
+def compare(
+    name: str,
+    queries: str,
+    references: str,
+    work: str,
+    *,
+    lengths_s: Sequence[float],
+    n_clips: int = 0,
+) -> dict[str, Any]:
+    """Asks a system of SYSTEMS; gives what `summary` gives, and what its index took.
+
+    n_clips: the first so many of each condition, 0 for all. Raises ValueError before any clip is
+    asked when the places given do not go together.
+    """
+    if name not in SYSTEMS:
+        raise ValueError(f"--systems={name}: there are {', '.join(SYSTEMS)}")
+    if not (Path(queries) / "expected.csv").is_file():
+        raise ValueError(f"--queries={queries}: has no expected.csv; see nafp queries render")
+    asked, lengths_s = clips(queries, n_clips), sorted(lengths_s)
+    rows, about = run(name, asked, lengths_s, references, Path(work))
+    return summary(rows, asked, lengths_s) | about
+
+
+def clips(folder: str, first: int = 0) -> list[dict[str, str]]:
+    """Reads expected.csv; the first so many lines of each condition, 0 for all, clip by clip."""
+    lines, seen = [], defaultdict(int)
+    with open(Path(folder) / "expected.csv", newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            seen[line["condition"]] += 1
+            if not first or seen[line["condition"]] <= first:
+                lines.append(line | {"query": str(Path(folder) / line["query"])})
+    return lines
+
+
+def run(
+    name: str,
+    asked: Sequence[dict[str, str]],
+    lengths_s: Sequence[float],
+    references: str,
+    work: Path,
+) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    """Answers what has no answer in the folder yet; gives all answers, and facts of the index."""
+    work.mkdir(parents=True, exist_ok=True)
+    table, about = work / f"{name}.csv", work / f"{name}.json"
+    rows = _read(table)
+    done = {(row["query"], float(row["length_s"])) for row in rows}
+    missing = {
+        line["query"]: left
+        for line in asked
+        if (left := [s for s in lengths_s if (Path(line["query"]).name, s) not in done])
+    }
+    if missing or not about.exists():
+        system = SYSTEMS[name]()
+        tracks, facts = index(system, references)
+        if not any(is_same(track, line["answer"]) for track in tracks for line in asked):
+            raise ValueError(
+                f"none of the clips' answers (such as {asked[0]['answer']}) is among the references"
+                f" (such as {tracks[0]}); name those that the clips were cut from"
+            )
+        about.write_text(json.dumps(facts) + "\n")
+        rows += _answered(system, tracks, missing, table)
+    return rows, json.loads(about.read_text())
+
+
+def index(system: rivals.System, references: str) -> tuple[list[str], dict[str, Any]]:
+    """Adds all music; gives the tracks' names, and what the index took."""
+    rate, names, n_samples = system.sample_rate_hz, [], 0
+    sources = corpus.sources(references, sample_rate_hz=rate)
+    began, n_broken = time.process_time(), 0
+    with progress.Progress(len(sources), "tracks", label=system.name) as bar:
+        for source in sources:
+            try:
+                samples = np.concatenate(list(source.blocks()))
+            except decode.Undecodable as error:
+                bar.note(f"left out: {error}")
+                n_broken += 1
+                continue
+            system.add(samples)
+            names.append(source.name)
+            n_samples += len(samples)
+            bar.add()
+    cpu_s, seconds = time.process_time() - began, segments.to_seconds(n_samples, rate)
+    return names, {
+        "version": system.version,
+        "tracks": len(names),
+        "tracks_left_out": n_broken,
+        "hours": seconds / 3600,
+        "bytes_per_second": system.stored_bytes() / seconds,
+        "index_times_real_time": seconds / cpu_s,
+    }
+
+
+def _answered(
+    system: rivals.System, tracks: Sequence[str], missing: dict[str, list[float]], table: Path
+) -> Iterator[dict[str, str]]:
+    """Asks, notes every answer in the table at once, and yields it."""
+    is_new = not table.exists() or not table.stat().st_size
+    with (
+        open(table, "a", newline="", encoding="utf-8") as file,
+        progress.Progress(len(missing), "clips", label=system.name) as bar,
+    ):
+        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        for path, left in missing.items():
+            samples = decode.load(path, sample_rate_hz=system.sample_rate_hz)
+            for seconds in left:
+                row = {"query": Path(path).name, "length_s": f"{seconds:g}"}
+                row |= ask(system, tracks, samples, seconds)
+                writer.writerow(row)
+                yield row
+            file.flush()
+            bar.add()
+
+
+def ask(
+    system: rivals.System, tracks: Sequence[str], samples: np.ndarray, seconds: float
+) -> dict[str, str]:
+    """Asks for the first seconds of a clip; track "" where the system has no answer."""
+    n = segments.to_samples(seconds, system.sample_rate_hz)
+    began = time.process_time()
+    answer = system.answer(np.ascontiguousarray(samples[:n]))
+    spent = {"cpu_ms": f"{1e3 * (time.process_time() - began):.2f}"}
+    if answer is None:
+        return {"track": "", "start_s": "", "score": ""} | spent
+    return {
+        "track": tracks[answer.track],
+        "start_s": f"{answer.start_s:.3f}",
+        "score": f"{answer.score:.6g}",
+    } | spent
+
+
+def summary(
+    rows: Sequence[dict[str, str]],
+    asked: Sequence[dict[str, str]],
+    lengths_s: Sequence[float],
+) -> dict[str, Any]:
+    """Gives per condition, and for all, and per length: cell, answered, median error of the place."""
+    lines = {Path(line["query"]).name: line for line in asked}
+    grouped = defaultdict(list)
+    for row in rows:
+        if (line := lines.get(row["query"])) and float(row["length_s"]) in lengths_s:
+            for condition in (line["condition"], "all"):
+                grouped[condition, f"{float(row['length_s']):g}"].append((row, line))
+    conditions = [*dict.fromkeys(line["condition"] for line in asked), "all"]
+    named = [f"{seconds:g}" for seconds in lengths_s]
+    return {
+        "conditions": {c: {s: cell(grouped[c, s]) for s in named} for c in conditions},
+        "cpu_ms_per_query": {
+            s: statistics.fmean(float(row["cpu_ms"]) for row, _ in pairs)
+            for s in named
+            if (pairs := grouped["all", s])
+        },
+    }
+
+
+def cell(pairs: Sequence[tuple[dict[str, str], dict[str, str]]]) -> dict[str, Any]:
+    """Counts right tracks among answers and truths; the place is judged where the track is right."""
+    right = [(row, line) for row, line in pairs if is_same(row["track"], line["answer"])]
+    away = [abs(float(row["start_s"]) - float(line["time"])) for row, line in right]
+    return results.cell(metrics.Hits(len(right), len(pairs))) | {
+        "answered": sum(bool(row["track"]) for row, _ in pairs),
+        "median_place_error_s": statistics.median(away) if away else None,
+        "within_half_a_second": sum(error <= 0.5 for error in away),
+    }
+
+
+def is_same(track: str, answer: str) -> bool:
+    """Compares paths, which may begin elsewhere: the file and up to two folders above it."""
+    ours, theirs = PurePath(track).parts, PurePath(answer).parts
+    n = min(3, len(ours), len(theirs))
+    return n > 0 and ours[-n:] == theirs[-n:]
+
+
+def report(name: str, found: dict[str, Any]) -> str:
+    """Writes the tables of a system as Markdown."""
+    lengths = list(found["conditions"]["all"])
+    header = [f"{name}, right track first, %", *(f"{s} s" for s in lengths)]
+    rates = [[c, *map(tables.percent, cells.values())] for c, cells in found["conditions"].items()]
+    place = [
+        [c, *(_seconds(cells[s]["median_place_error_s"]) for s in lengths)]
+        for c, cells in found["conditions"].items()
+    ]
+    silent = [s for s in lengths if not found["conditions"]["all"][s]["answered"]]
+    ms = ", ".join(f"{spent:.1f} at {s} s" for s, spent in found["cpu_ms_per_query"].items())
+    return "\n\n".join([
+        tables.markdown_table(header, rates),
+        *([f"No answer at all at {' and '.join(silent)} s."] if silent else []),
+        tables.markdown_table(["median error of the place, s", *header[1:]], place),
+        f"{found['version']}: {found['tracks']:,} tracks, {found['hours']:.1f} h;"
+        f" {found['bytes_per_second']:.0f} bytes a second of audio; indexing"
+        f" {found['index_times_real_time']:,.0f} x real time; CPU ms per query: {ms}",
+    ])  # fmt: skip
+
+
+def _seconds(error: float | None) -> str:
+    return "-" if error is None else f"{error:.3f}"
+
+
+def _read(table: Path) -> list[dict[str, str]]:
+    """Reads the answers of an earlier run; drops a line that was cut off, to be asked again."""
+    if not table.exists():
+        return []
+    text = table.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if whole != text:
+        table.write_bytes(whole)
+    return list(csv.DictReader(io.StringIO(whole.decode())))
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["queries", "references", "work"])
+    app.run(main)
