@@ -158,7 +158,11 @@ def _answered(
         if is_new:
             writer.writeheader()
         for path, left in missing.items():
-            samples = decode.load(path, sample_rate_hz=system.sample_rate_hz)
+            try:
+                samples = decode.load(path, sample_rate_hz=system.sample_rate_hz)
+            except decode.Undecodable as error:
+                bar.note(f"left out: {error}")
+                continue
             for seconds in left:
                 row = {"query": Path(path).name, "length_s": f"{seconds:g}"}
                 row |= ask(system, tracks, samples, seconds)

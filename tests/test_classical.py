@@ -171,6 +171,15 @@ def test_an_interrupted_run_goes_on_where_it_stopped(clips, monkeypatch):
     assert run(clips)["conditions"] == whole
 
 
+def test_broken_files_are_left_out_and_counted(clips, monkeypatch):
+    monkeypatch.setitem(classical.SYSTEMS, "loudest", Loudest)
+    (clips / "soft_clean.wav").write_bytes(b"no audio")
+    (clips / "music" / "broken.wav").write_bytes(b"no audio")
+    found = run(clips)
+    assert found["conditions"]["clean"]["3"]["asked"] == 1
+    assert (found["tracks"], found["tracks_left_out"]) == (2, 1)
+
+
 def test_a_wrong_place_to_search_in_is_named(clips, monkeypatch):
     monkeypatch.setitem(classical.SYSTEMS, "loudest", Loudest)
     for path in (clips / "music").iterdir():
