@@ -1,56 +1,60 @@
-"""Finds audio and packs it for training and extraction.
+"""Lists, filters, splits, converts and packs audio for training and extraction.
 
-nafp corpus scan DIR... --out=tracks.csv                 lists the audio files below these folders
-nafp corpus build --manifest=tracks.csv --out=CORPUS     decodes them into one folder; resumes
+nafp corpus scan DIR... --out=tracks.csv           lists audio, or --dataset=fma_small
+nafp corpus dedup tracks.csv --out=twice.csv       finds recordings that are there twice
+nafp corpus split --manifest=tracks.csv --sizes=train=80%,test=20% --by=folder --out=split.csv
+nafp corpus convert train.pkl --out=train.csv      from and to lists of other systems
+nafp corpus build --manifest=split.csv --out=DIR   decodes all into one folder; resumes
 """
 
-from absl import app, flags
+from absl import flags
 
-_OUT = flags.DEFINE_string("out", None, "Where to write: the manifest, or the corpus folder.")
-_MANIFEST = flags.DEFINE_string("manifest", None, "build: the CSV of tracks, as scan writes it.")
-_RATE = flags.DEFINE_integer("sample_rate_hz", 8000, "build: the model's sample rate.")
-_KIND = flags.DEFINE_string("kind", "", "scan: music, noise, speech, room or microphone, for all.")
-_SPLIT = flags.DEFINE_string("split", "", "scan: train, val, test or dummy, for all files.")
-_VAL = flags.DEFINE_float("val_share", 0.0, "scan: part of the music without split that is val.")
-_TEST = flags.DEFINE_float("test_share", 0.0, "scan: part of the music without split that is test.")
-_JOBS = flags.DEFINE_integer("jobs", None, "Threads of scan, processes of build; all by default.")
+from . import devices, exits
+
+_SETTINGS = (
+    (flags.DEFINE_string, "out", "What to write: a manifest, a list, a table; build: a folder."),
+    (flags.DEFINE_string, "manifest", "The CSV of tracks; convert: of the files that ids count."),
+    (flags.DEFINE_string, "kind", "music, noise, speech, room, microphone; filter, split: several"),
+    (flags.DEFINE_string, "split", "scan, convert: train, val, test or dummy, for all files."),
+    (flags.DEFINE_string, "only", "filter, convert: keep these splits (comma between)."),
+    (flags.DEFINE_float, "val_share", "scan: part of the music without split that is val."),
+    (flags.DEFINE_float, "test_share", "scan: part of the music without split that is test."),
+    (flags.DEFINE_string, "dataset", "scan: a public dataset; `nafp corpus datasets` names them."),
+    (flags.DEFINE_string, "metadata", "scan: folder of the dataset's tables, if not with it."),
+    (flags.DEFINE_list, "labels", "scan: AudioSet labels; -LABEL leaves out."),
+    (flags.DEFINE_string, "wanted", "scan: writes AudioSet's table of the chosen clips here."),
+    (flags.DEFINE_string, "converted", "scan: folder for responses that become WAV; OUT_wav."),
+    (flags.DEFINE_bool, "verify", "scan: compare with the dataset's checksums."),
+    (flags.DEFINE_float, "shortest_s", "filter: shortest track, seconds."),
+    (flags.DEFINE_float, "longest_s", "filter: longest track, seconds."),
+    (flags.DEFINE_string, "without", "filter: leave out the duplicates of this table."),
+    (flags.DEFINE_string, "sizes", "split: train=80%,test=20%; train=10000,dummy=rest; test=2h."),
+    (flags.DEFINE_string, "by", "split: group, folder, artist (the folder above) or a column."),
+    (flags.DEFINE_string, "together", "split: keep the duplicates of this table together."),
+    (flags.DEFINE_integer, "seed", "split: another draw."),
+    (flags.DEFINE_bool, "again", "split: forget the splits that tracks have."),
+    (flags.DEFINE_string, "form", "convert: pfann, for a .csv as pfann has it."),
+    (flags.DEFINE_string, "root", "convert: folder that a foreign list's paths start from."),
+    (flags.DEFINE_string, "store", "dedup: STORE that is there, or is made of the source."),
+    (flags.DEFINE_string, "name", "dedup: name within the store; db."),
+    (flags.DEFINE_string, "checkpoint", "dedup: network for audio; the shipped one."),
+    (flags.DEFINE_float, "score", "dedup: mean cosine of a matching stretch; 0.75."),
+    (flags.DEFINE_float, "seconds", "dedup: shortest such stretch; 5."),
+    (flags.DEFINE_integer, "sample_rate_hz", "build: the model's sample rate; 8000."),
+    (flags.DEFINE_integer, "jobs", "Threads of scan and filter, processes of build; all."),
+)
+for _define, _name, _text in _SETTINGS:
+    _define(_name, None, _text)
 
 
-def _scan(folders: list[str]) -> None:
-    from nafp.audio import decode, manifest
+def main(argv: list[str]) -> int:
+    from nafp import curate
 
-    with decode.hushed():
-        tracks, failures = manifest.scan(
-            folders, kind=_KIND.value, split=_SPLIT.value, jobs=_JOBS.value or 0, show=True
-        )
-    if _VAL.value or _TEST.value:
-        tracks = manifest.assign_splits(tracks, val=_VAL.value, test=_TEST.value)
-    manifest.write(_OUT.value, tracks)
-    print(manifest.report(failures, "skipped"), end="")
-    print(f"{_OUT.value}: {manifest.summary((t.kind, t.split, t.seconds) for t in tracks)}")
-
-
-def _build() -> None:
-    from nafp.audio import corpus, manifest
-
-    tracks = manifest.read(_MANIFEST.value)
-    built = corpus.build(
-        tracks, _OUT.value, sample_rate_hz=_RATE.value, jobs=_JOBS.value, progress=True
-    )
-    print(manifest.report(built.damaged, "damaged, the rest kept"), end="")
-    print(manifest.report(built.failures, "skipped"), end="")
-    print(f"{_OUT.value}: {built.summary()}")
-
-
-def main(argv: list[str]) -> None:
-    verb, folders = "".join(argv[1:2]), argv[2:]
-    if verb == "scan" and folders and _OUT.value:
-        _scan(folders)
-    elif verb == "build" and not folders and _MANIFEST.value and _OUT.value:
-        _build()
-    else:
-        raise app.UsageError("scan DIR... --out=FILE.csv, or build --manifest=FILE.csv --out=DIR")
+    if argv[1:2] == ["dedup"] and argv[2:]:  # Of audio: the network runs.
+        devices.prepare()
+    given = {name: flags.FLAGS[name].value for _, name, _ in _SETTINGS if flags.FLAGS[name].present}
+    return curate.run(argv[1] if argv[1:] else "", argv[2:], given)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

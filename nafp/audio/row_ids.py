@@ -30,9 +30,9 @@ class Place(NamedTuple):
     start_s: float
 
 
-def read(path: str | os.PathLike, *, key: str = "") -> np.ndarray:
-    """Reads test ids from .npy or .pkl: int64 [n]. key: way into a pickled dict, as in "10.19"."""
-    path = os.fspath(path)
+def read(path: str | os.PathLike) -> np.ndarray:
+    """Reads test ids from .npy or .pkl: int64 [n]; "ids.pkl#10.19" is the list at [10][19]."""
+    path, _, key = os.fspath(path).partition("#")
     if path.endswith(".npy"):
         try:
             ids = np.load(path, allow_pickle=False)
@@ -125,14 +125,16 @@ def _counted(tracks: Sequence[manifest.Track]) -> tuple[list[manifest.Track], np
 def _inside(values: object, key: str, path: str) -> object:
     for part in filter(None, key.split(".")):
         if not isinstance(values, dict):
-            raise ValueError(f"{path}: --key={key}: {part!r} is a way into no dict")
+            raise ValueError(f"{path}: #{key}: nothing is inside of {part!r}")
         known = {str(name): value for name, value in values.items()}
         if part not in known:
-            raise ValueError(f"{path}: --key={key}: no {part!r}; there are {', '.join(known)}")
+            raise ValueError(f"{path}: #{key}: no {part!r}; there are {', '.join(known)}")
         values = known[part]
     if isinstance(values, dict):
         names = ", ".join(map(str, values))
-        raise ValueError(f"{path}: holds several lists; choose one with --key, of {names}")
+        raise ValueError(
+            f"{path}: holds several lists; choose one, as in {path}#{next(iter(values))}; there are {names}"
+        )
     return values
 
 

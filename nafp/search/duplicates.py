@@ -92,6 +92,13 @@ def find(
     return sorted(pairs.values(), key=lambda pair: (-pair.score * pair.share, pair[:2]))
 
 
+def asking(rows: collection.Collection, *, stride: int = STRIDE) -> np.ndarray:
+    """Lists the rows that ask, every stride-th of each track: int64 [n]."""
+    n_rows = rows.end_rows - rows.first_rows
+    places = [first + np.arange(0, n, stride) for first, n in zip(rows.first_rows, n_rows)]
+    return np.concatenate([*places, np.empty(0, np.int64)])
+
+
 def groups(pairs: Iterable[Pair | tuple], n_tracks: int) -> list[int]:
     """Numbers tracks so that paired ones, directly or through others, have the same number."""
     parents = list(range(n_tracks))
@@ -120,12 +127,9 @@ def _asked(
     rows: collection.Collection, searched: Searched, stride: int, k: int, done: Callable
 ) -> tuple[_Hits, np.ndarray]:
     """Searches for every stride-th row; returns the hits and the fingerprints of silence [n, D]."""
-    n_rows = rows.end_rows - rows.first_rows
-    asking = [first + np.arange(0, n, stride) for first, n in zip(rows.first_rows, n_rows)]
-    asking = np.concatenate([*asking, np.empty(0, np.int64)])
-    found, silent = [], []
-    for at in range(0, len(asking), _BLOCK):
-        some = asking[at : at + _BLOCK]
+    places, found, silent = asking(rows, stride=stride), [], []
+    for at in range(0, len(places), _BLOCK):
+        some = places[at : at + _BLOCK]
         queries = rows.take(some)
         cosines, near = searched.search(queries, k)
         is_silent = _is_still(rows, some, queries) & (_shared_by(rows, some, cosines, near))
