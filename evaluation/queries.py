@@ -75,7 +75,7 @@ def render(
             rows.append(_write(folder.path / name, heard, cut.piece, cut.first, condition))
         return rows
 
-    return _fill(folder, one, count, len(chain), jobs=jobs, show=show)
+    return fill(folder, one, count, len(chain), jobs=jobs, show=show)
 
 
 def render_aligned(
@@ -120,7 +120,7 @@ def render_aligned(
             return _left_out(piece.name, error)
         return [_write(folder.path / f"{stems[i]}.wav", heard, piece, 0, condition)]
 
-    return _fill(folder, one, len(pieces), 1, jobs=jobs, show=show)
+    return fill(folder, one, len(pieces), 1, jobs=jobs, show=show)
 
 
 def names_of(names: Sequence[str] | None, *, snr_db: Sequence[str] = ()) -> list[str]:
@@ -210,13 +210,8 @@ def _splice(
     return conditions.Take(np.concatenate(parts), rate, 0, n_samples, notes=joined)
 
 
-def _write(
-    path: pathlib.Path,
-    take: conditions.Take,
-    piece: material.Piece,
-    first: int,
-    condition: conditions.Condition,
-) -> dict[str, str]:
+def write(path: pathlib.Path, take: conditions.Take, truth: dict[str, str]) -> dict[str, str]:
+    """Writes a query, turned down where it would clip; returns its expected row."""
     loudest = np.abs(take.samples).max()
     samples = take.samples / np.float32(max(1.0, loudest * 32768 / 32767))
     decode.write_wav(path, samples, sample_rate_hz=take.sample_rate_hz)
@@ -226,13 +221,22 @@ def _write(
         | notes
         | {
             "query": path.name,
-            "answer": piece.name,
-            "time": f"{first / piece.sample_rate_hz:.6f}",
-            "condition": condition.name,
             "seconds": f"{len(samples) / take.sample_rate_hz:g}",
             "rate": f"{take.rate:.6g}",
         }
+        | truth
     )
+
+
+def _write(
+    path: pathlib.Path,
+    take: conditions.Take,
+    piece: material.Piece,
+    first: int,
+    condition: conditions.Condition,
+) -> dict[str, str]:
+    time = f"{first / piece.sample_rate_hz:.6f}"
+    return write(path, take, {"answer": piece.name, "time": time, "condition": condition.name})
 
 
 def _left_out(what: str, why: Exception) -> rendered.Rows:
@@ -240,7 +244,7 @@ def _left_out(what: str, why: Exception) -> rendered.Rows:
     return []
 
 
-def _fill(
+def fill(
     folder: rendered.Folder,
     one: Callable[[int], rendered.Rows],
     count: int,
@@ -249,8 +253,10 @@ def _fill(
     jobs: int,
     show: bool,
 ) -> rendered.Rows:
-    """Does the numbers below count that are not done. In threads: numpy, scipy and ffmpeg work
-    outside the interpreter's lock."""
+    """Does the numbers below count that are not done, `each` queries at once; returns all rows.
+
+    In threads: numpy, scipy and ffmpeg work outside the interpreter's lock.
+    """
     if folder.is_finished:
         return folder.rows()
     left = [number for number in range(count) if number not in folder.done]

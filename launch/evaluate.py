@@ -1,11 +1,12 @@
 """Scores queries against stores of fingerprints: hit rates with intervals. Needs no JAX.
 
 nafp evaluate --store=STORE [--query=query --db=db --dummy=dummy_db] --index=ivfpq --out=RESULTS
+nafp evaluate --protocol=robustness --references=CORPUS --checkpoint=RUN@best --out=RESULTS
 """
 
 from absl import app, flags
 
-from . import rooms
+from . import protocols, rooms
 
 _SETTINGS = (
     (flags.DEFINE_list, "store", None, "Folders of stores, comma between."),
@@ -35,16 +36,22 @@ _SETTINGS = (
     (flags.DEFINE_string, "report", None, "Folder for a page and pictures (needs matplotlib)."),
     (flags.DEFINE_string, "out", None, "RESULTS folder."),
 )
+_NAMES = [name for _, name, *_ in _SETTINGS]
 for _define, _name, _default, _text in _SETTINGS:
     _define(_name, _default, _text)
-flags.mark_flags_as_required(["store", "out"])
+flags.mark_flag_as_required("out")
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; every setting is a --flag=value")
+    if protocols.is_given():
+        protocols.run({name: f.value for name in _NAMES if (f := flags.FLAGS[name]).present})
+        return
+    if not flags.FLAGS.store:
+        raise app.UsageError("--store=STORE, or --protocol=NAME, is needed")
     evaluate = rooms.load("evaluation.evaluate")
-    given = {name: flags.FLAGS[name].value for _, name, *_ in _SETTINGS}
+    given = {name: flags.FLAGS[name].value for name in _NAMES}
     evaluate.run(evaluate.Request(**given))
 
 

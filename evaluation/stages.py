@@ -1,0 +1,320 @@
+"""Runs a protocol: renders what is asked, has it fingerprinted, evaluates, and puts up one table.
+
+    OUT/queries, OUT/recording   rendered sound and its truth
+    OUT/store                    fingerprints: query, db, dummy_db (db and dummy_db in --store)
+    OUT/results                  what `nafp evaluate` writes
+    OUT/protocol.json            the protocol as it was run
+    OUT/table.md, table.csv      condition x length
+
+Each stage goes on where it was interrupted, and is skipped when it is done. How fingerprints are
+made is not known here: `extract` does it, a callable that a launcher brings.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from nafp.search import index_files
+from nafp.search import store as stores
+
+from . import condition_tables, evaluate, material, protocols, queries, recordings, rendered
+
+
+class Extract(Protocol):
+    """Fingerprints a source (see `nafp extract --source`) into FOLDER/NAME.
+
+    Does nothing when that is there, made by the same network; raises ValueError when it was made by
+    another one, unless `overwrite`.
+    """
+
+    def __call__(
+        self, source: str, *, folder: str, name: str, split: str | None, overwrite: bool
+    ) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """A protocol, the places it is run with, and what `nafp evaluate` was told besides.
+
+    store: folder that has, or gets, the database; OUT/store unless given. A given one is taken as
+    it is. recording: level=FILE of one's own long recordings; plan: what plays in them.
+    """
+
+    protocol: protocols.Protocol
+    out: str
+    extract: Extract
+    references: str = ""
+    distractors: str = ""
+    noise: str = ""
+    store: str = ""
+    recording: Sequence[str] = ()
+    plan: str = ""
+    jobs: int = 0
+    overwrite: bool = False
+    show: bool = True
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def folder(self) -> pathlib.Path:
+        return pathlib.Path(self.out)
+
+    @property
+    def source(self) -> str:
+        found = self.references or self.protocol.references.source
+        if not found:
+            raise ValueError(
+                f"protocol {self.protocol.name}: says no references; give --references=CORPUS (or a"
+                " manifest, or a folder of audio)"
+            )
+        return found
+
+
+class _Asked(NamedTuple):
+    """A set of queries: its name in OUT, its list of files, its truth ("": row by row)."""
+
+    name: str
+    source: str
+    truth: str
+    condition: str = ""
+
+
+def run(job: Run) -> str:
+    """Runs the protocol to its end, or to where it was stopped; returns the table."""
+    _begin(job)
+    asked = _KINDS[job.protocol.kind](job)
+    _say(job, f"queries: {', '.join(one.source for one in asked)}")
+    database = _fingerprint(job, asked)
+    found = [_evaluated(job, one, database) for one in asked]
+    table = condition_tables.write(job.folder, job.protocol, asked, found)
+    _say(job, f"\n{table}\n\nwritten: {job.folder}/table.md, table.csv")
+    return table
+
+
+def _begin(job: Run) -> None:
+    """Notes the protocol; refuses a folder that was begun with another one."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    path = job.folder / "protocol.json"
+    now = json.loads(json.dumps(dataclasses.asdict(job.protocol)))
+    if path.exists() and not job.overwrite:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        # Another evaluation of the same sound is no other protocol.
+        parts = [part for part in now if part not in ("about", "evaluation")]
+        if changed := [part for part in parts if before.get(part) != now[part]]:
+            raise FileExistsError(
+                f"{job.folder}: was begun with another protocol ({', '.join(changed)} differ);"
+                " --overwrite renders anew, another --out keeps it"
+            )
+    path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+
+
+def _clips(job: Run) -> list[_Asked]:
+    asked = job.protocol.queries
+    source, noise = _materials(job, asked.noise)
+    out = job.folder / "queries"
+    queries.render(
+        source, noise, out,
+        split=job.protocol.references.split, names=asked.conditions, count=asked.count,
+        seconds=asked.seconds, seed=asked.seed, spliced=asked.spliced, **_rendering(job),
+    )  # fmt: skip
+    return [_Asked("query", f"{out}/list.txt", f"{out}/expected.csv")]
+
+
+def _aligned(job: Run) -> list[_Asked]:
+    """Degrades whole tracks in place, a set of them under each condition."""
+    asked = job.protocol.queries
+    source, noise = _materials(job, asked.noise)
+    found = []
+    for number, condition in enumerate(asked.conditions):
+        out = job.folder / f"queries-{condition}"
+        queries.render_aligned(
+            source, noise, out,
+            split=job.protocol.references.split, names=[condition], seed=asked.seed,
+            spliced=asked.spliced, **_rendering(job),
+        )  # fmt: skip
+        found.append(_Asked(f"query-{number}", f"{out}/list.txt", "", condition))
+    return found
+
+
+def _given(job: Run) -> list[_Asked]:
+    return [_Asked("query", _inside(job, job.source, job.protocol.queries.folder), "", "as given")]
+
+
+def _recording(job: Run) -> list[_Asked]:
+    source, noise = _materials(job, job.protocol.recording.noise)
+    setting = job.protocol.recording
+    split = job.protocol.references.split
+    if job.recording:
+        taken = recordings.given(job.recording, job.plan, source, split=split)
+    else:
+        taken = recordings.render(
+            source, noise, job.folder / "recording",
+            split=split, songs=setting.songs, song_s=setting.song_s, through=setting.through,
+            seed=setting.seed, overwrite=job.overwrite,
+        )  # fmt: skip
+    out = job.folder / "queries"
+    recordings.cut(
+        taken, noise, out,
+        split=split, levels=setting.levels, lengths_s=setting.lengths_s, trials=setting.trials,
+        seed=setting.seed, **_rendering(job),
+    )  # fmt: skip
+    return [_Asked("query", f"{out}/list.txt", f"{out}/expected.csv")]
+
+
+_KINDS: dict[str, Callable[[Run], list[_Asked]]] = {
+    "clips": _clips,
+    "aligned": _aligned,
+    "given": _given,
+    "recording": _recording,
+}
+
+
+def _rendering(job: Run) -> dict[str, Any]:
+    return {"jobs": job.jobs, "show": job.show, "overwrite": job.overwrite}
+
+
+def _materials(job: Run, noise: str) -> tuple[material.Material, material.Material]:
+    source = material.Material(_inside(job, job.source, job.protocol.references.folder))
+    place = job.noise or noise
+    return source, material.Material(place, kind="noise") if place else source
+
+
+def _inside(job: Run, place: str, folder: str) -> str:
+    """Gives the folder inside a place; raises FileNotFoundError, saying what is expected, for none."""
+    path = os.path.join(place, folder) if folder else place
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"{path}: not there; protocol {job.protocol.name} looks for it"
+            + (f" in --references={place}" if folder else "")
+        )
+    return path
+
+
+def _fingerprint(job: Run, asked: Sequence[_Asked]) -> list[str]:
+    """Has everything fingerprinted; returns the folders of stores, the database's first."""
+    own = str(job.folder / "store")
+    for one in asked:
+        _extract_changed(job, own, one.name, one.source)
+    if (unknown := job.protocol.unknown).count:
+        out = job.folder / "unknown"
+        first, noise = _materials(job, job.protocol.queries.noise)
+        names, seconds = job.protocol.queries.conditions, job.protocol.queries.seconds
+        some = {"count": unknown.count, "seconds": seconds, "seed": unknown.seed}
+        queries.render(
+            first, noise, out, split=unknown.split, names=names, **some, **_rendering(job)
+        )
+        _extract_changed(job, own, "unknown", f"{out}/list.txt")
+    if job.store:
+        if "db" not in stores.names(job.store):
+            there = ", ".join(stores.names(job.store)) or "nothing"
+            raise ValueError(f"--store={job.store}: no finished db in it; it has {there}")
+        return [job.store, own]
+    for name, source, split in _database(job):
+        job.extract(source, folder=own, name=name, split=split, overwrite=job.overwrite)
+    return [own]
+
+
+def _database(job: Run) -> list[tuple[str, str, str | None]]:
+    """Lists the stores of the database: name, source, split."""
+    part, more = job.protocol.references, job.protocol.distractors
+    found = [("db", _inside(job, job.source, part.folder), part.split)]
+    place = job.distractors or more.source or (job.source if more.split or more.folder else "")
+    if place:
+        found.append(("dummy_db", _inside(job, place, more.folder), more.split))
+    return [
+        (name, source, None if split is None else split)
+        for name, source, split in (_with_split(job, *each) for each in found)
+        if source
+    ]
+
+
+def _with_split(job: Run, name: str, source: str, split: str) -> tuple[str, str, str | None]:
+    """Drops a split where nothing says any; drops distractors that are the references again."""
+    pieces = [p for p in material.Material(source).pieces if p.kind == "music"]
+    there = {piece.split for piece in pieces}
+    if there == {""}:
+        again = name == "dummy_db" and source == _inside(job, job.source, "")
+        return name, "" if again else source, None
+    if name == "dummy_db" and split and not there & set(split.split(",")):
+        _say(job, f"note: no music of split {split} in {source}: no distractors")
+        return name, "", None
+    return name, source, split or None
+
+
+def _extract_changed(job: Run, folder: str, name: str, source: str) -> None:
+    """Fingerprints queries; again when they were rendered anew since."""
+    note, key = pathlib.Path(folder, f"{name}.source"), _rendering_key(source)
+    before = note.read_text() if note.exists() else key
+    job.extract(
+        source, folder=folder, name=name, split=None, overwrite=job.overwrite or before != key
+    )
+    note.write_text(key)
+
+
+def _rendering_key(source: str) -> str:
+    """Identifies what was rendered; audio that came from elsewhere, by its place."""
+    settings = pathlib.Path(source).with_name(rendered.SETTINGS)
+    said = settings.read_bytes() if settings.exists() else source.encode()
+    return hashlib.sha256(said).hexdigest()
+
+
+def _evaluated(job: Run, one: _Asked, folders: Sequence[str]) -> dict[str, Any]:
+    """Evaluates a set of queries, unless the same was evaluated before."""
+    out = job.folder / ("results" if one.name == "query" else f"results-{one.condition}")
+    setting = job.protocol.evaluation
+    request = {
+        "store": list(folders),
+        "out": str(out),
+        "query": one.name,
+        "truth": one.truth or None,
+        "lengths": _rows(job, one),
+        "group": ["condition"] if one.truth else None,
+        "unknown": "unknown" if job.protocol.unknown.count else setting.unknown or None,
+        **{name: getattr(setting, name) for name in ("index", "k", "n_probe", "ids", "compat")},
+        "seed": setting.seed,
+        **job.settings,
+    }
+    key = _evaluation_key(request, folders, (one.name, "db", "dummy_db", "unknown"))
+    note = out / "evaluated.txt"
+    if note.exists() and note.read_text() == key and (out / "results.json").exists():
+        _say(job, f"{out}: evaluated before, unchanged")
+        return json.loads((out / "results.json").read_text(encoding="utf-8"))
+    shutil.rmtree(out, ignore_errors=True)
+    found = evaluate.run(evaluate.Request(**request, show=False))
+    note.write_text(key)
+    return found
+
+
+def _evaluation_key(request: dict[str, Any], folders: Sequence[str], names: Sequence[str]) -> str:
+    """Identifies an evaluation: what was asked of which fingerprints, with which truth."""
+    found = [
+        (folder, name, index_files.digest(stores.Store.open(folder, name)))
+        for folder in folders
+        for name in names
+        if name in stores.names(folder)
+    ]
+    truth = pathlib.Path(request["truth"]).read_bytes() if request["truth"] else b""
+    return hashlib.sha256(repr((request, found)).encode() + truth).hexdigest()
+
+
+def _rows(job: Run, one: _Asked) -> list[int]:
+    """Gives the lengths as rows of the store: a row is a segment, the next begins a hop later."""
+    meta = stores.Store.open(job.folder / "store", one.name).meta
+    is_recording = job.protocol.kind == "recording"
+    lengths_s = (job.protocol.recording if is_recording else job.protocol.evaluation).lengths_s
+    rows = [int((s - meta["segment_s"]) / meta["hop_s"] + 1e-6) + 1 for s in lengths_s]
+    if min(rows) < 1:
+        raise ValueError(
+            f"protocol {job.protocol.name}: {min(lengths_s):g} s is shorter than a segment of this"
+            f" network, {meta['segment_s']:g} s"
+        )
+    return rows
+
+
+def _say(job: Run, text: str) -> None:
+    if job.show:
+        print(text, flush=True)

@@ -1,0 +1,49 @@
+"""The trained network that fingerprints what a protocol asks for."""
+
+from . import devices
+
+
+class Network:
+    """Fingerprints sources into stores, as evaluation's stages ask; opened when first needed."""
+
+    def __init__(self, checkpoint: str | None):
+        self._checkpoint, self._opened = checkpoint, None
+
+    def __call__(
+        self, source: str, *, folder: str, name: str, split: str | None, overwrite: bool
+    ) -> None:
+        from nafp.search import store
+
+        is_there = name in store.names(folder)
+        if not self._checkpoint:
+            if is_there and not overwrite:
+                return
+            raise ValueError(f"{folder}: has no {name} yet; give --checkpoint to make it with")
+        network, identity = self._network()
+        if is_there and not overwrite:
+            self._check(store.Store.open(folder, name), identity)
+            return
+        from nafp import extract
+        from nafp.audio import decode
+
+        print(f"fingerprints of {source} -> {folder}/{name}", flush=True)
+        with decode.hushed():
+            extract.extract(
+                network, source, folder, name=name, identity=identity, split=split,
+                overwrite=overwrite,
+            )  # fmt: skip
+
+    def _network(self):
+        if self._opened is None:
+            devices.prepare()
+            from nafp import trained
+
+            self._opened = trained.open_extractor(self._checkpoint)
+        return self._opened
+
+    def _check(self, there, identity: dict) -> None:
+        if there.meta.get("model") != identity:
+            raise ValueError(
+                f"{there.folder}/{there.name} was made by {there.meta.get('model')}, not by"
+                f" {identity}; give another --out, or --overwrite"
+            )
