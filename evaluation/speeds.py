@@ -41,19 +41,15 @@ class Version(NamedTuple):
 
 
 class Way(NamedTuple):
-    """How a clip is answered. slopes: the alignment may slope; sure: what a search of other speeds is spared by, None
-    for never."""
+    """How a clip is answered. sure: by what clips are spared a search of other speeds, None for none."""
 
     lengths: tuple[int, ...]
     shifts: int = 1
     twin_cosine: float = match.TWIN_COSINE
-    slopes: bool = True
     sure: confidence.Confidence | None = None
 
 
-def run(
-    request: evaluate.Request, *, queries: Sequence[str], slopes: bool = True
-) -> dict[str, Any]:
+def run(request: evaluate.Request, *, queries: Sequence[str]) -> dict[str, Any]:
     """Evaluates, prints the table, writes RESULTS, and returns what results.json holds.
 
     request: with a truth file; queries: stores of the same clips, their own speed first. Unknown queries are left-out
@@ -68,7 +64,7 @@ def run(
     questions, missing = protocol.truth_file(request.truth, given.query, given.database)
     built, about = evaluate._index(request, given)
     sure = confidence.Confidence.load(request.confidence) if request.confidence else None
-    way = Way(tuple(map(int, request.lengths)), request.shifts, request.twin_cosine, slopes, sure)
+    way = Way(tuple(map(int, request.lengths)), request.shifts, request.twin_cosine, sure)
     began = _now()
     versions = [version(request.store, name, questions, built, way) for name in queries]
     searched = _now()
@@ -96,7 +92,7 @@ def run(
         "audio": {"hop_s": given.database.hop_s, "segment_s": evaluate._segment_s(given.database)},
         "stores": results.sides(given),
         "run": results.repeatable(request),
-        "speeds": {"queries": list(queries), "slopes": slopes, "told": _told(scored, told)},
+        "speeds": {"queries": list(queries), "told": _told(scored, told)},
         "notes": [f"{len(missing)} queries of the truth file have no rows"] if missing else [],
     }
     results.save(request.out, found, scored, tables.report(found, markdown=True))
@@ -163,8 +159,6 @@ def _ranked(
 ) -> list[speeds.Ranking]:  # fmt: skip
     """Ranks one clip at all lengths; what is sure at its own speed stays as it is."""
     settings = dict(shifts=way.shifts, twin_cosine=way.twin_cosine)
-    if not way.slopes:
-        settings["slopes"] = ()
     heard = [_heard(clip, one, database, way, without) for one in versions if one.n_rows[clip]]
     if way.sure is None or len(heard) < 2:
         return speeds.rank(heard, database, **settings)
@@ -246,15 +240,14 @@ _SETTINGS = (
     (flags.DEFINE_integer, "shifts", 1, "Query rows per database hop."),
     (flags.DEFINE_string, "index", "auto", "As of nafp evaluate."),
     (flags.DEFINE_string, "confidence", None, "Spares clips found for sure at their own speed."),
-    (flags.DEFINE_bool, "slopes", True, "Whether the alignment may slope."),
     (flags.DEFINE_string, "out", None, "RESULTS folder."),
 )
 
 
 def main(argv: list[str]) -> None:
     given = {name: flags.FLAGS[name].value for _, name, *_ in _SETTINGS}
-    queries, slopes = given.pop("query"), given.pop("slopes")
-    run(evaluate.Request(**given), queries=queries, slopes=slopes)
+    queries = given.pop("query")
+    run(evaluate.Request(**given), queries=queries)
 
 
 if __name__ == "__main__":

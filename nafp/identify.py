@@ -27,16 +27,17 @@ class Identifier:
     """Names the track that a clip comes from, and where in it.
 
     extractor: what `nafp.load` gives. rows, searched: the fingerprints to look in and their index. shifts: query rows
-    for each row of the collection; 2 looks every quarter second where the collection has one every half. confidence:
+    for each row of the collection; 0 for one, and twice as many for a clip that was not found for sure. confidence:
     makes probabilities of scores; without it every clip gets its best answers, and none is refused. speeds: "auto" for
-    those of `nafp.search.speeds` where a clip is not found at its own, "none", or numbers that are always tried.
+    those of `nafp.search.speeds` where a clip is not found for sure at its own, "none", or numbers that are always
+    tried.
     """
 
     def __init__(
-        self, extractor: Any, rows: collection.Collection, searched: index.Index, *, shifts: int = 1,
+        self, extractor: Any, rows: collection.Collection, searched: index.Index, *, shifts: int = 0,
         confidence: confidence.Confidence | None = None, speeds: str | Sequence[float] = "auto",
     ):  # fmt: skip
-        self.rows, self.shifts = rows, shifts
+        self.rows, self._shifts = rows, shifts
         self._extractor, self._index = extractor, searched
         self._confidence = confidence
         self._first, self._then = _speeds(speeds)
@@ -91,12 +92,11 @@ class Identifier:
     def rank(self, samples: np.ndarray, *, sample_rate_hz: int, top: int = match.TOP) -> Found:
         """Ranks places in all tracks, however improbable; top: places, of which a track may have several."""
         samples = self._checked(samples, sample_rate_hz)
-        heard = self._hear(samples, sample_rate_hz, self._first)
-        ranking = self._ranked(heard, top)
-        if self._then and not self._is_sure(ranking, heard):
-            heard = heard + self._hear(samples, sample_rate_hz, self._then)
-            ranking = self._ranked(heard, top)
-        return Found(self._answers(ranking, heard), ranking, heard)
+        found = self._found(samples, sample_rate_hz, self._first, self._shifts or 1, top)
+        closer = [*self._first, *self._then], self._shifts or 2
+        if closer != (self._first, self._shifts or 1) and not self._is_sure(found):
+            found = self._found(samples, sample_rate_hz, *closer, top)
+        return found
 
     def _checked(self, samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
         """Returns the part of a clip that counts, float32 [S]."""
@@ -117,25 +117,28 @@ class Identifier:
             raise ValueError("the waveform has NaN or infinity in it")
         return samples
 
+    def _found(
+        self, samples: np.ndarray, sample_rate_hz: int, at: Sequence[float], shifts: int, top: int
+    ) -> Found:
+        heard = self._hear(samples, sample_rate_hz, at, shifts)
+        ranking = speeds.rank(heard, self.rows, shifts=shifts, top=top)[0]
+        return Found(self._answers(ranking, heard[0].lengths[0]), ranking, heard, shifts)
+
     def _hear(
-        self, samples: np.ndarray, sample_rate_hz: int, at: Sequence[float]
+        self, samples: np.ndarray, sample_rate_hz: int, at: Sequence[float], shifts: int
     ) -> list[speeds.Heard]:
         """Fingerprints a clip at some speeds, in one batch, and searches for all of them at once."""
-        framed = {}
-        for speed in at:
-            rows = self._framed(samples, sample_rate_hz, speed)
-            if len(rows):
-                framed[speed] = rows
+        framed = {speed: self._framed(samples, sample_rate_hz, speed, shifts) for speed in at}
+        framed = {speed: rows for speed, rows in framed.items() if len(rows)}
         vectors = self._extractor(np.concatenate(list(framed.values())))
         _, near = self._index.search(vectors)
         ends = np.cumsum([len(rows) for rows in framed.values()])[:-1]
         parts = zip(framed, np.split(vectors, ends), np.split(near, ends))
-        return [
-            speeds.Heard(speed, found, rows, [len(found[:: self.shifts])])
-            for speed, found, rows in parts
-        ]
+        return [speeds.Heard(speed, one, rows, [len(one[::shifts])]) for speed, one, rows in parts]
 
-    def _framed(self, samples: np.ndarray, sample_rate_hz: int, speed: float) -> np.ndarray:
+    def _framed(
+        self, samples: np.ndarray, sample_rate_hz: int, speed: float, shifts: int
+    ) -> np.ndarray:
         """Cuts a clip, its speed undone, into segments [n, S]; none when it is too short then."""
         extractor = self._extractor
         slowed = decode.resample(
@@ -144,40 +147,40 @@ class Identifier:
         missing = extractor.segment - len(slowed)
         if 0 < missing <= extractor.segment * (1 - _SHORT_BY):
             slowed = np.pad(slowed, (0, missing))
-        hop = extractor.hop // self.shifts
+        hop = extractor.hop // shifts
         return segments.frame(slowed, segment=extractor.segment, hop=hop)
 
-    def _ranked(self, heard: Sequence[speeds.Heard], top: int) -> speeds.Ranking:
-        return speeds.rank(heard, self.rows, shifts=self.shifts, top=top)[0]
+    def _is_sure(self, found: Found) -> bool:
+        if not found.answers:
+            return False
+        best = found.answers[0]
+        if best.probability is None:
+            return best.margin >= _SURE_MARGIN
+        return best.probability >= SURE
 
-    def _is_sure(self, ranking: speeds.Ranking, heard: Sequence[speeds.Heard]) -> bool:
-        found = self._answers(ranking, heard)[:1]
-        if not found or found[0].probability is None:
-            return bool(found) and found[0].margin >= _SURE_MARGIN
-        return found[0].probability >= SURE
-
-    def _answers(self, ranking: speeds.Ranking, heard: Sequence[speeds.Heard]) -> list[Answer]:
+    def _answers(self, ranking: speeds.Ranking, length: int) -> list[Answer]:
         """Puts a ranking into words."""
-        length = heard[0].lengths[0]
-        answers = []
         found = match.matches(match.Ranking(*ranking[:4]), self.rows)
         _, first = np.unique(ranking.tracks, return_index=True)
-        for each, speed in zip(found, ranking.speeds[np.sort(first)]):
-            sure = None
-            if self._confidence is not None:
-                sure = float(self._confidence.probability(length, each.score, each.margin))
-            answers.append(
-                Answer(each.track, each.start_s, each.score, sure, each.margin, float(speed))
-            )
-        return answers
+        return [
+            Answer(each.track, each.start_s, each.score, self._probability(each, length), each.margin, float(speed))
+            for each, speed in zip(found, ranking.speeds[np.sort(first)])
+        ]  # fmt: skip
+
+    def _probability(self, one: match.Match, length: int) -> float | None:
+        if self._confidence is None:
+            return None
+        return float(self._confidence.probability(length, one.score, one.margin))
 
 
 class Found(NamedTuple):
-    """Everything about a clip. answers: the best place of each track, best first, improbable ones too."""
+    """Everything about a clip. answers: the best place of each track, best first, improbable ones too; ranking: places;
+    heard: what was searched for, with so many shifts."""
 
     answers: list[Answer]
     ranking: speeds.Ranking
     heard: list[speeds.Heard]
+    shifts: int
 
 
 def is_answer(candidate: Answer, least: float = LEAST_PROBABLE) -> bool:

@@ -26,8 +26,8 @@ DETAIL = ("query", "answer", "score", "time", "part_scores")
 class Files:
     """The files of one run, written line by line, and in their place when closed."""
 
-    def __init__(self, path: str | os.PathLike, rows: collection.Collection, *, shifts: int):
-        self._rows, self._shifts = rows, shifts
+    def __init__(self, path: str | os.PathLike, rows: collection.Collection):
+        self._rows = rows
         path = pathlib.Path(path)
         stem = path.with_suffix("")
         self._paths = [
@@ -56,12 +56,11 @@ class Files:
             self._answers.write(f"{query}\terror\n")
             self._detail.writerow([query, "error", 0, 0])
         else:
-            self._write(query, found.ranking, found.heard, board)
+            self._write(query, found, board)
         self._scores.write(board.tobytes())
 
-    def _write(
-        self, query: str, ranking: speeds.Ranking, heard: list[speeds.Heard], board: np.ndarray
-    ) -> None:
+    def _write(self, query: str, found: Any, board: np.ndarray) -> None:
+        ranking, heard = found.ranking, found.heard[found.ranking.heard]
         tracks, first = np.unique(ranking.tracks, return_index=True)
         begins, _ = self._rows.borders(tracks)
         times = (ranking.starts[first] - begins) * self._rows.hop_s
@@ -69,7 +68,7 @@ class Files:
         board[tracks[positive]] = np.stack([ranking.scores[first], times], axis=1)[positive]
         best = int(ranking.tracks[0])
         name, time_s = self._rows.tracks[best], float(times[tracks == best][0])
-        parts = speeds.part_scores(heard, ranking, 0, self._rows, shifts=self._shifts)
+        parts = speeds.part_scores(heard, ranking, 0, self._rows, shifts=found.shifts)
         self._answers.write(f"{query}\t{name}\n")
         self._detail.writerow(
             [query, name, f"{ranking.scores[0]:.6f}", f"{time_s:g}", *(f"{p:.6f}" for p in parts)]

@@ -12,7 +12,6 @@ from nafp import answers, clips, identify, pfann_files, trained
 from nafp.audio import decode
 from nafp.search import confidence
 
-QUERY_HOP_S = 0.25  # Between rows of a query, where the collection has one each half second.
 FOUND, NOTHING, FAILED = 0, 1, 2  # Exit codes; as of grep, a failure outweighs what was found.
 FORMATS = (*answers.FORMATS, "pfann")
 _FEW = 8  # Clips, up to which a start of JAX is not worth its while.
@@ -76,12 +75,7 @@ def opened(
         network, sure = there.network(runtime=runtime), there.confidence
     else:
         network, sure = trained.load(request.checkpoint, runtime=runtime), _confidence(request)
-    hop_s = network.hop / network.sample_rate_hz
-    settings = dict(
-        shifts=request.shifts or max(1, round(hop_s / QUERY_HOP_S)),
-        speeds=request.speeds,
-        confidence=sure,
-    )
+    settings = dict(shifts=request.shifts, speeds=request.speeds, confidence=sure)
     if request.database:
         found = identify.Identifier(network, there.rows, there.index, **settings)
     else:
@@ -157,7 +151,7 @@ def tell(
     to, counts, long = to or sys.stdout, {"found": 0, "unknown": 0, "failed": 0}, 0
     settings = dict(sample_rate_hz=sample_rate_hz, top=top, least=least)
     if out:
-        with pfann_files.Files(out, identifier.rows, shifts=identifier.shifts) as files:
+        with pfann_files.Files(out, identifier.rows) as files:
             for reply, found in replies(heard, identifier, places=_EVERY_PLACE, **settings):
                 files.add(reply.query, found)
                 _count(reply, counts)
