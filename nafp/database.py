@@ -48,8 +48,8 @@ class Database:
     Reading goes on while another process writes. Usable in a `with` statement.
     """
 
-    def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | os.PathLike, *, runtime: str = "auto"):
+        self.folder, self._runtime = Path(folder), runtime
         _require(self.folder)
         self._catalogue = catalogue.Catalogue(self.folder)
         self.about = self._catalogue.about()
@@ -61,9 +61,12 @@ class Database:
         self._identifier: Any = None
 
     @classmethod
-    def open(cls, folder: str | os.PathLike) -> Database:
-        """Opens a database. Raises FileNotFoundError where there is none, ValueError for one of another format."""
-        return cls(folder)
+    def open(cls, folder: str | os.PathLike, *, runtime: str = "auto") -> Database:
+        """Opens a database. runtime: that `identify` computes the network with, as `nafp.trained.load` has it.
+
+        Raises FileNotFoundError where there is none, ValueError for one of another format.
+        """
+        return cls(folder, runtime=runtime)
 
     @classmethod
     def create(
@@ -151,7 +154,11 @@ class Database:
         if self._identifier is None:
             shifts = max(1, round(self.hop_s / _QUERY_HOP_S))
             self._identifier = identify.Identifier(
-                self.network(), self.rows, self.index, shifts=shifts, confidence=self.confidence
+                self.network(runtime=self._runtime),
+                self.rows,
+                self.index,
+                shifts=shifts,
+                confidence=self.confidence,
             )
         return self._identifier.identify(waveform, sample_rate_hz=sample_rate_hz, **settings)
 
