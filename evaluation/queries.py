@@ -123,12 +123,6 @@ def render_aligned(
     return fill(folder, one, len(pieces), 1, jobs=jobs, show=show)
 
 
-def names_of(names: Sequence[str] | None, *, snr_db: Sequence[str] = ()) -> list[str]:
-    """Lists condition names: those given, and n<SNR>.room.mic for each SNR; by default twelve."""
-    wanted = [f"n{snr}.room.mic" for snr in snr_db]
-    return [*(names or ([] if wanted else conditions.ROBUSTNESS)), *wanted]
-
-
 def parse(names: Sequence[str], *, unshifted: bool = False) -> list[conditions.Condition]:
     """Reads condition names; raises ValueError for what is unknown, twice there or not installed.
 

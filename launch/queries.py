@@ -1,57 +1,48 @@
-"""Renders queries with ground truth: references, noise and rooms -> clips and expected.csv.
+"""Renders queries and training pairs with ground truth, and pages to listen to them.
 
 nafp queries render --source=CORPUS --split=test --count=150 --conditions=clean,n5,phone --out=DIR
+nafp queries pairs  --source=CORPUS --split=train,val --variants=10 --out=PAIRS
+nafp queries listen --source=CORPUS --split=test --count=4 --conditions=n5,phone --out=page.html
+nafp queries listen --config=configs/default.py --config.data.corpus=CORPUS --out=page.html
 """
 
 from absl import app, flags
 
-from . import rooms
+from . import listening, rooms
 
-_SOURCE = flags.DEFINE_string(
-    "source", None, "References: CORPUS, manifest.csv, or a folder of audio."
+_SETTINGS = (
+    (flags.DEFINE_string, "source", None, "References: CORPUS, manifest.csv, or a folder."),
+    (flags.DEFINE_string, "noise", None, "Noise and responses, likewise; those of --source."),
+    (flags.DEFINE_string, "out", None, "Folder; of listen, an HTML file."),
+    (flags.DEFINE_list, "split", None, "Of references, noise and responses; test; of pairs train."),
+    (flags.DEFINE_list, "conditions", None, "n5, room, phone, mp3@16, n0~10.room.mic...; twelve."),
+    (flags.DEFINE_list, "snr_db", [], "Adds n<SNR>.room.mic for each; pfann: -6,-4,-2,0,2,4,6,8."),
+    (flags.DEFINE_integer, "count", None, "Clips per condition, 100; of pairs, tracks, all."),
+    (flags.DEFINE_float, "seconds", None, "Of a clip, 10; of pairs, what keeps a condition, 30."),
+    (flags.DEFINE_integer, "variants", 10, "pairs: degraded versions of each recording."),
+    (flags.DEFINE_integer, "sample_rate_hz", 8000, "pairs: the network's."),
+    (flags.DEFINE_integer, "seed", 0, "Same seed, same bytes."),
+    (flags.DEFINE_bool, "spliced", False, "Each second has its own shift, noise and response."),
+    (flags.DEFINE_bool, "aligned", False, "Whole tracks in place: row i answers row i."),
+    (flags.DEFINE_integer, "jobs", 0, "Threads; 0: one per processor."),
+    (flags.DEFINE_bool, "overwrite", False, "Replace the queries in --out."),
 )
-_NOISE = flags.DEFINE_string(
-    "noise", None, "Noise and responses, likewise; by default those of --source."
-)
-_OUT = flags.DEFINE_string("out", None, "Folder for the clips, expected.csv and list.txt.")
-_SPLIT = flags.DEFINE_string("split", "test", "Split of the references, the noise and responses.")
-_CONDITIONS = flags.DEFINE_list(
-    "conditions", None, "n5, room, phone, mp3, speed+4, n5.room.mic...; by default twelve."
-)
-_SNR_DB = flags.DEFINE_list(
-    "snr_db", [], "Adds n<SNR>.room.mic for each, pfann's set: -6,-4,-2,0,2,4,6,8."
-)
-_COUNT = flags.DEFINE_integer("count", 100, "Clips per condition.", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 10.0, "Length of a clip.", lower_bound=1.0)
-_SEED = flags.DEFINE_integer("seed", 0, "Same seed, same bytes.", lower_bound=0)
-_SPLICED = flags.DEFINE_bool(
-    "spliced", False, "Each second has its own shift, noise and responses, as the original's."
-)
-_ALIGNED = flags.DEFINE_bool(
-    "aligned", False, "Degrade whole tracks in place, under one condition: row i answers row i."
-)
-_JOBS = flags.DEFINE_integer("jobs", 0, "Threads; 0: one per processor.")
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace the queries in --out.")
-flags.mark_flags_as_required(["source", "out"])
+for _define, _name, _default, _text in _SETTINGS:
+    _define(_name, _default, _text)
+flags.mark_flag_as_required("out")
 
 
 def main(argv: list[str]) -> None:
-    if argv[1:] != ["render"]:
-        raise app.UsageError(
-            f"{argv[1:]} given; there is: nafp queries render --source=... --out=..."
-        )
-    queries, material = rooms.load("evaluation.queries"), rooms.load("evaluation.material")
-    source = material.Material(_SOURCE.value)
-    noise = material.Material(_NOISE.value, kind="noise") if _NOISE.value else source
-    names = queries.names_of(_CONDITIONS.value, snr_db=_SNR_DB.value)
-    same = {"split": _SPLIT.value, "seed": _SEED.value, "spliced": _SPLICED.value, "show": True}
-    same |= {"jobs": _JOBS.value, "overwrite": _OVERWRITE.value}
-    if _ALIGNED.value:
-        rows = queries.render_aligned(source, noise, _OUT.value, names=names, **same)
+    verbs = rooms.load("evaluation.rendering")
+    if argv[1:] not in ([verb] for verb in verbs.VERBS):
+        raise app.UsageError(f"{argv[1:]} given; there are: {', '.join(verbs.VERBS)}")
+    given = {name: flags.FLAGS[name].value for _, name, *_ in _SETTINGS}
+    if argv[1] == "listen" and listening.is_given():
+        count, seconds = given["count"] or 6, given["seconds"] or 5.0
+        listening.of_training(given["out"], count=count, seconds=seconds)
+        print(given["out"])
     else:
-        length = {"count": _COUNT.value, "seconds": _SECONDS.value}
-        rows = queries.render(source, noise, _OUT.value, names=names, **length, **same)
-    print(f"{_OUT.value}: {len(rows)} queries, their answers in expected.csv")
+        print(verbs.VERBS[argv[1]](verbs.Request(**given)))
 
 
 if __name__ == "__main__":

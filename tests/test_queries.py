@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from evaluation import codecs, conditions, degrade, excerpts, material, queries
+from evaluation import codecs, conditions, degrade, excerpts, material, queries, rendering
 from nafp.audio import corpus, decode, manifest, segments
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -281,7 +281,7 @@ def test_aligned_queries_are_whole_tracks_under_their_own_names(source, tmp_path
 
 
 def test_what_is_written_is_what_pfann_reads(source, tmp_path):
-    names = queries.names_of(None, snr_db=["-6", "8"])
+    names = rendering.names_of(None, snr_db=["-6", "8"])
     queries.render(source, source, tmp_path, names=names, count=2, seconds=2)
     with open(tmp_path / "expected.csv", newline="") as file:
         header, *rows = csv.reader(file)

@@ -85,13 +85,20 @@ def spectrograms(recipe: Recipe, batch: dict[str, jax.Array], banks: Banks) -> j
     """Cuts, degrades, transforms and masks a batch of int16 clips: [2b, F, T], anchors then replicas."""
     base = jax.random.key(recipe.seed)
     keys = jax.vmap(lambda position: jax.random.fold_in(base, position))(batch["position"])
+    return jnp.concatenate(seen(recipe, keys, *heard(recipe.augment, keys, batch, banks)))
+
+
+def heard(
+    cut: augment.Settings, keys: jax.Array, batch: dict[str, jax.Array], banks: Banks
+) -> tuple[jax.Array, jax.Array]:
+    """Cuts and degrades a batch of int16 clips: (anchors, replicas), each [b, S]."""
     real = {
         name: batch[name].astype(jnp.float32) / 32768.0
         for name in ("clip", "noise", "speech", "degraded")
         if name in batch
     }
-    anchors, replicas = augment.pairs(
-        recipe.augment,
+    return augment.pairs(
+        cut,
         keys,
         real["clip"],
         real.get("noise"),
@@ -100,6 +107,12 @@ def spectrograms(recipe: Recipe, batch: dict[str, jax.Array], banks: Banks) -> j
         banks.microphones,
         real.get("degraded"),
     )
+
+
+def seen(
+    recipe: Recipe, keys: jax.Array, anchors: jax.Array, replicas: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Transforms both sides [b, S] and masks them, as the network gets them: [b, F, T] each."""
     mels = [spectrogram.log_mel(side, **recipe.mel) for side in (anchors, replicas)]
     settings = recipe.augment.augment
     if settings.enabled:
@@ -109,7 +122,7 @@ def spectrograms(recipe: Recipe, batch: dict[str, jax.Array], banks: Banks) -> j
         mels[1] = augment.masked(sides[:, 1], mels[1], augment=settings)
         if settings.mask_anchors:
             mels[0] = augment.masked(sides[:, 0], mels[0], augment=settings)
-    return jnp.concatenate(mels)
+    return mels[0], mels[1]
 
 
 def train_step(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nafp.models import spectrogram
-from nafp.training import augment, pipeline, step
+from nafp.training import pipeline, step
 
 EXCERPT_S = 30.0
 
@@ -55,23 +55,9 @@ class MiniSearch:
             keys = jax.vmap(lambda p: jax.random.fold_in(jax.random.key(recipe.seed + 1), p))(
                 batch["position"]
             )
-            real = {
-                n: batch[n].astype(jnp.float32) / 32768.0
-                for n in ("clip", "noise", "speech", "degraded")
-                if n in batch
-            }
             start = s.context + s.margin
-            clean = real["clip"][:, start : start + s.segment]
-            _, degraded = augment.pairs(
-                s,
-                keys,
-                real["clip"],
-                real.get("noise"),
-                real.get("speech"),
-                banks.rooms,
-                banks.microphones,
-                real.get("degraded"),
-            )
+            clean = batch["clip"][:, start : start + s.segment].astype(jnp.float32) / 32768.0
+            _, degraded = step.heard(s, keys, batch, banks)
             mels = [spectrogram.log_mel(side, **recipe.mel) for side in (clean, degraded)]
             return jnp.stack([recipe.model.apply(variables, mel) for mel in mels])
 
