@@ -34,6 +34,8 @@ class Stretch(NamedTuple):
     probability: float | None = None
     margin: float = 0.0
     speed: float = 1.0
+    contrast: float = 0.0
+    lead: float = 0.0
 
 
 class Monitor:
@@ -155,7 +157,7 @@ class Monitor:
             probability = float(self._calibrated.probability(one.n_rows, score, margin))
         return Stretch(
             self._rows.tracks[one.track], one.start_s, one.end_s, one.track_start_s,
-            one.track_end_s, one.score, probability, one.margin, one.speed,
+            one.track_end_s, one.score, probability, one.margin, one.speed, one.contrast, one.lead,
         )  # fmt: skip
 
 

@@ -12,24 +12,24 @@ import numpy as np
 
 from nafp.search import collection
 
+APART_ROWS = 2.5  # Rows of one second each half second: nothing in common.
+
 
 class Fit(NamedTuple):
     """The best line of each candidate through n query rows.
 
     tracks: int64 [P]; places: float64 [P], row of the track at the middle query row; slopes: float64 [P],
-    1 at the track's own speed; cosines: float32 [P, n], 0 beyond the track's ends; vectors: float32
-    [P, n, D], what the track has along the line, 0 beyond its ends.
+    1 at the track's own speed; cosines: float32 [P, n], 0 beyond the track's ends; levels: float32 [P],
+    the mean cosine off the line; vectors: float32 [P, n, D], what the track has along the line, 0 beyond
+    its ends.
     """
 
     tracks: np.ndarray
     places: np.ndarray
     slopes: np.ndarray
     cosines: np.ndarray
+    levels: np.ndarray
     vectors: np.ndarray
-
-    def of(self, some: np.ndarray) -> "Fit":
-        """Keeps these candidates, in this order."""
-        return Fit(*(each[some] for each in self))
 
 
 def propose(
@@ -96,7 +96,7 @@ def fit(
         empty = np.empty(0)
         shape = (0, n, query.shape[1])
         nothing = np.empty(shape, np.float32)
-        return Fit(np.asarray(tracks, np.int64), empty, empty, nothing[..., 0], nothing)
+        return Fit(np.asarray(tracks, np.int64), empty, empty, nothing[..., 0], empty, nothing)
     slopes = np.broadcast_to(np.atleast_2d(slopes), (n_candidates, np.shape(slopes)[-1]))
     lags = step * (np.arange(n) - (n - 1) / 2)
     reach = float(np.abs(slopes).max() * lags[-1] + np.abs(offsets).max()) + 2
@@ -116,6 +116,7 @@ def fit(
         places + np.asarray(offsets)[best % len(offsets)],
         slopes[each, best // len(offsets)],
         cosines[each, best],
+        _level(products, lines[each, best], squares),
         _between(band, lines[each, best]),
     )
 
@@ -158,6 +159,14 @@ def _along(
         + 2 * share * (1 - share) * beside[each, low]
     )
     return product / np.sqrt(np.maximum(square, 0.25))  # Opposite rows have no mean.
+
+
+def _level(products: np.ndarray, lines: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """Gives the mean cosine of query rows and rows of the track that do not sound at the same time."""
+    apart = np.abs(np.arange(products.shape[1])[:, None] - lines[:, None]) > APART_ROWS  # [P, W, n]
+    apart &= squares[:, :, None] > 0
+    counts = np.maximum(apart.sum(axis=(1, 2)), 1)
+    return ((products * apart).sum(axis=(1, 2)) / counts).astype(np.float32)
 
 
 def _between(band: np.ndarray, lines: np.ndarray) -> np.ndarray:

@@ -27,7 +27,9 @@ class Line(NamedTuple):
 
 
 class Played(NamedTuple):
-    """A track that was played. score: mean cosine; margin: score less the best of another recording.
+    """A track that was played. score: mean cosine; margin: score less the best of another recording;
+    contrast: mean of how far the cosines were on the way from those off the line to 1; lead: contrast
+    less the best of another recording.
 
     speed: seconds of the track that pass in one of the recording. n_rows: rows of the track.
     """
@@ -39,6 +41,8 @@ class Played(NamedTuple):
     track_end_s: float
     score: float
     margin: float
+    contrast: float
+    lead: float
     speed: float
     n_rows: int
 
@@ -47,9 +51,10 @@ class Played(NamedTuple):
 class Playing:
     """A line that is followed. Nothing in it grows with what is played.
 
-    rising: evidence since the end, in seconds of cosine. cosines, at_end: [sum, rows] until now and until
-    the end. margins: [sum, windows]. places: [t, ref_s] of the last windows. sums: of 1, t, r, tt, tr over
-    all of them, from start_s and track_start_s on.
+    rising: evidence since the end, in seconds of contrast. heard, at_end: sums of cosines, contrasts and
+    rows, until now and until the end. margins: sums over windows, of cosines, contrasts and 1. places:
+    [t, ref_s] of the last windows. sums: of 1, t, r, tt, tr over all of them, from start_s and
+    track_start_s on.
     """
 
     line: Line
@@ -58,20 +63,28 @@ class Playing:
     end_s: float
     track_end_s: float
     rising: float = 0.0
-    cosines: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0])
-    at_end: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0])
-    margins: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0])
+    heard: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0, 0.0])
+    at_end: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0, 0.0])
+    margins: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0, 0.0])
     places: list[list[float]] = dataclasses.field(default_factory=list)
     sums: list[float] = dataclasses.field(default_factory=lambda: [0.0] * 5)
     told: bool = False  # Whether somebody was told that it is on.
 
     @property
     def score(self) -> float:
-        return self.at_end[0] / max(1.0, self.at_end[1])
+        return self.at_end[0] / max(1.0, self.at_end[2])
+
+    @property
+    def contrast(self) -> float:
+        return self.at_end[1] / max(1.0, self.at_end[2])
 
     @property
     def margin(self) -> float:
-        return self.margins[0] / max(1.0, self.margins[1])
+        return self.margins[0] / max(1.0, self.margins[2])
+
+    @property
+    def lead(self) -> float:
+        return self.margins[1] / max(1.0, self.margins[2])
 
     @property
     def speed(self) -> float:
@@ -79,6 +92,10 @@ class Playing:
         n, t, r, tt, tr = self.sums
         spread = n * tt - t * t
         return (n * tr - t * r) / spread if n >= 3 and spread > 0 else self.line.slope
+
+    def compare(self, margin: float, lead: float) -> None:
+        """Notes how far it was above the best of another recording, in one window."""
+        self.margins = [a + b for a, b in zip(self.margins, (margin, lead, 1))]
 
     def follow(self, line: Line) -> None:
         """Goes on along a line that was fitted anew; its slope comes from the last half minute."""
@@ -96,17 +113,24 @@ class Playing:
         self.places, self.line = [], line
 
     def extend(
-        self, cosines: np.ndarray, evidence: np.ndarray, *, times: np.ndarray, resumes: float
+        self,
+        cosines: np.ndarray,
+        contrasts: np.ndarray,
+        evidence: np.ndarray,
+        *,
+        times: np.ndarray,
+        resumes: float,
     ) -> None:
         """Takes in rows; moves the end to the last one up to which evidence still adds up.
 
-        evidence: of each row, in seconds of cosine; times: the second each row stands for.
+        evidence: of each row, in seconds of contrast; times: the second each row stands for.
         """
-        for cosine, more, t in zip(cosines.tolist(), evidence.tolist(), times.tolist()):
-            self.cosines = [self.cosines[0] + cosine, self.cosines[1] + 1]
+        rows = zip(*(each.tolist() for each in (cosines, contrasts, evidence, times)))
+        for cosine, contrast, more, t in rows:
+            self.heard = [a + b for a, b in zip(self.heard, (cosine, contrast, 1))]
             self.rising = max(self.rising + more, _LEAST_RISING)
             if self.rising > (resumes if t - self.end_s > _LOST_S else 0.0):
-                self.at_end, self.rising = self.cosines, 0.0
+                self.at_end, self.rising = self.heard, 0.0
                 self.end_s, self.track_end_s = t, self.line.at(t)
 
     def played(self, *, hop_s: float) -> Played:
@@ -114,7 +138,7 @@ class Playing:
         n_rows = max(1, round((self.track_end_s - self.track_start_s) / hop_s))
         return Played(
             self.line.track, self.start_s, self.end_s, self.track_start_s, self.track_end_s,
-            self.score, self.margin, self.speed, n_rows,
+            self.score, self.margin, self.contrast, self.lead, self.speed, n_rows,
         )  # fmt: skip
 
     def state(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Every step, the neighbours of the last seconds propose lines through tracks (`diagonals`), and lines
 that are played already go on. A line counts for what it adds: what a better line explains is taken off
-its cosine (how alike the two are there, times the other's cosine), so that a loop that is in two tracks
+it (how alike the two are there, times what the other has), so that a loop that is in two tracks
 is found once, and two tracks at the same time are both found. What it adds, summed over the rows above
 a floor, opens a line, moves its start back and its end on. Nothing grows with the recording.
 
@@ -39,22 +39,24 @@ class Hearing(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """When a line is a track. Evidence is in seconds of cosine 1 above the floor."""
+    """When a line is a track. Evidence is in seconds of contrast 1 above the floor."""
 
     window_s: float = 8.0  # Looked at together.
     step_s: float = 4.0
     lookback_s: float = 32.0  # So far back a start is looked for.
     proposals: int = 12  # Lines looked at in each step, at each speed.
     opens: float = 1.2
-    open_floor: float = 0.25
+    open_floor: float = 0.2
+    tempo_costs: float = 2.0  # Contrast: a line at 5 % more than its speed must be 0.1 better.
     floor: float = 0.15  # Once it is open.
     resumes: float = 0.4  # After it was lost.
     hold_s: float = 15.0  # So long a track may be drowned out and still go on.
-    adds: float = 0.1  # To the tracks that overlap it, in cosine, or it is dropped at its end.
+    leads: float = -0.08  # Of contrast, before any other recording, without which it is dropped.
+    adds: float = 0.1  # To the tracks that overlap it, in contrast, or it is dropped at its end.
     shortest_s: float = 3.0
-    bonus: float = 0.05  # In cosine, for a line that is played already.
-    follows: float = 0.35  # Mean cosine from which a line is fitted anew.
-    explained: float = 0.5  # Mean cosine of a played line from which no other speed is tried.
+    bonus: float = 0.05  # In contrast, for a line that is played already.
+    follows: float = 0.3  # Mean contrast from which a line is fitted anew.
+    explained: float = 0.5  # Mean contrast of a played line from which no other speed is tried.
     same_s: float = 1.5  # Lines of a track closer than this are one.
     tempo: float = 0.06  # Largest change of tempo that leaves the pitch.
     twin: float = 0.6  # Mean cosine of two places that hold one recording.
@@ -64,13 +66,20 @@ class Rules:
 class _Candidate:
     line: Line
     cosines: np.ndarray  # [W]
+    level: float
     vectors: np.ndarray  # [W, D]
     playing: Playing | None = None
     adds: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))  # [W]
 
     @property
+    def contrasts(self) -> np.ndarray:
+        """How far each cosine is on the way from those off the line to 1: [W]."""
+        level = max(0.0, self.level)
+        return (self.cosines - level) / max(1 - level, 0.05)
+
+    @property
     def strength(self) -> float:
-        return float(np.maximum(self.cosines, 0).mean())
+        return float(np.maximum(self.contrasts, 0).mean())
 
 
 class Timeline:
@@ -102,13 +111,14 @@ class Timeline:
         live = self._continued(hearing, first, last)
         candidates = live + self._proposed(hearing, first, last, live)
         accepted = self._arbitrated(candidates)
-        for one in live:
-            one.playing.margins[0] += self._margin(one, accepted, candidates)
-            one.playing.margins[1] += 1
-            self._extend(one, last)
         for one in accepted:
             if one.playing is None:
-                self.playing.append(self._opened(hearing, one, live, first, last))
+                opened = self._opened(hearing, one, live, first, last)
+                opened.compare(*self._margins(one, accepted, candidates))
+                self.playing.append(opened)
+        for one in live:
+            one.playing.compare(*self._margins(one, accepted, candidates))
+            self._extend(one, last)
         self.heard = last
         return self._closed(self._second(last, 1.0))
 
@@ -157,9 +167,14 @@ class Timeline:
         )
         refs = (found.places * hop_s + half).tolist()
         return [
-            _Candidate(Line(line.track, speed, middle, ref, slope), cosines, vectors)
-            for line, ref, slope, cosines, vectors in zip(
-                lines, refs, found.slopes.tolist(), found.cosines, found.vectors
+            _Candidate(Line(line.track, speed, middle, ref, slope), cosines, level, vectors)
+            for line, ref, slope, cosines, level, vectors in zip(
+                lines,
+                refs,
+                found.slopes.tolist(),
+                found.cosines,
+                found.levels.tolist(),
+                found.vectors,
             )
         ]
 
@@ -182,7 +197,7 @@ class Timeline:
     ) -> list[_Candidate]:
         """Gives new lines; at other speeds only while nothing that is played explains the new rows."""
         new = self.heard - first
-        explained = max((float(one.cosines[new:].mean()) for one in live), default=0.0)
+        explained = max((float(one.contrasts[new:].mean()) for one in live), default=0.0)
         found: list[_Candidate] = []
         for speed in self._speeds:
             found += self._at_speed(hearing, speed, first, last, live)
@@ -217,9 +232,10 @@ class Timeline:
             apart_s = abs(other.line.at(one.line.t) - one.line.ref_s)
             if other.line.track != one.line.track or apart_s >= self.rules.same_s:
                 continue
-            if one.cosines.mean() > other.cosines.mean() + 0.1:
+            if one.strength > other.strength + 0.1:
                 other.playing.jump(one.line)
-                other.line, other.cosines, other.vectors = one.line, one.cosines, one.vectors
+                other.line, other.cosines = one.line, one.cosines
+                other.level, other.vectors = one.level, one.vectors
             return True
         return False
 
@@ -235,26 +251,30 @@ class Timeline:
         return accepted
 
     def _evidence(self, one: _Candidate) -> tuple[float, int, int]:
-        return _richest((one.adds - self.rules.open_floor) * self._hop_s)
+        bent = self.rules.tempo_costs * abs(one.line.slope / one.line.speed - 1)
+        return _richest((one.adds - bent - self.rules.open_floor) * self._hop_s)
 
-    def _margin(
+    def _margins(
         self, one: _Candidate, accepted: list[_Candidate], candidates: list[_Candidate]
-    ) -> float:
-        """Gives how far a line is above the best of another recording that is not played."""
+    ) -> tuple[float, float]:
+        """Gives how far a line is above any of another recording that is not played: cosine, contrast."""
         rivals = [
-            float(other.cosines.mean())
+            other
             for other in candidates
             if not any(other is each for each in accepted)
             and other.line.track != one.line.track
             and diagonals.likeness(one.vectors, other.vectors).mean() < self.rules.twin
         ]
-        return float(one.cosines.mean()) - max(rivals, default=0.0)
+        cosine = max((float(other.cosines.mean()) for other in rivals), default=0.0)
+        contrast = max((float(other.contrasts.mean()) for other in rivals), default=0.0)
+        return float(one.cosines.mean()) - cosine, float(one.contrasts.mean()) - contrast
 
     def _extend(self, one: _Candidate, last: int) -> None:
         new = slice(self.heard - last, None)
         rows = np.arange(self.heard, last)
         one.playing.extend(
             one.cosines[new],
+            one.contrasts[new],
             (one.adds[new] - self.rules.floor) * self._hop_s,
             times=self._second(rows, one.line.speed),
             resumes=self.rules.resumes,
@@ -271,9 +291,9 @@ class Timeline:
             back = max(0, at - self.n_step)
             parts.insert(0, (back, self._before(hearing, after, live, back, at)))
         oldest = parts[0][0]
-        adds, cosines = (
+        adds, cosines, contrasts = (
             np.concatenate([getattr(part, name) for _, part in parts])
-            for name in ("adds", "cosines")
+            for name in ("adds", "cosines", "contrasts")
         )
         evidence = (adds - self.rules.floor) * self._hop_s
         until = first - oldest + stop
@@ -286,8 +306,8 @@ class Timeline:
             start_s -= self._segment_s / 2 / line.speed
         playing = Playing(one.line, start_s, line.at(start_s), start_s, line.at(start_s))
         times = self._second(np.arange(oldest + begin, last), line.speed)
-        playing.extend(cosines[begin:], evidence[begin:], times=times, resumes=0.0)
-        playing.margins = [self._margin(one, [one], []), 1.0]
+        rows = (each[begin:] for each in (cosines, contrasts, evidence))
+        playing.extend(*rows, times=times, resumes=0.0)
         return playing
 
     def _before(
@@ -322,7 +342,8 @@ class Timeline:
             ended.remove(weakest)
             played = weakest.played(hop_s=self._rows.hop_s)
             long_enough = played.end_s - played.start_s >= self.rules.shortest_s
-            if long_enough and self._adds(played, ended):
+            clear = played.lead >= self.rules.leads
+            if long_enough and clear and self._adds(played, ended):
                 found.append(played)
                 self._ended = [*self._ended, played][-_MOST_ENDED:]
         return sorted(found, key=lambda played: played.start_s)
@@ -340,9 +361,9 @@ class Timeline:
         for other in self._ended + others:
             inside = (times >= other.start_s) & (times <= other.end_s)
             if inside.any():
-                alike = diagonals.likeness(own, self._vectors(other, times)) * other.score
+                alike = diagonals.likeness(own, self._vectors(other, times)) * other.contrast
                 explained = np.maximum(explained, np.where(inside, alike, 0))
-        return one.score - explained.mean() >= self.rules.adds
+        return one.contrast - explained.mean() >= self.rules.adds
 
     def _vectors(self, one: Played, times: np.ndarray) -> np.ndarray:
         """Gives what a track has at these seconds of the recording, [n, D]."""
@@ -353,12 +374,12 @@ class Timeline:
 
 
 def _added(one: _Candidate, better: list[_Candidate]) -> np.ndarray:
-    """Gives what of a line's cosines [W] better lines do not explain."""
+    """Gives what of a line's contrasts [W] better lines do not explain."""
     explained = np.zeros(len(one.cosines), np.float32)
     for other in better:
         alike = diagonals.likeness(one.vectors, other.vectors)
-        explained = np.maximum(explained, alike * np.maximum(other.cosines, 0))
-    return one.cosines - explained
+        explained = np.maximum(explained, alike * np.maximum(other.contrasts, 0))
+    return one.contrasts - explained
 
 
 def _richest(values: np.ndarray) -> tuple[float, int, int]:
