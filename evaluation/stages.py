@@ -22,7 +22,10 @@ from typing import Any, NamedTuple, Protocol
 from nafp.search import index_files
 from nafp.search import store as stores
 
-from . import condition_tables, evaluate, material, protocols, queries, recordings, rendered
+from . import condition_tables, evaluate, inputs, material, protocols, queries, recordings, rendered
+
+# Settings of `nafp evaluate` that a protocol leaves no choice of.
+_DECIDED = {"query", "truth", "group", "lengths", "unknown", "rows_per_track", "shifts", "speeds"}
 
 
 class Extract(Protocol):
@@ -96,7 +99,11 @@ def run(job: Run) -> str:
 
 
 def _begin(job: Run) -> None:
-    """Notes the protocol; refuses a folder that was begun with another one."""
+    """Notes the protocol; refuses what it decides itself, and a folder begun with another one."""
+    if its_own := sorted(_DECIDED & set(job.settings)):
+        raise ValueError(
+            f"--{its_own[0]} is decided by protocol {job.protocol.name}; write another file for it"
+        )
     job.folder.mkdir(parents=True, exist_ok=True)
     path = job.folder / "protocol.json"
     now = json.loads(json.dumps(dataclasses.asdict(job.protocol)))
@@ -209,9 +216,10 @@ def _fingerprint(job: Run, asked: Sequence[_Asked]) -> list[str]:
         )
         _extract_changed(job, own, "unknown", f"{out}/list.txt")
     if job.store:
-        if "db" not in stores.names(job.store):
+        name = job.settings.get("db", "db")
+        if name not in stores.names(job.store):
             there = ", ".join(stores.names(job.store)) or "nothing"
-            raise ValueError(f"--store={job.store}: no finished db in it; it has {there}")
+            raise ValueError(f"--store={job.store}: no finished {name} in it; it has {there}")
         return [job.store, own]
     for name, source, split in _database(job):
         job.extract(source, folder=own, name=name, split=split, overwrite=job.overwrite)
@@ -219,30 +227,31 @@ def _fingerprint(job: Run, asked: Sequence[_Asked]) -> list[str]:
 
 
 def _database(job: Run) -> list[tuple[str, str, str | None]]:
-    """Lists the stores of the database: name, source, split."""
+    """Lists the stores of the database: name, source, split (None: of any)."""
     part, more = job.protocol.references, job.protocol.distractors
-    found = [("db", _inside(job, job.source, part.folder), part.split)]
+    references = _inside(job, job.source, part.folder)
+    found = [("db", references, _split(job, references, part.split))]
     place = job.distractors or more.source or (job.source if more.split or more.folder else "")
-    if place:
-        found.append(("dummy_db", _inside(job, place, more.folder), more.split))
-    return [
-        (name, source, None if split is None else split)
-        for name, source, split in (_with_split(job, *each) for each in found)
-        if source
-    ]
+    if not place:
+        return found
+    distractors = _inside(job, place, more.folder)
+    split = _split(job, distractors, more.split)
+    if split is None and distractors == references:
+        return found  # Nothing says which are which: all of them are asked for.
+    if split == "":
+        _say(job, f"note: no music of split {more.split} in {distractors}: no distractors")
+        return found
+    return [*found, (inputs.DUMMY, distractors, split)]
 
 
-def _with_split(job: Run, name: str, source: str, split: str) -> tuple[str, str, str | None]:
-    """Drops a split where nothing says any; drops distractors that are the references again."""
-    pieces = [p for p in material.Material(source).pieces if p.kind == "music"]
-    there = {piece.split for piece in pieces}
+def _split(job: Run, place: str, split: str) -> str | None:
+    """Gives the split to take of a place: None where nothing says any, "" where none is of it."""
+    if job.protocol.kind == "given" or not split:
+        return None
+    there = {piece.split for piece in material.Material(place).pieces if piece.kind == "music"}
     if there == {""}:
-        again = name == "dummy_db" and source == _inside(job, job.source, "")
-        return name, "" if again else source, None
-    if name == "dummy_db" and split and not there & set(split.split(",")):
-        _say(job, f"note: no music of split {split} in {source}: no distractors")
-        return name, "", None
-    return name, source, split or None
+        return None
+    return split if there & set(split.split(",")) else ""
 
 
 def _extract_changed(job: Run, folder: str, name: str, source: str) -> None:
@@ -278,7 +287,7 @@ def _evaluated(job: Run, one: _Asked, folders: Sequence[str]) -> dict[str, Any]:
         "seed": setting.seed,
         **job.settings,
     }
-    key = _evaluation_key(request, folders, (one.name, "db", "dummy_db", "unknown"))
+    key = _evaluation_key(request, folders)
     note = out / "evaluated.txt"
     if note.exists() and note.read_text() == key and (out / "results.json").exists():
         _say(job, f"{out}: evaluated before, unchanged")
@@ -289,12 +298,14 @@ def _evaluated(job: Run, one: _Asked, folders: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _evaluation_key(request: dict[str, Any], folders: Sequence[str], names: Sequence[str]) -> str:
+def _evaluation_key(request: dict[str, Any], folders: Sequence[str]) -> str:
     """Identifies an evaluation: what was asked of which fingerprints, with which truth."""
+    names = {request["query"], request.get("db", "db"), "unknown"}
+    names.add(request.get("dummy") or inputs.DUMMY)
     found = [
         (folder, name, index_files.digest(stores.Store.open(folder, name)))
         for folder in folders
-        for name in names
+        for name in sorted(names)
         if name in stores.names(folder)
     ]
     truth = pathlib.Path(request["truth"]).read_bytes() if request["truth"] else b""

@@ -161,6 +161,39 @@ metrics = ["exact"]
         run(tmp_path, tmp_path / "out2", asked)
 
 
+def test_the_originals_dataset_is_run_as_it_lies(tmp_path):
+    music = tmp_path / "set" / "music"
+    for i in range(8):
+        tune = tunes.tune(6, sample_rate_hz=RATE_HZ, seed=i)
+        if i < 4:
+            tunes.write(music / "test-query-db-500-30s" / "db" / f"{i}.wav", tune, RATE_HZ)
+            tunes.write(music / "test-query-db-500-30s" / "query" / f"{i}.wav", tune, RATE_HZ)
+        else:
+            tunes.write(music / "test-dummy-db-100k-full" / f"{i}.wav", tune, RATE_HZ)
+    asked = protocols.load("original-mini")
+    small = {"ids": "20", "index": "l2"}
+    _, extract = run(tmp_path / "set", tmp_path / "out", asked, settings=small)
+    assert extract.made == {"query": 1, "db": 1, "dummy_db": 1}
+    found = cells(tmp_path / "out")
+    assert {metric for _, metric, _ in found} == {"exact", "near", "top3", "top10"}
+    assert {cell["rate"] for cell in found.values() if int(cell["asked"])} == {"1.0"}
+
+
+def test_what_a_protocol_decides_is_no_choice(place, tmp_path):
+    asked = protocol(tmp_path / "clips.toml", CLIPS)
+    with pytest.raises(ValueError, match="--lengths is decided by protocol clips"):
+        run(place, tmp_path / "out", asked, settings={"lengths": ["1"]})
+
+
+def test_a_folder_that_says_no_splits_is_all_asked_for(tmp_path):
+    for i in range(4):
+        tune = tunes.tune(8, sample_rate_hz=RATE_HZ, seed=i)
+        tunes.write(tmp_path / "songs" / f"{i}.wav", tune, RATE_HZ)
+    text = CLIPS.replace(', "n5.room"', "")
+    _, extract = run(tmp_path / "songs", tmp_path / "out", protocol(tmp_path / "c.toml", text))
+    assert extract.made == {"query": 1, "db": 1}
+
+
 def test_unknown_queries_are_judged(place, tmp_path):
     text = """
 [queries]
