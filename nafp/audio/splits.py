@@ -202,23 +202,23 @@ def _drawn(
     groups: dict[str, list[manifest.Track]], sizes: Sequence[Size], seed: int
 ) -> dict[str, str]:
     """Deals groups out to the splits."""
+    sizes = sorted(sizes, key=lambda size: size.unit == REST)  # What is left, is left at the end.
     order = sorted(groups, key=lambda name: _hash(seed, name))
-    in_hours = {size.unit for size in sizes} <= {"h", REST} and sizes[0].unit == "h"
+    in_hours = any(size.unit == "h" for size in sizes)
+    if in_hours and not all(size.unit in ("h", REST) for size in sizes):
+        raise ValueError("sizes: give hours for all splits, or for none")
     weights = {
         name: sum(track.seconds for track in groups[name]) / 3600 if in_hours else len(groups[name])
         for name in order
     }
     total = sum(weights.values())
     shares = all(size.unit in ("%", REST) for size in sizes)
-    if not shares and not in_hours and any(size.unit == "h" for size in sizes):
-        raise ValueError("sizes: give hours for all splits, or for none")
     goals = [size.amount / 100 * total if size.unit == "%" else size.amount for size in sizes]
-    rest = next((i for i, size in enumerate(sizes) if size.unit == REST), None)
     if sum(goals) > total * (1 + 1e-9) + 1e-9:
         unit = "h" if in_hours else "tracks"
         raise ValueError(f"sizes: {sum(goals):g} {unit} asked for, there are {total:g}")
-    if rest is not None:
-        goals[rest] = total - sum(goals)
+    if sizes[-1].unit == REST:
+        goals[-1] = float("inf")
     deal = _by_share if shares else _by_number
     dealt = deal(order, weights, goals)
     return {name: sizes[i].split for name, i in dealt.items()}
