@@ -1,5 +1,6 @@
-"""The pictures of a report. The only file of this room that imports matplotlib."""
+"""The pictures of a report. The only file of this room that imports matplotlib, and Pillow with it."""
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import ticker
 from matplotlib.figure import Figure
+from PIL import Image
 
 from . import metrics, open_set, results, tables
 
@@ -30,9 +32,9 @@ STYLE = {
     "axes.titlesize": 11,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
-    "savefig.dpi": 130,
 }
 _SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+_PALETTE = 192  # Colours of a PNG.
 _FEWEST = 5  # Answers that make a histogram.
 _LEAST_SHOWN = 0.3  # Percent in a bin, below which the axis need not reach it.
 OTHER_LOSSES = ("reverb", "speech", "microphone", "codec")  # Columns of a truth file, beside snr.
@@ -67,7 +69,7 @@ def overview(found: dict[str, Any], scored: results.Scored) -> Figure:
         histograms(two, found, scored, length, "score", legend="upper left")
     histograms(three, found, scored, length, "margin", legend="upper right")
     if found["open_set"]:
-        trade_off(four, found, legend="upper right")
+        trade_off(four, found, legend="lower left")
     else:
         histograms(four, found, scored, length, "score", legend="upper left")
     return figure
@@ -151,11 +153,12 @@ def _groups(
 def trade_off(axes: plt.Axes, found: dict[str, Any], *, legend: str = "") -> None:
     """Draws DET curves on normal-deviate axes: false accepts against misses."""
     judged = found["open_set"]
-    lengths = _some([int(n) for n in judged])
+    lengths, lowest = _some([int(n) for n in judged]), _SHARES[-2]
     ticks = _deviate(np.array(_SHARES))
     for length, colour in zip(lengths, _shades(len(lengths))):
         curve = np.array(judged[str(length)]["curve"])
         inside = (curve > 0).all(axis=1) & (curve < 1).all(axis=1)
+        lowest = min([lowest, *curve[inside & (curve[:, 0] < _SHARES[-1]), 1]])
         seconds = tables.seconds(length, **found["audio"])
         axes.plot(*_deviate(curve[inside]).T, color=colour, lw=1.6, label=f"{seconds:g} s")
     nominal = next(iter(judged.values()))["nominal_false_accepts"]
@@ -164,9 +167,9 @@ def trade_off(axes: plt.Axes, found: dict[str, Any], *, legend: str = "") -> Non
         axis.set_ticks(ticks, [f"{100 * share:g}" for share in _SHARES])
         axis.set_label_text(f"{label}, %")
     axes.set_xlim(ticks[0], ticks[-1])
-    axes.set_ylim(ticks[0], ticks[-1])
+    axes.set_ylim(max(ticks[0], _deviate(np.array(0.8 * lowest))), ticks[-1])
     axes.set_title("Is it in the collection at all?")
-    _legend(axes, legend, "query")
+    _legend(axes, legend, "query", columns=3 if legend else 1)
 
 
 def similarity(found: dict[str, Any], scored: results.Scored) -> Figure:
@@ -235,6 +238,15 @@ def _counted(
         yield f"not in the collection, {counts.sum()}", UNKNOWN, counts
 
 
+def as_png(figure: Figure) -> bytes:
+    """Writes a figure as PNG with a palette: a third of the bytes, and nobody sees it."""
+    full, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, format="png", dpi=110)
+    image = Image.open(full).convert("RGB")
+    image.quantize(_PALETTE, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
 def close(figures: dict[str, Figure]) -> None:
     """Frees the figures."""
     for figure in figures.values():
@@ -247,10 +259,10 @@ def _percent(axes: plt.Axes, label: str) -> None:
     axes.set_ylabel(f"{label}, %")
 
 
-def _legend(axes: plt.Axes, where: str = "", title: str = "") -> None:
+def _legend(axes: plt.Axes, where: str = "", title: str = "", *, columns: int = 1) -> None:
     """Puts the legend into a corner, or beside the axes, where it covers nothing."""
     place = {"loc": where} if where else {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
-    axes.legend(title=title or None, fontsize=9, **place)
+    axes.legend(title=title or None, fontsize=9, ncols=columns, **place)
 
 
 def _shades(n: int) -> np.ndarray:

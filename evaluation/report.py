@@ -2,7 +2,6 @@
 
 import base64
 import html
-import io
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,7 @@ def write(folder: str, found: dict[str, Any], scored: results.Scored) -> Path:
     figures = pictures.all_of(found, scored)
     images = {}
     for name, figure in figures.items():
-        held = io.BytesIO()
-        figure.savefig(held, format="png")
-        images[name] = held.getvalue()
+        images[name] = pictures.as_png(figure)
         (place / f"{name}.png").write_bytes(images[name])
     pictures.close(figures)
     page = place / "index.html"

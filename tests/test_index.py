@@ -165,6 +165,16 @@ def test_a_saved_index_is_a_plain_faiss_file(tmp_path):
     np.testing.assert_array_equal(again.search(QUERIES)[1], built.search(QUERIES)[1])
 
 
+def test_an_index_that_cannot_be_written_leaves_nothing(tmp_path):
+    built = made("IVF16,PQ8")
+    with pytest.raises(OSError, match="nowhere"):
+        built.save(tmp_path / "nowhere" / "db.faiss")
+    (tmp_path / "db.faiss").mkdir()
+    with pytest.raises(OSError, match=r"db\.faiss"):
+        built.save(tmp_path / "db.faiss")
+    assert [path.name for path in tmp_path.iterdir()] == ["db.faiss"]
+
+
 def test_one_thread_or_many_give_the_same_rows(monkeypatch):
     for kind in ("l2", "IVF16,PQ8"):
         built = made(kind, n_probe=5)

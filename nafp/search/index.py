@@ -85,12 +85,17 @@ class Index:
         return f"searching on {faiss.get_num_gpus()} GPUs"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes a plain faiss file, whole or not at all."""
-        partial = Path(path).with_name(Path(path).name + ".tmp")
-        faiss.write_index(self._cpu, str(partial))
-        with open(partial, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(partial, path)
+        """Writes a plain faiss file, whole or not at all, also when two processes do so at once."""
+        partial = Path(path).with_name(f"{Path(path).name}.{os.getpid()}.tmp")
+        try:
+            faiss.write_index(self._cpu, str(partial))
+            with open(partial, "rb") as written:
+                os.fsync(written.fileno())
+            os.replace(partial, path)
+        except RuntimeError as error:  # What faiss raises for a full disk or a missing folder.
+            raise OSError(f"{path}: {error}") from error
+        finally:
+            partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike, chosen: Plan) -> "Index":
