@@ -1,5 +1,6 @@
 """Exit codes of verbs that answer: 0 found, 1 nothing found, 2 error; absl's own is 1 for a mistyped flag."""
 
+import pathlib
 import sys
 from collections.abc import Callable
 
@@ -20,5 +21,6 @@ def _parsed(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        print(f"{argv[0]}: {error}; {argv[0]} --help lists what there is", file=sys.stderr)
+        verb = f"nafp {pathlib.Path(argv[0]).stem}"
+        print(f"{verb}: {error}; {verb} --help lists what there is", file=sys.stderr)
         sys.exit(2)

@@ -10,7 +10,7 @@ import numpy as np
 
 from nafp.answers import Answer
 from nafp.audio import decode, segments
-from nafp.search import collection, confidence, index, index_files, match, speeds, store
+from nafp.search import collection, confidence, index, index_files, match, pool, speeds, store
 
 LEAST_PROBABLE = 0.5  # What is less is not in the collection.
 SURE = 0.9  # A clip found with this probability at its own speed is not looked for at others.
@@ -18,6 +18,7 @@ _SURE_MARGIN = 0.2  # The same where the network was never calibrated.
 LONGEST_S = (
     60.0  # Of a clip, what comes later is not listened to: `nafp monitor` is for long recordings.
 )
+_SHARE = 8  # Segments, below which a thread is not worth its start.
 _SHORT_BY = (
     0.9  # A clip slowed down to this share of a segment, or more, is filled up with silence.
 )
@@ -130,11 +131,19 @@ class Identifier:
         """Fingerprints a clip at some speeds, in one batch, and searches for all of them at once."""
         framed = {speed: self._framed(samples, sample_rate_hz, speed, shifts) for speed in at}
         framed = {speed: rows for speed, rows in framed.items() if len(rows)}
-        vectors = self._extractor(np.concatenate(list(framed.values())))
+        vectors = self._fingerprints(np.concatenate(list(framed.values())))
         _, near = self._index.search(vectors)
         ends = np.cumsum([len(rows) for rows in framed.values()])[:-1]
         parts = zip(framed, np.split(vectors, ends), np.split(near, ends))
         return [speeds.Heard(speed, one, rows, [len(one[::shifts])]) for speed, one, rows in parts]
+
+    def _fingerprints(self, rows: np.ndarray) -> np.ndarray:
+        """Runs the network; in numpy on threads of ours, because those of its BLAS wait for each other by spinning."""
+        if hasattr(self._extractor, "start"):  # JAX, which keeps its own.
+            return self._extractor(rows)
+        shares = pool.shares(len(rows), n=pool.n_threads(), smallest=_SHARE)
+        with pool.threads(len(shares)) as lend:
+            return np.concatenate(lend(lambda share: self._extractor(rows[share]), shares))
 
     def _framed(
         self, samples: np.ndarray, sample_rate_hz: int, speed: float, shifts: int

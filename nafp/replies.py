@@ -189,7 +189,7 @@ def _conclude(counts: dict[str, int], long: int, identifier: identify.Identifier
             "monitor says what is played when in a long recording",
             file=sys.stderr,
         )
-    if not identifier.is_calibrated:
+    if not identifier.is_calibrated and counts["failed"] < sum(counts.values()):
         print(
             "this network was never calibrated: no probabilities, and no clip is refused as not in the collection",
             file=sys.stderr,
