@@ -17,7 +17,9 @@ _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Network of a new database: small, RUN, RUN@best, exported file. [small]"
 )
 _STORAGE = flags.DEFINE_string(
-    "storage", None, "Of a new database's fingerprints: float32 float16 int8 int4. [float16]"
+    "storage",
+    None,
+    "Of a new database's fingerprints: float32 float16 int8 int4 pq2 pq1. [float16]",
 )
 _HOP = flags.DEFINE_float("hop_s", None, "Between a new database's fingerprints. [the network's]")
 _TAG = flags.DEFINE_multi_string("tag", [], "KEY=VALUE: metadata for all these; may be repeated.")

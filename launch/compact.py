@@ -13,7 +13,9 @@ from nafp import database
 
 from . import exits
 
-_STORAGE = flags.DEFINE_string("storage", None, "float32, float16, int8, int4. [as it is]")
+_STORAGE = flags.DEFINE_string(
+    "storage", None, "float32, float16, int8, int4, pq2, pq1. [as it is]"
+)
 
 
 def main(argv: list[str]) -> int:

@@ -301,7 +301,7 @@ def open_or_create(
     opened = database.Database.open(folder)
     about = opened.about
     for what, asked, there in (
-        ("storage", storage, about["storage"]),
+        ("storage", storage, about.get("wanted") or about["storage"]),
         ("hop_s", hop_s, about["hop_s"]),
     ):
         if asked is not None and asked != there:

@@ -74,7 +74,8 @@ class Database:
     ) -> Database:  # fmt: skip
         """Makes an empty database and opens it.
 
-        network: what `nafp.trained.load` takes; it is copied into the folder. storage: see `search.codes`. hop_s:
+        network: what `nafp.trained.load` takes; it is copied into the folder. storage: see `search.codes`; a learned
+        one begins when there are fingerprints of nine hours, float16 until then. hop_s:
         between fingerprints; None for the network's own, twice as much halves the database. Raises FileExistsError
         for a folder with something in it.
         """
@@ -86,7 +87,11 @@ class Database:
             folder.mkdir(parents=True, exist_ok=True)
             about = _put_network(folder, network)
             about["hop_s"] = hop_s or about["hop_s"]
-            codes.codec(storage, dim=about["dim"])
+            codes.check(storage, dim=about["dim"])
+            later = (
+                storage if storage in codes.LEARNED else None
+            )  # When there is enough to learn from.
+            storage = "float16" if later else storage
             begun = time.strftime("%Y-%m-%d %H:%M:%S")
             about |= {
                 "format": FORMAT,
@@ -252,7 +257,7 @@ class Database:
             "tracks": n_tracks, "seconds": round(seconds, 3), "fingerprints": n_rows,
             "removed_fingerprints": about["n_rows"] - n_rows, "bytes": n_bytes,
             "index_files": len(self._catalogue.segments()),
-        } | {key: value for key, value in about.items() if key not in ("files", "n_rows")}  # fmt: skip
+        } | {key: value for key, value in about.items() if key not in ("files", "n_rows", "places")}  # fmt: skip
 
     def writer(self) -> writer.Writer:
         """Opens the database for changes; `refresh` shows them here."""

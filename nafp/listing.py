@@ -44,9 +44,10 @@ def told(info: Mapping[str, Any], folder: str) -> str:
     """Writes what `Database.info` gives for people."""
     hop_s, rows = info["hop_s"], info["fingerprints"]
     per_second = info["bytes"] / info["seconds"] if info["seconds"] else 0.0
+    later = f", later as {info['wanted']}" if info.get("wanted") else ""
     lines = [
         f"{folder}: {info['tracks']} tracks, {progress.duration(info['seconds'])} of audio",
-        f"{rows} fingerprints of {info['dim']} numbers, one every {hop_s:g} s, kept as {info['storage']}",
+        f"{rows} fingerprints of {info['dim']} numbers, one every {hop_s:g} s, kept as {info['storage']}{later}",
         f"{info['bytes'] / 1e6:.1f} MB, {per_second:.0f} bytes a second; {info['index_files']} index files",
         f"network {info['network']['source']} (step {info['network']['step']}, {info['network']['sha256'][:12]})",
         f"made {info['created']}",

@@ -5,7 +5,10 @@ import pathlib
 import numpy as np
 
 from nafp import database, export
-from tests import networks
+from nafp.search import catalogue, snapshot, writer
+from tests import killed_writer, networks
+
+SEAL = 640
 
 
 def network_file(folder: pathlib.Path, *, seed: int = 0) -> str:
@@ -31,3 +34,26 @@ def filled(folder: pathlib.Path, n_tracks: int, *, first: int = 0, **settings) -
             known = dict(digest=f"digest {number}", metadata={"title": f"Title {number}"})
             writing.append(f"/music/{number}.wav", 20.5, unit(40, seed=number), **known)
     return there.refresh()
+
+
+def create_bare(folder: pathlib.Path) -> pathlib.Path:
+    """Makes an empty database without a network: all that fingerprints need."""
+    killed_writer.create(str(folder))
+    return folder
+
+
+def fill(folder: pathlib.Path, n: int, *, first: int = 0, rows: int = 40) -> None:
+    """Adds tracks "0", "1", ... of random rows, drawn from their numbers; an index file for every 640."""
+    with writer.Writer(folder, seal_rows=SEAL) as writing:
+        for number in range(first, first + n):
+            known = {"title": f"T{number}"}
+            writing.append(str(number), 1.0, unit(rows, seed=number), metadata=known)
+
+
+def snapped(folder: pathlib.Path) -> snapshot.Snapshot:
+    """Opens a database as a reader of fingerprints does."""
+    return snapshot.Snapshot(folder, catalogue.Catalogue(folder))
+
+
+def names(there: snapshot.Snapshot) -> list[str]:
+    return list(there.rows.tracks)

@@ -63,7 +63,9 @@ class Log:
             self._cut()
 
     def close(self) -> None:
-        os.close(self._file)
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def _cut(self) -> None:
         n_bytes = self.n_rows * self.row_bytes

@@ -75,7 +75,7 @@ def _damaged_tracks(
     path: Path, about: Mapping, tracks: list[catalogue.Track], shown: progress.Progress
 ) -> list[str]:
     """Names the tracks whose rows in the log are not those that were acknowledged."""
-    codec = codes.codec(about["storage"], dim=about["dim"])
+    codec = codes.of(about)
     there = path.stat().st_size // codec.row_bytes if path.exists() else 0
     rows = fingerprint_log.LogRows(path, codec, n_rows=there)
     damaged = []

@@ -84,21 +84,22 @@ class Snapshot:
             if seen == (self.about, self._segments):
                 break  # Not taken away by a compaction meanwhile: missing.
             seen = self.about, self._segments
-        for file in set(self._opened) - {segment.file for segment in self._segments}:
-            del self._opened[file]
+        for name in set(self._opened) - self._named:
+            del self._opened[name]
 
     def _open(self, book: catalogue.Catalogue) -> bool:
         """Opens what the catalogue names now; returns whether all of it was there."""
         with book.moment():
             self.about, self._places, self._segments = book.about(), book.places(), book.segments()
         self.troubles: list[str] = [book.trouble] if book.trouble else []
+        self._named: set[str] = set()
         self.rows = self._open_rows()
         self.index = Searched(self.rows, self._parts())
         return not self.troubles
 
     def _open_rows(self) -> fingerprint_log.LogRows:
         about = self.about
-        codec = codes.codec(about["storage"], dim=about["dim"])
+        codec = codes.of(about)
         path = self.folder / fingerprint_log.file_name(about["generation"])
         n_rows, there = about["n_rows"], 0
         if path.exists():
@@ -116,6 +117,8 @@ class Snapshot:
         )
 
     def _parts(self) -> list[Part]:
+        if self.about["storage"] in codes.LEARNED:
+            return self._packed()
         parts, end = [], 0
         for segment in self._segments:
             parts += self._tail(end, segment.first_row)
@@ -125,11 +128,23 @@ class Snapshot:
                     self._opened[segment.file] = segment_files.opened(
                         self.folder, segment, dim=self.rows.dim
                     )
+                self._named.add(segment.file)
                 parts.append(self._part(segment.first_row, self._opened[segment.file]))
             except ValueError as error:
                 self.troubles.append(f"{error}; its rows are searched without it")
                 parts += self._tail(segment.first_row, end)
         return parts + self._tail(end, len(self.rows))
+
+    def _packed(self) -> list[Part]:
+        parts = []
+        for first in range(0, len(self.rows), segment_files.PACK_ROWS):
+            end = min(len(self.rows), first + segment_files.PACK_ROWS)
+            name = f"{self.rows.path.name} {first} {end}"
+            if name not in self._opened:
+                self._opened[name] = segment_files.packed(self.rows, first=first, end=end)
+            self._named.add(name)
+            parts.append(self._part(first, self._opened[name]))
+        return parts
 
     def _tail(self, first: int, end: int) -> list[Part]:
         """Indexes rows that no file covers, those of no track left out at both ends."""

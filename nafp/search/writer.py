@@ -12,15 +12,16 @@ import errno
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nafp.search import catalogue, codes, collection, fingerprint_log, segment_files, writer_lock
 
-_COPY_ROWS = 65_536
+_LEARN_FROM_ROWS = 65_536
 _OURS = ("fingerprints-*.log", "segment-*.faiss", "segment-*.faiss.tmp")
 # What sqlite calls the troubles of a disk.
 _DISK_ERRORS = {
@@ -121,13 +122,12 @@ class Writer:
 
         Raises ValueError for damaged tracks: they have to be removed first.
         """
-        about = self.catalogue.about()
-        codec = codes.codec(storage or about["storage"], dim=about["dim"])
-        generation = about["generation"] + 1
+        codec = self._codec if storage in (None, self._codec.name) else self._other_codec(storage)
+        generation = self._generation + 1
         with self._safely():
             moved, crcs, n_rows = self._copy(generation, codec)
             segments = []
-            if n_rows >= self._seal_rows:
+            if n_rows >= self._seal_rows and not isinstance(codec, codes.Learned):
                 path = self.folder / fingerprint_log.file_name(generation)
                 rows = fingerprint_log.LogRows(path, codec, n_rows=n_rows)
                 segments = [self._build(rows, 0, n_rows, generation)]
@@ -135,9 +135,8 @@ class Writer:
                 self.catalogue.move(moved, crcs)
                 gone = [segment.id for segment in self.catalogue.segments()]
                 self.catalogue.replace_segments(gone, segments)
-                self.catalogue.tell(
-                    {"generation": generation, "n_rows": n_rows, "storage": codec.name}
-                )
+                now = {"generation": generation, "n_rows": n_rows, "wanted": None}
+                self.catalogue.tell(now | codes.told(codec))
             self._log.close()
             self.catalogue.copy()
             self._open_log()
@@ -150,15 +149,21 @@ class Writer:
                 self._seal()
                 self.catalogue.copy()
         finally:
-            self._log.close()
-            self.catalogue.close()
-            self._lock.close()
+            self._let_go()
 
     def __enter__(self) -> Writer:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:  # At once: what is due can wait for the next writer.
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._log.close()
+        self.catalogue.close()
+        self._lock.close()
 
     def _check(self, name: str, vectors: np.ndarray) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self._codec.dim or not len(vectors):
@@ -171,8 +176,8 @@ class Writer:
 
     def _open_log(self) -> None:
         about = self.catalogue.about()
-        self._generation = about["generation"]
-        self._codec = codes.codec(about["storage"], dim=about["dim"])
+        self._generation, self._wanted = about["generation"], about.get("wanted")
+        self._codec = codes.of(about)
         path = self.folder / fingerprint_log.file_name(self._generation)
         if not path.exists() and about["n_rows"]:
             raise ValueError(f"{path}: is missing; restore it from a copy")
@@ -181,12 +186,20 @@ class Writer:
         )
 
     def _seal(self) -> None:
-        """Makes an index file of a tail that is full, and one of many of the same size."""
+        """Makes an index file of a tail that is full, and one of many of the same size.
+
+        A learned storage has none; it begins when there is enough to learn from.
+        """
+        if isinstance(self._codec, codes.Learned):
+            return
+        if self._wanted and self._log.n_rows >= self._seal_rows:
+            self.compact(self._wanted)
+            return
         segments = self.catalogue.segments()
         end = segments[-1].first_row + segments[-1].n_rows if segments else 0
         if self._log.n_rows - end < self._seal_rows:
             return
-        rows = fingerprint_log.LogRows(self._log.path, self._codec, n_rows=self._log.n_rows)
+        rows = self._log_rows()
         self._put(rows, end, self._log.n_rows - end, [])
         while together := segment_files.due(self.catalogue.segments(), seal_rows=self._seal_rows):
             n_rows = sum(segment.n_rows for segment in together)
@@ -212,13 +225,29 @@ class Writer:
             self.folder, rows, first=first, n_rows=n_rows, generation=generation
         )
 
+    def _other_codec(self, storage: str) -> Any:
+        if storage not in codes.LEARNED:
+            return codes.codec(storage, dim=self._codec.dim)
+        rows, found = self._log_rows(), [np.zeros((0, self._codec.dim), np.float32)]
+        tracks = sorted(
+            self.catalogue.tracks(), key=lambda track: zlib.crc32(f"{track.id}".encode())
+        )
+        for track in tracks:  # In no order, until there are enough.
+            found.append(rows.read(track.first_row, track.first_row + track.n_rows))
+            if sum(map(len, found)) > _LEARN_FROM_ROWS:
+                break
+        return codes.learn(storage, np.concatenate(found))
+
+    def _log_rows(self) -> fingerprint_log.LogRows:
+        return fingerprint_log.LogRows(self._log.path, self._codec, n_rows=self._log.n_rows)
+
     def _copy(
-        self, generation: int, codec: object
+        self, generation: int, codec: Any
     ) -> tuple[list[tuple[int, int]], list[tuple[int, int]], int]:
         """Writes the live rows into the log of a new generation: (places, checksums, rows), each with track numbers."""
         path = self.folder / fingerprint_log.file_name(generation)
         path.unlink(missing_ok=True)
-        rows = fingerprint_log.LogRows(self._log.path, self._codec, n_rows=self._log.n_rows)
+        rows = self._log_rows()
         new = fingerprint_log.Log(path, row_bytes=codec.row_bytes, n_rows=0)
         moved, crcs, damaged = [], [], []
         with contextlib.closing(new):
@@ -227,7 +256,7 @@ class Writer:
                 if fingerprint_log.checksum(block) != track.crc:
                     damaged.append(track.name)
                     continue
-                if codec.name != self._codec.name:
+                if codec is not self._codec:
                     block = codec.encode(self._codec.decode(block))
                 moved.append((new.append(block), track.id))
                 crcs.append((fingerprint_log.checksum(block), track.id))
