@@ -12,7 +12,9 @@ from nafp.audio import decode
 from nafp.search import collection, confidence, index, timeline
 from nafp.search.playing import Played
 
-SHIFTS = 2  # Query rows for each row of a track: places between two rows are heard, too.
+HOP_S = (
+    0.25  # At most, between rows of what is heard: places between two rows of a track are met, too.
+)
 SILENCE = 3e-4  # RMS, -70 dB: below, every track that pauses anywhere would match.
 SHORTEST_GAP_S = 3.0  # Of what is reported as unknown.
 _CONTEXT_S = 0.25  # Around what is resampled; soxr's longest filter at 8 kHz reaches 0.05 s.
@@ -57,8 +59,9 @@ class Monitor:
     ):
         self._rows, self._calibrated = rows, calibrated
         self._rate_hz = network.sample_rate_hz
-        self.hop_s = network.hop / SHIFTS / self._rate_hz
-        self._ear = _Ear(network, searched, speeds=speeds)
+        shifts = max(1, round(network.hop / self._rate_hz / HOP_S))
+        self._ear = _Ear(network, searched, hop=network.hop // shifts, speeds=speeds)
+        self.hop_s = network.hop // shifts / self._rate_hz
         self.timeline = timeline.Timeline(
             rows,
             hop_s=self.hop_s,
@@ -164,10 +167,9 @@ class Monitor:
 class _Ear:
     """The last of what was heard: samples, and rows of them at every speed that was asked for."""
 
-    def __init__(self, network: Any, searched: index.Index, *, speeds: Sequence[float]):
-        self._network, self._index = network, searched
+    def __init__(self, network: Any, searched: index.Index, *, hop: int, speeds: Sequence[float]):
+        self._network, self._index, self._hop = network, searched, hop
         self._rate_hz, self._segment = network.sample_rate_hz, network.segment
-        self._hop = network.hop // SHIFTS
         self._context = round(_CONTEXT_S * self._rate_hz)
         self._reach = int(np.ceil(self._segment / min(speeds))) + self._context * (len(speeds) > 1)
         self.begin(0)

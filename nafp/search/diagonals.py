@@ -12,8 +12,6 @@ import numpy as np
 
 from nafp.search import collection
 
-APART_ROWS = 2.5  # Rows of one second each half second: nothing in common.
-
 
 class Fit(NamedTuple):
     """The best line of each candidate through n query rows.
@@ -56,7 +54,8 @@ def propose(
     tracks = rows.track_of(found)
     bins = np.floor(places).astype(np.int64)
     weights = np.maximum(cosines[number, column], 0)
-    key = tracks * (4 * len(rows) + 4) + bins + len(rows)  # A bin is of one track only.
+    span = int(rows.edges[-1]) + 4 * len(neighbours) + 4
+    key = tracks * 2 * span + bins + span // 2  # A bin is of one track only.
     names, first, which = np.unique(key, return_index=True, return_inverse=True)
     votes = np.bincount(which, weights)
     means = np.bincount(which, weights * places) / np.maximum(votes, 1e-9)
@@ -86,10 +85,12 @@ def fit(
     step: float,
     slopes: np.ndarray,
     offsets: np.ndarray,
+    apart: float,
 ) -> Fit:
     """Finds for each candidate the line through query [n, D] with the largest sum of positive cosines.
 
-    tracks, places: [P]; slopes: [L] or [P, L], those to try; offsets: [O], in rows, around each place.
+    tracks, places: [P]; slopes: [L] or [P, L], those to try; offsets: [O], in rows, around each place; apart:
+    rows of a track that far from each other have no sound in common.
     """
     n, n_candidates = len(query), len(tracks)
     if not n_candidates:
@@ -116,7 +117,7 @@ def fit(
         places + np.asarray(offsets)[best % len(offsets)],
         slopes[each, best // len(offsets)],
         cosines[each, best],
-        _level(products, lines[each, best], squares),
+        _level(products, lines[each, best], squares, apart),
         _between(band, lines[each, best]),
     )
 
@@ -128,9 +129,16 @@ def at(track: int, places: np.ndarray, rows: collection.Collection) -> np.ndarra
     return _between(band, (places - low)[:, None])[:, 0]
 
 
-def likeness(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Gives the cosine, row by row, of what two lines [..., D] hold; not below 0."""
-    return np.maximum(np.vecdot(one, other), 0)
+def likeness(one: np.ndarray, other: np.ndarray, *, apart: int) -> np.ndarray:
+    """Says how alike two lines [n, D] are, row by row: 0 as much as their other rows, 1 the same.
+
+    apart: rows that far from each other have no sound in common.
+    """
+    products = one @ other.T
+    rows = np.arange(len(one))
+    elsewhere = products[np.abs(rows[:, None] - rows) >= apart]
+    level = max(0.0, float(elsewhere.mean())) if len(elsewhere) else 0.0
+    return np.maximum(np.diagonal(products) - level, 0) / max(1 - level, 0.05)
 
 
 def _band(
@@ -161,12 +169,14 @@ def _along(
     return product / np.sqrt(np.maximum(square, 0.25))  # Opposite rows have no mean.
 
 
-def _level(products: np.ndarray, lines: np.ndarray, squares: np.ndarray) -> np.ndarray:
+def _level(
+    products: np.ndarray, lines: np.ndarray, squares: np.ndarray, apart: float
+) -> np.ndarray:
     """Gives the mean cosine of query rows and rows of the track that do not sound at the same time."""
-    apart = np.abs(np.arange(products.shape[1])[:, None] - lines[:, None]) > APART_ROWS  # [P, W, n]
-    apart &= squares[:, :, None] > 0
-    counts = np.maximum(apart.sum(axis=(1, 2)), 1)
-    return ((products * apart).sum(axis=(1, 2)) / counts).astype(np.float32)
+    is_off = np.abs(np.arange(products.shape[1])[:, None] - lines[:, None]) > apart  # [P, W, n]
+    is_off &= squares[:, :, None] > 0
+    counts = np.maximum(is_off.sum(axis=(1, 2)), 1)
+    return ((products * is_off).sum(axis=(1, 2)) / counts).astype(np.float32)
 
 
 def _between(band: np.ndarray, lines: np.ndarray) -> np.ndarray:

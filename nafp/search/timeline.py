@@ -23,6 +23,7 @@ _STAY = np.zeros(1)
 _NUDGES = np.array([-0.01, -0.005, 0.0, 0.005, 0.01])  # Of a slope.
 _SHIFTS = np.linspace(-0.5, 0.5, 9)  # Rows of a track.
 _WIDE = np.linspace(-1.25, 1.25, 6)
+_APART = 1.25  # Segments: rows that far from each other have nothing in common.
 _MOST_ENDED = 64  # Of those that may still explain others.
 _SAMPLES = 32  # Places at which two tracks are compared.
 
@@ -48,7 +49,7 @@ class Rules:
     opens: float = 1.2
     open_floor: float = 0.2
     tempo_costs: float = 2.0  # Contrast: a line at 5 % more than its speed must be 0.1 better.
-    floor: float = 0.15  # Once it is open.
+    floor: float = 0.05  # Once it is open.
     resumes: float = 0.4  # After it was lost.
     hold_s: float = 15.0  # So long a track may be drowned out and still go on.
     leads: float = -0.08  # Of contrast, before any other recording, without which it is dropped.
@@ -164,6 +165,7 @@ class Timeline:
             step=self._hop_s / hop_s,
             slopes=np.array([line.slope for line in lines])[:, None] + slopes,
             offsets=offsets,
+            apart=_APART * self._segment_s / hop_s,
         )
         refs = (found.places * hop_s + half).tolist()
         return [
@@ -245,10 +247,22 @@ class Timeline:
         strengths = [one.strength + rules.bonus * bool(one.playing) for one in candidates]
         for number in np.argsort(-np.array(strengths), kind="stable"):
             one = candidates[number]
-            one.adds = _added(one, accepted)
+            one.adds = self._added(one, accepted)
             if one.playing or self._evidence(one)[0] >= rules.opens:
                 accepted.append(one)
         return accepted
+
+    def _added(self, one: _Candidate, better: list[_Candidate]) -> np.ndarray:
+        """Gives what of a line's contrasts [W] better lines do not explain."""
+        explained = np.zeros(len(one.cosines), np.float32)
+        for other in better:
+            alike = self._likeness(one, other)
+            explained = np.maximum(explained, alike * np.maximum(other.contrasts, 0))
+        return one.contrasts - explained
+
+    def _likeness(self, one: _Candidate, other: _Candidate) -> np.ndarray:
+        apart = int(np.ceil(_APART * self._segment_s / self._hop_s))
+        return diagonals.likeness(one.vectors, other.vectors, apart=apart)
 
     def _evidence(self, one: _Candidate) -> tuple[float, int, int]:
         bent = self.rules.tempo_costs * abs(one.line.slope / one.line.speed - 1)
@@ -263,7 +277,7 @@ class Timeline:
             for other in candidates
             if not any(other is each for each in accepted)
             and other.line.track != one.line.track
-            and diagonals.likeness(one.vectors, other.vectors).mean() < self.rules.twin
+            and self._likeness(one, other).mean() < self.rules.twin
         ]
         cosine = max((float(other.cosines.mean()) for other in rivals), default=0.0)
         contrast = max((float(other.contrasts.mean()) for other in rivals), default=0.0)
@@ -321,8 +335,8 @@ class Timeline:
         for other in live:
             if other.playing.start_s < self._second(last, 1.0):
                 (then,) = self._fit(hearing, [other.line], first, last, offsets=_SHIFTS)
-                explain += [then] if then.strength >= found.strength else []
-        found.adds = _added(found, explain)
+                explain += [then] if then.strength > found.strength + self.rules.bonus else []
+        found.adds = self._added(found, explain)
         return found
 
     def _closed(self, now_s: float) -> list[Played]:
@@ -361,7 +375,8 @@ class Timeline:
         for other in self._ended + others:
             inside = (times >= other.start_s) & (times <= other.end_s)
             if inside.any():
-                alike = diagonals.likeness(own, self._vectors(other, times)) * other.contrast
+                alike = diagonals.likeness(own, self._vectors(other, times), apart=_SAMPLES // 4)
+                alike = alike * other.contrast
                 explained = np.maximum(explained, np.where(inside, alike, 0))
         return one.contrast - explained.mean() >= self.rules.adds
 
@@ -371,15 +386,6 @@ class Timeline:
         refs = one.track_start_s + (times - one.start_s) * slope
         places = (refs - self._segment_s / 2) / self._rows.hop_s
         return diagonals.at(one.track, places, self._rows)
-
-
-def _added(one: _Candidate, better: list[_Candidate]) -> np.ndarray:
-    """Gives what of a line's contrasts [W] better lines do not explain."""
-    explained = np.zeros(len(one.cosines), np.float32)
-    for other in better:
-        alike = diagonals.likeness(one.vectors, other.vectors)
-        explained = np.maximum(explained, alike * np.maximum(other.contrasts, 0))
-    return one.contrasts - explained
 
 
 def _richest(values: np.ndarray) -> tuple[float, int, int]:
