@@ -13,7 +13,17 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nafp.audio import audioset, corpus, datasets, decode, lists, manifest, row_ids, splits
+from nafp.audio import (
+    audioset,
+    corpus,
+    datasets,
+    decode,
+    lists,
+    manifest,
+    original_tree,
+    row_ids,
+    splits,
+)
 
 _MOST_LINES = 20  # Of a report; the file that is written has them all.
 
@@ -116,18 +126,24 @@ def filter_tracks(
     shortest_s: float = 0.0,
     longest_s: float = float("inf"),
     without: str = "",
-    kind: str = "",
+    kind: str = "music",
     only: str = "",
     jobs: int = 0,
 ) -> int:
-    """Keeps the tracks of a manifest that are of these lengths, kinds and splits, and no duplicates."""
+    """Keeps these kinds and splits, what is neither too short nor too long, and no duplicates.
+
+    Lengths are about the tracks of `kind`: responses are short, and stay.
+    """
     _no_sources("filter", sources)
-    tracks = _chosen(lists.read(manifest), kind=kind, only=only)
-    before = len(tracks)
+    listed = lists.read(manifest)
+    tracks, before = _chosen(listed, only), len(listed)
     if shortest_s or longest_s < float("inf"):
         tracks, failures = _filled(tracks, jobs)
         print(_report(failures, "skipped"), end="")
-        tracks = splits.by_length(tracks, shortest_s=shortest_s, longest_s=longest_s)
+        measured = [track for track in tracks if track.kind in kind.split(",")]
+        kept = splits.by_length(measured, shortest_s=shortest_s, longest_s=longest_s)
+        dropped = {track.path for track in measured} - {track.path for track in kept}
+        tracks = [track for track in tracks if track.path not in dropped]
     if without:
         tracks = _without(tracks, _duplicates(without))
     print(f"{len(tracks):,} of {before:,} tracks are kept")
@@ -187,7 +203,7 @@ def convert(
                 split=track.split or split, kind=kind if kind and told else track.kind
             )
             tracks.setdefault(track.path, known)
-    chosen = _chosen(list(tracks.values()), only=only)
+    chosen = _chosen(list(tracks.values()), only)
     if form == "pfann":
         chosen, failures = _filled(chosen, 0)
         print(_report(failures, "skipped"), end="")
@@ -265,7 +281,7 @@ def _convert_ids(sources: list[str], out: str, listed: str, only: str) -> int:
     """Turns test ids into a table of places, or such a table into test ids."""
     if len(sources) != 1:
         raise ValueError("with --manifest, give one file of test ids (.npy, .pkl), or one table")
-    tracks, failures = _filled(_chosen(lists.read(listed), only=only), 0)
+    tracks, failures = _filled(_chosen(lists.read(listed), only), 0)
     print(_report(failures, "skipped: the ids may shift"), end="")
     if not sources[0].endswith(".csv"):
         ids = row_ids.read(sources[0])
@@ -285,13 +301,18 @@ def _no_sources(verb: str, sources: list[str]) -> None:
         raise ValueError(f"corpus {verb}: {sources[0]!r} is too much; say --manifest={sources[0]}")
 
 
-def _chosen(
-    tracks: list[manifest.Track], *, kind: str = "", only: str = ""
-) -> list[manifest.Track]:
-    """Keeps kinds and splits, each several with commas between, "" for all."""
-    kinds, wanted = kind.split(",") if kind else [], only.split(",") if only else []
+def _chosen(tracks: list[manifest.Track], only: str) -> list[manifest.Track]:
+    """Keeps the kinds and splits that are named, commas between; of what is not named, all."""
+    asked = [name for name in only.split(",") if name]
+    kinds = [name for name in asked if name in original_tree.KINDS]
+    wanted = [name for name in asked if name in original_tree.SPLITS]
+    if len(kinds) + len(wanted) < len(asked):
+        known = ", ".join((*original_tree.KINDS, *filter(None, original_tree.SPLITS)))
+        raise ValueError(f"--only={only}: kinds and splits are {known}")
     return [
-        t for t in tracks if (not kinds or t.kind in kinds) and (not wanted or t.split in wanted)
+        track
+        for track in tracks
+        if (not kinds or track.kind in kinds) and (not wanted or track.split in wanted)
     ]
 
 

@@ -53,7 +53,7 @@ def test_hours_are_not_exceeded():
     assert "" not in counts(done)
 
 
-@pytest.mark.parametrize("by", ["group", "folder", "artist", "label"])
+@pytest.mark.parametrize("by", ["group", "folder", "artist", "top", "label"])
 @pytest.mark.parametrize("text", ["train=70%,val=10%,test=20%", "train=200,test=80", "test=3h"])
 @pytest.mark.parametrize("seed", range(3))
 def test_no_group_is_ever_in_two_splits(by, text, seed):
@@ -68,6 +68,20 @@ def test_no_group_is_ever_in_two_splits(by, text, seed):
     assert splits.leaks(done, names) == []
     split_of = {track.path: track.split for track in done}
     assert all(split_of[one] == split_of[other] for one, other in together)
+
+
+def test_groups_are_albums_artists_or_whatever_lies_at_the_top():
+    listed = [manifest.Track(f"/m/{name}.wav") for name in ("x/a/1", "x/b/2", "y/a/3")]
+    named = {by: splits.group_names(listed, by) for by in ("", "folder", "artist", "top")}
+    assert named == {
+        "": ["/m/x/a/1.wav", "/m/x/b/2.wav", "/m/y/a/3.wav"],
+        "folder": ["/m/x/a", "/m/x/b", "/m/y/a"],
+        "artist": ["/m/x", "/m/x", "/m/y"],
+        "top": ["/m/x", "/m/x", "/m/y"],
+    }
+    noise = [manifest.Track(f"/n/{name}.wav", kind="noise") for name in ("rain/1", "rain/2", "3")]
+    names = splits.group_names([*listed, *noise], "top")
+    assert names == ["/m/x", "/m/x", "/m/y", "/n/rain", "/n/rain", "/n/3.wav"]
 
 
 def test_order_of_the_list_decides_nothing_and_the_seed_does():

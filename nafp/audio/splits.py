@@ -63,15 +63,17 @@ def group_names(
     """Names the group of each track; a track without one is a group of its own.
 
     by: "" each track for itself, "group" that column, "folder" the file's folder (an album),
-    "artist" the folder above that one, or else any other column of the manifest.
+    "artist" the folder above that one, "top" the first folder below the one that all of its
+    kind are in (packages/music/NAME/...: NAME), or else any other column of the manifest.
     together: pairs of paths that must not be torn apart either, found duplicates perhaps.
     Raises ValueError when no track has such a column.
     """
-    names = [_group(track, by) or track.path for track in tracks]
+    homes = _homes(tracks) if by == "top" else {}
+    names = [_group(track, by, homes) or track.path for track in tracks]
     if by and names == [track.path for track in tracks]:
         columns = sorted({name for track in tracks for name, _ in track.extra})
         raise ValueError(
-            f"by {by!r}: no track has it; there are group, folder, artist"
+            f"by {by!r}: no track has it; there are group, folder, artist, top"
             + (f" and the columns {', '.join(columns)}" if columns else "")
         )
     return _joined(tracks, names, together)
@@ -146,8 +148,19 @@ def _size(part: str) -> Size:
     return Size(split_name, number, unit)
 
 
-def _group(track: manifest.Track, by: str) -> str:
+def _homes(tracks: Sequence[manifest.Track]) -> dict[str, str]:
+    """Gives for each kind the folder that all its files are in."""
+    folders = defaultdict(set)
+    for track in tracks:
+        folders[track.kind].add(os.path.dirname(track.path))
+    return {kind: os.path.commonpath(places) for kind, places in folders.items()}
+
+
+def _group(track: manifest.Track, by: str, homes: dict[str, str]) -> str:
     folder = os.path.dirname(track.path)
+    if by == "top":
+        first = os.path.relpath(folder, homes[track.kind]).split(os.sep)[0]
+        return "" if first == os.curdir else f"{homes[track.kind]}/{first}"
     known = {
         "": "",
         "group": track.group,
