@@ -52,7 +52,7 @@ def _page(found: dict[str, Any], images: dict[str, bytes]) -> str:
         parts.append(f"<h2>{html.escape(title)}</h2>")
         parts.append(f'<img alt="{html.escape(title)}" src="data:image/png;base64,{data}">')
         if name == "accept_or_reject":
-            parts.append(_table(*tables.open_set(found["open_set"])))
+            parts.append(_table(*tables.open_set(found["open_set"], **audio)))
     for column, values in found["groups"].items():
         for value, rates in values.items():
             parts.append(f"<h2>{html.escape(f'{column} = {value}')}</h2>")

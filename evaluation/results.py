@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -195,7 +196,8 @@ def _processor() -> str:
 def command() -> str:
     """Gives the command line as it was typed, for repeating it."""
     name = os.path.basename(sys.argv[0]) if sys.argv else ""
-    return " ".join([name, *sys.argv[1:]])
+    name = "nafp evaluate" if name == "evaluate.py" else name  # The verb runs as a file.
+    return shlex.join([*name.split(), *sys.argv[1:]])
 
 
 def save(folder: str | os.PathLike, found: Mapping[str, Any], scored: Scored, table: str) -> None:

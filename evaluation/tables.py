@@ -35,10 +35,7 @@ def rows(
 ) -> tuple[list[str], list[list[str]]]:
     """Gives header and lines of the table of hit rates: a line per metric, a column per length."""
     lengths = list(hit_rates)
-    header = ["%"]
-    for length in lengths:
-        audio_s = seconds(int(length), hop_s=hop_s, segment_s=segment_s)
-        header.append(f"{length} ({audio_s:g} s)")
+    header = ["%", *_named(lengths, hop_s=hop_s, segment_s=segment_s)]
     lines = [
         [LABELS[name], *(percent(hit_rates[length][name]) for length in lengths)]
         for name in METRICS
@@ -46,6 +43,11 @@ def rows(
     ]
     asked = [str(max(cell["asked"] for cell in hit_rates[length].values())) for length in lengths]
     return header, [*lines, ["queries", *asked]]
+
+
+def _named(lengths: Sequence[str], **audio: float) -> list[str]:
+    """Names columns by segments and seconds: "3 (2 s)"."""
+    return [f"{length} ({seconds(int(length), **audio):g} s)" for length in lengths]
 
 
 def clustered(
@@ -120,10 +122,10 @@ def _is_nothing(number: float | None) -> bool:
     return number is None or math.isnan(number)
 
 
-def open_set(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Gives header and lines of the accept-or-reject table."""
+def open_set(found: Mapping[str, Any], **audio: float) -> tuple[list[str], list[list[str]]]:
+    """Gives header and lines of the accept-or-reject table; with hop_s, segment_s in seconds, too."""
     lengths = list(found)
-    header = ["%", *lengths]
+    header = ["%", *(_named(lengths, **audio) if audio else lengths)]
     lines = []
     for name in next(iter(found.values()))["verdicts"]:
         for key, label in (("accepted", "accepted and right"), ("false", "false accepts")):
@@ -148,7 +150,7 @@ def report(found: Mapping[str, Any], *, markdown: bool = False) -> str:
         for value, hit_rates in values.items():
             parts.append(_titled(f"{column} = {value}", shape(*rows(hit_rates, **audio)), markdown))
     if found["open_set"]:
-        text = shape(*open_set(found["open_set"]))
+        text = shape(*open_set(found["open_set"], **audio))
         parts.append(_titled("is it in the collection at all?", text, markdown))
     parts.append(_summary(found))
     return "\n\n".join(parts)
