@@ -38,6 +38,13 @@ from nafp.search import (
 
 NETWORK, CONFIDENCE = "network.safetensors", "confidence.json"
 FORMAT = 1
+_LEFT_OVER = {
+    NETWORK,
+    CONFIDENCE,
+    f"{NETWORK}.tmp",
+    f"{catalogue.FILE}.new",
+    writer_lock.NAME,
+}  # By a killed creation.
 _QUERY_HOP_S = 0.25  # Between fingerprints of a clip, where a track has one each half second.
 
 
@@ -79,30 +86,32 @@ class Database:
         between fingerprints; None for the network's own, twice as much halves the database. Raises FileExistsError
         for a folder with something in it.
         """
-        folder = Path(folder)
-        left_over = {NETWORK, CONFIDENCE, f"{catalogue.FILE}.new"}  # Of a creation that was killed.
-        if folder.exists() and {path.name for path in folder.iterdir()} - left_over:
-            raise FileExistsError(f"{folder}: is not empty and no database; name a new folder")
+        folder, read = Path(folder), trained.read(network)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            about = _put_network(folder, network)
-            about["hop_s"] = hop_s or about["hop_s"]
-            codes.check(storage, dim=about["dim"])
-            later = (
-                storage if storage in codes.LEARNED else None
-            )  # When there is enough to learn from.
-            storage = "float16" if later else storage
-            begun = time.strftime("%Y-%m-%d %H:%M:%S")
-            about |= {
-                "format": FORMAT,
-                "storage": storage,
-                "generation": 0,
-                "n_rows": 0,
-                "created": begun,
-            }
-            catalogue.Catalogue.create(folder, about)
-            segment_files.sync_folder(folder)
+            with contextlib.closing(writer_lock.take(folder)):
+                if {path.name for path in folder.iterdir()} - _LEFT_OVER:
+                    raise FileExistsError(
+                        f"{folder}: is not empty and no database; name a new folder"
+                    )
+                about = _put_network(folder, network, read)
+                about["hop_s"] = hop_s or about["hop_s"]
+                codes.check(storage, dim=about["dim"])
+                later = (
+                    storage if storage in codes.LEARNED else None
+                )  # When there is enough to learn from.
+                about |= {
+                    "storage": "float16" if later else storage,
+                    "wanted": later,
+                    "generation": 0,
+                    "n_rows": 0,
+                }
+                about |= {"format": FORMAT, "created": time.strftime("%Y-%m-%d %H:%M:%S")}
+                catalogue.Catalogue.create(folder, about)
+                segment_files.sync_folder(folder)
         except OSError as error:
+            if error.errno is None:  # Ours.
+                raise
             raise writer_lock.unwritable(folder, error) from error
         return cls(folder)
 
@@ -130,7 +139,12 @@ class Database:
     def confidence(self) -> confidence.Confidence | None:
         """What a score is worth with this network; None where nobody measured it."""
         path = self.folder / CONFIDENCE
-        return confidence.Confidence.load(path) if path.exists() else None
+        try:
+            return confidence.Confidence.load(path) if path.exists() else None
+        except (ValueError, KeyError) as error:
+            raise ValueError(
+                f"{path}: is damaged: {error}; restore it from a copy, or remove it to go on without probabilities"
+            ) from error
 
     def network(self, *, runtime: str = "auto", batch_size: int = 0) -> Any:
         """Opens the network that travels with the database, its hop set to the database's.
@@ -201,10 +215,11 @@ class Database:
 
         Raises KeyError when there is none, or when a file name is that of several tracks.
         """
+        if isinstance(which, str) and self._catalogue.has_name(which):
+            return [which]
+        with contextlib.suppress(KeyError, ValueError):
+            return [self._catalogue.track(int(which)).name]
         names = [name for _, name, *_ in self._catalogue.places()]
-        if isinstance(which, int) or which not in names:
-            with contextlib.suppress(KeyError, ValueError):
-                return [self._catalogue.track(int(which)).name]
         return _matching(str(which), names, self.folder)
 
     def merge(self, others: Sequence[str | os.PathLike], *, show: bool = False) -> Any:
@@ -293,8 +308,6 @@ def _require(folder: Path) -> None:
 
 
 def _matching(which: str, names: Sequence[str], folder: Path) -> list[str]:
-    if which in names:
-        return [which]
     if found := [name for name in names if which in (Path(name).name, Path(name).stem)]:
         if len(found) > 1:
             raise KeyError(
@@ -317,15 +330,15 @@ def _matching(which: str, names: Sequence[str], folder: Path) -> list[str]:
     )
 
 
-def _put_network(folder: Path, source: str) -> dict[str, Any]:
-    """Copies a network and its confidence into a folder; returns what the catalogue says of it."""
+def _put_network(folder: Path, source: str, read: tuple) -> dict[str, Any]:
+    """Writes a network and its confidence into a folder; returns what the catalogue says of it."""
     from nafp import export
 
     file, target = trained.weights_file(source), folder / NETWORK
-    if file.suffix == ".safetensors" and file.is_file():
+    if file.suffix == ".safetensors":
         shutil.copyfile(file, target)
     else:
-        variables, config, step, name = trained.read(source)
+        variables, config, step, name = read
         export.write(target, variables, config, step=step, source=name, format="safetensors")
     beside = file.with_suffix(".confidence.json")
     if beside.is_file():

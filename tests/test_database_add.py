@@ -219,6 +219,14 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path, network):
         database.Database.create(tmp_path, network=network)
 
 
+def test_a_network_that_is_not_there_leaves_nothing_behind(tmp_path):
+    with pytest.raises(FileNotFoundError, match="neither a shipped network"):
+        database.Database.create(tmp_path / "db", network="nothing")
+    with pytest.raises(ValueError, match="storage 'int5': allowed are"):
+        adding.open_or_create(tmp_path / "db", storage="int5")
+    assert not (tmp_path / "db" / "catalogue.sqlite").exists()
+
+
 def test_a_run_of_training_can_be_the_network(tmp_path, music):
     run = networks.write_run(tmp_path / "run", networks.config(), {7: None})
     with database.Database.create(tmp_path / "of_run", network=str(run)) as opened:

@@ -62,6 +62,9 @@ def test_an_index_or_a_compaction_that_does_not_fit_leaves_all_as_it_was(folder,
     before = snapped(folder).rows.read(0, 600)
     with full_disk(1000), pytest.raises(writer_lock.Unwritable, match=FULL):
         change(folder)
+    assert (
+        len(list(folder.glob("fingerprints-*"))) == 1
+    )  # No half of one takes up the space that is missing.
     there = snapped(folder)
     np.testing.assert_array_equal(there.rows.read(0, 600), before)
     fill(folder, 20, first=100)

@@ -124,13 +124,17 @@ class Writer:
         """
         codec = self._codec if storage in (None, self._codec.name) else self._other_codec(storage)
         generation = self._generation + 1
+        path = self.folder / fingerprint_log.file_name(generation)
         with self._safely():
-            moved, crcs, n_rows = self._copy(generation, codec)
-            segments = []
-            if n_rows >= self._seal_rows and not isinstance(codec, codes.Learned):
-                path = self.folder / fingerprint_log.file_name(generation)
-                rows = fingerprint_log.LogRows(path, codec, n_rows=n_rows)
-                segments = [self._build(rows, 0, n_rows, generation)]
+            try:
+                moved, crcs, n_rows = self._copy(path, codec)
+                segments = []
+                if n_rows >= self._seal_rows and not isinstance(codec, codes.Learned):
+                    rows = fingerprint_log.LogRows(path, codec, n_rows=n_rows)
+                    segments = [self._build(rows, 0, n_rows, generation)]
+            except BaseException:
+                path.unlink(missing_ok=True)  # On a full disk, its space is needed.
+                raise
             with self.catalogue.change():
                 self.catalogue.move(moved, crcs)
                 gone = [segment.id for segment in self.catalogue.segments()]
@@ -242,10 +246,9 @@ class Writer:
         return fingerprint_log.LogRows(self._log.path, self._codec, n_rows=self._log.n_rows)
 
     def _copy(
-        self, generation: int, codec: Any
+        self, path: Path, codec: Any
     ) -> tuple[list[tuple[int, int]], list[tuple[int, int]], int]:
-        """Writes the live rows into the log of a new generation: (places, checksums, rows), each with track numbers."""
-        path = self.folder / fingerprint_log.file_name(generation)
+        """Writes the live rows into another log: (places, checksums, rows), the first two with track numbers."""
         path.unlink(missing_ok=True)
         rows = self._log_rows()
         new = fingerprint_log.Log(path, row_bytes=codec.row_bytes, n_rows=0)
@@ -263,7 +266,6 @@ class Writer:
             new.sync()
         segment_files.sync_folder(self.folder)
         if damaged:
-            path.unlink()
             raise ValueError(
                 f"{self.folder}: {len(damaged)} tracks are damaged, such as {damaged[0]}; nafp verify names them: "
                 "remove them, compact, and add their files again"
