@@ -29,6 +29,8 @@ _DIAGONALS = 4  # Looked at for each pair; music that repeats itself proposes ma
 _STILL, _SHARED_BY = 0.98, 3
 _SILENCES = 64
 _BLOCK = 4096
+_SPAN = 1 << 22  # Room for diagonals: tracks of up to 2 million rows, twelve days.
+_MOST_TRACKS = 1 << 20
 
 
 class Pair(NamedTuple):
@@ -78,10 +80,11 @@ def find(
         raise ValueError("a bare store has no table of tracks: what would be a duplicate of what?")
     if not 0 < score <= 1 or seconds <= 0 or stride < 1:
         raise ValueError(f"score {score} (0 to 1), seconds {seconds}, stride {stride} given")
+    _check_size(rows)
     window = max(2, round(seconds / rows.hop_s))
     hits, silences = _asked(rows, searched, stride, k, done)
     pairs = {}
-    for (track, other), diagonals in _proposed(hits, rows).items():
+    for (track, other), diagonals in _proposed(hits, len(rows.tracks)).items():
         compared = [
             _compare(rows, track, other, diagonal, silences, score, window)
             for diagonal in diagonals
@@ -115,67 +118,77 @@ def groups(pairs: Iterable[Pair | tuple], n_tracks: int) -> list[int]:
     return [root(track) for track in range(n_tracks)]
 
 
-class _Hits(NamedTuple):
-    """Neighbours in other tracks: positions of two tracks, first < second, and their diagonal."""
-
-    tracks: np.ndarray
-    others: np.ndarray
-    diagonals: np.ndarray
+def _check_size(rows: collection.Collection) -> None:
+    longest = int((rows.end_rows - rows.first_rows).max(initial=0))
+    if len(rows.tracks) > _MOST_TRACKS or 2 * longest >= _SPAN:
+        raise ValueError(
+            f"{len(rows.tracks)} tracks, the longest of {longest} rows; duplicates are looked for "
+            f"among up to {_MOST_TRACKS} tracks of up to {_SPAN // 2} rows: take a part of them"
+        )
 
 
 def _asked(
     rows: collection.Collection, searched: Searched, stride: int, k: int, done: Callable
-) -> tuple[_Hits, np.ndarray]:
-    """Searches for every stride-th row; returns the hits and the fingerprints of silence [n, D]."""
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Searches for every stride-th row; returns the hits and the fingerprints of silence [n, D].
+
+    Hits: packed places (see `_packed`), ascending, and how many neighbours are at each.
+    """
     places, found, silent = asking(rows, stride=stride), [], []
     for at in range(0, len(places), _BLOCK):
         some = places[at : at + _BLOCK]
         queries = rows.take(some)
         cosines, near = searched.search(queries, k)
-        is_silent = _is_still(rows, some, queries) & (_shared_by(rows, some, cosines, near))
+        is_silent = _is_silent(rows, some, queries, near)
         silent.append(queries[is_silent])
-        found.append(_other_tracks(rows, some[~is_silent], cosines[~is_silent], near[~is_silent]))
+        heard = ~is_silent
+        hits = _packed(rows, some[heard], cosines[heard], near[heard])
+        found.append(np.unique(hits, return_counts=True))
         done(len(some))
-    hits = _Hits(*(np.concatenate(each) for each in zip(*found))) if found else _nothing()
-    return hits, _distinct(silent, rows.dim)
+    return _merged(found), _distinct(silent, rows.dim)
 
 
-def _is_still(rows: collection.Collection, some: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Tells which rows equal their neighbour in the track: bool [n]."""
-    _, ends = rows.borders(rows.track_of(some))
+def _is_silent(
+    rows: collection.Collection, some: np.ndarray, queries: np.ndarray, near: np.ndarray
+) -> np.ndarray:
+    """Tells which rows equal the next of their track and rows of several others: bool [n]."""
+    tracks = rows.track_of(some)
+    _, ends = rows.borders(tracks)
     following = np.where(some + 1 < ends, some + 1, some - 1)
-    return np.vecdot(queries, rows.take(following)) > _STILL
+    silent = np.vecdot(queries, rows.take(following)) > _STILL
+    for i in np.flatnonzero(silent):  # Few; and what the index says of cosines may be rough.
+        others = near[i][near[i] >= 0]
+        alike = others[rows.take(others) @ queries[i] > _STILL]
+        silent[i] = len(set(rows.track_of(alike).tolist()) - {int(tracks[i])}) >= _SHARED_BY
+    return silent
 
 
-def _shared_by(
+def _packed(
     rows: collection.Collection, some: np.ndarray, cosines: np.ndarray, near: np.ndarray
 ) -> np.ndarray:
-    """Tells which rows are as good as equal to rows of several other tracks: bool [n]."""
-    tracks = np.where((cosines > _STILL) & (near >= 0), rows.track_of(np.maximum(near, 0)), -1)
-    tracks = np.where(tracks == rows.track_of(some)[:, None], -1, tracks)
-    ordered = np.sort(tracks, axis=1)
-    distinct = (np.diff(ordered, axis=1) > 0).sum(axis=1) + (ordered[:, 0] >= 0)
-    return distinct >= _SHARED_BY
-
-
-def _other_tracks(
-    rows: collection.Collection, some: np.ndarray, cosines: np.ndarray, near: np.ndarray
-) -> _Hits:
+    """Packs neighbours in other tracks into int64 [n]: two tracks, the first below, and diagonal."""
     own, theirs = rows.track_of(some)[:, None], rows.track_of(np.maximum(near, 0))
     asked, place = np.nonzero((near >= 0) & (cosines >= _VOTE) & (own != theirs))
     track, other = own[asked, 0], theirs[asked, place]
     into_track = some[asked] - rows.first_rows[track]
     into_other = near[asked, place] - rows.first_rows[other]
-    diagonal, turned = into_other - into_track, track > other
-    return _Hits(
-        np.where(turned, other, track),
-        np.where(turned, track, other),
-        np.where(turned, -diagonal, diagonal),
-    )
+    diagonal = np.where(track < other, 1, -1) * (into_other - into_track)
+    low, high = np.minimum(track, other), np.maximum(track, other)
+    return (low * len(rows.tracks) + high) * _SPAN + diagonal + _SPAN // 2
 
 
-def _nothing() -> _Hits:
-    return _Hits(*(np.empty(0, np.int64) for _ in range(3)))
+def _unpacked(packed: np.ndarray, n_tracks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    pair, diagonal = np.divmod(packed, _SPAN)
+    return *np.divmod(pair, n_tracks), diagonal - _SPAN // 2
+
+
+def _merged(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Adds up the counts of several lists of places."""
+    if not found:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    places, votes = (np.concatenate(each) for each in zip(*found))
+    places, where = np.unique(places, return_inverse=True)
+    return places, np.bincount(where, votes, len(places)).astype(np.int64)
 
 
 def _distinct(silent: Sequence[np.ndarray], dim: int) -> np.ndarray:
@@ -187,15 +200,19 @@ def _distinct(silent: Sequence[np.ndarray], dim: int) -> np.ndarray:
     return kept
 
 
-def _proposed(hits: _Hits, rows: collection.Collection) -> dict[tuple[int, int], list[int]]:
+def _proposed(
+    hits: tuple[np.ndarray, np.ndarray], n_tracks: int
+) -> dict[tuple[int, int], list[int]]:
     """Gives the diagonals worth a look of every pair of tracks, those with most votes first."""
-    table = np.stack(hits, axis=1)
-    places, votes = np.unique(table, axis=0, return_counts=True)
+    places, votes = hits
     beside = _votes_beside(places, votes)
+    enough = beside >= _VOTES
+    tracks, others, diagonals = _unpacked(places[enough], n_tracks)
     proposed: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for (track, other, diagonal), n in zip(places.tolist(), beside.tolist()):
-        if n >= _VOTES:
-            proposed.setdefault((track, other), []).append((-n, diagonal))
+    for track, other, diagonal, n in zip(
+        tracks.tolist(), others.tolist(), diagonals.tolist(), beside[enough].tolist()
+    ):
+        proposed.setdefault((track, other), []).append((-n, diagonal))
     return {
         pair: [diagonal for _, diagonal in sorted(each)[:_DIAGONALS]]
         for pair, each in proposed.items()
@@ -203,10 +220,9 @@ def _proposed(hits: _Hits, rows: collection.Collection) -> dict[tuple[int, int],
 
 
 def _votes_beside(places: np.ndarray, votes: np.ndarray) -> np.ndarray:
-    """Adds the votes of the diagonals one row to either side; places [n, 3] are sorted."""
+    """Adds the votes of the diagonals one row to either side; places are packed and ascending."""
     total = votes.copy()
-    next_to = (places[1:, :2] == places[:-1, :2]).all(axis=1)
-    next_to &= places[1:, 2] - places[:-1, 2] == 1
+    next_to = np.diff(places) == 1
     total[1:][next_to] += votes[:-1][next_to]
     total[:-1][next_to] += votes[1:][next_to]
     return total
