@@ -111,6 +111,17 @@ def resample(samples: np.ndarray, *, from_hz: int, to_hz: int) -> np.ndarray:
     return soxr.resample(samples, from_hz, to_hz) if from_hz != to_hz else samples
 
 
+def resampled(pieces: Iterable[np.ndarray], *, from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
+    """Resamples float32 [S] that arrives in pieces; put together, what `resample` makes of the whole."""
+    if from_hz == to_hz:
+        yield from pieces
+        return
+    resampler = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32")
+    for piece in pieces:
+        yield resampler.resample_chunk(piece)
+    yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+
+
 def to_int16(samples: np.ndarray) -> np.ndarray:
     """Rounds float samples to little-endian int16: 1.0 is 32768, what lies beyond is clipped."""
     return np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype("<i2")
@@ -237,7 +248,7 @@ def _decode(
     skip, n_kept = first - start_s * sample_rate_hz, 0
     with contextlib.closing(_open(path)) as reader:
         mono = _mono(path, reader, start_s, complain)
-        for samples in _resampled(mono, reader.sample_rate_hz, sample_rate_hz):
+        for samples in resampled(mono, from_hz=reader.sample_rate_hz, to_hz=sample_rate_hz):
             kept = samples[skip:][: None if wanted is None else wanted - n_kept]
             skip = max(0, skip - len(samples))
             n_kept += len(kept)
@@ -315,16 +326,6 @@ def _mix(piece: np.ndarray) -> np.ndarray:
 
 def _power(samples: np.ndarray) -> float:
     return np.einsum("i,i->", samples, samples)
-
-
-def _resampled(pieces: Iterable[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
-    if from_hz == to_hz:
-        yield from pieces
-        return
-    resampler = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32")
-    for piece in pieces:
-        yield resampler.resample_chunk(piece)
-    yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
 
 
 def _regroup(pieces: Iterable[np.ndarray], block: int) -> Iterator[np.ndarray]:

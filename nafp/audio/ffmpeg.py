@@ -69,6 +69,38 @@ class Reader:
         """Does nothing: ffmpeg runs only while pieces are drawn."""
 
 
+def listen(
+    inputs: list[str], *, sample_rate_hz: int, block_s: float, stdin: object = None
+) -> Iterator[np.ndarray]:
+    """Yields what an input of any kind gives, mono float32 [S], until it ends or nobody draws any more.
+
+    inputs: ffmpeg's arguments up to the input, such as ["-i", URL]; block_s: at most so much at a time.
+    stdin: a file that the input "pipe:0" reads. Raises Failed when nothing comes, or when it breaks off.
+    """
+    command = ["ffmpeg", *([] if stdin else ["-nostdin"]), "-v", "error", *inputs, "-map", "0:a:0"]
+    command += ["-ac", "1", "-ar", str(sample_rate_hz), "-c:a", "pcm_f32le", "-f", "f32le"]
+    command += ["-flush_packets", "1", "-"]
+    n_bytes = 4 * max(1, round(block_s * sample_rate_hz))
+    with tempfile.TemporaryFile() as complaints:
+        process = subprocess.Popen(
+            command,
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            start_new_session=True,
+        )
+        try:
+            while data := process.stdout.read(n_bytes):
+                yield np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
+            if process.wait():
+                complaints.seek(0)
+                raise Failed(_reason(complaints.read(), inputs[-1]))
+        finally:
+            process.kill()
+            process.stdout.close()
+            process.wait()
+
+
 def _probe(path: str) -> dict:
     wanted = "stream=sample_rate,channels,duration:format=duration"
     command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", wanted]

@@ -1,0 +1,108 @@
+"""Sound from wherever it comes, block by block: files, URLs, standard input, the microphone, any device.
+
+set.mp3                              a file
+https://radio.example/stream         whatever ffmpeg opens: http, rtmp, hls, srt, udp, ...
+-                                    standard input: an audio file of any kind, or bare float32
+microphone                           the default one
+ffmpeg:-f pulse -i default           anything else, as ffmpeg's own arguments
+"""
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from nafp.audio import decode, ffmpeg
+
+STDIN, MICROPHONE, FFMPEG = "-", "microphone", "ffmpeg:"
+MICROPHONE_HZ = 16_000  # Every driver has it, and not every one 8 kHz.
+FILE_BLOCK_S, LIVE_BLOCK_S = 30.0, 1.0
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+# A station that falls silent for half a minute is gone; one that drops the line is called again.
+# fmt: off
+_PATIENT = [
+    "-rw_timeout", "30000000", "-reconnect", "1", "-reconnect_streamed", "1",
+    "-reconnect_on_network_error", "1", "-reconnect_delay_max", "30",
+]
+# fmt: on
+
+
+class Input(NamedTuple):
+    """Something to listen to. is_live: it cannot be heard again from the middle on; seconds: 0 if unknown."""
+
+    name: str
+    is_live: bool
+    seconds: float = 0.0
+
+
+def opened(name: str) -> Input:
+    """Says what a name stands for; raises decode.Undecodable for a file that cannot be read."""
+    if name in (STDIN, MICROPHONE) or name.startswith(FFMPEG) or _URL.match(name):
+        return Input(name, True)
+    if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
+        return Input(name, True)  # A pipe, or a device.
+    return Input(name, False, decode.probe(name).seconds)
+
+
+def check(name: str, *, raw_hz: int = 0) -> None:
+    """Raises decode.Undecodable for a live input that needs ffmpeg where it is not installed."""
+    if name == MICROPHONE or (name == STDIN and raw_hz) or not opened(name).is_live:
+        return
+    if not ffmpeg.installed():
+        hint = "; bare float32 needs none: --raw_hz" if name == STDIN else ""
+        reason = f"needs ffmpeg, which is not installed ({ffmpeg.HOW_TO_GET_IT}{hint})"
+        raise decode.Undecodable(name, reason, tool_missing=True)
+
+
+def blocks(
+    name: str, *, sample_rate_hz: int, start_s: float = 0.0, raw_hz: int = 0
+) -> Iterator[np.ndarray]:
+    """Yields mono float32 [S], of a file from start_s on, of anything live as it comes.
+
+    raw_hz: standard input is bare little-endian float32, mono, at this rate. Raises decode.Undecodable when
+    nothing can be decoded, and when a live input breaks off.
+    """
+    if name == MICROPHONE:
+        from nafp.audio import microphone  # Here: sounddevice is an extra.
+
+        heard = microphone.blocks(sample_rate_hz=MICROPHONE_HZ, block_s=LIVE_BLOCK_S)
+        return decode.resampled(heard, from_hz=MICROPHONE_HZ, to_hz=sample_rate_hz)
+    if name == STDIN and raw_hz:
+        bare = _bare(sys.stdin.buffer, raw_hz)
+        return decode.resampled(bare, from_hz=raw_hz, to_hz=sample_rate_hz)
+    if opened(name).is_live:
+        return _through_ffmpeg(name, sample_rate_hz)
+    return decode.stream(name, sample_rate_hz=sample_rate_hz, block_s=FILE_BLOCK_S, start_s=start_s)
+
+
+def _bare(stream: BinaryIO, rate_hz: int) -> Iterator[np.ndarray]:
+    """Reads bare float32, a second at a time."""
+    while data := stream.read(4 * rate_hz):
+        samples = np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
+        if not np.isfinite(samples).all() or np.abs(samples).max(initial=0) > 100:
+            reason = f"is no float32 at {rate_hz} Hz (from ffmpeg: -f f32le -ac 1 -ar {rate_hz})"
+            raise decode.Undecodable(STDIN, reason)
+        yield samples
+
+
+def _through_ffmpeg(name: str, sample_rate_hz: int) -> Iterator[np.ndarray]:
+    settings = {"sample_rate_hz": sample_rate_hz, "block_s": LIVE_BLOCK_S}
+    if name == STDIN:
+        settings["stdin"] = sys.stdin.buffer
+    try:
+        yield from ffmpeg.listen(_arguments(name), **settings)
+    except ffmpeg.Failed as error:
+        raise decode.Undecodable(name, str(error)) from None
+
+
+def _arguments(name: str) -> list[str]:
+    if name == STDIN:
+        return ["-i", "pipe:0"]
+    if name.startswith(FFMPEG):
+        return shlex.split(name.removeprefix(FFMPEG))
+    patient = _PATIENT if re.match("https?://", name, re.IGNORECASE) else []
+    return [*patient, "-i", name]
