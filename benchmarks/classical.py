@@ -13,6 +13,7 @@ fingerprinting and storing. Asking is fingerprinting and searching samples in me
 import csv
 import io
 import json
+import os
 import statistics
 import time
 from collections import defaultdict
@@ -33,7 +34,7 @@ _COLUMNS = ("query", "length_s", "track", "start_s", "score", "cpu_ms")
 _QUERIES = flags.DEFINE_string("queries", None, "Folder of clips with expected.csv.")
 _REFERENCES = flags.DEFINE_string("references", None, "Corpus, manifest or folder to search in.")
 _WORK = flags.DEFINE_string("work", None, "Folder for the answers, SYSTEM.csv.")
-_OUT = flags.DEFINE_string("out", None, "JSON file for the numbers.")
+_OUT = flags.DEFINE_string("out", None, "JSON file for the numbers; other systems in it stay.")
 _SYSTEMS = flags.DEFINE_list("systems", list(SYSTEMS), "Which systems.")
 _LENGTHS = flags.DEFINE_list("lengths", ["1", "2", "3", "5", "10"], "Seconds of a clip asked.")
 _CLIPS = flags.DEFINE_integer("clips", 0, "The first so many clips of each condition; 0 for all.")
@@ -41,16 +42,16 @@ _CLIPS = flags.DEFINE_integer("clips", 0, "The first so many clips of each condi
 
 def main(argv: list[str]) -> None:
     del argv
-    found = {"machine": results.machine(), "systems": {}}
+    out = Path(_OUT.value or os.devnull)
+    found = json.loads(out.read_text() or "{}") if out.exists() else {}
     for name in _SYSTEMS.value:
         measured = compare(
             name, _QUERIES.value, _REFERENCES.value, _WORK.value,
             lengths_s=list(map(float, _LENGTHS.value)), n_clips=_CLIPS.value,
         )  # fmt: skip
-        found["systems"][name] = measured
+        found[name] = {"machine": results.machine(), **measured}
         print(report(name, measured), end="\n\n", flush=True)
-    if _OUT.value:
-        Path(_OUT.value).write_text(json.dumps(found, indent=1) + "\n")
+        out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def compare(
