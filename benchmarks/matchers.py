@@ -61,12 +61,17 @@ def main(argv: list[str]) -> None:
     del argv
     lengths = tuple(map(int, _LENGTHS.value))
     asked = opened([_STORE.value], shifts=1)
-    blocks = {"matchers": list(compared(asked, lengths))}
+    blocks = {"matchers": compared(asked, lengths)}
     if _FINE.value:
-        blocks["query rows per row of the database"] = list(shifted(asked, lengths))
-    found = {"machine": results.machine(), "rows": len(asked.database), "blocks": blocks}
-    Path(_OUT.value).write_text(json.dumps(found, indent=1) + "\n")
+        blocks["query rows per row of the database"] = shifted(asked, lengths)
+    found = {"machine": results.machine(), "rows": len(asked.database), "blocks": {}}
     for title, lines in blocks.items():
+        kept = found["blocks"].setdefault(title, [])
+        for line in lines:  # Kept as they come: an interrupted run has its first lines.
+            kept.append(line)
+            print(line["name"], line["index"], line["k"], flush=True)
+            Path(_OUT.value).write_text(json.dumps(found, indent=1) + "\n")
+    for title, lines in found["blocks"].items():
         print(table(title, lines, asked.database), end="\n\n")
 
 
