@@ -11,6 +11,7 @@ evaluation) a clip found for sure at its own speed is not looked for at others, 
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from nafp.search import collection, confidence, index, match, pool, speeds, stor
 from . import answering, evaluate, inputs, left_out, metrics, open_set, protocol, results, tables
 
 SURE = 0.9  # As in nafp.identify.
+USUALLY = 0.25  # Share of the queries whose best other place scores less than is called usual.
 _CLIPS = 16  # Questions that one thread takes at a time.
 
 
@@ -96,6 +98,7 @@ def run(request: evaluate.Request, *, queries: Sequence[str]) -> dict[str, Any]:
         "notes": [f"{len(missing)} queries of the truth file have no rows"] if missing else [],
     }
     results.save(request.out, found, scored, tables.report(found, markdown=True))
+    _limit_margins(request.out, scored)
     if request.show:
         print(tables.report(found), f"written: {request.out}", sep="\n", flush=True)
     return found
@@ -210,6 +213,20 @@ def _left_out(
             share = is_left[: answering.rows_needed(length, way.shifts)].mean()
             given.asked[clip, column] &= share >= left_out.LEAST_LEFT
     return given
+
+
+def _limit_margins(folder: str, scored: results.Scored) -> None:
+    """Adds to the calibration what is usual elsewhere, so that it holds in small collections, too."""
+    path = pathlib.Path(folder) / "confidence.json"
+    if not path.exists():
+        return
+    fitted = confidence.Confidence.load(path)
+    columns = [scored.lengths.index(length) for length in fitted.lengths]
+    usual = [
+        np.quantile(scored.answers.elsewhere[scored.answers.asked[:, column], column], USUALLY)
+        for column in columns
+    ]
+    confidence.Confidence(fitted.lengths, fitted.weights, np.array(usual)).save(path)
 
 
 def _told(scored: results.Scored, told: np.ndarray) -> dict[str, Any]:

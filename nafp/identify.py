@@ -18,27 +18,29 @@ _SURE_MARGIN = 0.2  # The same where the network was never calibrated.
 LONGEST_S = (
     60.0  # Of a clip, what comes later is not listened to: `nafp monitor` is for long recordings.
 )
+PLACES = 64  # Ranked for each track to be named: one that repeats itself takes many.
+_HOP_S = 0.5  # Between query rows, until a closer look.
 _SHARE = 8  # Segments, below which a thread is not worth its start.
-_SHORT_BY = (
-    0.9  # A clip slowed down to this share of a segment, or more, is filled up with silence.
-)
+_SHORT_BY = 0.9  # A clip slowed down to this share of a segment is filled up with silence.
 
 
 class Identifier:
     """Names the track that a clip comes from, and where in it.
 
     extractor: what `nafp.load` gives. rows, searched: the fingerprints to look in and their index. shifts: query rows
-    for each row of the collection; 0 for one, and twice as many for a clip that was not found for sure. confidence:
-    makes probabilities of scores; without it every clip gets its best answers, and none is refused. speeds: "auto" for
-    those of `nafp.search.speeds` where a clip is not found for sure at its own, "none", or numbers that are always
-    tried.
+    for each row of the collection; 0 for one each half second, and twice as many for a clip that was not found for
+    sure. confidence: makes probabilities of scores; without it every clip gets its best answers, and none is refused.
+    speeds: "auto" for those of `nafp.search.speeds` where a clip is not found for sure at its own, "none", or numbers
+    that are always tried.
     """
 
     def __init__(
         self, extractor: Any, rows: collection.Collection, searched: index.Index, *, shifts: int = 0,
         confidence: confidence.Confidence | None = None, speeds: str | Sequence[float] = "auto",
     ):  # fmt: skip
-        self.rows, self._shifts = rows, shifts
+        hop_s = extractor.hop / extractor.sample_rate_hz
+        self.rows, self._shifts = rows, shifts or max(1, round(hop_s / _HOP_S))
+        self._shifts_if_unsure = shifts or 2 * self._shifts
         self._extractor, self._index = extractor, searched
         self._confidence = confidence
         self._first, self._then = _speeds(speeds)
@@ -79,7 +81,7 @@ class Identifier:
         collection. Of a clip longer than LONGEST_S the beginning counts. Raises ValueError for a clip shorter than one
         segment, or not of one channel of numbers.
         """
-        found = self.rank(samples, sample_rate_hz=sample_rate_hz, top=max(top, match.TOP))
+        found = self.rank(samples, sample_rate_hz=sample_rate_hz, top=PLACES * top)
         return [each for each in found.answers if is_answer(each, least)][:top]
 
     def identify_file(
@@ -90,12 +92,13 @@ class Identifier:
         samples = decode.load(path, sample_rate_hz=rate_hz, seconds=LONGEST_S)
         return self.identify(samples, sample_rate_hz=rate_hz, top=top, least=least)
 
-    def rank(self, samples: np.ndarray, *, sample_rate_hz: int, top: int = match.TOP) -> Found:
+    def rank(self, samples: np.ndarray, *, sample_rate_hz: int, top: int = PLACES) -> Found:
         """Ranks places in all tracks, however improbable; top: places, of which a track may have several."""
         samples = self._checked(samples, sample_rate_hz)
-        found = self._found(samples, sample_rate_hz, self._first, self._shifts or 1, top)
-        closer = [*self._first, *self._then], self._shifts or 2
-        if closer != (self._first, self._shifts or 1) and not self._is_sure(found):
+        first = self._first, self._shifts
+        closer = [*self._first, *self._then], self._shifts_if_unsure
+        found = self._found(samples, sample_rate_hz, *first, top)
+        if closer != first and not self._is_sure(found):
             found = self._found(samples, sample_rate_hz, *closer, top)
         return found
 

@@ -20,20 +20,30 @@ class Confidence:
 
     lengths: segments, ascending. weights: float64 [M, 3], for 1, margin and score at each length.
     Between lengths the log-odds are interpolated; beyond them the nearest length serves.
+    elsewhere: float64 [M], what the best other place usually scores at least in a large collection.
+    In a small one there is nothing to stand out from, and every clip would have a large margin:
+    margins are taken to be no larger than they would be above this. None for no such limit.
     """
 
-    def __init__(self, lengths: Sequence[int], weights: np.ndarray):
+    def __init__(
+        self, lengths: Sequence[int], weights: np.ndarray, elsewhere: np.ndarray | None = None
+    ):
         self.lengths, self.weights = list(lengths), np.asarray(weights, np.float64)
+        self.elsewhere = None if elsewhere is None else np.asarray(elsewhere, np.float64)
 
     def probability(self, length: float, scores: np.ndarray, margins: np.ndarray) -> np.ndarray:
         """Gives the probability of being right, same shape as the scores."""
         weights = [np.interp(length, self.lengths, column) for column in self.weights.T]
+        if self.elsewhere is not None:
+            margins = np.minimum(margins, scores - np.interp(length, self.lengths, self.elsewhere))
         return _logistic(weights[0] + weights[1] * margins + weights[2] * scores)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the lengths and weights as JSON."""
-        text = json.dumps({"lengths": self.lengths, "weights": self.weights.tolist()})
-        Path(path).write_text(text + "\n")
+        """Writes lengths and weights, and what is usual elsewhere, as JSON."""
+        said = {"lengths": self.lengths, "weights": self.weights.tolist()}
+        if self.elsewhere is not None:
+            said["elsewhere"] = self.elsewhere.tolist()
+        Path(path).write_text(json.dumps(said) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Confidence":
@@ -41,14 +51,18 @@ class Confidence:
         try:
             saved = json.loads(Path(path).read_text(encoding="utf-8"))
             lengths, weights = list(saved["lengths"]), np.array(saved["weights"], np.float64)
-        except (ValueError, KeyError, TypeError) as error:
+            elsewhere = saved.get("elsewhere")
+            usual = None if elsewhere is None else np.array(elsewhere, np.float64)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path}: no calibration ({error!r}); nafp evaluate with unknown queries "
                 "(--unknown=left-out) writes one: RESULTS/confidence.json"
             ) from error
         if weights.shape != (len(lengths), 3) or not np.isfinite(weights).all():
             raise ValueError(f"{path}: weights {weights.shape}, not 3 for each of {lengths}")
-        return cls(lengths, weights)
+        if usual is not None and (usual.shape != (len(lengths),) or not np.isfinite(usual).all()):
+            raise ValueError(f"{path}: elsewhere {usual.shape}, not a number for each of {lengths}")
+        return cls(lengths, weights, usual)
 
 
 def fit(

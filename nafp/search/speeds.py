@@ -9,6 +9,7 @@ grid) is the slope of the alignment. It is estimated at the places found, for th
 their scores, because a freely chosen slope lifts wrong places more than right ones.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -62,7 +63,7 @@ def rows_heard(length: float, speed: float, *, segment_rows: float) -> int:
 
     segment_rows: length of a segment in hops.
     """
-    return max(0, int((length - 1 + segment_rows) * speed - segment_rows + 1e-6) + 1)
+    return max(0, math.floor((length - 1 + segment_rows) * speed - segment_rows + 1e-6) + 1)
 
 
 def rank(
