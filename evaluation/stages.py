@@ -1,7 +1,7 @@
 """Runs a protocol: renders what is asked, has it fingerprinted, evaluates, and puts up one table.
 
     OUT/queries, OUT/recording   rendered sound and its truth
-    OUT/store                    fingerprints: query, db, dummy_db (db and dummy_db in --store)
+    OUT/store                    fingerprints: asked, db, dummy_db (these two in --store, if given)
     OUT/results                  what `nafp evaluate` writes
     OUT/protocol.json            the protocol as it was run
     OUT/table.md, table.csv      condition x length
@@ -16,6 +16,7 @@ import json
 import os
 import pathlib
 import shutil
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -76,6 +77,18 @@ class Run:
             )
         return found
 
+    def name_of(self, part: str) -> str:
+        """Names a store of this run as no other run names one.
+
+        An evaluation takes a name from every folder that has it, and --store may hold the queries
+        of anything. The name stays when the folder is moved.
+        """
+        note = self.folder / "store" / "token.txt"
+        if not note.exists():
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(f"{zlib.crc32(str(self.folder.resolve()).encode()):08x}")
+        return f"{part}-{note.read_text()}"
+
 
 class _Asked(NamedTuple):
     """A set of queries: its name in OUT, its list of files, its truth ("": row by row)."""
@@ -92,7 +105,7 @@ def run(job: Run) -> str:
     asked = _KINDS[job.protocol.kind](job)
     _say(job, f"queries: {', '.join(one.source for one in asked)}")
     database = _fingerprint(job, asked)
-    found = [_evaluated(job, one, database) for one in asked]
+    found = [_evaluated(job, one, asked, database) for one in asked]
     table = condition_tables.write(job.folder, job.protocol, asked, found)
     _say(job, f"\n{table}\n\nwritten: {job.folder}/table.md, table.csv")
     return table
@@ -128,7 +141,7 @@ def _clips(job: Run) -> list[_Asked]:
         split=job.protocol.references.split, names=asked.conditions, count=asked.count,
         seconds=asked.seconds, seed=asked.seed, spliced=asked.spliced, **_rendering(job),
     )  # fmt: skip
-    return [_Asked("query", f"{out}/list.txt", f"{out}/expected.csv")]
+    return [_Asked(job.name_of("asked"), f"{out}/list.txt", f"{out}/expected.csv")]
 
 
 def _aligned(job: Run) -> list[_Asked]:
@@ -143,12 +156,19 @@ def _aligned(job: Run) -> list[_Asked]:
             split=job.protocol.references.split, names=[condition], seed=asked.seed,
             spliced=asked.spliced, **_rendering(job),
         )  # fmt: skip
-        found.append(_Asked(f"query-{number}", f"{out}/list.txt", "", condition))
+        found.append(_Asked(job.name_of(f"asked-{number}"), f"{out}/list.txt", "", condition))
     return found
 
 
 def _given(job: Run) -> list[_Asked]:
-    return [_Asked("query", _inside(job, job.source, job.protocol.queries.folder), "", "as given")]
+    return [
+        _Asked(
+            job.name_of("asked"),
+            _inside(job, job.source, job.protocol.queries.folder),
+            "",
+            "as given",
+        )
+    ]
 
 
 def _recording(job: Run) -> list[_Asked]:
@@ -169,7 +189,7 @@ def _recording(job: Run) -> list[_Asked]:
         split=split, levels=setting.levels, lengths_s=setting.lengths_s, trials=setting.trials,
         seed=setting.seed, **_rendering(job),
     )  # fmt: skip
-    return [_Asked("query", f"{out}/list.txt", f"{out}/expected.csv")]
+    return [_Asked(job.name_of("asked"), f"{out}/list.txt", f"{out}/expected.csv")]
 
 
 _KINDS: dict[str, Callable[[Run], list[_Asked]]] = {
@@ -214,7 +234,7 @@ def _fingerprint(job: Run, asked: Sequence[_Asked]) -> list[str]:
         queries.render(
             first, noise, out, split=unknown.split, names=names, **some, **_rendering(job)
         )
-        _extract_changed(job, own, "unknown", f"{out}/list.txt")
+        _extract_changed(job, own, job.name_of("unknown"), f"{out}/list.txt")
     if job.store:
         name = job.settings.get("db", "db")
         if name not in stores.names(job.store):
@@ -271,9 +291,11 @@ def _rendering_key(source: str) -> str:
     return hashlib.sha256(said).hexdigest()
 
 
-def _evaluated(job: Run, one: _Asked, folders: Sequence[str]) -> dict[str, Any]:
+def _evaluated(
+    job: Run, one: _Asked, asked: Sequence[_Asked], folders: Sequence[str]
+) -> dict[str, Any]:
     """Evaluates a set of queries, unless the same was evaluated before."""
-    out = job.folder / ("results" if one.name == "query" else f"results-{one.condition}")
+    out = job.folder / ("results" if len(asked) == 1 else f"results-{one.condition}")
     setting = job.protocol.evaluation
     request = {
         "store": list(folders),
@@ -282,7 +304,9 @@ def _evaluated(job: Run, one: _Asked, folders: Sequence[str]) -> dict[str, Any]:
         "truth": one.truth or None,
         "lengths": _rows(job, one),
         "group": ["condition"] if one.truth else None,
-        "unknown": "unknown" if job.protocol.unknown.count else setting.unknown or None,
+        "unknown": job.name_of("unknown")
+        if job.protocol.unknown.count
+        else setting.unknown or None,
         **{name: getattr(setting, name) for name in ("index", "k", "n_probe", "ids", "compat")},
         "seed": setting.seed,
         **job.settings,
@@ -300,12 +324,12 @@ def _evaluated(job: Run, one: _Asked, folders: Sequence[str]) -> dict[str, Any]:
 
 def _evaluation_key(request: dict[str, Any], folders: Sequence[str]) -> str:
     """Identifies an evaluation: what was asked of which fingerprints, with which truth."""
-    names = {request["query"], request.get("db", "db"), "unknown"}
+    names = {request["query"], request.get("db", "db"), request["unknown"]}
     names.add(request.get("dummy") or inputs.DUMMY)
     found = [
         (folder, name, index_files.digest(stores.Store.open(folder, name)))
         for folder in folders
-        for name in sorted(names)
+        for name in sorted(filter(None, names))
         if name in stores.names(folder)
     ]
     truth = pathlib.Path(request["truth"]).read_bytes() if request["truth"] else b""

@@ -3,6 +3,7 @@
 import collections
 import csv
 import pathlib
+import re
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Extract:
     def __call__(self, source, *, folder, name, split, overwrite):
         if name in store.names(folder) and not overwrite:
             return
-        self.made[name] += 1
+        self.made[re.sub("-[0-9a-f]{8}$", "", name)] += 1
         tracks = corpus.sources(source, sample_rate_hz=RATE_HZ, split=split)
         with store.Writer(folder, name, dim=64, meta=META, overwrite=overwrite) as writer:
             for track in tracks:

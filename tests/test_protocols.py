@@ -7,6 +7,7 @@ import pytest
 from evaluation import evaluate, metrics, protocols
 from evaluation import queries as rendering
 from nafp.audio import decode
+from nafp.search import store
 from tests import protocol_runs, tunes
 from tests.protocol_runs import RATE_HZ, Extract, cells, protocol, run
 
@@ -30,7 +31,7 @@ def place(tmp_path_factory) -> pathlib.Path:
 
 def test_clips_go_from_recordings_to_a_table_of_conditions_by_lengths(place, tmp_path):
     table, extract = run(place, tmp_path / "out", protocol(tmp_path / "clips.toml", CLIPS))
-    assert extract.made == {"query": 1, "db": 1, "dummy_db": 1}
+    assert extract.made == {"asked": 1, "db": 1, "dummy_db": 1}
     found = cells(tmp_path / "out")
     assert set(found) == {
         (condition, metric, seconds)
@@ -50,8 +51,9 @@ def test_clips_go_from_recordings_to_a_table_of_conditions_by_lengths(place, tmp
 def test_the_table_is_what_evaluating_by_hand_gives(place, tmp_path):
     out = tmp_path / "out"
     run(place, out, protocol(tmp_path / "clips.toml", CLIPS))
+    (name,) = [name for name in store.names(out / "store") if "asked" in name]
     request = evaluate.Request(
-        store=[str(out / "store")], truth=str(out / "queries" / "expected.csv"), lengths=(1, 5),
+        store=[str(out / "store")], query=name, truth=str(out / "queries" / "expected.csv"), lengths=(1, 5),
         out=str(tmp_path / "by-hand"), show=False,
     )  # fmt: skip
     by_hand = evaluate.run(request)["groups"]["condition"]
@@ -107,15 +109,17 @@ def test_another_protocol_in_the_same_folder_is_refused_or_replaces(place, tmp_p
     with pytest.raises(FileExistsError, match="queries differ"):
         run(place, out, other)
     run(place, out, other, extract=extract, overwrite=True)
-    assert extract.made["query"] == 2
+    assert extract.made["asked"] == 2
     assert cells(out)["clean", "song", 1.0]["asked"] == "6"
 
 
 def test_a_database_that_is_there_is_taken(place, tmp_path):
     asked = protocol(tmp_path / "clips.toml", CLIPS)
     run(place, tmp_path / "first", asked)
-    _, extract = run(place, tmp_path / "second", asked, store=str(tmp_path / "first" / "store"))
-    assert extract.made == {"query": 1}
+    there = tmp_path / "first" / "store"
+    _, extract = run(place, tmp_path / "second", asked, store=str(there))
+    assert extract.made == {"asked": 1}
+    assert cells(tmp_path / "second") == cells(tmp_path / "first")
     with pytest.raises(ValueError, match="no finished db in it"):
         run(place, tmp_path / "third", asked, store=str(tmp_path / "nowhere"))
 
@@ -173,7 +177,7 @@ def test_the_originals_dataset_is_run_as_it_lies(tmp_path):
     asked = protocols.load("original-mini")
     small = {"ids": "20", "index": "l2"}
     _, extract = run(tmp_path / "set", tmp_path / "out", asked, settings=small)
-    assert extract.made == {"query": 1, "db": 1, "dummy_db": 1}
+    assert extract.made == {"asked": 1, "db": 1, "dummy_db": 1}
     found = cells(tmp_path / "out")
     assert {metric for _, metric, _ in found} == {"exact", "near", "top3", "top10"}
     assert {cell["rate"] for cell in found.values() if int(cell["asked"])} == {"1.0"}
@@ -191,7 +195,7 @@ def test_a_folder_that_says_no_splits_is_all_asked_for(tmp_path):
         tunes.write(tmp_path / "songs" / f"{i}.wav", tune, RATE_HZ)
     text = CLIPS.replace(', "n5.room"', "")
     _, extract = run(tmp_path / "songs", tmp_path / "out", protocol(tmp_path / "c.toml", text))
-    assert extract.made == {"query": 1, "db": 1}
+    assert extract.made == {"asked": 1, "db": 1}
 
 
 def test_unknown_queries_are_judged(place, tmp_path):
@@ -206,7 +210,7 @@ count = 30
 lengths_s = [3]
 """
     table, extract = run(place, tmp_path / "out", protocol(tmp_path / "open.toml", text))
-    assert extract.made == {"query": 1, "unknown": 1, "db": 1}
+    assert extract.made == {"asked": 1, "unknown": 1, "db": 1}
     assert "false accepts" in table
     assert "false accepts" in (tmp_path / "out" / "table.md").read_text()
 
