@@ -33,7 +33,7 @@ def test_numbers_are_met_exactly_and_the_rest_goes_where_it_is_told():
     assert counts(splits.split(tracks(200), sizes)) == {"train": 100, "test": 30, "dummy": 70}
 
 
-def test_shares_are_met_to_half_a_group():
+def test_shares_are_met_to_the_size_of_a_group():
     sizes = splits.read_sizes("train=80%,val=10%,test=10%")
     assert counts(splits.split(tracks(200), sizes)) == {"train": 160, "val": 20, "test": 20}
     grouped = tracks(500, n_groups=60)
@@ -41,6 +41,19 @@ def test_shares_are_met_to_half_a_group():
     found = counts(splits.split(grouped, sizes, by="group"))
     for name, expected in (("train", 400), ("val", 50), ("test", 50)):
         assert abs(found[name] - expected) <= largest
+    some = counts(splits.split(grouped, splits.read_sizes("val=10%,test=20%"), by="group"))
+    assert abs(some["val"] - 50) <= largest
+    assert abs(some["test"] - 100) <= largest
+    uneven = [
+        manifest.Track(f"/{g}/{i}", group=g)
+        for g, n in zip("abcde", (9, 1, 1, 1, 1))
+        for i in range(n)
+    ]
+    for seed in range(10):
+        done = counts(
+            splits.split(uneven, splits.read_sizes("train=70%,test=30%"), by="group", seed=seed)
+        )
+        assert done == {"train": 9, "test": 4}
 
 
 def test_hours_are_not_exceeded():

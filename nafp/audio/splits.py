@@ -91,7 +91,7 @@ def split(
 ) -> list[manifest.Track]:
     """Gives the tracks of these kinds a split, each kind by itself, each group as a whole.
 
-    Shares are met to within half of the largest group. Numbers and hours are never exceeded; with
+    Shares are exceeded by less than the largest group. Numbers and hours are never exceeded; with
     groups of one track numbers are met exactly. What is left over has no split.
     Tracks that have a split keep it, and draw the rest of their group after them; again=True
     forgets the splits of these kinds first. Raises ValueError when there are fewer tracks than
@@ -231,22 +231,26 @@ def _drawn(
         unit = "h" if in_hours else "tracks"
         raise ValueError(f"sizes: {sum(goals):g} {unit} asked for, there are {total:g}")
     if sizes[-1].unit == REST:
-        goals[-1] = float("inf")
+        goals[-1] = total - sum(goals) if shares else float("inf")
     deal = _by_share if shares else _by_number
     dealt = deal(order, weights, goals)
     return {name: sizes[i].split for name, i in dealt.items()}
 
 
 def _by_share(order: list[str], weights: dict[str, float], goals: list[float]) -> dict[str, int]:
-    """Cuts the row of groups where the shares end; a group belongs where its middle lies."""
-    dealt, at = {}, 0.0
-    ends = [sum(goals[: i + 1]) for i in range(len(goals))]
-    for name in order:
-        middle = at + weights[name] / 2
-        at += weights[name]
-        found = next((i for i, end in enumerate(ends) if middle < end), None)
-        if found is not None:
+    """Gives each group to the split that lacks most; those that no split lacks are left over.
+
+    Groups that would fill a split by themselves come first, while there is room for them.
+    """
+    dealt, room, left = {}, list(goals), sum(weights.values())
+    large = min((goal for goal in goals if goal), default=0.0) / 2
+    for name in sorted(order, key=lambda name: -weights[name] if weights[name] > large else 0.0):
+        found = max(range(len(room)), key=lambda i: room[i])
+        everything_goes = sum(room) >= left - 1e-9
+        left -= weights[name]
+        if everything_goes or room[found] >= weights[name] / 2:
             dealt[name] = found
+            room[found] -= weights[name]
     return dealt
 
 
