@@ -66,7 +66,7 @@ def render(
 
     names: conditions that keep time; clip and variant take turns through them. count: at most so
     many recordings of a split, 0 for all. seconds: what keeps one condition. Noise and responses
-    are of the recording's split. Goes on with what an interruption left; recordings that cannot be
+    are of the recording's split, where it has them. Goes on with what an interruption left; recordings that cannot be
     decoded are named and left out. Raises ValueError before any work when something is missing.
     """
     if variants < 1 or seconds < SHORTEST_S:
@@ -74,7 +74,7 @@ def render(
             f"{variants} variants of {seconds:g} s given; at least 1 of {SHORTEST_S:g} s"
         )
     chain = queries.parse(names, unshifted=True)
-    around = {split: queries.surroundings_of(noise, chain, split) for split in splits}
+    around = _surroundings(noise, chain, splits)
     pieces = [piece for split in splits for piece in _chosen(source, split, count, seed)]
     if len({piece.name for piece in pieces}) < len(pieces):
         raise ValueError(f"{source.path}: says no splits, or one name twice; give one --split")
@@ -92,6 +92,21 @@ def render(
         _fill(writer, pieces, one, seconds=seconds, jobs=jobs or os.cpu_count(), show=show)
         writer.finish()
     return _described(out)
+
+
+def _surroundings(
+    noise: material.Material, chain: Sequence[conditions.Condition], splits: Sequence[str]
+) -> dict[str, material.Surroundings]:
+    """Gives each split its own noise and responses, or, as training does, those of the first."""
+    found = {splits[0]: queries.surroundings_of(noise, chain, splits[0])}
+    for split in splits[1:]:
+        try:
+            found[split] = queries.surroundings_of(noise, chain, split)
+        except ValueError as error:
+            reason = str(error).partition("; it has")[0]
+            logging.getLogger(__name__).warning("%s: takes those of %s", reason, splits[0])
+            found[split] = found[splits[0]]
+    return found
 
 
 def _chosen(source: material.Material, split: str, count: int, seed: int) -> list[material.Piece]:
