@@ -175,6 +175,17 @@ def test_what_cannot_be_is_said_before_any_work(source, tmp_path):
         pairs.render(source, source, tmp_path, **SETTINGS)
 
 
+def test_a_split_without_noise_of_its_own_takes_that_of_the_first(source, tmp_path, caplog):
+    rows = [row for row in manifest.read(source.path) if (row.kind, row.split) != ("noise", "val")]
+    manifest.write(tmp_path / "tracks.csv", rows)
+    other = material.Material(tmp_path / "tracks.csv")
+    pairs.render(other, other, tmp_path / "out", **SETTINGS)
+    assert any("no noise of split val: takes those of train" in line for line in caplog.messages)
+    with open(tmp_path / "out" / stored.DETAILS, newline="") as file:
+        lines = [line for line in csv.DictReader(file) if "val" in line["track"]]
+    assert {line["noise"] for line in lines} == {"noise-train"}
+
+
 def test_a_bad_recording_is_named_and_the_rest_is_there(source, tmp_path, caplog):
     rows = manifest.read(source.path)
     whole, cut = tmp_path / "bad.wav", tmp_path / "cut.wav"

@@ -1,6 +1,8 @@
 """Protocols run from recordings to one table; each stage once, and none twice."""
 
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -22,6 +24,8 @@ split = "train"
 lengths_s = [1, 3]
 metrics = ["song", "exact"]
 """
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -251,3 +255,48 @@ def test_a_name_that_is_not_there_says_what_is(place, tmp_path):
     asked = protocol(tmp_path / "clips.toml", CLIPS)
     with pytest.raises(ValueError, match="give --references"):
         run("", tmp_path / "out", asked)
+
+
+def command(place, out, *more: str) -> list[str]:
+    evaluated = [sys.executable, "-m", "nafp", "evaluate", "--protocol=robustness"]
+    return [*evaluated, f"--references={place}", f"--out={out}", *more]
+
+
+def test_the_command_says_what_is_missing(place, tmp_path):
+    for more, said in [
+        (["--protocol=robustnes"], "did you mean robustness"),
+        (["--lengths=1,3"], "--lengths is decided by protocol robustness"),
+        (["--noise=nowhere"], "nowhere"),
+    ]:
+        asked = command(place, tmp_path / "out", *more)
+        done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode in (1, 2)
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_command_runs_a_protocol_with_the_shipped_network(tmp_path):
+    (tmp_path / "few.toml").write_text("""
+[queries]
+conditions = ["clean", "n5"]
+count = 3
+seconds = 3
+[distractors]
+split = "val"
+[evaluation]
+lengths_s = [3]
+""")
+    recordings = ROOT / "tests" / "recordings" / "RECORDINGS.csv"
+    asked = command(recordings, tmp_path / "out", "--checkpoint=small")
+    asked += [f"--protocol={tmp_path / 'few.toml'}"]
+    for _ in range(2):
+        done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "song, clean" in done.stdout
+    assert "evaluated before, unchanged" in done.stdout
+    assert float(cells(tmp_path / "out")["clean", "song", 3.0]["rate"]) == 1.0
+    without = [word for word in asked if not word.startswith("--checkpoint")]
+    elsewhere = [*without, f"--out={tmp_path / 'out2'}"]
+    done = subprocess.run(elsewhere, cwd=ROOT, capture_output=True, text=True)
+    assert "give --checkpoint" in done.stderr
