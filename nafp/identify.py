@@ -18,7 +18,7 @@ _SURE_MARGIN = 0.2  # The same where the network was never calibrated.
 LONGEST_S = (
     60.0  # Of a clip, what comes later is not listened to: `nafp monitor` is for long recordings.
 )
-PLACES = 64  # Ranked for each track to be named: one that repeats itself takes many.
+_EVERY_PLACE = 1 << 20  # Of a track that repeats itself there are many.
 _HOP_S = 0.5  # Between query rows, until a closer look.
 _SHARE = 8  # Segments, below which a thread is not worth its start.
 _SHORT_BY = 0.9  # A clip slowed down to this share of a segment is filled up with silence.
@@ -81,7 +81,7 @@ class Identifier:
         collection. Of a clip longer than LONGEST_S the beginning counts. Raises ValueError for a clip shorter than one
         segment, or not of one channel of numbers.
         """
-        found = self.rank(samples, sample_rate_hz=sample_rate_hz, top=PLACES * top)
+        found = self.rank(samples, sample_rate_hz=sample_rate_hz, top=top)
         return [each for each in found.answers if is_answer(each, least)][:top]
 
     def identify_file(
@@ -92,8 +92,8 @@ class Identifier:
         samples = decode.load(path, sample_rate_hz=rate_hz, seconds=LONGEST_S)
         return self.identify(samples, sample_rate_hz=rate_hz, top=top, least=least)
 
-    def rank(self, samples: np.ndarray, *, sample_rate_hz: int, top: int = PLACES) -> Found:
-        """Ranks places in all tracks, however improbable; top: places, of which a track may have several."""
+    def rank(self, samples: np.ndarray, *, sample_rate_hz: int, top: int = match.TOP) -> Found:
+        """Ranks the best places of `top` tracks, however improbable."""
         samples = self._checked(samples, sample_rate_hz)
         first = self._first, self._shifts
         closer = [*self._first, *self._then], self._shifts_if_unsure
@@ -125,8 +125,8 @@ class Identifier:
         self, samples: np.ndarray, sample_rate_hz: int, at: Sequence[float], shifts: int, top: int
     ) -> Found:
         heard = self._hear(samples, sample_rate_hz, at, shifts)
-        ranking = speeds.rank(heard, self.rows, shifts=shifts, top=top)[0]
-        return Found(self._answers(ranking, heard[0].lengths[0]), ranking, heard, shifts)
+        ranking = speeds.rank(heard, self.rows, shifts=shifts, top=_EVERY_PLACE)[0]
+        return Found(self._answers(ranking, heard[0].lengths[0], top), ranking, heard, shifts)
 
     def _hear(
         self, samples: np.ndarray, sample_rate_hz: int, at: Sequence[float], shifts: int
@@ -170,13 +170,15 @@ class Identifier:
             return best.margin >= _SURE_MARGIN
         return best.probability >= SURE
 
-    def _answers(self, ranking: speeds.Ranking, length: int) -> list[Answer]:
-        """Puts a ranking into words."""
-        found = match.matches(match.Ranking(*ranking[:4]), self.rows)
+    def _answers(self, ranking: speeds.Ranking, length: int, top: int) -> list[Answer]:
+        """Puts the best places of the best tracks into words."""
         _, first = np.unique(ranking.tracks, return_index=True)
+        best = np.sort(first)[:top]
+        columns = (ranking.tracks[best], ranking.starts[best], ranking.scores[best])
+        found = match.matches(match.Ranking(*columns, ranking.elsewhere), self.rows)
         return [
             Answer(each.track, each.start_s, each.score, self._probability(each, length), each.margin, float(speed))
-            for each, speed in zip(found, ranking.speeds[np.sort(first)])
+            for each, speed in zip(found, ranking.speeds[best])
         ]  # fmt: skip
 
     def _probability(self, one: match.Match, length: int) -> float | None:
@@ -186,8 +188,8 @@ class Identifier:
 
 
 class Found(NamedTuple):
-    """Everything about a clip. answers: the best place of each track, best first, improbable ones too; ranking: places;
-    heard: what was searched for, with so many shifts."""
+    """Everything about a clip. answers: the best place of each track, best first, improbable ones too; ranking: every
+    place proposed; heard: what was searched for, with so many shifts."""
 
     answers: list[Answer]
     ranking: speeds.Ranking

@@ -15,7 +15,6 @@ from nafp.search import confidence
 FOUND, NOTHING, FAILED = 0, 1, 2  # Exit codes; as of grep, a failure outweighs what was found.
 FORMATS = (*answers.FORMATS, "pfann")
 _FEW = 8  # Clips, up to which a start of JAX is not worth its while.
-_EVERY_PLACE = 1 << 20
 
 
 class Request(NamedTuple):
@@ -112,11 +111,11 @@ def _runtime(request: Request) -> str:
 
 def replies(
     heard: Iterable[clips.Clip], identifier: identify.Identifier, *, sample_rate_hz: int, top: int = 1,
-    least: float = identify.LEAST_PROBABLE, places: int = 0,
+    least: float = identify.LEAST_PROBABLE,
 ) -> Iterator[tuple[answers.Reply, identify.Found | None]]:  # fmt: skip
     """Yields a reply to each clip, and all that was found for it; a clip that cannot be read has an error instead.
 
-    sample_rate_hz: of the clips. top, least: as of `Identifier.identify`. places: that are ranked, of all tracks.
+    sample_rate_hz: of the clips. top, least: as of `Identifier.identify`.
     """
     for clip in heard:
         try:
@@ -125,9 +124,7 @@ def replies(
             yield answers.Reply(clip.name, 0.0, error=getattr(error, "reason", str(error))), None
             continue
         try:
-            found = identifier.rank(
-                samples, sample_rate_hz=sample_rate_hz, top=max(places, 10, top)
-            )
+            found = identifier.rank(samples, sample_rate_hz=sample_rate_hz, top=max(2, top))
         except ValueError as error:
             yield answers.Reply(clip.name, seconds, error=str(error)), None
             continue
@@ -152,7 +149,7 @@ def tell(
     settings = dict(sample_rate_hz=sample_rate_hz, top=top, least=least)
     if out:
         with pfann_files.Files(out, identifier.rows) as files:
-            for reply, found in replies(heard, identifier, places=_EVERY_PLACE, **settings):
+            for reply, found in replies(heard, identifier, **settings):
                 files.add(reply.query, found)
                 _count(reply, counts)
         print(
