@@ -58,7 +58,8 @@ class Recording:
     songs: int = 15
     song_s: float = 0.0  # Of each song; 0: all of it.
     through: str = "room.mic"  # Where it is played and recorded, while --recording gives none.
-    levels: tuple[str, ...] = ("clean", "n10", "n5", "n0")  # What is added to the recording.
+    # Conditions, added to the recording made here; one's own are taken as they are.
+    levels: tuple[str, ...] = ("clean", "n10", "n5", "n0")
     lengths_s: tuple[float, ...] = (2.0, 5.0, 10.0, 15.0)
     trials: int = 3  # Each cuts at other places, and adds other noise.
     seed: int = 0

@@ -9,10 +9,11 @@ each song the recording is cut without overlap into queries of each length.
 
 import csv
 import json
+import logging
 import os
 import pathlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -174,6 +175,8 @@ def cut(
     about |= {"noise": rendered.digest(noise.pieces)}
     folder = rendered.Folder(out, about, overwrite=overwrite)
     cuts = list(_cuts(taken, lengths_s, trials))
+    if not cuts:
+        raise ValueError(f"{out}: no song plays for {min(lengths_s):g} s: nothing to cut")
 
     def one(number: int) -> rendered.Rows:
         return _query(number, *cuts[number], chain, around, folder.path, seed)
@@ -190,16 +193,22 @@ class _Cut(NamedTuple):
     into_s: float  # Of the song.
 
 
-def _cuts(taken: Taken, lengths_s: Sequence[float], trials: int):
-    """Lists every query: whole ones only, of one song each."""
+def _cuts(taken: Taken, lengths_s: Sequence[float], trials: int) -> Iterator[_Cut]:
+    """Lists every query: whole ones only, of one song each; says when a recording ends early."""
     for label, path in taken.files:
+        there_s = decode.probe(path).seconds
+        planned_s = max(played.start_s + played.seconds for played in taken.plan)
+        if there_s < planned_s - 1:
+            logging.getLogger(__name__).warning(
+                "%s: ends at %.0f s, the plan at %.0f s: do they belong together?",
+                path, there_s, planned_s,
+            )  # fmt: skip
         for trial in range(trials):
             for length_s in lengths_s:
                 for played in taken.plan:
-                    into = np.arange(
-                        trial * length_s / trials, played.seconds - length_s + 1e-6, length_s
-                    )
-                    for into_s in into.tolist():
+                    heard_s = min(played.seconds, there_s - played.start_s)
+                    first_s, last_s = trial * length_s / trials, heard_s - length_s
+                    for into_s in np.arange(first_s, last_s + 1e-6, length_s).tolist():
                         yield _Cut(label, path, played, trial, length_s, into_s)
 
 

@@ -184,9 +184,10 @@ def _recording(job: Run) -> list[_Asked]:
             seed=setting.seed, overwrite=job.overwrite,
         )  # fmt: skip
     out = job.folder / "queries"
+    levels = ("clean",) if job.recording else setting.levels
     recordings.cut(
         taken, noise, out,
-        split=split, levels=setting.levels, lengths_s=setting.lengths_s, trials=setting.trials,
+        split=split, levels=levels, lengths_s=setting.lengths_s, trials=setting.trials,
         seed=setting.seed, **_rendering(job),
     )  # fmt: skip
     return [_Asked(job.name_of("asked"), f"{out}/list.txt", f"{out}/expected.csv")]

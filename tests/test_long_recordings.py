@@ -123,7 +123,7 @@ def asked_for(truth: np.ndarray):
     )  # fmt: skip
 
 
-def test_ones_own_recording_and_a_bare_list_of_songs_will_do(place, recorded, tmp_path):
+def test_ones_own_recording_and_a_bare_list_of_songs_will_do(place, recorded, tmp_path, caplog):
     sound = recorded / "recording" / "recording.wav"
     plan = json.loads((recorded / "queries" / "queries.json").read_text())["plan"]
     songs = [pathlib.Path(song).stem for song, *_ in plan]
@@ -138,6 +138,12 @@ def test_ones_own_recording_and_a_bare_list_of_songs_will_do(place, recorded, tm
         split="test", levels=["clean", "n0"], lengths_s=[5.0], trials=1,
     )  # fmt: skip
     assert {row["condition"] for row in rows} == {"near", "near+n0", "far", "far+n0"}
+    assert all(row["seconds"] == "5" for row in rows)  # The songs were cut at 11 s: 44 s, not 48.
+    assert any("ends at 44 s, the plan at 48 s" in line for line in caplog.messages)
+    own = {"recording": [f"near={sound}"], "plan": str(tmp_path / "songs.txt")}
+    run(place, tmp_path / "out", protocol(tmp_path / "recording.toml", RECORDING), **own)
+    with open(tmp_path / "out" / "table.csv", newline="") as file:
+        assert {row["condition"] for row in csv.DictReader(file)} == {"near"}
     with pytest.raises(ValueError, match="needs --plan"):
         recordings.given([str(sound)], "", source, split="test")
     (tmp_path / "songs.txt").write_text("nobody\n")
