@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from nafp.search import catalogue, codes, snapshot, writer
+from nafp.search import catalogue, codes, plans, segment_files, snapshot, writer
 from tests.databases import SEAL, create_bare, fill, names, snapped, unit
 
 
@@ -125,3 +125,19 @@ def test_a_learned_storage_begins_when_there_is_enough_to_learn_from(folder):
     )
     _, near = snapped(folder).index.search(unit(40, seed=45)[:1], 5)
     assert 45 * 40 in near
+
+
+def test_a_very_large_index_file_has_lists_and_finds_the_same(folder, monkeypatch):
+    monkeypatch.setattr(segment_files, "_LISTS_FROM", 4000)
+    monkeypatch.setattr(plans, "FLAT_BELOW", 4000)
+    fill(folder, 120)
+    with writer.Writer(folder, seal_rows=SEAL) as writing:
+        writing.compact()
+        writing.remove([str(number) for number in range(0, 120, 2)])
+    there = snapped(folder)
+    assert len(there.index._parts) == 1
+    asked = there.rows.take(np.arange(50, 4800, 80))  # Of tracks 1, 3, 5, ...
+    _, near = there.index.search(asked, 5)
+    assert (near[:, 0] == np.arange(50, 4800, 80)).mean() > 0.95
+    assert ((near < 0) | (near // 40 % 2 == 1)).all()
+    assert there.index.search(asked[:2], 2400)[1].shape == (2, 2400)

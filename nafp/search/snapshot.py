@@ -59,8 +59,9 @@ class Searched:
             if part.n_dead:
                 rows[~self._is_live(rows)] = -1
                 scores = np.where(rows < 0, -np.inf, scores)
-            enough = (rows >= 0).sum(axis=1).min(initial=wanted) >= wanted
-            if enough or asked >= len(part.index) or not part.n_dead:
+            short = (rows >= 0).sum(axis=1) < wanted
+            more = short & (near >= 0).all(axis=1)  # Too few, and the index has more to give.
+            if not part.n_dead or not more.any():
                 return scores.astype(np.float32), rows
             asked = min(2 * asked, len(part.index))
 

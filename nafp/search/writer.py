@@ -185,9 +185,12 @@ class Writer:
         path = self.folder / fingerprint_log.file_name(self._generation)
         if not path.exists() and about["n_rows"]:
             raise ValueError(f"{path}: is missing; restore it from a copy")
+        is_new = not path.exists()
         self._log = fingerprint_log.Log(
             path, row_bytes=self._codec.row_bytes, n_rows=about["n_rows"]
         )
+        if is_new:  # That there is such a file must survive a power cut, too.
+            segment_files.sync_folder(self.folder)
 
     def _seal(self) -> None:
         """Makes an index file of a tail that is full, and one of many of the same size.
