@@ -247,7 +247,7 @@ def report(name: str, found: dict[str, Any]) -> str:
         tables.markdown_table(header, rates),
         *([f"No answer at all at {' and '.join(silent)} s."] if silent else []),
         tables.markdown_table(["median error of the place, s", *header[1:]], place),
-        f"{found['version']}: {found['tracks']:,} tracks, {found['hours']:.1f} h;"
+        f"{name} ({found['version']}): {found['tracks']:,} tracks, {found['hours']:.1f} h;"
         f" {found['bytes_per_second']:.0f} bytes a second of audio; indexing"
         f" {found['index_times_real_time']:,.0f} x real time; CPU ms per query: {ms}",
     ])  # fmt: skip
