@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nafp.audio import progress
-from nafp.search import collection, index, match, pool, votes
+from nafp.search import collection, index, match, memory, pool, votes
 
 from .metrics import Answers
 from .protocol import Questions
@@ -101,12 +101,14 @@ def search(
     np.add.at(is_needed, questions.first, 1)
     np.add.at(is_needed, questions.first + runs, -1)
     numbers = np.flatnonzero(np.cumsum(is_needed[:-1]))
-    found, size = [], searched.batch_rows
+    shape = (len(numbers), min(searched.plan.k, len(searched)))
+    neighbours, cosines = np.empty(shape, np.int64), np.empty(shape, np.float32)
     with progress.Progress(len(numbers), "rows", label="search", show=show) as bar:
-        for start in range(0, len(numbers), size):
-            found.append(searched.search(query.take(numbers[start : start + size])))
-            bar.add(len(found[-1][0]))
-    cosines, neighbours = (np.concatenate(column) for column in zip(*found))
+        for start in range(0, len(numbers), searched.batch_rows):
+            some = slice(start, start + searched.batch_rows)
+            cosines[some], neighbours[some] = searched.search(query.take(numbers[some]))
+            bar.add(len(neighbours[some]))
+    memory.give_back()  # Of the search; matching begins.
     return Found(numbers, neighbours, cosines, runs)
 
 

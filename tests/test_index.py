@@ -4,7 +4,7 @@ import faiss
 import numpy as np
 import pytest
 
-from nafp.search import collection, index, list_major, pool
+from nafp.search import collection, index, list_major, memory, pool
 
 
 def unit(n_rows, *, dim=16, seed=0):
@@ -220,3 +220,12 @@ def test_a_gpu_is_used_when_faiss_sees_one(monkeypatch):
 
     monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", refuse, raising=False)
     assert "cannot hold Flat on a GPU (not implemented)" in made("l2").use_gpu()
+
+
+def test_memory_is_given_back_where_the_system_can(monkeypatch):
+    """Nothing changes but what the process holds; elsewhere than on glibc nothing happens."""
+    held = np.ones(4_000_000)
+    del held
+    memory.give_back()
+    monkeypatch.setattr(memory, "_trim", lambda: None)
+    memory.give_back()

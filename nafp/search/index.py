@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nafp.search import collection, list_major, pool
+from nafp.search import collection, list_major, memory, pool
 from nafp.search.plans import KINDS, SEED, Plan, as_original, plan
 
 with pool.fit_for_faiss():
@@ -21,6 +21,7 @@ VERSION = faiss.__version__
 __all__ = ["Index", "Plan", "as_original", "build", "exact", "plan"]
 # Queries per list from which decoding it once for all of them pays.
 LIST_MAJOR_FROM = 8
+_BLOCKS_PER_TRIM = 16  # 262,144 rows.
 # faiss 1.15 multiplies matrices only above nq * d = 128000 and is 3 to 7 times slower below.
 faiss.cvar.distance_compute_blas_threshold = 1280
 
@@ -51,7 +52,7 @@ class Index:
     @property
     def batch_rows(self) -> int:
         """Query rows that are best searched at once: lists are decoded once per batch."""
-        return 262_144 if self._lists is not None else 4096
+        return 262_144 if self._can_walk() else 4096
 
     def search(self, queries: np.ndarray, k: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Finds the k nearest rows (default: the plan's) of queries [n, D].
@@ -102,13 +103,18 @@ class Index:
         """Reads a plain faiss file."""
         return cls(faiss.read_index(str(path)), chosen)
 
-    def _is_list_major(self, n_queries: int) -> bool:
+    def _can_walk(self) -> bool:
         known = isinstance(self._cpu, (faiss.IndexIVFPQ, faiss.IndexIVFFlat))
         if not known or isinstance(self._cpu, faiss.IndexIVFPQR):
             return False
         plain = self._cpu.metric_type == faiss.METRIC_L2 and len(self) <= list_major.MAX_ROWS
-        per_list = n_queries * self._lists.nprobe / self._lists.nlist
-        return plain and self._fast is self._cpu and per_list >= LIST_MAJOR_FROM
+        return plain and self._fast is self._cpu
+
+    def _is_list_major(self, n_queries: int) -> bool:
+        return (
+            self._can_walk()
+            and n_queries * self._lists.nprobe / self._lists.nlist >= LIST_MAJOR_FROM
+        )
 
     def _walk_lists(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         def walk(share: slice) -> tuple[np.ndarray, np.ndarray]:
@@ -142,6 +148,7 @@ def build(
     index = _made(chosen.factory, rows.dim)
     if not index.is_trained:
         _train(index, chosen, train_on or rows, check=check)
+        memory.give_back()
     trained = time.perf_counter()
     _add(index, rows, check=check)
     train_s, add_s = trained - started, time.perf_counter() - trained
@@ -208,7 +215,7 @@ def _add(index: faiss.Index, rows: collection.Collection, *, check: bool) -> Non
     """Adds all rows, block by block.
 
     Inverted lists are sized before they are filled: growing them as they fill takes up to twice
-    their size.
+    their size. Those that cannot be sized (fast-scan) leave holes, which go back to the system.
     """
     is_sized = isinstance(index, faiss.IndexIVF) and isinstance(
         faiss.downcast_InvertedLists(index.invlists), faiss.ArrayInvertedLists
@@ -219,6 +226,8 @@ def _add(index: faiss.Index, rows: collection.Collection, *, check: bool) -> Non
             collection.check_rows(block, where=rows.place, at=start)
         if lists is None:
             index.add(block)
+            if start // collection.BLOCK_ROWS % _BLOCKS_PER_TRIM == 0:
+                memory.give_back()
             continue
         chosen = lists[start : start + len(block)].astype(np.int64)
         index.add_core(len(block), faiss.swig_ptr(block), None, faiss.swig_ptr(chosen))
