@@ -87,6 +87,7 @@ class Evaluation:
     ids: str = "all"
     compat: bool = False
     unknown: str = ""  # left-out, or nothing.
+    speeds: str = ""  # Clips are also taken to play at these: auto, or numbers such as 0.97,1.03.
     seed: int = 0
 
 
@@ -174,6 +175,10 @@ def _check(protocol: Protocol, path: pathlib.Path) -> None:
         )
     if protocol.kind == "given" and not protocol.queries.folder:
         raise ValueError(f"{path}: kind = 'given' needs queries.folder: where the audio lies")
+    if protocol.evaluation.speeds and protocol.kind in ("aligned", "given"):
+        raise ValueError(
+            f"{path}: evaluation.speeds is for clips and recordings: rows stay in place"
+        )
     longest = max(protocol.evaluation.lengths_s)
     if protocol.kind == "clips" and longest > protocol.queries.seconds:
         raise ValueError(

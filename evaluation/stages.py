@@ -15,15 +15,22 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from nafp.search import index_files
 from nafp.search import store as stores
 
-from . import condition_tables, evaluate, inputs, material, protocols, queries, recordings, rendered
+from . import (
+    condition_tables,
+    inputs,
+    material,
+    protocols,
+    queries,
+    recordings,
+    rendered,
+    searching,
+)
 
 # Settings of `nafp evaluate` that a protocol leaves no choice of.
 _DECIDED = {"query", "truth", "group", "lengths", "unknown", "rows_per_track", "shifts", "speeds"}
@@ -33,11 +40,18 @@ class Extract(Protocol):
     """Fingerprints a source (see `nafp extract --source`) into FOLDER/NAME.
 
     Does nothing when that is there, made by the same network; raises ValueError when it was made by
-    another one, unless `overwrite`.
+    another one, unless `overwrite`. speed: what the tracks are taken to play at, and is undone.
     """
 
     def __call__(
-        self, source: str, *, folder: str, name: str, split: str | None, overwrite: bool
+        self,
+        source: str,
+        *,
+        folder: str,
+        name: str,
+        split: str | None,
+        overwrite: bool,
+        speed: float = 1.0,
     ) -> None: ...
 
 
@@ -227,6 +241,8 @@ def _fingerprint(job: Run, asked: Sequence[_Asked]) -> list[str]:
     own = str(job.folder / "store")
     for one in asked:
         _extract_changed(job, own, one.name, one.source)
+        for name, speed in searching.at_speeds(one.name, job.protocol.evaluation.speeds):
+            _extract_changed(job, own, name, one.source, speed=speed)
     if (unknown := job.protocol.unknown).count:
         out = job.folder / "unknown"
         first, noise = _materials(job, job.protocol.queries.noise)
@@ -275,13 +291,12 @@ def _split(job: Run, place: str, split: str) -> str | None:
     return split if there & set(split.split(",")) else ""
 
 
-def _extract_changed(job: Run, folder: str, name: str, source: str) -> None:
+def _extract_changed(job: Run, folder: str, name: str, source: str, *, speed: float = 1.0) -> None:
     """Fingerprints queries; again when they were rendered anew since."""
     note, key = pathlib.Path(folder, f"{name}.source"), _rendering_key(source)
     before = note.read_text() if note.exists() else key
-    job.extract(
-        source, folder=folder, name=name, split=None, overwrite=job.overwrite or before != key
-    )
+    changed = job.overwrite or before != key
+    job.extract(source, folder=folder, name=name, split=None, overwrite=changed, speed=speed)
     note.write_text(key)
 
 
@@ -295,60 +310,28 @@ def _rendering_key(source: str) -> str:
 def _evaluated(
     job: Run, one: _Asked, asked: Sequence[_Asked], folders: Sequence[str]
 ) -> dict[str, Any]:
-    """Evaluates a set of queries, unless the same was evaluated before."""
-    out = job.folder / ("results" if len(asked) == 1 else f"results-{one.condition}")
+    """Evaluates one set of queries."""
     setting = job.protocol.evaluation
+    unknown = job.name_of("unknown") if job.protocol.unknown.count else setting.unknown
     request = {
         "store": list(folders),
-        "out": str(out),
+        "out": str(job.folder / ("results" if len(asked) == 1 else f"results-{one.condition}")),
         "query": one.name,
         "truth": one.truth or None,
-        "lengths": _rows(job, one),
+        "lengths": searching.rows(folders[-1], one.name, _lengths_s(job.protocol)),
         "group": ["condition"] if one.truth else None,
-        "unknown": job.name_of("unknown")
-        if job.protocol.unknown.count
-        else setting.unknown or None,
+        "unknown": unknown or None,
         **{name: getattr(setting, name) for name in ("index", "k", "n_probe", "ids", "compat")},
         "seed": setting.seed,
         **job.settings,
     }
-    key = _evaluation_key(request, folders)
-    note = out / "evaluated.txt"
-    if note.exists() and note.read_text() == key and (out / "results.json").exists():
-        _say(job, f"{out}: evaluated before, unchanged")
-        return json.loads((out / "results.json").read_text(encoding="utf-8"))
-    shutil.rmtree(out, ignore_errors=True)
-    found = evaluate.run(evaluate.Request(**request, show=False))
-    note.write_text(key)
-    return found
+    others = [name for name, _ in searching.at_speeds(one.name, setting.speeds)]
+    return searching.evaluated(request, others, show=job.show)
 
 
-def _evaluation_key(request: dict[str, Any], folders: Sequence[str]) -> str:
-    """Identifies an evaluation: what was asked of which fingerprints, with which truth."""
-    names = {request["query"], request.get("db", "db"), request["unknown"]}
-    names.add(request.get("dummy") or inputs.DUMMY)
-    found = [
-        (folder, name, index_files.digest(stores.Store.open(folder, name)))
-        for folder in folders
-        for name in sorted(filter(None, names))
-        if name in stores.names(folder)
-    ]
-    truth = pathlib.Path(request["truth"]).read_bytes() if request["truth"] else b""
-    return hashlib.sha256(repr((request, found)).encode() + truth).hexdigest()
-
-
-def _rows(job: Run, one: _Asked) -> list[int]:
-    """Gives the lengths as rows of the store: a row is a segment, the next begins a hop later."""
-    meta = stores.Store.open(job.folder / "store", one.name).meta
-    is_recording = job.protocol.kind == "recording"
-    lengths_s = (job.protocol.recording if is_recording else job.protocol.evaluation).lengths_s
-    rows = [int((s - meta["segment_s"]) / meta["hop_s"] + 1e-6) + 1 for s in lengths_s]
-    if min(rows) < 1:
-        raise ValueError(
-            f"protocol {job.protocol.name}: {min(lengths_s):g} s is shorter than a segment of this"
-            f" network, {meta['segment_s']:g} s"
-        )
-    return rows
+def _lengths_s(protocol: protocols.Protocol) -> Sequence[float]:
+    part = protocol.recording if protocol.kind == "recording" else protocol.evaluation
+    return part.lengths_s
 
 
 def _say(job: Run, text: str) -> None:

@@ -10,8 +10,9 @@ class Network:
         self._checkpoint, self._opened = checkpoint, None
 
     def __call__(
-        self, source: str, *, folder: str, name: str, split: str | None, overwrite: bool
-    ) -> None:
+        self, source: str, *, folder: str, name: str, split: str | None, overwrite: bool,
+        speed: float = 1.0,
+    ) -> None:  # fmt: skip
         from nafp.search import store
 
         is_there = name in store.names(folder)
@@ -30,7 +31,7 @@ class Network:
         with decode.hushed():
             extract.extract(
                 network, source, folder, name=name, identity=identity, split=split,
-                overwrite=overwrite,
+                overwrite=overwrite, speed=speed,
             )  # fmt: skip
 
     def _network(self):

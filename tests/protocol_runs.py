@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from evaluation import protocols, stages
-from nafp.audio import corpus, manifest, segments
+from nafp.audio import corpus, decode, manifest, segments
 from nafp.search import store
 from tests import tunes
 
@@ -31,14 +31,17 @@ class Extract:
     def __init__(self):
         self.made = collections.Counter()
 
-    def __call__(self, source, *, folder, name, split, overwrite):
+    def __call__(self, source, *, folder, name, split, overwrite, speed=1.0):
         if name in store.names(folder) and not overwrite:
             return
-        self.made[re.sub("-[0-9a-f]{8}$", "", name)] += 1
+        self.made[re.sub("-[0-9a-f]{8}", "", name)] += 1
         tracks = corpus.sources(source, sample_rate_hz=RATE_HZ, split=split)
-        with store.Writer(folder, name, dim=64, meta=META, overwrite=overwrite) as writer:
+        with store.Writer(
+            folder, name, dim=64, meta={**META, "speed": speed}, overwrite=overwrite
+        ) as writer:
             for track in tracks:
                 samples = np.concatenate(list(track.blocks()))
+                samples = decode.resample(samples, from_hz=1.0, to_hz=speed)
                 writer.append(track.name, len(samples) / RATE_HZ, fingerprints(samples))
             writer.finish()
 

@@ -1,5 +1,6 @@
 """Protocols run from recordings to one table; each stage once, and none twice."""
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -202,6 +203,18 @@ def test_a_folder_that_says_no_splits_is_all_asked_for(tmp_path):
     assert extract.made == {"asked": 1, "db": 1}
 
 
+def test_clips_are_also_heard_at_other_speeds(place, tmp_path):
+    text = CLIPS.replace('"clean", "n5.room"', '"clean", "speed+6"') + 'speeds = "1.06,1"\n'
+    both, out = protocol(tmp_path / "clips.toml", text), tmp_path / "out"
+    _, extract = run(place, out, both)
+    assert extract.made == {"asked": 1, "asked@1.06": 1, "db": 1, "dummy_db": 1}
+    assert float(cells(out)["speed+6", "song", 3.0]["rate"]) > 0.9
+    said = json.loads((out / "results" / "results.json").read_text())["speeds"]["queries"]
+    assert [name[-5:] for name in said][1:] == ["@1.06"]
+    run(place, out, both, extract=extract)
+    assert extract.made.total() == 4
+
+
 def test_unknown_queries_are_judged(place, tmp_path):
     text = """
 [queries]
@@ -242,6 +255,7 @@ def test_every_shipped_protocol_can_be_read_and_its_conditions_rendered():
         ("[evaluation]\nlengths_s = [30]", "asks for 30 s of clips of 10 s"),
         ('kind = "given"', "needs queries.folder"),
         ("queries = ", "not TOML"),
+        ('kind = "aligned"\n[evaluation]\nspeeds = "auto"', "rows stay in place"),
     ],
 )
 def test_a_protocol_that_cannot_be_says_why(tmp_path, text, match):
