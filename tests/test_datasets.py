@@ -348,6 +348,8 @@ def test_a_verb_refuses_settings_it_does_not_have_and_asks_for_those_it_needs(tm
         curate.run("splt", [], {})
     with pytest.raises(ValueError, match=r"'x.csv' is too much; say --manifest=x.csv"):
         curate.run("filter", ["x.csv"], {"manifest": "y.csv", "out": "z.csv"})
+    with pytest.raises(ValueError, match="there is no folder /nowhere"):
+        curate.run("filter", [], {"manifest": "y.csv", "out": "/nowhere/z.csv"})
     with pytest.raises(ValueError, match="publish no checksums"):
         curate.run("scan", ["x"], {"dataset": "musan", "out": "x.csv", "verify": True})
 
