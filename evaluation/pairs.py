@@ -21,6 +21,7 @@ from nafp.audio import pairs as stored
 
 from . import conditions, degrade, excerpts, material, queries, rendered
 
+_logger = logging.getLogger(__name__)
 # Noise before or after the room, as in training; the last as the original has it, of one response.
 CONDITIONS = ("n0~10.room.mic", "room.n0~10.mic", "n0~10.mic", "n0~10.room")
 VARIANTS = 10  # AMG-Embedding's: nine and the clean one.
@@ -104,7 +105,7 @@ def _surroundings(
             found[split] = queries.surroundings_of(noise, chain, split)
         except ValueError as error:
             reason = str(error).partition("; it has")[0]
-            logging.getLogger(__name__).warning("%s: takes those of %s", reason, splits[0])
+            _logger.warning("%s: takes those of %s", reason, splits[0])
             found[split] = found[splits[0]]
     return found
 
@@ -151,22 +152,24 @@ def _fill(
     with progress.Progress(
         sum(minutes), "min of music", label="pairs", done=done, show=show
     ) as bar:
-        for stretch, made in _in_order(one, _stretches(pieces, writer.done, seconds), jobs):
-            if made.failure:
-                logging.getLogger(__name__).warning(
-                    "left out: %s from %.0f s on: %s",
-                    stretch.piece.name, stretch.first_s, made.failure,
-                )  # fmt: skip
-                trouble = trouble or f"from {stretch.first_s:.0f} s on: {made.failure}"
-            else:
-                writer.append(made.clean, made.variants)
-                details += made.details
-            bar.add(stretch.seconds / 60)
-            if stretch.place == stretch.n_places - 1:
-                name, _, split, *_ = stretch.piece
-                about = {"path": name, "split": split, "trouble": trouble}
-                writer.close_track(stretch.number, **about, details=details)
-                trouble, details = "", []
+        try:
+            for stretch, made in _in_order(one, _stretches(pieces, writer.done, seconds), jobs):
+                if not made.failure:
+                    writer.append(made.clean, made.variants)
+                    details += made.details
+                elif (
+                    not trouble
+                ):  # Once a recording: where a file is cut off, all after it is gone.
+                    trouble = f"from {stretch.first_s:.0f} s on: {made.failure}"
+                    _logger.warning("left out: %s %s", stretch.piece.name, trouble)
+                bar.add(stretch.seconds / 60)
+                if stretch.place == stretch.n_places - 1:
+                    about = {"path": stretch.piece.name, "split": stretch.piece.split}
+                    writer.close_track(stretch.number, **about, trouble=trouble, details=details)
+                    trouble, details = "", []
+        except KeyboardInterrupt:
+            bar.note(f"stopped; what is done stays in {writer.folder}, the same command goes on")
+            raise
 
 
 def _in_order(

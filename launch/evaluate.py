@@ -2,6 +2,7 @@
 
 nafp evaluate --store=STORE [--query=query --db=db --dummy=dummy_db] --index=ivfpq --out=RESULTS
 nafp evaluate --protocol=robustness --references=CORPUS --checkpoint=RUN@best --out=RESULTS
+(--helpfull lists what goes with --protocol: --references, --distractors, --noise, --recording...)
 """
 
 from absl import app, flags
