@@ -64,6 +64,8 @@ def find(
         raise ValueError("corpus dedup compares within one source; list several in one manifest")
     if sources and not _is_finished(store, name):
         _extract(sources[0], store, name, checkpoint)
+    elif sources:
+        _compare(sources[0], stores.Store.open(store, name))
     rows = collection.Collection.of([stores.Store.open(store, name)])
     known = _splits(manifest or (sources[0] if sources else ""))
     built = index.build(rows, index.plan("auto", n_rows=len(rows), dim=rows.dim))
@@ -119,6 +121,23 @@ def _line(row: Row) -> str:
 
 def _is_finished(folder: str, name: str) -> bool:
     return os.path.isdir(folder) and name in stores.names(folder)
+
+
+def _compare(source: str, there: stores.Store) -> None:
+    """Raises ValueError when a store from earlier is of something else; says what it lacks."""
+    rate = int(there.meta.get("sample_rate_hz", 8000))
+    wanted = {track.name for track in corpus.sources(source, sample_rate_hz=rate)}
+    strangers = {track.track for track in there.tracks} - wanted
+    if strangers:
+        raise ValueError(
+            f"{there.folder}/{there.name}: {len(strangers)} of its tracks are not in {source}, such "
+            f"as {min(strangers)}; remove it, or give another --store"
+        )
+    lacking = len(wanted) - len(there.tracks)
+    if lacking:
+        print(
+            f"{there.folder}/{there.name}: without {lacking} of the {len(wanted)} tracks there are"
+        )
 
 
 def _extract(source: str, folder: str, name: str, checkpoint: str) -> None:

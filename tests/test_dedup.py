@@ -196,6 +196,10 @@ def test_a_duplicate_in_another_split_is_reported_dropped_or_kept_with_its_other
     kept = manifest.read(tmp_path / "kept.csv")
     assert [track.path for track in kept] == [t.path for t in listed if " of " not in t.path]
 
+    tunes.write(tmp_path / "wav/a.wav", tunes.tune(1.0))
+    with pytest.raises(ValueError, match=r"16 of its tracks are not in .*wav"):
+        curate.run("dedup", [str(tmp_path / "wav")], {"store": str(renamed), "out": out})
+
     sizes = {"sizes": "train=50%,test=50%", "together": out}
     with pytest.raises(ValueError, match="belong together"):
         curate.run("split", [], both | sizes)
