@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import sys
@@ -75,8 +76,8 @@ def run(request: Request, *, prepare: Callable[[], None] = lambda: None) -> int:
         first_line=sheets.header(request.format),
         names=request.format == "text" and len(request.names) > 1,
     )
-    codes = [_watch(name, request, opened, journal) for name in request.names]
-    journal.close()
+    with contextlib.closing(journal):
+        codes = [_watch(name, request, opened, journal) for name in request.names]
     return max(codes, key=(NOTHING, FOUND, FAILED).index)
 
 

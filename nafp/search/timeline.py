@@ -329,7 +329,7 @@ class Timeline:
     ) -> _Candidate:
         """Follows a new line back; what was played then explains it only where it fits better."""
         (found,) = self._fit(hearing, [one.line], first, last, offsets=_SHIFTS)
-        if found.strength < self.rules.floor:
+        if found.strength < self.rules.follows:
             (found,) = self._fit(hearing, [one.line], first, last)
         explain = []
         for other in live:
