@@ -47,20 +47,20 @@ class Identifier:
 
     @classmethod
     def open(
-        cls, extractor: Any, folder: str | os.PathLike, *, names: Sequence[str] = ("db",), kind: str = "auto",
-        **settings: Any,
+        cls, extractor: Any, identity: dict[str, Any], folder: str | os.PathLike, *, names: Sequence[str] = ("db",),
+        kind: str = "auto", **settings: Any,
     ) -> Identifier:  # fmt: skip
-        """Opens stores of one folder; settings as of the class.
+        """Opens stores of one folder. identity: the extractor's, by its sha256; settings as of the class.
 
         Raises ValueError when another network wrote them.
         """
         stores = [store.Store.open(folder, name) for name in names]
         for opened in stores:
             made_by = opened.meta.get("model", {}).get("sha256")
-            if made_by and made_by != extractor.identity["sha256"]:
+            if made_by and made_by != identity["sha256"]:
                 raise ValueError(
                     f"{folder}/{opened.name} was written by {opened.meta['model'].get('source')}, not by "
-                    f"{extractor.identity['source']}: fingerprints of two networks cannot be compared. Name the "
+                    f"{identity['source']}: fingerprints of two networks cannot be compared. Name the "
                     "checkpoint that wrote it, or extract again with --overwrite."
                 )
         rows = collection.Collection.of(stores)

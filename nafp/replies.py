@@ -78,7 +78,9 @@ def opened(
     if request.database:
         found = identify.Identifier(network, there.rows, there.index, **settings)
     else:
-        found = identify.Identifier.open(network, request.store, names=request.name, **settings)
+        found = identify.Identifier.open(
+            network, network.identity, request.store, names=request.name, **settings
+        )
     return found, identify.listening_rate_hz(network.sample_rate_hz)
 
 

@@ -35,7 +35,9 @@ def opened(tmp_path_factory):
     listed.write_text("".join(f"{path}\n" for path in MUSIC))
     about = dict(name="db", identity=extractor.identity)
     extract.extract(extractor, str(listed), str(folder / "store"), **about)
-    return folder, identify.Identifier.open(extractor, folder / "store", speeds="none")
+    return folder, identify.Identifier.open(
+        extractor, extractor.identity, folder / "store", speeds="none"
+    )
 
 
 @pytest.mark.parametrize("track, start_s", [(0, 3.5), (1, 12.0), (2, 20.5)])
@@ -74,5 +76,6 @@ def test_a_clip_shorter_than_a_segment_is_refused_with_its_length(opened):
 
 
 def test_a_store_of_another_network_is_refused(opened):
+    other = untrained(1)
     with pytest.raises(ValueError, match="was written by seed0, not by seed1"):
-        identify.Identifier.open(untrained(1), opened[0] / "store")
+        identify.Identifier.open(other, other.identity, opened[0] / "store")
