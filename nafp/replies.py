@@ -14,6 +14,7 @@ from nafp.search import confidence
 
 FOUND, NOTHING, FAILED = 0, 1, 2  # Exit codes; as of grep, a failure outweighs what was found.
 FORMATS = (*answers.FORMATS, "pfann")
+_BATCH = 10  # Segments: JAX fills batches up, and a clip of ten seconds has 19.
 _FEW = 8  # Clips, up to which a start of JAX is not worth its while.
 
 
@@ -71,9 +72,12 @@ def opened(
         from nafp import database
 
         there = database.Database.open(request.database)
-        network, sure = there.network(runtime=runtime), there.confidence
+        network, sure = there.network(runtime=runtime, batch_size=_BATCH), there.confidence
     else:
-        network, sure = trained.load(request.checkpoint, runtime=runtime), _confidence(request)
+        network, sure = (
+            trained.load(request.checkpoint, runtime=runtime, batch_size=_BATCH),
+            _confidence(request),
+        )
     settings = dict(shifts=request.shifts, speeds=request.speeds, confidence=sure)
     if request.database:
         found = identify.Identifier(network, there.rows, there.index, **settings)
