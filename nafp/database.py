@@ -45,6 +45,7 @@ _LEFT_OVER = {
     f"{catalogue.FILE}.new",
     writer_lock.NAME,
 }  # By a killed creation.
+_INTERNAL = ("files", "n_rows", "places", "gain")  # Of what the catalogue says.
 _QUERY_HOP_S = 0.25  # Between fingerprints of a clip, where a track has one each half second.
 
 
@@ -272,7 +273,7 @@ class Database:
             "tracks": n_tracks, "seconds": round(seconds, 3), "fingerprints": n_rows,
             "removed_fingerprints": about["n_rows"] - n_rows, "bytes": n_bytes,
             "index_files": len(self._catalogue.segments()),
-        } | {key: value for key, value in about.items() if key not in ("files", "n_rows", "places")}  # fmt: skip
+        } | {key: value for key, value in about.items() if key not in _INTERNAL}  # fmt: skip
 
     def writer(self) -> writer.Writer:
         """Opens the database for changes; `refresh` shows them here."""

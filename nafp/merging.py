@@ -84,7 +84,7 @@ def _add(
             name = _free(book, track.name)
             if name != track.name:
                 report.renamed.append((track.name, name))
-            vectors = rows.read(track.first_row, track.first_row + track.n_rows)
+            vectors = rows.codec.decode(rows.codes(track.first_row, track.first_row + track.n_rows))
             known = dict(digest=track.digest, metadata=track.metadata, damage=track.damage)
             writer.append(name, track.seconds, vectors, **known)
             report.added.append(name)

@@ -256,6 +256,9 @@ def test_databases_merge_without_their_audio(tmp_path, network):
     rows = one.rows.read(place.first_row, place.first_row + place.n_rows)
     assert np.vecdot(rows, databases.unit(40, seed=7)).min() > 0.999
     assert one.merge([two.folder]).added == []
+    two.compact(storage="int4")
+    one.remove(["5"])
+    assert one.merge([two.folder]).added  # Rows of any storage are fingerprints.
     hop = databases.filled(tmp_path / "hop", 1, network=network, hop_s=1.0)
     with pytest.raises(ValueError, match=r"its hop_s is 1.0"):
         one.merge([hop.folder])

@@ -47,6 +47,19 @@ def test_a_storage_keeps_rows_of_length_one(storage):
 
 
 @pytest.mark.parametrize("storage", codes.STORAGES)
+def test_a_score_means_the_same_in_every_storage(folder, storage):
+    fill(folder, 60)
+    rows = snapped(folder).rows.read(0, 2400)
+    with writer.Writer(folder) as writing:
+        writing.compact(storage)
+        writing.compact("float16" if storage == "float32" else storage)
+    kept = snapped(folder).rows.read(0, 2400)
+    noisy = rows + 0.25 * unit(2400, seed=5000) * np.float32(4)
+    noisy /= np.linalg.norm(noisy, axis=1, keepdims=True)
+    assert np.vecdot(noisy, kept).mean() == pytest.approx(np.vecdot(noisy, rows).mean(), abs=0.01)
+
+
+@pytest.mark.parametrize("storage", codes.STORAGES)
 def test_bytes_that_a_disk_damaged_are_still_numbers(storage):
     codec = codec_of(storage, 16)
     junk = np.random.default_rng(0).integers(0, 256, (2000, codec.row_bytes), np.uint8)

@@ -74,7 +74,7 @@ class Log:
 
 
 class LogRows(collection.Collection):
-    """Rows first .. first + n of a log, decoded as they are read: float32, of unit length.
+    """Rows first .. first + n of a log, decoded as they are read: float32, of the codec's gain as length.
 
     tracks: those to be found, with rows counted from `first`; rows between them belong to nobody.
     """
@@ -101,7 +101,7 @@ class LogRows(collection.Collection):
         return out
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        return self.codec.decode(self.codes(start, stop))
+        return self._read(self.codes(start, stop))
 
     def windows(self, starts: np.ndarray, n: int) -> np.ndarray:
         starts = np.asarray(starts, np.int64)
@@ -109,14 +109,20 @@ class LogRows(collection.Collection):
         inside = (starts >= 0) & (starts + n <= len(self))
         if inside.all():
             self._codes.windows(starts, out)
-            return self.codec.decode(out)
+            return self._read(out)
         found = np.empty((int(inside.sum()), n, self.codec.row_bytes), np.uint8)
         self._codes.windows(starts[inside], found)
         out[inside] = found
         for place in np.flatnonzero(~inside):  # Over an end of the log: few.
             wanted = np.clip(np.arange(n) + starts[place], 0, len(self) - 1)
             out[place] = self.codes(int(wanted[0]), int(wanted[-1]) + 1)[wanted - wanted[0]]
-        return self.codec.decode(out)
+        return self._read(out)
+
+    def _read(self, codes: np.ndarray) -> np.ndarray:
+        vectors = self.codec.decode(codes)
+        if self.codec.gain != 1:
+            vectors *= np.float32(self.codec.gain)
+        return vectors
 
     def place(self, row: int) -> str:
         return f"{self.path}, row {self._first + row}"

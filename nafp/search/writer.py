@@ -240,7 +240,8 @@ class Writer:
             self.catalogue.tracks(), key=lambda track: zlib.crc32(f"{track.id}".encode())
         )
         for track in tracks:  # In no order, until there are enough.
-            found.append(rows.read(track.first_row, track.first_row + track.n_rows))
+            block = rows.codes(track.first_row, track.first_row + track.n_rows)
+            found.append(self._codec.decode(block))
             if sum(map(len, found)) > _LEARN_FROM_ROWS:
                 break
         return codes.learn(storage, np.concatenate(found))
