@@ -9,12 +9,13 @@ import runpy
 import sys
 import traceback
 import types
+from typing import NoReturn
 
 import nafp
 
 # Verb -> what it does. `nafp VERB` runs the launcher of that name with the rest of the line.
 VERBS = {
-    "corpus": "list audio files, and decode them once into one corpus",
+    "corpus": "list, filter, split, convert and pack audio; find duplicates",
     "train": "train a network on a corpus; resumes",
     "extract": "turn recordings into a store of fingerprints; resumes",
     "evaluate": "score queries against stores: hit rates with intervals",
@@ -35,6 +36,7 @@ VERBS = {
 EXTRAS = {
     "faiss": "pip install 'nafp[cpu]'    (with an NVIDIA GPU: pip install 'nafp[cuda12]')",
     "matplotlib": "pip install 'nafp[plots]'",
+    "PIL": "pip install 'nafp[plots]'",
     "torch": "pip install 'nafp[bench]'",
     "sounddevice": "pip install 'nafp[mic]'",
 }
@@ -91,21 +93,27 @@ def _run(verb: str, *arguments: str) -> None:
     except BrokenPipeError:  # Whoever read the output, `head` perhaps, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        sys.exit(f"nafp {verb}: interrupted")
+        _fail(f"nafp {verb}: interrupted", code=130)
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
-        sys.exit(f"nafp {verb}: {error.name} is not installed: {EXTRAS[error.name]}")
+        _fail(f"nafp {verb}: {error.name} is not installed: {EXTRAS[error.name]}")
     except (ValueError, FileNotFoundError, FileExistsError) as error:
         if not _is_ours(error.__traceback__) or os.environ.get("NAFP_TRACEBACK"):
             raise
-        sys.exit(f"nafp {verb}: {error}")
+        _fail(f"nafp {verb}: {error}")
 
 
 def _refuse(verb: str) -> None:
     meant = difflib.get_close_matches(verb, available(), n=1, cutoff=0.5)
     hint = f"did you mean {meant[0]}?" if meant else f"verbs: {', '.join(available())}"
-    sys.exit(f"nafp: no verb {verb!r}; {hint}  (nafp --help lists them)")
+    _fail(f"nafp: no verb {verb!r}; {hint}  (nafp --help lists them)")
+
+
+def _fail(text: str, *, code: int = 2) -> NoReturn:
+    """Ends with 2, as every verb does that could not work; 1 is for having found nothing."""
+    print(text, file=sys.stderr)
+    sys.exit(code)
 
 
 def _is_ours(trace: types.TracebackType | None) -> bool:

@@ -96,7 +96,7 @@ def test_the_help_of_a_verb_lists_its_flags(checkout):
 def test_a_mistyped_verb_and_a_mistyped_flag_say_what_was_meant(checkout):
     folder = checkout("train", "pass")
     verb, flag = run("trian", cwd=folder), run("train", "--coutn=3", cwd=folder)
-    assert (verb.returncode, flag.returncode) == (1, 1)
+    assert (verb.returncode, flag.returncode) == (2, 1)
     assert "did you mean train?" in verb.stderr
     assert "Did you mean: count" in flag.stderr
 
@@ -111,7 +111,7 @@ def test_a_reader_who_has_seen_enough_is_no_failure(checkout):
 def test_a_missing_library_comes_with_the_line_that_installs_it(checkout):
     folder = checkout("train", "raise ModuleNotFoundError(name='faiss')")
     answer = run("train", cwd=folder)
-    assert answer.returncode == 1
+    assert answer.returncode == 2
     assert answer.stderr.startswith("nafp train: faiss is not installed: pip install 'nafp[cpu]'")
 
 

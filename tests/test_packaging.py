@@ -22,8 +22,9 @@ MODULES = {
     "faiss-cpu": "faiss",
     "faiss-gpu": "faiss",
     "orbax-checkpoint": "orbax",
+    "pillow": "PIL",
 }
-EXTRA_MODULES = {"faiss", "matplotlib", "sounddevice", "torch"}
+EXTRA_MODULES = {"PIL", "faiss", "matplotlib", "sounddevice", "torch"}
 
 
 @pytest.fixture(scope="module")
