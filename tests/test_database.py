@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import threading
 
 import numpy as np
 import pytest
 
-from nafp.search import catalogue, segment_files, writer, writer_lock
+from nafp.search import catalogue, rows, segment_files, writer, writer_lock
 from tests.databases import SEAL, create_bare, fill, names, snapped, unit
 
 
@@ -104,6 +105,40 @@ def test_a_reader_sees_one_moment_whatever_a_writer_does(folder):
     np.testing.assert_array_equal(before.index.search(asked, 10), answers)
     after = snapped(folder)
     assert names(after) == [*(str(n) for n in range(40) if n not in (3, 4)), "new"]
+
+
+@pytest.mark.parametrize("mapped_bytes", [0, 2**30])
+def test_readers_that_open_while_a_writer_compacts_find_everything(
+    folder, monkeypatch, mapped_bytes
+):
+    monkeypatch.setattr(rows, "MAPPED_BYTES", mapped_bytes)
+    fill(folder, 40)
+    failed, over = [], threading.Event()
+
+    def write():
+        try:
+            with writer.Writer(folder, seal_rows=SEAL) as writing:
+                for number in range(12):
+                    writing.append(f"new {number}", 1.0, unit(8, seed=900 + number))
+                    writing.compact()
+        except BaseException as error:
+            failed.append(error)
+        over.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    n_opened = 0
+    while not over.is_set() or not n_opened:
+        there = snapped(folder)
+        assert there.troubles == []
+        _, near = there.index.search(unit(40, seed=31)[:2], 5)
+        assert [there.rows.tracks[number] for number in there.rows.track_of(near[:, 0])] == [
+            "31",
+            "31",
+        ]
+        n_opened += 1
+    thread.join()
+    assert failed == []
 
 
 def test_one_writer_at_a_time_and_the_second_is_told_who_it_is(folder):

@@ -82,9 +82,10 @@ class Snapshot:
         self._opened: dict[str, index.Index] = dict(before._opened) if before else {}
         seen = None
         while not self._open(book):
-            if seen == (self.about, self._segments):
+            now = self.about, self._segments
+            if seen == now:
                 break  # Not taken away by a compaction meanwhile: missing.
-            seen = self.about, self._segments
+            seen = now
         for name in set(self._opened) - self._named:
             del self._opened[name]
 
@@ -94,7 +95,10 @@ class Snapshot:
             self.about, self._places, self._segments = book.about(), book.places(), book.segments()
         self.troubles: list[str] = [book.trouble] if book.trouble else []
         self._named: set[str] = set()
-        self.rows = self._open_rows()
+        try:
+            self.rows = self._open_rows()
+        except FileNotFoundError:  # A moment ago it was there.
+            return self._open(book)
         self.index = Searched(self.rows, self._parts())
         return not self.troubles
 
