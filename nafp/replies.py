@@ -6,7 +6,7 @@ import importlib.util
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from nafp import answers, clips, identify, pfann_files, trained
 from nafp.audio import decode
@@ -50,48 +50,47 @@ def run(request: Request, *, prepare: Callable[[], None] = lambda: None) -> int:
         raise ValueError(
             "--format=pfann writes files and needs --out=RESULT.tsv; other formats are printed"
         )
-    identifier, rate_hz = opened(request, prepare=prepare)
+    there, identifier, rate_hz = opened(request, prepare=prepare)
     about = dict(sample_rate_hz=rate_hz, longest_s=identify.LONGEST_S)
     heard = list(clips.listed(request.names, raw_hz=request.raw_hz, **about))
     if request.microphone:
         heard.append(clips.recorded(request.microphone, sample_rate_hz=rate_hz))
-    return tell(
+    code = tell(
         heard, identifier, sample_rate_hz=rate_hz, format=request.format, out=request.out, top=request.top,
         least=request.probability,
     )  # fmt: skip
+    for trouble in there.troubles if there else ():
+        print(f"damaged: {trouble}", file=sys.stderr)
+    return code
 
 
 def opened(
     request: Request, *, prepare: Callable[[], None] = lambda: None
-) -> tuple[identify.Identifier, int]:
-    """Opens what is to be searched and its network: (identifier, rate to decode clips at)."""
+) -> tuple[Any, identify.Identifier, int]:
+    """Opens what is to be searched and its network: (database or None, identifier, rate to decode clips at)."""
     runtime = _runtime(request)
     if runtime == "jax":
         prepare()
+    settings = dict(shifts=request.shifts, speeds=request.speeds)
     if request.database:
         from nafp import database
 
         there = database.Database.open(request.database)
-        network, sure = there.network(runtime=runtime, batch_size=_BATCH), there.confidence
-    else:
-        network, sure = (
-            trained.load(request.checkpoint, runtime=runtime, batch_size=_BATCH),
-            _confidence(request),
-        )
-    settings = dict(shifts=request.shifts, speeds=request.speeds, confidence=sure)
-    if request.database:
+        network = there.network(runtime=runtime, batch_size=_BATCH)
+        settings["confidence"] = _confidence(request) if request.confidence else there.confidence
         found = identify.Identifier(network, there.rows, there.index, **settings)
     else:
-        found = identify.Identifier.open(
-            network, network.identity, request.store, names=request.name, **settings
-        )
-    return found, identify.listening_rate_hz(network.sample_rate_hz)
+        there, settings["confidence"] = None, _confidence(request)
+        network = trained.load(request.checkpoint, runtime=runtime, batch_size=_BATCH)
+        where = network, network.identity, request.store
+        found = identify.Identifier.open(*where, names=request.name, **settings)
+    return there, found, identify.listening_rate_hz(network.sample_rate_hz)
 
 
 def _confidence(request: Request) -> confidence.Confidence | None:
     """Opens what was measured for a network: named, or beside its weights."""
-    file = trained.weights_file(request.checkpoint)
-    path = pathlib.Path(request.confidence or file.with_suffix(".confidence.json"))
+    beside = trained.weights_file(request.checkpoint).with_suffix(".confidence.json")
+    path = pathlib.Path(request.confidence or beside)
     if not path.is_file() and request.confidence:
         raise FileNotFoundError(
             f"{path}: no such file; nafp evaluate --unknown=left-out writes RESULTS/confidence.json"

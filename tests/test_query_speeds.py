@@ -43,7 +43,7 @@ def test_heard_once_the_ranking_is_the_plain_one(rows, search):
     for one, other in zip(found, plain):
         np.testing.assert_array_equal(one.tracks, other.tracks)
         np.testing.assert_array_equal(one.scores, other.scores)
-        assert (one.starts[0], one.elsewhere, one.speeds[0]) == (
+        assert (one.compared[0], one.elsewhere, one.speeds[0]) == (
             other.starts[0],
             other.elsewhere,
             1,
@@ -58,7 +58,7 @@ def test_the_version_that_stands_out_most_decides(rows, search):
         heard(unit(13, seed=5), search, 0.97),
     ]
     found = speeds.rank(versions, rows)[0]
-    assert (found.heard, rows.tracks[found.tracks[0]], found.starts[0]) == (1, "track2", 130)
+    assert (found.heard, rows.tracks[found.tracks[0]], found.compared[0]) == (1, "track2", 130)
     assert found.speeds[0] == pytest.approx(1.03)
 
 
@@ -80,23 +80,42 @@ def test_a_version_too_short_for_a_length_has_no_say_in_it(rows, search):
     assert [each.heard for each in speeds.rank(versions, rows)] == [0, 1]
 
 
-@pytest.mark.parametrize("slope", [0.9, 1.0, 1.1])
-def test_the_slope_of_the_alignment_is_found(search, slope):
+def smooth_rows():
     """Rows that are alike when they are near, as real ones are."""
     steps = unit(8 * ROWS + 4, seed=7)
     smooth = sum(steps[k : k + 8 * ROWS] for k in range(4))
     smooth /= np.linalg.norm(smooth, axis=1, keepdims=True)
     tracks = [store.TrackRows(f"track{n}", n * ROWS, ROWS, 30.5) for n in range(8)]
-    rows = collection.Collection([smooth], tracks)
-    built = index.build(rows, index.plan("auto", n_rows=len(rows), dim=DIM))
-    at = 190 + np.arange(24) * slope
+    return collection.Collection([smooth], tracks)
+
+
+def played(rows, at):
+    """Fingerprints as they would be between rows."""
+    smooth = rows.read(0, len(rows))
     low = np.floor(at).astype(int)
     query = smooth[low] * (1 - at + low)[:, None] + smooth[low + 1] * (at - low)[:, None]
-    query /= np.linalg.norm(query, axis=1, keepdims=True)
-    found = speeds.rank([heard(query, lambda v: built.search(v, 20)[1])], rows)[0]
+    return query / np.linalg.norm(query, axis=1, keepdims=True)
+
+
+def found_in(rows, query):
+    built = index.build(rows, index.plan("auto", n_rows=len(rows), dim=DIM))
+    return speeds.rank([heard(query, lambda vectors: built.search(vectors, 20)[1])], rows)[0]
+
+
+@pytest.mark.parametrize("slope", [0.9, 1.0, 1.1])
+def test_the_slope_of_the_alignment_is_found(slope):
+    rows = smooth_rows()
+    found = found_in(rows, played(rows, 190 + np.arange(24) * slope))
     assert rows.tracks[found.tracks[0]] == "track3"
     assert found.speeds[0] == pytest.approx(slope, abs=0.021)
     assert found.starts[0] == pytest.approx(190, abs=1)
+
+
+@pytest.mark.parametrize("start", [190.0, 190.3, 190.5, 190.8])
+def test_a_start_between_rows_is_found_there(start):
+    rows = smooth_rows()
+    found = found_in(rows, played(rows, start + np.arange(24)))
+    assert found.starts[0] == pytest.approx(start, abs=0.1)
 
 
 def test_scores_of_the_parts_average_to_the_score(rows, search):
