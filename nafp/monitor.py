@@ -24,7 +24,9 @@ class Stretch(NamedTuple):
     """From when to when something was played. track: "" for what is not in the collection.
 
     start_s, end_s: of the recording; track_start_s, track_end_s: of the track. score: mean cosine;
-    probability: None without a calibration; speed: seconds of the track in one of the recording.
+    probability: that it is right, None without a calibration; margin: score less the best of another
+    recording; speed: seconds of the track in one of the recording. contrast, lead: what score and margin
+    are above what the track has elsewhere; they decide.
     """
 
     track: str
@@ -94,7 +96,7 @@ class Monitor:
         found: list[Stretch] = []
         ready, step = self._ear.n_rows, self.timeline.n_step
         last = self.timeline.heard + (ready - self.timeline.heard) // step * step
-        self._ear.prepare(self.timeline.heard, last)
+        self._ear.prepare([1.0], self.timeline.heard, last)
         while self.timeline.heard < last:
             found += self._advance(self.timeline.heard + step)
         return found
@@ -157,11 +159,16 @@ class Monitor:
         probability = None
         if self._calibrated:
             score, margin = np.array(one.score), np.array(one.margin)
-            probability = float(self._calibrated.probability(one.n_rows, score, margin))
+            # Margins are those of windows, so a stretch is as sure as a window of it is.
+            length = min(one.n_rows, round(self.timeline.rules.window_s / self._rows.hop_s))
+            probability = float(self._calibrated.probability(length, score, margin))
         return Stretch(
             self._rows.tracks[one.track], one.start_s, one.end_s, one.track_start_s,
             one.track_end_s, one.score, probability, one.margin, one.speed, one.contrast, one.lead,
         )  # fmt: skip
+
+
+_Held = dict[float, dict[int, Any]]
 
 
 class _Ear:
@@ -177,8 +184,9 @@ class _Ear:
     def begin(self, first_sample: int) -> None:
         """Forgets everything; the next sample has this number."""
         self._samples, self._first, self._closed = np.empty(0, np.float32), first_sample, False
-        self._vectors: dict[float, dict[int, np.ndarray]] = collections.defaultdict(dict)
-        self._near: dict[float, dict[int, tuple]] = collections.defaultdict(dict)
+        # Of rows, by speed and number: fingerprints; cosines and numbers of their neighbours.
+        self._vectors: _Held = collections.defaultdict(dict)
+        self._near: _Held = collections.defaultdict(dict)
 
     def add(self, samples: np.ndarray) -> None:
         self._samples = np.concatenate([self._samples, np.asarray(samples, np.float32)])
@@ -197,10 +205,17 @@ class _Ear:
         reach = self._segment if self._closed else self._reach
         return max(0, (self._first + len(self._samples) - reach) // self._hop + 1)
 
-    def prepare(self, first: int, last: int) -> None:
-        """Computes rows at speed 1 together, which is faster than step by step."""
-        if last > first:
-            self.near(1.0, first, last)
+    def prepare(self, speeds: Sequence[float], first: int, last: int) -> None:
+        """Fingerprints and searches rows at several speeds together, which is faster than one by one."""
+        self._fingerprint(speeds, first, last)
+        missing = _missing(self._near, speeds, first, last)
+        if missing:
+            vectors = [
+                self.vectors(speed, rows[0], rows[-1] + 1) for speed, rows in missing.items()
+            ]
+            cosines, near = self._index.search(np.concatenate(vectors))
+            near = np.where(np.concatenate(vectors).any(axis=1)[:, None], near, -1)
+            _hold(self._near, missing, list(zip(cosines, near)))
 
     def forget(self, row: int) -> None:
         """Lets go of everything before this row."""
@@ -213,38 +228,34 @@ class _Ear:
 
     def vectors(self, speed: float, first: int, last: int) -> np.ndarray:
         """Gives rows first .. last at a speed, float32 [n, D]; zeros for silence."""
-        held = self._vectors[speed]
-        wanted = [row for row in range(first, last) if row not in held]
-        if wanted:
-            rows = range(wanted[0], wanted[-1] + 1)
-            waveforms = self._waveforms(speed, rows[0], rows[-1] + 1)
-            heard = np.sqrt(np.square(waveforms).mean(axis=1)) >= SILENCE
-            found = np.zeros((len(rows), self._network.dim), np.float32)
-            found[heard] = self._network(waveforms[heard])
-            held.update(zip(rows, found))
-        return np.stack([held[row] for row in range(first, last)])
+        self._fingerprint([speed], first, last)
+        return np.stack([self._vectors[speed][row] for row in range(first, last)])
 
     def near(self, speed: float, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Gives cosines and numbers of the nearest rows, [n, K]; -1 for silence."""
-        held = self._near[speed]
-        wanted = [row for row in range(first, last) if row not in held]
-        if wanted:
-            rows = range(wanted[0], wanted[-1] + 1)
-            vectors = self.vectors(speed, rows[0], rows[-1] + 1)
-            cosines, near = self._index.search(vectors)
-            near = np.where(vectors.any(axis=1)[:, None], near, -1)
-            held.update(zip(rows, zip(cosines, near)))
-        pairs = [held[row] for row in range(first, last)]
-        return np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
+        self.prepare([speed], first, last)
+        cosines, near = zip(*(self._near[speed][row] for row in range(first, last)))
+        return np.stack(cosines), np.stack(near)
 
-    def _waveforms(self, speed: float, first: int, last: int) -> np.ndarray:
+    def _fingerprint(self, speeds: Sequence[float], first: int, last: int) -> None:
+        """Computes what is missing, at all speeds together."""
+        missing = _missing(self._vectors, speeds, first, last)
+        if missing:
+            waveforms = [self._waveforms(speed, rows) for speed, rows in missing.items()]
+            waveforms = np.concatenate(waveforms)
+            heard = np.sqrt(np.square(waveforms).mean(axis=1)) >= SILENCE
+            found = np.zeros((len(waveforms), self._network.dim), np.float32)
+            found[heard] = self._network(waveforms[heard])
+            _hold(self._vectors, missing, found)
+
+    def _waveforms(self, speed: float, rows: range) -> np.ndarray:
         """Cuts rows [n, S]; at another speed, out of what is heard resampled."""
         context = self._context if speed != 1 else 0
-        start = first * self._hop - context
+        start = rows[0] * self._hop - context
         reach = int(np.ceil(self._segment / speed)) + context
-        samples = self._cut(start, (last - 1) * self._hop + reach)
+        samples = self._cut(start, rows[-1] * self._hop + reach)
         samples = decode.resample(samples, from_hz=10_000, to_hz=round(speed * 10_000))
-        starts = np.rint((np.arange(last - first) * self._hop + context) * speed).astype(int)
+        starts = np.rint((np.arange(len(rows)) * self._hop + context) * speed).astype(int)
         places = starts[:, None] + np.arange(self._segment)
         return samples[np.minimum(places, len(samples) - 1)]
 
@@ -254,6 +265,22 @@ class _Ear:
         inside = self._samples[max(0, low) : max(0, high)]
         before = min(max(0, -low), stop - start)
         return np.pad(inside, (before, max(0, stop - start - before - len(inside))))
+
+
+def _missing(held: _Held, speeds: Sequence[float], first: int, last: int) -> dict[float, range]:
+    """Gives the rows first .. last that are not held, by speed; they are in one piece."""
+    wanted = {
+        speed: [row for row in range(first, last) if row not in held[speed]] for speed in speeds
+    }
+    return {speed: range(rows[0], rows[-1] + 1) for speed, rows in wanted.items() if rows}
+
+
+def _hold(held: _Held, rows: dict[float, range], values: Sequence[Any]) -> None:
+    """Keeps values of rows of several speeds that follow each other."""
+    first = 0
+    for speed, numbers in rows.items():
+        held[speed].update(zip(numbers, values[first : first + len(numbers)]))
+        first += len(numbers)
 
 
 def speeds_for(most: float, *, tolerance: float) -> list[float]:

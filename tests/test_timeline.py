@@ -39,6 +39,9 @@ class Heard:
     def __init__(self, vectors, rows):
         self._vectors, self._rows = vectors, rows
 
+    def prepare(self, speeds, first, last):
+        pass
+
     def vectors(self, speed, first, last):
         return self._vectors[first:last]
 

@@ -31,6 +31,9 @@ _SAMPLES = 32  # Places at which two tracks are compared.
 class Hearing(Protocol):
     """What was heard last, as fingerprints. Silence is a row of zeros."""
 
+    def prepare(self, speeds: Sequence[float], first: int, last: int) -> None:
+        """Says that rows first .. last will be asked for, at all these speeds."""
+
     def vectors(self, speed: float, first: int, last: int) -> np.ndarray:
         """Gives rows first .. last, float32 [n, D]."""
 
@@ -200,12 +203,10 @@ class Timeline:
         """Gives new lines; at other speeds only while nothing that is played explains the new rows."""
         new = self.heard - first
         explained = max((float(one.contrasts[new:].mean()) for one in live), default=0.0)
-        found: list[_Candidate] = []
-        for speed in self._speeds:
-            found += self._at_speed(hearing, speed, first, last, live)
-            if explained >= self.rules.explained:
-                break
-        return found
+        speeds = self._speeds[:1] if explained >= self.rules.explained else self._speeds
+        hearing.prepare(speeds, first, last)
+        found = [self._at_speed(hearing, speed, first, last, live) for speed in speeds]
+        return [one for some in found for one in some]
 
     def _at_speed(
         self, hearing: Hearing, speed: float, first: int, last: int, live: list[_Candidate]
