@@ -116,6 +116,13 @@ def test_a_wheel_brings_one_top_level_name(wheel):
     assert not [name for name in names if name.startswith("tests") or "/tests/" in name]
 
 
+def test_a_wheel_brings_weights_and_protocols(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "nafp/weights/small.safetensors" in names
+    protocols = (ROOT / "evaluation" / "protocol_files").glob("*.toml")
+    assert {f"nafp/evaluation/protocol_files/{path.name}" for path in protocols} <= set(names)
+
+
 def test_a_wheel_knows_its_verbs_anywhere(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     (tmp_path / "empty").mkdir()
