@@ -54,9 +54,10 @@ def main(argv: list[str]) -> None:
     searched = index.build(rows, index.plan("auto", n_rows=len(rows), dim=rows.dim))
     speeds = watching.speeds(network, _MAX_SPEED.value / 100)
     about = {"tracks": len(rows.tracks), "rows": len(rows), "speeds": speeds}
+    made = json.loads((folder / mixes.SETTINGS).read_text())
     about |= {
         "network": network.identity,
-        "settings": json.loads((folder / mixes.SETTINGS).read_text()),
+        "mixes": {key: value for key, value in made.items() if key != "source"},
     }
     found = {"machine": results.machine(), "collection": about, "monitor": {}, "windows": {}}
     told: dict[str, dict] = {"monitor": {}, "windows": {}}
