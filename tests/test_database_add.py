@@ -60,7 +60,7 @@ def test_a_recording_is_found_where_it_is(there, music):
     with database.Database.open(there.folder, runtime="numpy") as opened:
         best = opened.identify(samples[int(1.5 * RATE) :], RATE)[0]
     assert best.track == str(music / "2.flac")
-    assert best.start_s == pytest.approx(1.5, abs=0.01)
+    assert best.start_s == pytest.approx(1.5, abs=0.26)
     assert there.track(best.track).seconds == pytest.approx(5.0)
 
 
@@ -195,7 +195,7 @@ def test_twice_the_hop_halves_the_rows_and_still_finds(tmp_path, music, network)
         assert half.info()["fingerprints"] == 3 + 4 + 5
         samples = decode.load(music / "2.flac", sample_rate_hz=RATE)
         best = half.identify(samples[int(0.5 * RATE) : int(4.5 * RATE)], RATE)[0]
-        assert (best.track, best.start_s) == (str(music / "2.flac"), pytest.approx(0.5, abs=0.01))
+        assert (best.track, best.start_s) == (str(music / "2.flac"), pytest.approx(0.5, abs=0.26))
 
 
 def test_a_database_keeps_to_its_network_storage_and_hop(tmp_path, network, there):
