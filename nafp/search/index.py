@@ -151,6 +151,7 @@ def build(
         memory.give_back()
     trained = time.perf_counter()
     _add(index, rows, check=check)
+    memory.give_back()
     train_s, add_s = trained - started, time.perf_counter() - trained
     return Index(index, chosen, about={"train_s": train_s, "add_s": add_s})
 
