@@ -24,7 +24,7 @@ _SETTINGS = (
         flags.DEFINE_integer,
         "shifts",
         0,
-        "Query rows for each of the database; 0: 1, 2 if unsure.",
+        "Query rows for each of the database; 0: as needed.",
         0,
     ),
     (flags.DEFINE_float, "microphone", None, "Listen for so many seconds.", 1.0),

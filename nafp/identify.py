@@ -15,9 +15,8 @@ from nafp.search import collection, confidence, index, index_files, match, pool,
 LEAST_PROBABLE = 0.5  # What is less is not in the collection.
 SURE = 0.9  # A clip found with this probability at its own speed is not looked for at others.
 _SURE_MARGIN = 0.2  # The same where the network was never calibrated.
-LONGEST_S = (
-    60.0  # Of a clip, what comes later is not listened to: `nafp monitor` is for long recordings.
-)
+LONGEST_S = 60.0  # Of a clip, that is listened to: `nafp monitor` is for long recordings.
+_FEW_ROWS_S = 5.0  # Clips shorter than this get more rows at a closer look; others have enough.
 _EVERY_PLACE = 1 << 20  # Of a track that repeats itself there are many.
 _HOP_S = 0.5  # Between query rows, until a closer look.
 _SHARE = 8  # Segments, below which a thread is not worth its start.
@@ -28,10 +27,10 @@ class Identifier:
     """Names the track that a clip comes from, and where in it.
 
     extractor: what `nafp.load` gives. rows, searched: the fingerprints to look in and their index. shifts: query rows
-    for each row of the collection; 0 for one each half second, and twice as many for a clip that was not found for
-    sure. confidence: makes probabilities of scores; without it every clip gets its best answers, and none is refused.
-    speeds: "auto" for those of `nafp.search.speeds` where a clip is not found for sure at its own, "none", or numbers
-    that are always tried.
+    for each row of the collection; 0 for one each half second, and twice as many for a short clip that was not found
+    for sure. confidence: makes probabilities of scores; without it every clip gets its best answers, and none is
+    refused. speeds: "auto" for those of `nafp.search.speeds` where a clip is not found for sure at its own, "none", or
+    numbers that are always tried.
     """
 
     def __init__(
@@ -96,7 +95,8 @@ class Identifier:
         """Ranks the best places of `top` tracks, however improbable."""
         samples = self._checked(samples, sample_rate_hz)
         first = self._first, self._shifts
-        closer = [*self._first, *self._then], self._shifts_if_unsure
+        is_short = len(samples) < _FEW_ROWS_S * sample_rate_hz
+        closer = [*self._first, *self._then], self._shifts_if_unsure if is_short else self._shifts
         found = self._found(samples, sample_rate_hz, *first, top)
         if closer != first and not self._is_sure(found):
             found = self._found(samples, sample_rate_hz, *closer, top)
