@@ -103,6 +103,7 @@ def main() -> None:
         seed, step = map(int, line.split())
         child = os.fork()
         if not child:
+            os.write(1, f"child {os.getpid()}\n".encode())
             if step:
                 kill_at(step)
             with contextlib.suppress(BrokenPipeError):
@@ -114,7 +115,6 @@ def main() -> None:
                 )
                 os.write(1, b"done\n")
             os._exit(0)
-        os.write(1, f"child {child}\n".encode())
         os.waitpid(child, 0)
         os.write(1, b"dead\n")
 
