@@ -323,9 +323,7 @@ class Catalogue:
 
 
 def _connected(path: Path, *, write: bool) -> sqlite3.Connection:
-    writable = os.access(path.parent, os.W_OK)
-    if not write and not writable:
-        return _unwritable(path)
+    writable = write or os.access(path.parent, os.W_OK)
     connection = _connect(f"file:{_quoted(path)}?mode={'rw' if writable else 'ro'}")
     try:
         connection.execute("pragma synchronous = full")
@@ -334,25 +332,26 @@ def _connected(path: Path, *, write: bool) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         if write or getattr(error, "sqlite_errorcode", 0) & 0xFF not in _PASSING[2:]:
             raise
-        return _unwritable(path)  # A full disk, perhaps.
+        connection.close()
+        return _unwritable(path)  # Read-only, or a full disk.
     return connection
 
 
 def _unwritable(path: Path) -> sqlite3.Connection:
-    """Opens a catalogue in a folder where sqlite cannot put the files by which processes share one.
+    """Reads a catalogue into memory, where sqlite cannot put the files by which processes share one.
 
-    What a killed writer left in the log of changes counts: then a copy is read that is elsewhere.
+    What a killed writer left in the log of changes counts: then both are read from a place that can be written.
     """
     changes = path.with_name(f"{path.name}-wal")
-    if not changes.exists() or not changes.stat().st_size:
-        return _connect(f"file:{_quoted(path)}?mode=ro&immutable=1")
+    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     with tempfile.TemporaryDirectory(prefix="nafp-") as folder:
-        for file in (path, changes):
-            shutil.copy(file, folder)
-        copied = _connect(f"file:{_quoted(Path(folder) / path.name)}?mode=rw")
-        memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        copied.backup(memory)
-        copied.close()
+        uri = f"file:{_quoted(path)}?mode=ro&immutable=1"
+        if changes.exists() and changes.stat().st_size:
+            for file in (path, changes):
+                shutil.copy(file, folder)
+            uri = f"file:{_quoted(Path(folder) / path.name)}?mode=rw"
+        with contextlib.closing(_connect(uri)) as found:
+            found.backup(memory)
     return memory
 
 
