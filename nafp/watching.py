@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import hashlib
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ _LEAST_TOLERANCE = (
     0.01  # A network trained at one speed bears this much, one trained at several more.
 )
 _BORNE = 0.8  # Of the change of speed that a network was trained with.
+_AHEAD_S = (
+    5.0  # What comes faster than the clock is no stream but a recording, and has no time of day.
+)
 _FEW_ROWS = 32  # Segments that go through the network together.
 
 
@@ -164,6 +168,7 @@ class _Listener:
             speeds=speeds(opened.network, request.max_speed / 100),
         )
         self._began = datetime.datetime.now().astimezone() if about.is_live else None
+        self._started_s = time.monotonic()
         self._n_found, self._told = 0, set()
 
     def listen(self) -> int:
@@ -217,7 +222,8 @@ class _Listener:
 
     def _line(self, stretch: monitor.Stretch, format: str = "") -> str:
         heard_at = ""
-        if self._began:
+        ahead_s = self._monitor.heard_s - (time.monotonic() - self._started_s)
+        if self._began and ahead_s < _AHEAD_S:
             at = self._began + datetime.timedelta(seconds=stretch.start_s)
             heard_at = at.isoformat(sep=" ", timespec="seconds")
         return sheets.said(
