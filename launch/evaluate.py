@@ -31,6 +31,7 @@ _SETTINGS = (
     (flags.DEFINE_float, "twin_cosine", 0.6, "Places this alike are one recording; 1: never."),
     (flags.DEFINE_integer, "rows_per_track", 0, "Cuts bare stores into tracks (original: 59)."),
     (flags.DEFINE_float, "false_accepts", 0.01, "Share of unknown queries that may be accepted."),
+    (flags.DEFINE_string, "confidence", None, "Calibration to judge; else fitted here."),
     (flags.DEFINE_bool, "recall", False, "Compare the index with an exact search."),
     (flags.DEFINE_bool, "gpu", True, "Search on GPUs when faiss sees one."),
     (flags.DEFINE_integer, "seed", 0, "Of ids drawn at random, and of the bootstrap."),
@@ -52,8 +53,7 @@ def main(argv: list[str]) -> None:
     if not flags.FLAGS.store:
         raise app.UsageError("--store=STORE, or --protocol=NAME, is needed")
     evaluate = rooms.load("evaluation.evaluate")
-    given = {name: flags.FLAGS[name].value for name in _NAMES}
-    evaluate.run(evaluate.Request(**given))
+    evaluate.run(evaluate.Request(**{name: flags.FLAGS[name].value for name in _NAMES}))
 
 
 if __name__ == "__main__":
