@@ -25,7 +25,7 @@ def place(tmp_path_factory):
     """Makes a database of three tracks and a recording in which two of them and another one are played."""
     folder = tmp_path_factory.mktemp("watching")
     there = database.Database.create(folder / "db", network="small")
-    network = there.network(runtime="numpy")
+    network = there.network(batch_size=32)
     with there.writer() as writing:
         for path in MUSIC[:3]:
             samples = decode.load(path, sample_rate_hz=RATE_HZ)
@@ -44,8 +44,20 @@ def place(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def opened_once(monkeypatch, opened={}):  # noqa: B006 - compiles the network for the first test only
+    open_collection = watching.open_collection
+
+    def once(request, **settings):
+        if request.database not in opened:
+            opened[request.database] = open_collection(request, **settings)
+        return opened[request.database]
+
+    monkeypatch.setattr(watching, "open_collection", once)
+
+
 def run(place, *names, **settings):
-    settings = {"runtime": "numpy", "max_speed": 0.0, "format": "json"} | settings
+    settings = {"max_speed": 0.0, "format": "json"} | settings
     where = [str(place / name) for name in names]
     return watching.run(watching.Request(where, str(place / "db"), **settings))
 
@@ -115,9 +127,7 @@ def test_a_state_of_other_settings_or_of_another_file_is_refused(place, tmp_path
     state, recording = tmp_path / "state", tmp_path / "a.wav"
     recording.write_bytes((place / "silence.wav").read_bytes())
     settings = {"state": str(state), "format": "text"}
-    request = watching.Request(
-        [str(recording)], str(place / "db"), runtime="numpy", max_speed=0.0, **settings
-    )
+    request = watching.Request([str(recording)], str(place / "db"), max_speed=0.0, **settings)
     assert watching.run(request) == watching.NOTHING
     with pytest.raises(ValueError, match=r"other settings \(max_speed\)"):
         watching.run(request._replace(max_speed=3.0))
@@ -153,7 +163,7 @@ def test_a_stream_that_is_stopped_says_what_it_heard(place, monkeypatch, capsys)
 
     monkeypatch.setattr(live, "blocks", stopped)
     request = watching.Request(
-        ["microphone"], str(place / "db"), runtime="numpy", max_speed=0.0, format="json", playing=True
+        ["microphone"], str(place / "db"), max_speed=0.0, format="json", playing=True
     )  # fmt: skip
     assert watching.run(request) == watching.FOUND
     said = capsys.readouterr()
