@@ -9,8 +9,6 @@ answers, and takes as much space again.
 
 from absl import flags
 
-from nafp import database
-
 from . import exits
 
 _STORAGE = flags.DEFINE_string(
@@ -21,6 +19,8 @@ _STORAGE = flags.DEFINE_string(
 def main(argv: list[str]) -> int:
     if len(argv) != 2:
         raise exits.wrong("name a database: nafp compact DB")
+    from nafp import database
+
     with database.Database.open(argv[1]) as opened:
         saved = opened.compact(storage=_STORAGE.value)
         left = opened.info()["bytes"]

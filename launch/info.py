@@ -7,8 +7,6 @@ import json
 
 from absl import flags
 
-from nafp import database, listing
-
 from . import exits
 
 _FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "How to say it.")
@@ -17,6 +15,8 @@ _FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "How to say it."
 def main(argv: list[str]) -> int:
     if len(argv) != 2:
         raise exits.wrong("name a database: nafp info DB")
+    from nafp import database, listing
+
     with database.Database.open(argv[1]) as opened:
         said = opened.info()
     print(json.dumps(said) if _FORMAT.value == "json" else listing.told(said, argv[1]))

@@ -9,18 +9,18 @@ import sys
 
 from absl import flags
 
-from nafp import database, listing
-
 from . import exits
 
 _FORMAT = flags.DEFINE_enum(
-    "format", "text", listing.FORMATS, "names: one a line, for nafp remove."
+    "format", "text", ["text", "json", "csv", "tsv", "names"], "names: one a line, for nafp remove."
 )
 
 
 def main(argv: list[str]) -> int:
     if len(argv) < 2:
         raise exits.wrong("name a database: nafp list DB [PATTERN...]")
+    from nafp import database, listing
+
     with database.Database.open(argv[1]) as opened:
         try:
             n_tracks = listing.write(opened, argv[2:], sys.stdout, format=_FORMAT.value)

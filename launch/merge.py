@@ -5,14 +5,14 @@ nafp merge DB OTHER...
 All must be of one network and hop. Tracks whose audio is there are left out. The others stay as they are.
 """
 
-from nafp import database, merging
-
 from . import exits
 
 
 def main(argv: list[str]) -> int:
     if len(argv) < 3:
         raise exits.wrong("name a database and others to put into it: nafp merge DB OTHER...")
+    from nafp import database, merging
+
     with database.Database.open(argv[1]) as opened:
         report = opened.merge(argv[2:], show=True)
         print(merging.describe(report, argv[1], n_tracks=len(opened)))

@@ -7,14 +7,14 @@ TRACK: a number or name as nafp list gives it, a file's name with or without fol
 
 import sys
 
-from nafp import database
-
 from . import exits
 
 
 def main(argv: list[str]) -> int:
     if len(argv) < 3:
         raise exits.wrong("name a database and its tracks: nafp remove DB TRACK...")
+    from nafp import database
+
     with database.Database.open(argv[1]) as opened:
         try:
             names = opened.remove(argv[2:])

@@ -8,9 +8,6 @@ can then be added again, and writes the index files anew.
 
 from absl import flags
 
-from nafp import database
-from nafp.search import inspection
-
 from . import exits
 
 _REPAIR = flags.DEFINE_bool("repair", False, "Take damaged tracks out, write index files anew.")
@@ -19,6 +16,9 @@ _REPAIR = flags.DEFINE_bool("repair", False, "Take damaged tracks out, write ind
 def main(argv: list[str]) -> int:
     if len(argv) != 2:
         raise exits.wrong("name a database: nafp verify DB")
+    from nafp import database
+    from nafp.search import inspection
+
     with database.Database.open(argv[1]) as opened:
         found = opened.verify(show=True)
         print(inspection.describe(found, opened.folder))

@@ -131,6 +131,18 @@ class Index:
         return distances if is_product else 1 - distances / 2
 
 
+def of_codes(codes: np.ndarray, places: np.ndarray, chosen: Plan, *, dim: int) -> Index:
+    """Indexes rows by 4-bit codes that were computed elsewhere, as fast-scan PQ; nothing is trained.
+
+    codes: uint8 [n, M / 2], two in a byte; places: float32 [M, 16, dim / M], what each code stands for.
+    """
+    quantised = faiss.IndexPQ(dim, len(places), 4)
+    faiss.copy_array_to_vector(places.ravel(), quantised.pq.centroids)
+    faiss.copy_array_to_vector(codes.ravel(), quantised.codes)
+    quantised.ntotal, quantised.is_trained = len(codes), True
+    return Index(faiss.IndexPQFastScan(quantised), chosen)
+
+
 def build(
     rows: collection.Collection,
     chosen: Plan,

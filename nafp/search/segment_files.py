@@ -64,13 +64,9 @@ def opened(folder: Path, segment: catalogue.Segment, *, dim: int) -> index.Index
 
 def packed(rows: fingerprint_log.LogRows, *, first: int, end: int) -> index.Index:
     """Indexes rows of a learned storage by the codes they are kept in: nothing is computed, and nothing kept twice."""
-    faiss, places = index.faiss, rows.codec.places
-    codes = faiss.IndexPQ(rows.dim, len(places), 4)
-    faiss.copy_array_to_vector(places.ravel(), codes.pq.centroids)
-    faiss.copy_array_to_vector(rows.codes(first, end).ravel(), codes.codes)
-    codes.ntotal, codes.is_trained = end - first, True
+    places = rows.codec.places
     plan = plans.plan(f"PQ{len(places)}x4fs", n_rows=max(end - first, 256), dim=rows.dim, k=K)
-    return index.Index(faiss.IndexPQFastScan(codes), plan)
+    return index.of_codes(rows.codes(first, end), places, plan, dim=rows.dim)
 
 
 def tail(vectors: np.ndarray) -> index.Index:
