@@ -32,7 +32,7 @@ _CLIPS = 16  # Questions that one thread takes at a time.
 class Version(NamedTuple):
     """The clips at one speed: rows of a collection, and which of them belong to each question.
 
-    first, n_rows: int64 [Q], 0 rows where this speed lacks the clip; near: int64 [N, K], neighbours of all rows.
+    first, n_rows: int64 [Q], 0 rows where this speed lacks the clip; near: int64 [N, K], neighbours of their rows.
     """
 
     speed: float
@@ -73,7 +73,7 @@ def run(request: evaluate.Request, *, queries: Sequence[str]) -> dict[str, Any]:
     answers, told = answer(questions, versions, given.database, way, show=request.show)
     spent = [after - before for before, after in zip((*began, *searched), (*searched, *_now()))]
     timings = answering.Timings(
-        *spent, n_rows=sum(len(one.near) for one in versions), n_questions=len(questions)
+        *spent, n_rows=sum(int(one.n_rows.sum()) for one in versions), n_questions=len(questions)
     )
     without = None
     if request.unknown:
@@ -111,7 +111,7 @@ def _now() -> tuple[float, float]:
 def version(
     folders: Sequence[str], name: str, questions: protocol.Questions, built: index.Index, way: Way
 ) -> Version:
-    """Opens the query store of one speed, finds the questions' clips in it by name, and searches all its rows."""
+    """Opens the query store of one speed, finds the questions' clips in it by name, and searches their rows."""
     opened = [
         store.Store.open(folder, name) for folder in folders if inputs._has(folder, name)
     ] or [store.Store.open(folders[0], name)]
@@ -119,12 +119,14 @@ def version(
     place = {track: number for number, track in enumerate(rows.tracks)}
     own = np.array([place.get(clip, -1) for clip in questions.names])
     first, end = rows.borders(np.maximum(own, 0))
-    parts = [
-        built.search(rows.read(start, min(len(rows), start + built.batch_rows)))[1]
-        for start in range(0, len(rows), built.batch_rows)
-    ]
+    own_rows = [np.arange(a, b) for a, b, there in zip(first, end, own) if there >= 0]
+    numbers = np.concatenate([np.zeros(0, np.int64), *own_rows])
+    near = np.full((len(rows), built.plan.k), -1, np.int64)
+    for start in range(0, len(numbers), built.batch_rows):
+        some = numbers[start : start + built.batch_rows]
+        near[some] = built.search(rows.take(some))[1]
     speed = float(opened[0].meta.get("speed", 1.0))
-    return Version(speed, rows, first, np.where(own < 0, 0, end - first), np.concatenate(parts))
+    return Version(speed, rows, first, np.where(own < 0, 0, end - first), near)
 
 
 def answer(
