@@ -79,7 +79,7 @@ def opened(folders: Sequence[str], *, shifts: int) -> Asked:
     """Opens a query store and the database, which is in the last folder."""
     query = collection.Collection.of([store.Store.open(folders[0], "query")])
     database = collection.Collection.of([store.Store.open(folders[-1], "db")])
-    inputs._require_hops(query, database, shifts)
+    inputs.require_hops(query, database, shifts)
     return Asked(protocol.truth_file(_TRUTH.value, query, database)[0], query, database)
 
 

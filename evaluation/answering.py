@@ -129,7 +129,7 @@ def match_all(
     """
     numbers, neighbours, cosines, runs = found
     places = np.searchsorted(numbers, questions.first)
-    answers = _empty(len(questions), lengths)
+    answers = empty(len(questions), lengths)
     rank = _ranker(matcher, database, lengths)
 
     def some(clips: range) -> int:
@@ -139,7 +139,7 @@ def match_all(
             if without is not None:
                 near = np.where(np.isin(database.track_of(near), without[clip]), -1, near)
             vectors = query.read(questions.first[clip], questions.first[clip] + runs[clip])
-            _fill(answers, clip, rank(vectors, near, cosines[rows]))
+            fill(answers, clip, rank(vectors, near, cosines[rows]))
         return len(clips)
 
     for column, length in enumerate(lengths):
@@ -181,7 +181,7 @@ def _ranker(
     return lambda _, near, cosines: count(near, cosines, database, lengths=lengths)
 
 
-def _empty(n_questions: int, lengths: Sequence[int]) -> Answers:
+def empty(n_questions: int, lengths: Sequence[int]) -> Answers:
     shape = (n_questions, len(lengths))
     return Answers(
         np.full((*shape, match.TOP), -1, np.int64),
@@ -192,7 +192,7 @@ def _empty(n_questions: int, lengths: Sequence[int]) -> Answers:
     )
 
 
-def _fill(answers: Answers, clip: int, rankings: list[match.Ranking]) -> None:
+def fill(answers: Answers, clip: int, rankings: list[match.Ranking]) -> None:
     for column, ranking in enumerate(rankings):
         n = len(ranking.starts)
         answers.tracks[clip, column, :n] = ranking.tracks

@@ -80,7 +80,7 @@ def run(request: Request) -> dict[str, Any]:
         raise ValueError("--unknown=left-out needs stores that know their tracks; these are bare")
     asked = _asked(request, given, rule, lengths)
     _check_groups(request, asked.questions)
-    built, about = _index(request, given)
+    built, about = index_of(request, given)
     _introduce(request, asked, given, about)
     answers, timings, neighbours = answering.answer(
         asked.questions, asked.rows, given.database, built,
@@ -96,16 +96,16 @@ def run(request: Request) -> dict[str, Any]:
         "format": results.FORMAT,
         "hit_rates": results.hit_rates(scored),
         "clustered": results.clustered(scored, seed=request.seed),
-        "groups": results.grouped(scored, _columns(request, asked.questions)),
+        "groups": results.grouped(scored, columns_of(request, asked.questions)),
         "open_set": open_set.judged(
             scored, without, false_accepts=request.false_accepts, fitted=fitted
         ),
         "index": about,
         "recall": _recall(request, built, asked, given.database),
-        "timings": _timings(timings, about),
-        "cost": _cost(timings, built, given.database),
-        "questions": _counted(asked.questions),
-        "audio": {"hop_s": given.database.hop_s, "segment_s": _segment_s(given.database)},
+        "timings": timed(timings, about),
+        "cost": cost_of(timings, built, given.database),
+        "questions": counted(asked.questions),
+        "audio": {"hop_s": given.database.hop_s, "segment_s": segment_s(given.database)},
         "stores": results.sides(given),
         "run": results.repeatable(request),
         "notes": asked.notes,
@@ -202,7 +202,7 @@ def _row_aligned(
     return every.some(asked), notes
 
 
-def _columns(request: Request, questions: protocol.Questions) -> list[str]:
+def columns_of(request: Request, questions: protocol.Questions) -> list[str]:
     """Gives the columns to group by: those asked for, else `condition` where there is one."""
     if request.group is None:
         return [name for name in ("condition",) if name in questions.groups]
@@ -210,13 +210,13 @@ def _columns(request: Request, questions: protocol.Questions) -> list[str]:
 
 
 def _check_groups(request: Request, questions: protocol.Questions) -> None:
-    for name in _columns(request, questions):
+    for name in columns_of(request, questions):
         if name not in questions.groups:
             there = ", ".join(questions.groups) or "no column to group by"
             raise ValueError(f"--group={name}: there is {there}")
 
 
-def _index(request: Request, given: inputs.Inputs) -> tuple[index.Index, dict[str, Any]]:
+def index_of(request: Request, given: inputs.Inputs) -> tuple[index.Index, dict[str, Any]]:
     """Builds or loads the index, and describes it."""
     if request.compat and given.dummy is None:
         raise ValueError("--compat trains on the dummy store as the original does; there is none")
@@ -250,10 +250,10 @@ def _introduce(
         f"index: {about['factory']} ({about['reason']}), {about['rows']} rows{probed}, "
         f"{about['k']} neighbours, trained on {min(about['train_rows'], about['rows'])} rows, {made}",
     )
-    counted = _counted(asked.questions)
+    n_asked = counted(asked.questions)
     _say(
         request,
-        f"queries: {counted['known']} of recordings in the database, {counted['unknown']} of others; "
+        f"queries: {n_asked['known']} of recordings in the database, {n_asked['unknown']} of others; "
         f"database: {len(given.database)} rows, {given.n_dummy} of them dummy",
     )
 
@@ -296,7 +296,8 @@ def _recall(
     }
 
 
-def _timings(timings: answering.Timings, about: dict[str, Any]) -> dict[str, Any]:
+def timed(timings: answering.Timings, about: dict[str, Any]) -> dict[str, Any]:
+    """Gathers what took how long, and the peak memory of this process."""
     asked = max(1, timings.n_questions)
     return {
         **timings._asdict(),
@@ -312,7 +313,7 @@ def _built_s(about: dict[str, Any]) -> float:
     return about["train_s"] + about["add_s"]
 
 
-def _cost(
+def cost_of(
     timings: answering.Timings, built: index.Index, database: collection.Collection
 ) -> dict[str, float]:
     """Gives what a user pays: bytes per second of audio, CPU per query."""
@@ -325,7 +326,8 @@ def _cost(
     }
 
 
-def _counted(questions: protocol.Questions) -> dict[str, int]:
+def counted(questions: protocol.Questions) -> dict[str, int]:
+    """Counts questions, of recordings that are there and of others, and the songs they are of."""
     known = int(questions.is_known.sum())
     return {
         "all": len(questions),
@@ -335,7 +337,7 @@ def _counted(questions: protocol.Questions) -> dict[str, int]:
     }
 
 
-def _segment_s(rows: collection.Collection) -> float:
+def segment_s(rows: collection.Collection) -> float:
     """Gives the length of a segment; a bare store's are the original's, twice the hop."""
     said = [one.meta["segment_s"] for one in rows.sources if "segment_s" in one.meta]
     return float(said[0]) if said else 2 * rows.hop_s

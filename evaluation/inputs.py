@@ -47,7 +47,7 @@ def read(
     database = collection.Collection.of([*fillers, *answers], rows_per_track=rows_per_track)
     asked = collection.Collection.of(queries, rows_per_track=rows_per_track * shifts)
     collection.require_one_model([*answers, *fillers, *queries, *strangers], hop=False)
-    _require_hops(asked, database, shifts)
+    require_hops(asked, database, shifts)
     kept = {"rows_per_track": rows_per_track}
     inputs = Inputs(
         asked,
@@ -63,10 +63,10 @@ def read(
 
 
 def _found(folders: Sequence[str], name: str) -> list[store.Store]:
-    return [store.Store.open(folder, name) for folder in folders if _has(folder, name)]
+    return [store.Store.open(folder, name) for folder in folders if has(folder, name)]
 
 
-def _has(folder: str, name: str) -> bool:
+def has(folder: str, name: str) -> bool:
     return os.path.exists(os.path.join(folder, f"{name}.mm"))
 
 
@@ -78,7 +78,7 @@ def _required(folders: Sequence[str], name: str) -> list[store.Store]:
     return found
 
 
-def _require_hops(
+def require_hops(
     query: collection.Collection, database: collection.Collection, shifts: int
 ) -> None:
     for side, factor in ((query, shifts),):

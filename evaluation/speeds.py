@@ -64,7 +64,7 @@ def run(request: evaluate.Request, *, queries: Sequence[str]) -> dict[str, Any]:
     request = dataclasses.replace(request, query=queries[0])
     given = inputs.read(request.store, query=queries[0], db=request.db, shifts=request.shifts)
     questions, missing = protocol.truth_file(request.truth, given.query, given.database)
-    built, about = evaluate._index(request, given)
+    built, about = evaluate.index_of(request, given)
     sure = confidence.Confidence.load(request.confidence) if request.confidence else None
     way = Way(tuple(map(int, request.lengths)), request.shifts, request.twin_cosine, sure)
     began = _now()
@@ -79,7 +79,7 @@ def run(request: evaluate.Request, *, queries: Sequence[str]) -> dict[str, Any]:
     if request.unknown:
         without = _left_out(questions, versions, given.database, answers, way, show=request.show)
     scored = results.score(questions, answers, way.lengths, by_row=False, has_tracks=True)
-    columns = evaluate._columns(request, questions)
+    columns = evaluate.columns_of(request, questions)
     found = {
         "format": results.FORMAT,
         "hit_rates": results.hit_rates(scored),
@@ -88,10 +88,10 @@ def run(request: evaluate.Request, *, queries: Sequence[str]) -> dict[str, Any]:
         "open_set": open_set.judged(scored, without, false_accepts=request.false_accepts),
         "index": about,
         "recall": None,
-        "timings": evaluate._timings(timings, about),
-        "cost": evaluate._cost(timings, built, given.database),
-        "questions": evaluate._counted(questions),
-        "audio": {"hop_s": given.database.hop_s, "segment_s": evaluate._segment_s(given.database)},
+        "timings": evaluate.timed(timings, about),
+        "cost": evaluate.cost_of(timings, built, given.database),
+        "questions": evaluate.counted(questions),
+        "audio": {"hop_s": given.database.hop_s, "segment_s": evaluate.segment_s(given.database)},
         "stores": results.sides(given),
         "run": results.repeatable(request),
         "speeds": {"queries": list(queries), "told": _told(scored, told)},
@@ -112,9 +112,9 @@ def version(
     folders: Sequence[str], name: str, questions: protocol.Questions, built: index.Index, way: Way
 ) -> Version:
     """Opens the query store of one speed, finds the questions' clips in it by name, and searches their rows."""
-    opened = [
-        store.Store.open(folder, name) for folder in folders if inputs._has(folder, name)
-    ] or [store.Store.open(folders[0], name)]
+    opened = [store.Store.open(folder, name) for folder in folders if inputs.has(folder, name)] or [
+        store.Store.open(folders[0], name)
+    ]
     rows = collection.Collection.of(opened)
     place = {track: number for number, track in enumerate(rows.tracks)}
     own = np.array([place.get(clip, -1) for clip in questions.names])
@@ -137,7 +137,7 @@ def answer(
 
     without: int64 [Q, A], tracks per question that are to be treated as not in the database.
     """
-    answers = answering._empty(len(questions), way.lengths)
+    answers = answering.empty(len(questions), way.lengths)
     told = np.full((len(questions), len(way.lengths)), np.nan)
     for column, length in enumerate(way.lengths):
         answers.asked[:, column] = versions[0].n_rows >= answering.rows_needed(length, way.shifts)
@@ -146,7 +146,7 @@ def answer(
         for clip in clips:
             out = None if without is None else without[clip]
             rankings = _ranked(clip, versions, database, way, out)
-            answering._fill(answers, clip, rankings)
+            answering.fill(answers, clip, rankings)
             for column, ranking in enumerate(rankings):
                 told[clip, column] = ranking.speeds[0] if len(ranking.speeds) else np.nan
         return len(clips)

@@ -46,7 +46,6 @@ _LEFT_OVER = {
     writer_lock.NAME,
 }  # By a killed creation.
 _INTERNAL = ("files", "n_rows", "places", "gain")  # Of what the catalogue says.
-_QUERY_HOP_S = 0.25  # Between fingerprints of a clip, where a track has one each half second.
 
 
 class Database:
@@ -172,13 +171,9 @@ class Database:
         from nafp import identify
 
         if self._identifier is None:
-            shifts = max(1, round(self.hop_s / _QUERY_HOP_S))
+            network = self.network(runtime=self._runtime, batch_size=identify.BATCH)
             self._identifier = identify.Identifier(
-                self.network(runtime=self._runtime),
-                self.rows,
-                self.index,
-                shifts=shifts,
-                confidence=self.confidence,
+                network, self.rows, self.index, confidence=self.confidence
             )
         return self._identifier.identify(waveform, sample_rate_hz=sample_rate_hz, **settings)
 

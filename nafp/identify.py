@@ -19,6 +19,7 @@ LONGEST_S = 60.0  # Of a clip, that is listened to: `nafp monitor` is for long r
 _FEW_ROWS_S = 5.0  # Clips shorter than this get more rows at a closer look; others have enough.
 _EVERY_PLACE = 1 << 20  # Of a track that repeats itself there are many.
 _HOP_S = 0.5  # Between query rows, until a closer look.
+BATCH = 10  # Segments for the network: JAX fills batches up, and a clip of ten seconds has 19.
 _SHARE = 8  # Segments, below which a thread is not worth its start.
 _SHORT_BY = 0.9  # A clip slowed down to this share of a segment is filled up with silence.
 

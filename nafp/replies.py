@@ -14,7 +14,6 @@ from nafp.search import confidence
 
 FOUND, NOTHING, FAILED = 0, 1, 2  # Exit codes; as of grep, a failure outweighs what was found.
 FORMATS = (*answers.FORMATS, "pfann")
-_BATCH = 10  # Segments: JAX fills batches up, and a clip of ten seconds has 19.
 _FEW = 8  # Clips, up to which a start of JAX is not worth its while.
 
 
@@ -76,12 +75,12 @@ def opened(
         from nafp import database
 
         there = database.Database.open(request.database)
-        network = there.network(runtime=runtime, batch_size=_BATCH)
+        network = there.network(runtime=runtime, batch_size=identify.BATCH)
         settings["confidence"] = _confidence(request) if request.confidence else there.confidence
         found = identify.Identifier(network, there.rows, there.index, **settings)
     else:
         there, settings["confidence"] = None, _confidence(request)
-        network = trained.load(request.checkpoint, runtime=runtime, batch_size=_BATCH)
+        network = trained.load(request.checkpoint, runtime=runtime, batch_size=identify.BATCH)
         where = network, network.identity, request.store
         found = identify.Identifier.open(*where, names=request.name, **settings)
     return there, found, identify.listening_rate_hz(network.sample_rate_hz)

@@ -16,6 +16,8 @@ OWNER = {
     "faiss": {"nafp/search/index.py"},
     "soundfile": {"nafp/audio/decode.py"},
     "soxr": {"nafp/audio/decode.py"},
+    "sounddevice": {"nafp/audio/microphone.py"},
+    "tinytag": {"nafp/audio/tags.py"},
     "orbax": {"nafp/training/checkpoints.py"},
     # The second knows how to put grain's iterator into an orbax checkpoint.
     "grain": {"nafp/training/pipeline.py", "nafp/training/checkpoints.py"},
