@@ -269,5 +269,5 @@ def test_the_commands_do_what_they_say(bad_files, tmp_path):
     assert "music test 2" in done.stdout
     assert "unchanged, nothing to decode" in nafp(*build).stderr
     wrong = nafp("build", "--manifest=/nowhere.csv", f"--out={tmp_path / 'C'}")
-    assert wrong.returncode == 1
+    assert wrong.returncode == 2
     assert wrong.stderr.startswith("nafp corpus: /nowhere.csv: No such file")

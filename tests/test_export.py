@@ -307,7 +307,7 @@ def test_the_command_says_what_it_wrote(exported):
 
 def test_a_folder_as_the_file_is_refused_before_work(exported):
     done = nafp("export", f"--checkpoint={exported[0]}/run", f"--out={exported[0]}")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "is a folder: name the file" in done.stderr
 
 

@@ -88,10 +88,12 @@ def test_a_build_that_dies_at_any_step_ends_in_the_same_bytes(audio, tmp_path):
     assert int(done.stdout) > 50
 
 
+# What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
 BUILD = """
-import sys
+import signal, sys
 from nafp.audio import corpus, manifest
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     corpus.build(manifest.read(sys.argv[1]), sys.argv[2], jobs=2, progress=True)
 """
 
@@ -141,11 +143,7 @@ def test_a_build_killed_at_random_moments_ends_in_the_same_bytes(many, tmp_path)
 
 
 def test_ctrl_c_keeps_what_is_decoded_and_says_so(many, tmp_path):
-    for n_tracks in (
-        60,
-        600,
-        2400,
-    ):  # On a busy machine a short build may end before the signal reaches it.
+    for n_tracks in (60, 600):  # A short build may end before the signal reaches it.
         music, folder = tmp_path / f"music{n_tracks}", tmp_path / f"C{n_tracks}"
         music.mkdir()
         for i in range(n_tracks):
