@@ -34,6 +34,7 @@ bench:
 	@$(MAKE) --no-print-directory install EXTRAS=cpu,test,bench
 	@for name in encoder training_step pipeline extraction accelerator; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@echo "== identify"; $(BIN)/python -m benchmarks.identify --folder=.demo/bench
 	@echo "== evaluation"; $(BIN)/python -m benchmarks.evaluation --folder=.demo/bench --out=.demo/bench/evaluation.json
 
 # First the network that ships, then one trained here; another run resumes the training. All of it goes into .demo.
