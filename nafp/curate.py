@@ -50,7 +50,8 @@ def run(verb: str, sources: Sequence[str], settings: Mapping[str, Any]) -> int:
     if needed:
         raise ValueError(f"corpus {verb} needs --{' and --'.join(needed)}")
     folder = os.path.dirname(os.path.abspath(settings.get("out") or ""))
-    if not os.path.isdir(folder):  # Said before hours of work, not after.
+    makes_folder = verb == "build"  # As every verb does whose --out is a folder.
+    if not makes_folder and not os.path.isdir(folder):  # Said before hours of work, not after.
         raise ValueError(f"--out={settings['out']}: there is no folder {folder}")
     return function(list(sources), **settings) or 0
 

@@ -261,13 +261,14 @@ def test_the_commands_do_what_they_say(bad_files, tmp_path):
     scan = nafp("scan", bad_files, f"--out={tmp_path / 'tracks.csv'}", "--split=test")
     assert scan.returncode == 0, scan.stderr
     assert "3 files skipped:" in scan.stdout or "2 files skipped:" in scan.stdout
-    build = ("build", f"--manifest={tmp_path / 'tracks.csv'}", f"--out={tmp_path / 'C'}")
+    corpus = tmp_path / "new" / "C"  # The folder it goes into is made, too.
+    build = ("build", f"--manifest={tmp_path / 'tracks.csv'}", f"--out={corpus}")
     done = nafp(*build, "--jobs=1")
     assert done.returncode == 0, done.stderr
     assert "1 file damaged, the rest kept:" in done.stdout
     assert f"{bad_files / 'nan.wav'}: NaN" in done.stdout
     assert "music test 2" in done.stdout
     assert "unchanged, nothing to decode" in nafp(*build).stderr
-    wrong = nafp("build", "--manifest=/nowhere.csv", f"--out={tmp_path / 'C'}")
+    wrong = nafp("build", "--manifest=/nowhere.csv", f"--out={corpus}")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("nafp corpus: /nowhere.csv: No such file")
