@@ -2,12 +2,13 @@
 
 import csv
 import io
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from nafp.audio import replacing
 
 from . import metrics, protocols, results, statistics, tables
 
@@ -189,6 +190,5 @@ def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _save(path: pathlib.Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    with replacing.opened(path, encoding="utf-8") as file:
+        file.write(text)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import signal
 
-from nafp.audio import decode
+from nafp.audio import decode, replacing
 
 from . import excerpts, material, queries
 
@@ -99,9 +99,8 @@ def write(path: str | os.PathLike, clips: Sequence[Clip], *, title: str, about: 
     """Writes the page, whole or not at all."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(page(clips, title=title, about=about), encoding="utf-8")
-    os.replace(part, path)
+    with replacing.opened(path, encoding="utf-8") as file:
+        file.write(page(clips, title=title, about=about))
 
 
 def page(clips: Sequence[Clip], *, title: str, about: str = "") -> str:

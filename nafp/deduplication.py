@@ -7,13 +7,12 @@ first), which is the one to keep. See `nafp.search.duplicates` for what counts.
 from __future__ import annotations
 
 import csv
-import io
 import os
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from nafp.audio import building, corpus, lists, progress
+from nafp.audio import building, corpus, lists, progress, replacing
 from nafp.search import collection, duplicates, index
 from nafp.search import store as stores
 
@@ -80,16 +79,10 @@ def find(
 
 def write(path: str, found: Found) -> None:
     """Writes the table as CSV; it appears whole or not at all."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(Row._fields)
-    writer.writerows(found.rows)
-    part = f"{path}.{os.getpid()}.part"
-    with open(part, "wb") as file:
-        file.write(text.getvalue().encode(errors="surrogateescape"))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with replacing.opened(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(Row._fields)
+        writer.writerows(found.rows)
 
 
 def describe(found: Found, *, most: int = 20) -> str:

@@ -13,7 +13,7 @@ import csv
 import os
 from collections.abc import Sequence
 
-from nafp.audio import manifest, pickles
+from nafp.audio import manifest, pickles, replacing
 
 TEXT = (".txt", ".lst", ".m3u", ".m3u8")
 PICKLED = (".pkl", ".pickle")
@@ -120,9 +120,5 @@ class _Lines(list):
 
 
 def _write(path: str, text: str) -> None:
-    part = f"{path}.{os.getpid()}.part"
-    with open(part, "w", newline="", **_ENCODING) as file:
+    with replacing.opened(path, newline="", **_ENCODING) as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent import futures
 from typing import NamedTuple
 
-from nafp.audio import decode, original_tree, progress
+from nafp.audio import decode, original_tree, progress, replacing
 
 COLUMNS = ("path", "seconds", "sample_rate_hz", "channels", "kind", "split", "group")
 _FOREIGN_COLUMNS = {"file": "path", "duration": "seconds", "sample_rate": "sample_rate_hz"}
@@ -108,14 +108,10 @@ def write(path: str | os.PathLike, tracks: Iterable[Track]) -> None:
     """Writes a manifest; it appears whole or not at all. Files below its folder are relative to it."""
     path, tracks = os.path.abspath(path), list(tracks)
     foreign = list(dict.fromkeys(name for track in tracks for name, _ in track.extra))
-    part = f"{path}.{os.getpid()}.part"
-    with open(part, "w", newline="", **_TEXT) as file:
+    with replacing.opened(path, newline="", **_TEXT) as file:
         writer = csv.DictWriter(file, [*COLUMNS, *foreign], restval="")
         writer.writeheader()
         writer.writerows(_row(track, os.path.dirname(path)) for track in tracks)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def assign_splits(tracks: Sequence[Track], *, val: float = 0.0, test: float = 0.0) -> list[Track]:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nafp.audio import replacing
+
 LARGEST_BYTES = 256 << 20  # A list of a million paths takes a third of it.
 _MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy._core.numeric")
 _PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path", "PurePath")
@@ -97,13 +99,8 @@ def read(path: str | os.PathLike) -> Any:
 
 def write(path: str | os.PathLike, values: list) -> None:
     """Writes a pickle that any Python from 3.4 on reads; it appears whole or not at all."""
-    path = os.fspath(path)
-    part = f"{path}.{os.getpid()}.part"
-    with open(part, "wb") as file:
+    with replacing.opened(path, "wb") as file:
         pickle.dump(values, file, protocol=4)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 class _Builder:

@@ -7,14 +7,13 @@ back. Files count in the order of their paths, as both systems sort them.
 """
 
 import csv
-import io
 import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from nafp.audio import manifest, pickles, segments
+from nafp.audio import manifest, pickles, replacing, segments
 
 SEGMENT_S, HOP_S = 1.0, 0.5
 COLUMNS = ("id", "path", "row", "start_s")
@@ -48,9 +47,8 @@ def read(path: str | os.PathLike) -> np.ndarray:
 
 def write(path: str | os.PathLike, ids: Sequence[int] | np.ndarray) -> None:
     """Writes test ids as int64 .npy, which the original and `nafp evaluate --ids` read."""
-    data = io.BytesIO()
-    np.save(data, np.asarray(ids, np.int64))
-    _replace(os.fspath(path), data.getvalue())
+    with replacing.opened(path, "wb") as file:
+        np.save(file, np.asarray(ids, np.int64))
 
 
 def places(ids: Iterable[int], tracks: Sequence[manifest.Track]) -> list[Place]:
@@ -102,11 +100,10 @@ def read_places(path: str | os.PathLike) -> list[tuple[str, float]]:
 
 def write_places(path: str | os.PathLike, found: Iterable[Place]) -> None:
     """Writes a table of COLUMNS."""
-    text = io.StringIO()
-    rows = csv.writer(text)
-    rows.writerow(COLUMNS)
-    rows.writerows(found)
-    _replace(os.fspath(path), text.getvalue().encode(errors="surrogateescape"))
+    with replacing.opened(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        rows.writerows(found)
 
 
 def _counted(tracks: Sequence[manifest.Track]) -> tuple[list[manifest.Track], np.ndarray]:
@@ -136,12 +133,3 @@ def _inside(values: object, key: str, path: str) -> object:
             f"{path}: holds several lists; choose one, as in {path}#{next(iter(values))}; there are {names}"
         )
     return values
-
-
-def _replace(path: str, data: bytes) -> None:
-    part = f"{path}.{os.getpid()}.part"
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
