@@ -55,14 +55,7 @@ class Identifier:
         Raises ValueError when another network wrote them.
         """
         stores = [store.Store.open(folder, name) for name in names]
-        for opened in stores:
-            made_by = opened.meta.get("model", {}).get("sha256")
-            if made_by and made_by != identity["sha256"]:
-                raise ValueError(
-                    f"{folder}/{opened.name} was written by {opened.meta['model'].get('source')}, not by "
-                    f"{identity['source']}: fingerprints of two networks cannot be compared. Name the "
-                    "checkpoint that wrote it, or extract again with --overwrite."
-                )
+        require_same(identity, stores)
         rows = collection.Collection.of(stores)
         chosen = index.plan(kind, n_rows=len(rows), dim=rows.dim)
         return cls(extractor, rows, index_files.opened(rows, chosen, folder), **settings)
@@ -196,6 +189,18 @@ class Found(NamedTuple):
     ranking: speeds.Ranking
     heard: list[speeds.Heard]
     shifts: int
+
+
+def require_same(identity: dict[str, Any], stores: Sequence[store.Store]) -> None:
+    """Raises ValueError when one of the stores was written by another network than that of this identity."""
+    for opened in stores:
+        made_by = opened.meta.get("model", {}).get("sha256")
+        if made_by and made_by != identity["sha256"]:
+            raise ValueError(
+                f"{opened.folder}/{opened.name} was written by {opened.meta['model'].get('source')}, not by "
+                f"{identity['source']}: fingerprints of two networks cannot be compared. Name the "
+                "checkpoint that wrote it, or extract again with --overwrite."
+            )
 
 
 def is_answer(candidate: Answer, least: float = LEAST_PROBABLE) -> bool:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from nafp import monitor, monitor_journal, sheets, trained
+from nafp import identify, monitor, monitor_journal, sheets, trained
 from nafp.audio import decode, live, progress
 from nafp.search import collection, confidence, index, index_files, store
 
@@ -98,8 +98,9 @@ def open_collection(request: Request, *, prepare: Callable[[], None] = lambda: N
         where = request.database
     else:
         where, network = request.store, trained.load(request.checkpoint, **settings)
-        rows = collection.Collection.of([store.Store.open(where, name) for name in request.name])
-        _require_same(network, rows)
+        stores = [store.Store.open(where, name) for name in request.name]
+        identify.require_same(network.identity, stores)
+        rows = collection.Collection.of(stores)
         chosen = index.plan("auto", n_rows=len(rows), dim=rows.dim)
         found = Opened(network, rows, index_files.opened(rows, chosen, where), None)
     if not len(found.rows.tracks):
@@ -112,16 +113,6 @@ def speeds(network: Any, most: float) -> list[float]:
     trained_with = float(network.config.augment.get("speed", 0.0))
     tolerance = max(_LEAST_TOLERANCE, _BORNE * trained_with)
     return monitor.speeds_for(most, tolerance=tolerance)
-
-
-def _require_same(network: Any, rows: collection.Collection) -> None:
-    for each in rows.sources:
-        made_by = each.meta.get("model", {}).get("sha256")
-        if made_by and made_by != network.identity["sha256"]:
-            raise ValueError(
-                f"{each.folder}/{each.name} was written by another network than "
-                f"{network.identity['source']}: name that with --checkpoint"
-            )
 
 
 def _check(request: Request) -> None:
