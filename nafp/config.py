@@ -162,6 +162,7 @@ def _loss() -> ml_collections.ConfigDict:
     c.name = "nt_xent"
     c.temperature = 0.05
     c.mask_same_track = True  # Windows of one track are no negatives of each other: music repeats.
+    c.memory = 0  # Anchors of steps before that replicas are pushed away from, too; none of their own track.
     return c
 
 
@@ -273,6 +274,8 @@ def _check_numbers(c: ml_collections.ConfigDict) -> None:
         )
     if c.loss.temperature <= 0:
         raise ValueError(f"config.loss.temperature={c.loss.temperature}: must be above 0.")
+    if c.loss.memory < 0:
+        raise ValueError(f"config.loss.memory={c.loss.memory}: a number of anchors, or 0 for none.")
     for name in ("noise", "speech", "gain", "saturation"):
         _ordered(f"augment.{name}", c.augment[name].low_db, c.augment[name].high_db)
     for name in ("low_pass", "high_pass"):

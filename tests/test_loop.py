@@ -82,16 +82,23 @@ def losses(run):
 
 
 def test_killed_at_any_moment_it_resumes_to_the_bit(folder):
-    whole, cut = folder / "whole", folder / "cut"
+    whole, cut, remembers = folder / "whole", folder / "cut", {"loss.memory": 16}
     subprocess.run(
-        command(folder, whole), cwd=ROOT, env=environment(folder), check=True, timeout=300
+        command(folder, whole, **remembers),
+        cwd=ROOT,
+        env=environment(folder),
+        check=True,
+        timeout=300,
     )
     for seen in (4, 6):
-        process = subprocess.Popen(command(folder, cut), cwd=ROOT, env=environment(folder))
+        process = subprocess.Popen(
+            command(folder, cut, **remembers), cwd=ROOT, env=environment(folder)
+        )
         wait_for(lambda n=seen: (cut / "losses.jsonl").exists() and len(losses(cut)) >= n, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    subprocess.run(command(folder, cut), cwd=ROOT, env=environment(folder), check=True, timeout=300)
+    again = command(folder, cut, **remembers)
+    subprocess.run(again, cwd=ROOT, env=environment(folder), check=True, timeout=300)
     assert "resumes" in (cut / "log.txt").read_text()
     assert losses(cut) == losses(whole)
     ends = [checkpoint(run) for run in (whole, cut)]

@@ -12,7 +12,7 @@ def unit(shape, seed=0):
     return z / np.linalg.norm(z, axis=-1, keepdims=True)
 
 
-def slow_nt_xent(anchors, replicas, temperature, tracks=None):
+def slow_nt_xent(anchors, replicas, temperature, tracks=None, past=(), past_tracks=()):
     """The textbook loop: every one of the 2B fingerprints against all others."""
     z = np.concatenate([anchors, replicas]).astype(np.float64)
     n = len(anchors)
@@ -23,6 +23,9 @@ def slow_nt_xent(anchors, replicas, temperature, tracks=None):
         if tracks is not None:
             others = [j for j in others if j == partner or tracks[j % n] != tracks[i % n]]
         logits = z[others] @ z[i] / temperature
+        if i >= n:  # A replica: also against what is remembered, but for its own track.
+            remembered = [p for p, t in zip(past, past_tracks) if t not in (-1, tracks[i % n])]
+            logits = np.append(logits, [p @ z[i] / temperature for p in remembered])
         total += np.log(np.exp(logits).sum()) - z[partner] @ z[i] / temperature
     return total / (2 * n)
 
@@ -44,6 +47,24 @@ def test_windows_of_one_track_are_no_negatives_when_masked():
         all_tracks=jnp.array(tracks),
     )
     np.testing.assert_allclose(fast, slow_nt_xent(z[0], z[1], 0.1, tracks), rtol=1e-5)
+
+
+def test_replicas_are_pushed_away_from_remembered_anchors_of_other_tracks():
+    z, tracks = unit((2, 6, 16)), np.array([0, 0, 1, 2, 2, 2])
+    past, past_tracks = unit((5, 16), seed=1), np.array([0, 3, 2, 4, -1])
+    fast = losses.nt_xent(
+        jnp.array(z),
+        jnp.array(z),
+        first_pair=0,
+        temperature=0.1,
+        my_tracks=jnp.array(tracks),
+        all_tracks=jnp.array(tracks),
+        past=jnp.array(past),
+        never=(past_tracks == tracks[:, None]) | (past_tracks < 0),
+    )
+    slow = slow_nt_xent(z[0], z[1], 0.1, tracks, past, past_tracks)
+    np.testing.assert_allclose(fast, slow, rtol=1e-5)
+    assert fast > slow_nt_xent(z[0], z[1], 0.1, tracks)
 
 
 def test_all_alike_costs_the_log_of_the_candidates():

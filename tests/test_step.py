@@ -93,9 +93,9 @@ def stack_banks(made, devices):
 def plain_losses(c, n_steps=4, n_pairs=8):
     """The slow, obvious step: no mapping, no gathering, the loss of the whole batch differentiated at once."""
     recipe, state = recipe_and_state(c)
-    made = banks(recipe)
+    made, past, past_tracks = banks(recipe), np.zeros((0, 16), np.float32), np.zeros(0, int)
 
-    def loss_of(params, b):
+    def loss_of(params, b, past, past_tracks):
         z = recipe.model.apply({"params": params}, step.spectrograms(recipe, b, made))
         n, logits = z.shape[0] // 2, z @ z.T / recipe.temperature
         tracks = jnp.concatenate([b["track"]] * 2)
@@ -107,21 +107,29 @@ def plain_losses(c, n_steps=4, n_pairs=8):
         )
         allowed = unrelated | (jnp.arange(2 * n)[None, :] == partner[:, None])
         logits = jnp.where(allowed, logits, -1e9)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, partner).mean()
+        before = jnp.where(
+            tracks[:, None] == past_tracks[None, :], -1e9, z @ past.T / recipe.temperature
+        )
+        before = before.at[:n].set(-1e9)  # Replicas only.
+        logits = jnp.concatenate([logits, before], axis=1)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, partner).mean(), z[:n]
 
     params, opt, losses = state.params, state.optimizer, []
-    gradient = jax.jit(jax.value_and_grad(loss_of))
+    gradient = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
     for i in range(n_steps):
-        loss, grads = gradient(params, batch(recipe, n_pairs, seed=i))
+        b = batch(recipe, n_pairs, seed=i)
+        (loss, anchors), grads = gradient(params, b, past, past_tracks)
+        past = np.concatenate([anchors, past])[: recipe.memory]
+        past_tracks = np.concatenate([b["track"], past_tracks])[: recipe.memory]
         updates, opt = recipe.optimizer.update(grads, opt, params)
         params = optax.apply_updates(params, updates)
         losses.append(float(loss))
     return losses
 
 
-@pytest.mark.parametrize("masked", [True, False])
-def test_one_two_and_four_devices_equal_the_plain_step(masked):
-    c = tiny(**{"loss.mask_same_track": masked})
+@pytest.mark.parametrize("masked, memory", [(True, 0), (False, 0), (True, 12)])
+def test_one_two_and_four_devices_equal_the_plain_step(masked, memory):
+    c = tiny(**{"loss.mask_same_track": masked, "loss.memory": memory})
     expected = plain_losses(c)
     for devices in (1, 2, 4):
         np.testing.assert_allclose(run_pmap(c, devices)[0], expected, rtol=2e-5)

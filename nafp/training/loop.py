@@ -126,7 +126,11 @@ class _Session:
             stream=self.opened.stream,
         )
         self.state = step.State(
-            rest["step"], variables["params"], variables["batch_stats"], rest["optimizer"]
+            rest["step"],
+            variables["params"],
+            variables["batch_stats"],
+            rest["optimizer"],
+            rest.get("past"),
         )
         self.progress = Progress(rest["best"], rest["since_best"])
         self.done = int(rest["step"])
@@ -215,7 +219,8 @@ class _Session:
         )
 
     def _rest(self, state: step.State) -> dict[str, Any]:
-        return dict(step=state.step, optimizer=state.optimizer, **self.progress._asdict())
+        past = {} if state.past is None else {"past": state.past}
+        return dict(step=state.step, optimizer=state.optimizer, **past, **self.progress._asdict())
 
 
 def _variables(state: step.State) -> dict[str, Any]:

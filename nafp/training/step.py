@@ -21,13 +21,21 @@ from nafp.training import augment, losses, optimizers
 AXIS = "data"
 
 
+class Past(NamedTuple):
+    """Anchors of the steps before, the newest first: fingerprints [M, D], and their tracks [M], -1 where none is yet."""
+
+    z: jax.Array
+    tracks: jax.Array
+
+
 class State(NamedTuple):
-    """What a step changes. params and batch_stats: the network's; step: int32."""
+    """What a step changes. params and batch_stats: the network's; step: int32; past: None unless the loss asks."""
 
     step: jax.Array
     params: Any
     batch_stats: Any
     optimizer: Any
+    past: Past | None = None
 
 
 class Banks(NamedTuple):
@@ -47,6 +55,7 @@ class Recipe(NamedTuple):
     seed: int
     temperature: float
     mask_same_track: bool
+    memory: int
     micro_batch: int
 
 
@@ -64,6 +73,7 @@ def recipe_of(
         seed=config.seed,
         temperature=config.loss.temperature,
         mask_same_track=config.loss.mask_same_track,
+        memory=config.loss.memory,
         micro_batch=config.train.micro_batch,
     )
 
@@ -78,7 +88,13 @@ def initial(recipe: Recipe, *, n_mels: int, n_frames: int) -> State:
         params,
         variables.get("batch_stats", {}),
         recipe.optimizer.init(params),
+        _nothing_past(recipe, variables, mel) if recipe.memory else None,
     )
+
+
+def _nothing_past(recipe: Recipe, variables: Any, mel: jax.Array) -> Past:
+    n, dim = recipe.memory, jax.eval_shape(recipe.model.apply, variables, mel).shape[-1]
+    return Past(jnp.zeros((n, dim), jnp.float32), jnp.full(n, -1, jnp.int32))
 
 
 def spectrograms(recipe: Recipe, batch: dict[str, jax.Array], banks: Banks) -> jax.Array:
@@ -134,13 +150,13 @@ def train_step(
         z, pull, stats = _embed_in_parts(recipe, state, mels)
     else:
         z, pull, stats = _embed_at_once(recipe, state, mels)
-    loss, dz, same = _loss(recipe, z, batch["track"])
+    loss, dz, same, past = _loss(recipe, z, batch["track"], state.past)
     grads = jax.lax.psum(pull(dz), AXIS)
     loss = jax.lax.psum(loss, AXIS)
     updates, optimizer = recipe.optimizer.update(grads, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
     scores = dict(loss=loss, grad_norm=optax.tree.norm(grads), accuracy=jax.lax.pmean(same, AXIS))
-    return State(state.step + 1, params, jax.lax.pmean(stats, AXIS), optimizer), scores
+    return State(state.step + 1, params, jax.lax.pmean(stats, AXIS), optimizer, past), scores
 
 
 def _apply(recipe: Recipe, params: Any, stats: Any, mels: jax.Array) -> tuple[jax.Array, Any]:
@@ -183,26 +199,40 @@ def _embed_in_parts(recipe: Recipe, state: State, mels: jax.Array):
 
 
 def _loss(
-    recipe: Recipe, z: jax.Array, tracks: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns (this device's share of the loss, its gradient by z [2b, D], share of replicas found first)."""
+    recipe: Recipe, z: jax.Array, tracks: jax.Array, past: Past | None
+) -> tuple[jax.Array, jax.Array, jax.Array, Past | None]:
+    """Returns (this device's share of the loss, its gradient by z [2b, D], share of replicas found first, past)."""
     mine = z.reshape(2, -1, z.shape[-1])
     everyone = jax.lax.all_gather(mine, AXIS, axis=1, tiled=True)  # [2, B, D]
-    n_mine = mine.shape[1]
-    masks = {}
+    all_tracks = jax.lax.all_gather(tracks, AXIS, tiled=True)
+    n_mine, more = mine.shape[1], {}
     if recipe.mask_same_track:
-        masks = dict(my_tracks=tracks, all_tracks=jax.lax.all_gather(tracks, AXIS, tiled=True))
+        more = dict(my_tracks=tracks, all_tracks=all_tracks)
+    if past is not None:
+        never = (past.tracks[None, :] == tracks[:, None]) | (past.tracks[None, :] < 0)
+        more |= dict(past=past.z, never=never)
     first = jax.lax.axis_index(AXIS) * n_mine
 
     def share(mine, everyone):
         return losses.nt_xent(
-            mine, everyone, first_pair=first, temperature=recipe.temperature, **masks
+            mine, everyone, first_pair=first, temperature=recipe.temperature, **more
         )
 
     loss, (d_mine, d_everyone) = jax.value_and_grad(share, argnums=(0, 1))(mine, everyone)
     d_mine += jax.lax.psum_scatter(d_everyone, AXIS, scatter_dimension=1, tiled=True)
     found = jnp.argmax(mine[1] @ everyone[0].T, axis=1) == first + jnp.arange(n_mine)
-    return loss, d_mine.reshape(z.shape), found.mean()
+    return loss, d_mine.reshape(z.shape), found.mean(), _remembered(past, everyone[0], all_tracks)
+
+
+def _remembered(past: Past | None, anchors: jax.Array, tracks: jax.Array) -> Past | None:
+    """Puts the anchors [B, D] of this step before those of earlier ones, and drops the oldest."""
+    if past is None:
+        return None
+    n = len(past.tracks)
+    return Past(
+        jnp.concatenate([anchors.astype(past.z.dtype), past.z])[:n],
+        jnp.concatenate([tracks.astype(past.tracks.dtype), past.tracks])[:n],
+    )
 
 
 def mapped(recipe: Recipe) -> Callable[[State, dict, Banks], tuple[State, dict]]:
