@@ -22,7 +22,7 @@ AXIS = "data"
 
 
 class Past(NamedTuple):
-    """Anchors of the steps before, the newest first: fingerprints [M, D], and their tracks [M], -1 where none is yet."""
+    """Anchors of the steps before, newest first: fingerprints [M, D] and their tracks [M], -1 where none is yet."""
 
     z: jax.Array
     tracks: jax.Array
