@@ -1,14 +1,12 @@
 """Stores in, hit rates out. Works on saved fingerprints alone: no audio, no network, no JAX."""
 
 import dataclasses
-import resource
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nafp.search import collection, confidence, index, index_files, match
+from nafp.search import collection, confidence, index, index_files, match, memory
 
 from . import answering, inputs, left_out, metrics, open_set, protocol, results, tables
 
@@ -304,8 +302,7 @@ def timed(timings: answering.Timings, about: dict[str, Any]) -> dict[str, Any]:
         "index_s": _built_s(about),
         "ms_per_query": 1e3 * (timings.search_s + timings.match_s) / asked,
         "cpu_ms_per_query": 1e3 * (timings.search_cpu_s + timings.match_cpu_s) / asked,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        / (2**20 if sys.platform == "darwin" else 2**10),
+        "peak_memory_mb": memory.peak_mb(),
     }
 
 

@@ -1,5 +1,8 @@
 """Each index against the obvious search; the list-by-list walk against faiss."""
 
+import subprocess
+import sys
+
 import faiss
 import numpy as np
 import pytest
@@ -229,3 +232,10 @@ def test_memory_is_given_back_where_the_system_can(monkeypatch):
     memory.give_back()
     monkeypatch.setattr(memory, "_trim", lambda: None)
     memory.give_back()
+
+
+def test_peak_memory_is_that_of_the_process_not_of_the_one_that_started_it():
+    held = np.ones(30_000_000)  # 240 MB.
+    asked = "from nafp.search import memory; print(memory.peak_mb())"
+    told = float(subprocess.check_output([sys.executable, "-c", asked]))
+    assert memory.peak_mb() > held.nbytes / 2**20 > told > 1
