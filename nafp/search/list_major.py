@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-QUERY_BLOCK = 512  # 512 x 4096 distances are 8 MiB: read again while they are still in a cache.
-VECTOR_BLOCK = 4096
+QUERY_BLOCK = 256  # 256 x 2048 distances are 2 MiB: read again while they are still in a cache.
+VECTOR_BLOCK = 2048
 MAX_ROWS = 2**32 - 1  # Ids travel in the lower half of a 64-bit key.
 _NOBODY = np.uint64(0x7F800000FFFFFFFF)  # The key of an infinite distance.
 
