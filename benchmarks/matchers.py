@@ -36,6 +36,8 @@ INDEXES = (("IVF256,PQ64x4fs", 41), ("IVF256,PQ64x4fs", 128), ("ivfpq", 40), ("i
 MATCHERS = (
     ("diagonal", 100, answering.Matcher()),
     ("diagonal", 20, answering.Matcher()),
+    ("diagonal, also between rows", 100, answering.Matcher(between=True)),
+    ("diagonal, also between rows", 20, answering.Matcher(between=True)),
     ("diagonal, sharpness 2", 100, answering.Matcher(sharpness=2)),
     ("diagonal, sharpness 8", 100, answering.Matcher(sharpness=8)),
     ("diagonal, borders ignored", 100, answering.Matcher(as_original=True)),

@@ -24,6 +24,7 @@ class Matcher(NamedTuple):
     sharpness: float = 0.0
     twin_cosine: float = match.TWIN_COSINE
     as_original: bool = False
+    between: bool = False
 
 
 class Timings(NamedTuple):
@@ -172,6 +173,7 @@ def _ranker(
             sharpness=matcher.sharpness,
             as_original=matcher.as_original,
             twin_cosine=matcher.twin_cosine,
+            between=matcher.between,
         )
     if matcher.name not in MATCHERS:
         raise ValueError(f"--matcher={matcher.name}: allowed are {', '.join(MATCHERS)}")

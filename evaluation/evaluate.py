@@ -37,6 +37,7 @@ class Request:
     index_folder: str | None = None
     matcher: str = "diagonal"
     shifts: int = 1
+    between: bool = True
     sharpness: float = 0.0
     twin_cosine: float = match.TWIN_COSINE
     rows_per_track: int = 0
@@ -139,7 +140,12 @@ def _checked(request: Request) -> tuple[answering.Matcher, tuple[int, ...]]:
     if request.shifts < 1 or not 0 < request.false_accepts < 1:
         raise ValueError("--shifts is at least 1, --false_accepts is between 0 and 1")
     rule = answering.Matcher(
-        request.matcher, request.shifts, request.sharpness, request.twin_cosine, request.compat
+        request.matcher,
+        request.shifts,
+        request.sharpness,
+        request.twin_cosine,
+        as_original=request.compat,
+        between=request.between and request.matcher == "diagonal" and not request.compat,
     )
     return rule, lengths
 

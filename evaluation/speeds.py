@@ -48,6 +48,7 @@ class Way(NamedTuple):
     lengths: tuple[int, ...]
     shifts: int = 1
     twin_cosine: float = match.TWIN_COSINE
+    between: bool = True
     sure: confidence.Confidence | None = None
 
 
@@ -66,7 +67,8 @@ def run(request: evaluate.Request, *, queries: Sequence[str]) -> dict[str, Any]:
     questions, missing = protocol.truth_file(request.truth, given.query, given.database)
     built, about = evaluate.index_of(request, given)
     sure = confidence.Confidence.load(request.confidence) if request.confidence else None
-    way = Way(tuple(map(int, request.lengths)), request.shifts, request.twin_cosine, sure)
+    lengths = tuple(map(int, request.lengths))
+    way = Way(lengths, request.shifts, request.twin_cosine, request.between, sure)
     began = _now()
     versions = [version(request.store, name, questions, built, way) for name in queries]
     searched = _now()
@@ -163,7 +165,7 @@ def _ranked(
     clip: int, versions: Sequence[Version], database: collection.Collection, way: Way, without: np.ndarray | None
 ) -> list[speeds.Ranking]:  # fmt: skip
     """Ranks one clip at all lengths; what is sure at its own speed stays as it is."""
-    settings = dict(shifts=way.shifts, twin_cosine=way.twin_cosine)
+    settings = dict(shifts=way.shifts, twin_cosine=way.twin_cosine, between=way.between)
     heard = [_heard(clip, one, database, way, without) for one in versions if one.n_rows[clip]]
     if way.sure is None or len(heard) < 2:
         return speeds.rank(heard, database, **settings)
@@ -257,6 +259,7 @@ _SETTINGS = (
     (flags.DEFINE_string, "unknown", None, "left-out: each clip again without its own recording."),
     (flags.DEFINE_list, "lengths", ["1", "3", "5", "9", "19"], "Segments, comma between."),
     (flags.DEFINE_integer, "shifts", 1, "Query rows per database hop."),
+    (flags.DEFINE_bool, "between", True, "Diagonals half a row on, too."),
     (flags.DEFINE_string, "index", "auto", "As of nafp evaluate."),
     (flags.DEFINE_string, "confidence", None, "Spares clips found for sure at their own speed."),
     (flags.DEFINE_string, "out", None, "RESULTS folder."),

@@ -27,6 +27,7 @@ _SETTINGS = (
     (flags.DEFINE_bool, "compat", False, "The original's numbers: no borders, dummy-trained."),
     (flags.DEFINE_string, "matcher", "diagonal", "diagonal, vote (majority) or window."),
     (flags.DEFINE_integer, "shifts", 1, "Query rows per database hop (frame_shift_mul)."),
+    (flags.DEFINE_bool, "between", True, "Diagonals half a row on, too; not --compat, not votes."),
     (flags.DEFINE_float, "sharpness", 0.0, "Cosine c counts exp(-sharpness (1-c)^2); 0: c."),
     (flags.DEFINE_float, "twin_cosine", 0.6, "Places this alike are one recording; 1: never."),
     (flags.DEFINE_integer, "rows_per_track", 0, "Cuts bare stores into tracks (original: 59)."),

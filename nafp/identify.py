@@ -168,8 +168,11 @@ class Identifier:
         """Puts the best places of the best tracks into words."""
         _, first = np.unique(ranking.tracks, return_index=True)
         best = np.sort(first)[:top]
-        columns = (ranking.tracks[best], ranking.starts[best], ranking.scores[best])
-        found = match.matches(match.Ranking(*columns, ranking.elsewhere), self.rows)
+        tracks, starts, scores = (
+            each[best] for each in (ranking.tracks, ranking.starts, ranking.scores)
+        )
+        places = match.Ranking(tracks, starts, scores, ranking.elsewhere, starts)
+        found = match.matches(places, self.rows)
         return [
             Answer(each.track, each.start_s, each.score, self._probability(each, length), each.margin, float(speed))
             for each, speed in zip(found, ranking.speeds[best])

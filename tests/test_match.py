@@ -98,6 +98,52 @@ def test_a_sharp_kernel_equals_the_obvious_loop():
         assert_ranked(ranking, scores, names)
 
 
+def obvious_between(query, neighbours, length):
+    """Scores each start and the one before it on rows and half a row on; the better of the two counts."""
+    starts = {}
+    for j, found in enumerate(neighbours[:length]):
+        for row in found:
+            track = next(i for i, t in enumerate(TRACKS) if 0 <= row - t.first_row < t.n_rows)
+            starts |= {(track, int(row) - j): 0, (track, int(row) - j - 1): 0}
+    scores = {}
+    for track, start in starts:
+        first, n = TRACKS[track].first_row, TRACKS[track].n_rows
+
+        def at(place, first=first, n=n):
+            return VECTORS[place] if 0 <= place - first < n else np.zeros(16, np.float32)
+
+        on = [query[i] @ at(start + i) for i in range(length)]
+        sums = [at(start + i) + at(start + i + 1) for i in range(length)]
+        half = [query[i] @ each / max(np.linalg.norm(each), 1) for i, each in enumerate(sums)]
+        scores[track, start] = max(np.mean(on), np.mean(half))
+    return scores
+
+
+@pytest.mark.parametrize("start", [0, 36, 39, 42, 115, 150, 198, 200, 293])
+def test_between_rows_equals_the_obvious_loop(start):
+    query = asked(start)
+    found = match.rank(query, nearest(query), KNOWN, lengths=LENGTHS, between=True)
+    for length, ranking in zip(LENGTHS, found):
+        names = list(zip(ranking.tracks.tolist(), ranking.compared.astype(int).tolist()))
+        assert_ranked(ranking, obvious_between(query, nearest(query), length), names)
+
+
+def test_a_query_half_a_row_on_is_placed_there():
+    query = VECTORS[150:157] + VECTORS[151:158]
+    query /= np.linalg.norm(query, axis=1, keepdims=True)
+    found, plain = (
+        match.rank(query, nearest(query), KNOWN, lengths=[1, 7], between=between)
+        for between in (True, False)
+    )
+    for one, other in zip(found, plain):
+        assert one.starts[0] == 150.5
+        assert one.compared[0] == 150
+        assert one.scores[0] == pytest.approx(1)
+        assert other.scores[0] < 0.95
+    with pytest.raises(ValueError, match="rows only"):
+        match.rank(query, nearest(query), BARE, lengths=[1], as_original=True, between=True)
+
+
 def test_lengths_do_not_depend_on_each_other():
     query = asked(150)
     together = match.rank(query, nearest(query), KNOWN, lengths=LENGTHS)

@@ -39,12 +39,12 @@ def test_heard_once_the_ranking_is_the_plain_one(rows, search):
     query = near_to(rows.read(70, 82), 0.5, seed=2)
     lengths = [1, 5, 12]
     found = speeds.rank([heard(query, search, lengths=lengths)], rows)
-    plain = match.rank(query, search(query), rows, lengths=lengths)
+    plain = match.rank(query, search(query), rows, lengths=lengths, between=True)
     for one, other in zip(found, plain):
         np.testing.assert_array_equal(one.tracks, other.tracks)
         np.testing.assert_array_equal(one.scores, other.scores)
         assert (one.compared[0], one.elsewhere, one.speeds[0]) == (
-            other.starts[0],
+            other.compared[0],
             other.elsewhere,
             1,
         )
@@ -124,6 +124,16 @@ def test_scores_of_the_parts_average_to_the_score(rows, search):
     found = speeds.rank([one], rows)[0]
     parts = speeds.part_scores(one, found, 0, rows)
     assert parts.shape == (12,)
+    assert parts.mean() == pytest.approx(found.scores[0], abs=1e-5)
+
+
+def test_scores_of_the_parts_average_to_the_score_between_rows(rows, search):
+    query = rows.read(70, 82) + rows.read(71, 83)
+    query /= np.linalg.norm(query, axis=1, keepdims=True)
+    one = heard(near_to(query, 0.3, seed=2), search)
+    found = speeds.rank([one], rows)[0]
+    assert (found.compared[0], found.halves[0]) == (70, 0.5)
+    parts = speeds.part_scores(one, found, 0, rows)
     assert parts.mean() == pytest.approx(found.scores[0], abs=1e-5)
 
 

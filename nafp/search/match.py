@@ -38,13 +38,15 @@ class Ranking(NamedTuple):
 
     tracks: int64, positions in the table of tracks; starts: float64, rows of the collection (they
     may lie between rows, and before a track); scores: float32; elsewhere: score of the best
-    candidate at another place, 0 when there is none.
+    candidate at another place, 0 when there is none. compared: float64, starts of the rows that
+    were compared: half a row before `starts` where what lies between two rows scored better.
     """
 
     tracks: np.ndarray
     starts: np.ndarray
     scores: np.ndarray
     elsewhere: float
+    compared: np.ndarray
 
 
 class Candidates(NamedTuple):
@@ -52,7 +54,8 @@ class Candidates(NamedTuple):
 
     tracks, starts: int64 [C]; since: int64 [C], the first query row that proposed it; sums:
     float32 [C, L], cosines summed along the diagonal; counted: int64 [C], rows that can be
-    averaged over (only the original's border rule makes it less than L).
+    averaged over (only the original's border rule makes it less than L); between: as sums, half a
+    row further on, or None.
     """
 
     tracks: np.ndarray
@@ -60,6 +63,7 @@ class Candidates(NamedTuple):
     since: np.ndarray
     sums: np.ndarray
     counted: np.ndarray
+    between: np.ndarray | None
 
 
 def rank(
@@ -73,6 +77,7 @@ def rank(
     sharpness: float = 0.0,
     as_original: bool = False,
     twin_cosine: float = TWIN_COSINE,
+    between: bool = False,
 ) -> list[Ranking]:
     """Ranks the starts of one query at each length; all lengths share one pass.
 
@@ -80,8 +85,13 @@ def rank(
     shifts: query rows per database hop (pfann's frame_shift_mul): row s, s + shifts, ... are one
     phase, and a length L covers L rows of phase 0, L - 1 of the others. sharpness: a cosine c
     counts as exp(-sharpness (1 - c)^2) when above 0 (pfann's score_alpha). as_original: borders
-    are ignored, and a diagonal that reaches the last row is averaged over what there is.
+    are ignored, and a diagonal that reaches the last row is averaged over what there is. between:
+    each proposed start, and the one before it, is also scored half a row further on, against the
+    mean of each two rows that follow each other, brought to unit length: what a database of half
+    the hop would hold there, nearly.
     """
+    if between and as_original:
+        raise ValueError("as_original and between: the original looks at rows only")
     phases = [
         _scored(
             query[phase::shifts],
@@ -89,6 +99,7 @@ def rank(
             rows,
             sharpness=sharpness,
             as_original=as_original,
+            between=between,
         )
         for phase in range(shifts)
     ]
@@ -132,23 +143,55 @@ def _scored(
     *,
     sharpness: float,
     as_original: bool,
+    between: bool,
 ) -> Candidates:
     """Scores every proposed start along its diagonal."""
-    tracks, starts, since = proposed
-    sums = np.empty((len(starts), len(query)), np.float32)
+    tracks, starts, since = _with_those_before(*proposed) if between else proposed
+    n = len(query)
+    cosines = np.empty((1 + between, len(starts), n), np.float32)
     first_rows, end_rows = (0, len(rows)) if as_original else rows.borders(tracks)
-    places = starts[:, None] + np.arange(len(query))  # [C, L]
+    low, high = np.reshape(first_rows, (-1, 1)), np.reshape(end_rows, (-1, 1))
+    places = starts[:, None] + np.arange(n + between)  # [C, L]
+    is_inside = (places >= low) & (places < high)
     for start in range(0, len(starts), _BLOCK):
         block = slice(start, start + _BLOCK)
-        np.vecdot(rows.windows(starts[block], len(query)), query, out=sums[block])
+        windows = rows.windows(starts[block], n + between)
+        np.vecdot(windows[:, :n], query, out=cosines[0, block])
+        if between:
+            cosines[1, block] = between_rows(windows, query, is_inside[block])
     if sharpness:
-        sums = np.exp(-sharpness * (1 - sums) ** 2)
-    if len(starts):
-        low, high = np.reshape(first_rows, (-1, 1)), np.reshape(end_rows, (-1, 1))
-        sums[(places < low) | (places >= high)] = 0
-    np.cumsum(sums, axis=1, out=sums)
-    shortened = len(rows) - starts if as_original else np.full_like(starts, len(query))
-    return Candidates(tracks, starts, since, sums, np.minimum(shortened, len(query)))
+        cosines = np.exp(-sharpness * (1 - cosines) ** 2)
+    cosines[0][~is_inside[:, :n]] = 0
+    if between and sharpness:
+        cosines[1][~(is_inside[:, :n] | is_inside[:, 1:])] = 0
+    np.cumsum(cosines, axis=2, out=cosines)
+    shortened = len(rows) - starts if as_original else np.full_like(starts, n)
+    halves = cosines[1] if between else None
+    return Candidates(tracks, starts, since, cosines[0], np.minimum(shortened, n), halves)
+
+
+def _with_those_before(
+    tracks: np.ndarray, starts: np.ndarray, since: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Adds the start one row before each: what lies half a row before a proposed one begins there."""
+    tracks, since = np.tile(tracks, 2), np.tile(since, 2)
+    starts = np.concatenate([starts, starts - 1])
+    order = np.lexsort((since, tracks, starts))
+    tracks, starts, since = tracks[order], starts[order], since[order]
+    is_new = np.r_[True, (starts[1:] != starts[:-1]) | (tracks[1:] != tracks[:-1])][: len(starts)]
+    return tracks[is_new], starts[is_new], since[is_new]
+
+
+def between_rows(windows: np.ndarray, query: np.ndarray, is_inside: np.ndarray) -> np.ndarray:
+    """Gives the cosines, float32 [C, L], of a query [L, D] with the mean of each two rows that follow each other.
+
+    windows: float32 [C, L + 1, D]; is_inside: bool [C, L + 1]: a row outside its track is nothing.
+    """
+    there = is_inside.astype(np.float32)
+    one, other = there[:, :-1], there[:, 1:]
+    sums = np.vecdot(windows[:, :-1], query) * one + np.vecdot(windows[:, 1:], query) * other
+    squares = one + other + 2 * np.vecdot(windows[:, :-1], windows[:, 1:]) * one * other
+    return sums / np.sqrt(np.maximum(squares, 1))  # Opposite rows have no mean.
 
 
 def _ranked(
@@ -160,22 +203,33 @@ def _ranked(
     twin_cosine: float,
 ) -> Ranking:
     """Ranks the candidates of all phases over the first `length` rows."""
-    tracks, starts, scores = [], [], []
+    tracks, starts, scores, halves = [], [], [], []
     for phase, found in enumerate(phases):
         n_rows = min(length - (phase > 0), found.sums.shape[1])
         if n_rows < 1:
             continue
         live = np.flatnonzero(found.since < n_rows)
+        sums, half = found.sums[live, n_rows - 1], np.zeros(len(live))
+        if found.between is not None:
+            further = found.between[live, n_rows - 1]
+            sums, half = np.maximum(sums, further), 0.5 * (further > sums)
         tracks.append(found.tracks[live])
         starts.append(found.starts[live] - phase / len(phases))
-        scores.append(found.sums[live, n_rows - 1] / np.minimum(found.counted[live], n_rows))
-    tracks, starts, scores = (np.concatenate(each) for each in (tracks, starts, scores))
+        scores.append(sums / np.minimum(found.counted[live], n_rows))
+        halves.append(half)
+    tracks, starts, scores, halves = map(np.concatenate, (tracks, starts, scores, halves))
     order = np.argsort(-scores, kind="stable")
     elsewhere = _elsewhere(
         tracks[order], starts[order], scores[order], rows, length, twin_cosine=twin_cosine
     )
     order = order[:top]
-    return Ranking(tracks[order], starts[order], scores[order].astype(np.float32), elsewhere)
+    return Ranking(
+        tracks[order],
+        starts[order] + halves[order],
+        scores[order].astype(np.float32),
+        elsewhere,
+        starts[order],
+    )
 
 
 def _elsewhere(

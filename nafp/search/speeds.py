@@ -25,7 +25,7 @@ SLOPES = tuple(np.round(np.arange(0.88, 1.1201, 0.02), 2).tolist())
 # to 10 s long, four more speeds then took 0 to 2.5 points of those at 0 dB of noise or by phone; 0 to 6 at 0.04.
 HANDICAP = 0.06
 _REFINED = 8  # Places whose alignment is looked at.
-_SHIFTED = (-1, 0, 1)  # Rows by which a start is tried beside the one proposed.
+_SHIFTED = (-1, 0, 1, 2)  # Rows by which a start is tried beside the one proposed.
 _THE_SAME = 0.999  # Score of rows that were cut at the same places.
 _GAIN = 0.02  # Of the score, below which an alignment is not taken to slope.
 
@@ -46,9 +46,10 @@ class Heard(NamedTuple):
 class Ranking(NamedTuple):
     """Like `match.Ranking`, of the version that decided.
 
-    starts: between rows, where the scores beside them say so; compared: float64 [T], the rows compared instead.
-    speeds: float64 [T], tempo of the clip against the recording's at each place; slopes: float64 [T],
-    what of it is in the alignment; heard: which version it is.
+    starts: between rows, where the scores beside them say so; compared: float64 [T], the rows compared instead; halves:
+    float64 [T], 0.5 where what is between those rows and the next was compared, else 0. speeds: float64 [T], tempo of
+    the clip against the recording's at each place; slopes: float64 [T], what of it is in the alignment; heard: which
+    version it is.
     """
 
     tracks: np.ndarray
@@ -56,6 +57,7 @@ class Ranking(NamedTuple):
     scores: np.ndarray
     elsewhere: float
     compared: np.ndarray
+    halves: np.ndarray
     speeds: np.ndarray
     slopes: np.ndarray
     heard: int
@@ -71,16 +73,18 @@ def rows_heard(length: float, speed: float, *, segment_rows: float) -> int:
 
 def rank(
     heard: Sequence[Heard], rows: collection.Collection, *, shifts: int = 1, top: int = match.TOP,
-    twin_cosine: float = match.TWIN_COSINE, handicap: float = HANDICAP,
+    twin_cosine: float = match.TWIN_COSINE, handicap: float = HANDICAP, between: bool = True,
 ) -> list[Ranking]:  # fmt: skip
     """Ranks the places of one clip at each length: those of the version that stands out most.
 
-    The clip's own speed, 1, needs no margin more than the others to be chosen; the others need `handicap`.
+    The clip's own speed, 1, needs no margin more than the others to be chosen; the others need `handicap`. between: as
+    of `match.rank`.
     """
     by_version = [
         match.rank(
             each.vectors, each.near, rows,
-            lengths=[max(1, length) for length in each.lengths], top=top, shifts=shifts, twin_cosine=twin_cosine,
+            lengths=[max(1, length) for length in each.lengths], top=top, shifts=shifts,
+            twin_cosine=twin_cosine, between=between,
         )
         for each in heard
     ]  # fmt: skip
@@ -105,6 +109,10 @@ def part_scores(
     query = _phase_rows(one, int(phase[0]), column, shifts)
     low, high = (edge[:, None] for edge in rows.borders(ranking.tracks[place : place + 1]))
     at = first[:, None] + np.round(np.arange(len(query)) * ranking.slopes[place]).astype(np.int64)
+    if ranking.halves[place]:
+        windows = rows.windows(first, len(query) + 1)
+        at = first[:, None] + np.arange(len(query) + 1)
+        return match.between_rows(windows, query, (at >= low) & (at < high))[0]
     cosines = np.vecdot(rows.take(at), query)
     return np.where((at >= low) & (at < high), cosines, 0).astype(np.float32)[0]
 
@@ -117,17 +125,21 @@ def _aligned(
     one: Heard, number: int, found: match.Ranking, column: int, rows: collection.Collection, shifts: int
 ) -> Ranking:  # fmt: skip
     """Estimates start and slope at the best places."""
-    compared, between = found.starts.copy(), np.zeros(len(found.starts))
-    slopes = np.ones(len(compared))
+    compared, slopes = found.compared.copy(), np.ones(len(found.starts))
+    halves = found.starts - compared
+    between = halves.copy()
     first, phases = _row_and_phase(compared[:_REFINED], shifts)
     for phase in np.unique(phases):
         own = np.flatnonzero(phases == phase)
         query = _phase_rows(one, int(phase), column, shifts)
         borders = rows.borders(found.tracks[own])
-        moved, between[own], slopes[own] = _fitted(query, first[own], borders, rows)
+        moved, between[own], slopes[own] = _fitted(
+            query, first[own], np.where(halves[own] > 0, found.scores[own], 0), borders, rows
+        )
         compared[own] += moved
-    told = (compared + between, found.scores, found.elsewhere, compared, one.speed * slopes, slopes)
-    return Ranking(found.tracks, *told, number)
+    halves[slopes != 1] = 0
+    told = (found.scores, found.elsewhere, compared, halves, one.speed * slopes, slopes)
+    return Ranking(found.tracks, compared + between, *told, number)
 
 
 def _row_and_phase(starts: np.ndarray, shifts: int) -> tuple[np.ndarray, np.ndarray]:
@@ -141,25 +153,31 @@ def _phase_rows(one: Heard, phase: int, column: int, shifts: int) -> np.ndarray:
 
 
 def _fitted(
-    query: np.ndarray, first: np.ndarray, borders: tuple[np.ndarray, np.ndarray], rows: collection.Collection
+    query: np.ndarray, first: np.ndarray, between: np.ndarray, borders: tuple[np.ndarray, np.ndarray],
+    rows: collection.Collection,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Finds by how many rows each start moves, how far it is between rows then, and the slope from there: [C] each."""
+    """Finds by how many rows each start moves, how far it is between rows then, and the slope from there: [C] each.
+
+    between: float [C], the score of a place between the first row and the next, 0 of a place on rows.
+    """
     slopes = np.asarray(SLOPES if len(query) > 2 else (1.0,))
-    paths = _paths(len(query), slopes)  # [P, 3, L]
+    paths = _paths(len(query), slopes)  # [P, 4, L]
     reach = int(np.abs(paths - np.arange(len(query))).max())
     cosines = rows.windows(first - reach, len(query) + 2 * reach) @ query.T  # [C, W, L]
     at = first[:, None] - reach + np.arange(cosines.shape[1])
     low, high = (edge[:, None] for edge in borders)
     cosines[(at < low) | (at >= high)] = 0
-    along = cosines[:, paths + reach, np.arange(len(query))].mean(axis=3)  # [C, P, 3]
+    along = cosines[:, paths + reach, np.arange(len(query))].mean(axis=3)  # [C, P, 4]
     plain, number = int(np.flatnonzero(slopes == 1)[0]), np.arange(len(first))
     best = along.max(axis=2).argmax(axis=1)
-    gained = along[number, best].max(axis=1) - along[:, plain, 1]
-    best = np.where(gained >= _GAIN, best, plain)
-    beside = along[number, best]  # [C, 3]
-    centre = np.where(best == plain, 1, beside.argmax(axis=1))
-    between = np.where(centre == 1, _vertex(beside), 0.0)
-    return np.array(_SHIFTED)[centre].astype(np.float64), between, slopes[best]
+    gained = along[number, best].max(axis=1) - np.maximum(along[:, plain, 1], between)
+    is_plain = gained < _GAIN
+    beside = along[number, np.where(is_plain, plain, best)]  # [C, 4]
+    next_row = (between > 0) & (beside[:, 2] > beside[:, 1])
+    around = np.where(next_row[:, None], beside[:, 1:], beside[:, :3])
+    further = np.where(is_plain, next_row + _vertex(around), 0.0)
+    moved = np.where(is_plain, 0, np.array(_SHIFTED)[beside.argmax(axis=1)])
+    return moved.astype(np.float64), further, slopes[np.where(is_plain, plain, best)]
 
 
 def _vertex(beside: np.ndarray) -> np.ndarray:
@@ -175,6 +193,6 @@ def _vertex(beside: np.ndarray) -> np.ndarray:
 
 
 def _paths(length: int, slopes: np.ndarray) -> np.ndarray:
-    """Gives the row that each query row meets, counted from the start, by slope and shift: int64 [P, 3, L]."""
+    """Gives the row that each query row meets, counted from the start, by slope and shift: int64 [P, 4, L]."""
     along = np.round(np.multiply.outer(slopes, np.arange(length)))
     return (along[:, None] + np.array(_SHIFTED)[:, None]).astype(np.int64)

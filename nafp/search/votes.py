@@ -36,7 +36,8 @@ def majority(
         places = [_most_proposed(starts[live][tracks[live] == name]) for name in names[order]]
         scores = (votes[order] / (length * neighbours.shape[1])).astype(np.float32)
         elsewhere = float(scores[1]) if len(scores) > 1 else 0.0
-        rankings.append(Ranking(names[order], np.array(places, np.float64), scores, elsewhere))
+        starts_of = np.array(places, np.float64)
+        rankings.append(Ranking(names[order], starts_of, scores, elsewhere, starts_of))
     return rankings
 
 
@@ -88,6 +89,5 @@ def _best(
     others = np.flatnonzero(tracks != tracks[0]) if len(tracks) else tracks
     elsewhere = float(scores[order][others[0]]) if len(others) else 0.0
     best = order[:top]
-    return Ranking(
-        tracks[:top], starts[best].astype(np.float64), scores[best].astype(np.float32), elsewhere
-    )
+    places = starts[best].astype(np.float64)
+    return Ranking(tracks[:top], places, scores[best].astype(np.float32), elsewhere, places)
