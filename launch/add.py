@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     from nafp.audio import decode
 
     if _RUNTIME.value != "numpy" and importlib.util.find_spec("jax"):
-        devices.prepare()
+        devices.prepare(cpu_shares=devices.cores())
     began, folder, audio = time.monotonic(), argv[1], adding.matching(argv[2:])
     opened = adding.open_or_create(
         folder, checkpoint=_CHECKPOINT.value, storage=_STORAGE.value, hop_s=_HOP.value

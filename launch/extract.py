@@ -36,7 +36,7 @@ flags.mark_flags_as_required(["checkpoint", "source", "out"])
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; the source goes into --source=")
-    devices.prepare()
+    devices.prepare(cpu_shares=devices.cores())
     import jax
 
     from nafp import extract, trained

@@ -36,7 +36,7 @@ class Network:
 
     def _network(self):
         if self._opened is None:
-            devices.prepare()
+            devices.prepare(cpu_shares=devices.cores())
             from nafp import trained
 
             self._opened = trained.open_extractor(self._checkpoint)

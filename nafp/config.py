@@ -190,6 +190,9 @@ def _train() -> ml_collections.ConfigDict:
     c.micro_batch = (
         0  # Segments per device at once; 0: all. The gradient is that of the whole batch.
     )
+    # On a CPU: shares of the batch that run side by side, as on so many devices; 0: one for each core. On two cores two
+    # shares train 1.5 times as fast as one share whose operations are cut in two.
+    c.cpu_shares = 0
     c.epochs = 100
     c.steps = 0  # Ends after this many steps, whatever epochs says; 0: epochs decide.
     c.steps_per_epoch = 0  # 0: every window of the corpus once.
@@ -257,6 +260,10 @@ def _check_numbers(c: ml_collections.ConfigDict) -> None:
         raise ValueError(
             f"config.train.batch_size={c.train.batch_size}: counts anchors and replicas, "
             "so it must be even and at least 4."
+        )
+    if c.train.cpu_shares < 0:
+        raise ValueError(
+            f"config.train.cpu_shares={c.train.cpu_shares}: a number of shares, or 0 for one a core."
         )
     if c.train.micro_batch % 2 or c.train.micro_batch < 0:
         raise ValueError(

@@ -15,6 +15,7 @@ import pytest
 from nafp import config as config_lib
 from nafp import trained
 from nafp.audio import corpus, manifest
+from nafp.search import pool
 from nafp.training import checkpoints, journal, loop, validation
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -99,7 +100,12 @@ def test_killed_at_any_moment_it_resumes_to_the_bit(folder):
         process.wait()
     again = command(folder, cut, **remembers)
     subprocess.run(again, cwd=ROOT, env=environment(folder), check=True, timeout=300)
-    assert "resumes" in (cut / "log.txt").read_text()
+    told = (cut / "log.txt").read_text()
+    assert "resumes" in told
+    shares = max(
+        n for n in range(1, pool.n_threads() + 1) if TINY["train.batch_size"] // 2 % n == 0
+    )
+    assert f"of 16 segments on {shares} cpu device(s)" in told  # One for each core.
     assert losses(cut) == losses(whole)
     ends = [checkpoint(run) for run in (whole, cut)]
     for name, leaf in ends[0].items():
