@@ -105,10 +105,13 @@ class Collection:
             own = starts[here] - self.edges[number]
             if here[-1] - here[0] + 1 == len(here):  # Neighbours in `starts`: no second copy.
                 self._rows[number].windows(own, out[here[0] : here[-1] + 1])
-            else:
-                found = np.empty((len(here), n, self.dim), np.float32)
-                self._rows[number].windows(own, found)
-                out[here] = found
+                continue
+            at_once = max(1, BLOCK_ROWS // n)
+            for first in range(0, len(here), at_once):
+                some = slice(first, first + at_once)
+                found = np.empty((len(here[some]), n, self.dim), np.float32)
+                self._rows[number].windows(own[some], found)
+                out[here[some]] = found
         return out
 
     def _clipped(self, start: int, n: int) -> np.ndarray:

@@ -162,7 +162,8 @@ def build(
         _train(index, chosen, train_on or rows, check=check)
         memory.give_back()
     trained = time.perf_counter()
-    _add(index, rows, check=check)
+    with memory.growing():
+        _add(index, rows, check=check)
     memory.give_back()
     train_s, add_s = trained - started, time.perf_counter() - trained
     return Index(index, chosen, about={"train_s": train_s, "add_s": add_s})

@@ -8,22 +8,47 @@ import ctypes
 import functools
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+_MMAP_THRESHOLD = -3  # glibc's M_MMAP_THRESHOLD.
+_APART, _USUAL = (
+    2**15,
+    2**25,
+)  # Bytes: from where blocks are kept apart; what glibc goes up to by itself.
 
 
 def give_back() -> None:
     """Hands freed memory back to the system where the C library can (glibc); else does nothing."""
-    trim = _trim()
+    trim = _function("malloc_trim")
     if trim is not None:
         trim(0)
 
 
-@functools.cache
-def _trim() -> Callable[[int], int] | None:
+@contextmanager
+def growing() -> Iterator[None]:
+    """Keeps blocks of 32 KiB and more apart from the heap within (glibc; elsewhere it does nothing).
+
+    Many arrays that grow by doubling, each into room that another left, end with half of what they
+    hold unused but in RAM. A block of its own has pages only where it was written to.
+    """
+    option = _function("mallopt")
+    if option is not None:
+        option(_MMAP_THRESHOLD, _APART)
     try:
-        return ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError, TypeError):  # Other C libraries; TypeError on Windows.
+        yield
+    finally:
+        if option is not None:
+            option(_MMAP_THRESHOLD, _USUAL)
+
+
+@functools.cache
+def _function(name: str) -> Callable[..., int] | None:
+    """Returns a function that glibc has; None elsewhere (TypeError: Windows)."""
+    try:
+        return getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError, TypeError):
         return None
 
 
