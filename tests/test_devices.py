@@ -1,0 +1,49 @@
+"""Into how many shares a CPU cuts a batch."""
+
+import pytest
+from absl import flags
+
+from launch import devices
+from nafp import config as config_lib
+from nafp.search import pool
+
+
+@pytest.fixture(autouse=True)
+def eight_cores(monkeypatch):
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    monkeypatch.setattr(pool, "n_threads", lambda: 8)
+
+
+@pytest.mark.parametrize(
+    "batch, micro, asked, shares",
+    [
+        (640, 0, 0, 8),
+        (20, 0, 0, 5),  # Ten pairs: five shares of two.
+        (26, 0, 0, 1),  # Thirteen pairs.
+        (640, 40, 0, 8),  # Two parts of each share.
+        (640, 320, 0, 2),  # Parts of 320 segments: no more than two shares of them.
+        (640, 640, 0, 1),
+        (640, 0, 4, 4),
+    ],
+)
+def test_shares_are_equal_and_at_most_one_for_each_core(batch, micro, asked, shares):
+    config = config_lib.default()
+    with config.unlocked():
+        config.train.batch_size, config.train.micro_batch = batch, micro
+        config.train.cpu_shares = asked
+    assert devices.cpu_shares(config) == shares
+
+
+def test_one_of_several_processes_cuts_no_further(monkeypatch):
+    monkeypatch.setattr(devices, "_COORDINATOR", type("Given", (), {"value": "host:1234"}))
+    assert devices.cpu_shares(config_lib.default()) == 1
+    assert devices.cores() == 1
+
+
+def test_a_share_cannot_be_less_than_none():
+    config = config_lib.default()
+    with config.unlocked():
+        config.train.cpu_shares = -1
+    with pytest.raises(ValueError, match="cpu_shares=-1"):
+        config_lib.validated(config)
