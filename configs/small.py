@@ -4,11 +4,15 @@ Beyond `narrow`: noise down to -2 dB, a voice now and then, saturation as small 
 played up to 1.2 % faster or slower. More than that costs short clips in noise too much (docs/recipes.md): larger
 changes of speed and pitch are searched for, not learned.
 
-The shipped weights began with those of a `narrow` run and went on with this:
+The shipped weights began with those of a `narrow` run and went on twice with this, the first time for fewer steps and
+with anchors masked, too:
 
 nafp train --config=configs/narrow.py --workdir=runs/narrow --config.data.corpus=CORPUS
+nafp train --config=configs/small.py --workdir=runs/first --config.data.corpus=CORPUS \
+    --config.train.begin_from=runs/narrow --config.train.steps=3200 --config.optimizer.learning_rate=3e-3 \
+    --config.optimizer.warmup_steps=100 --config.augment.mask_anchors=True
 nafp train --config=configs/small.py --workdir=runs/small --config.data.corpus=CORPUS \
-    --config.train.begin_from=runs/narrow
+    --config.train.begin_from=runs/first
 """
 
 from nafp import config
@@ -28,10 +32,11 @@ def get_config():
     c.augment.high_pass.low_hz = 200.0
     c.augment.saturation.probability = 0.2
     c.augment.frequency_mask.probability = 0.3
-    c.optimizer.learning_rate = 3e-3
-    c.optimizer.warmup_steps = 100
+    c.augment.mask_anchors = False  # A database is not masked either.
+    c.optimizer.learning_rate = 2.5e-3
+    c.optimizer.warmup_steps = 60
     c.train.batch_size = 640
-    c.train.steps = 3200
-    c.train.steps_per_epoch = 400
+    c.train.steps = 4800
+    c.train.steps_per_epoch = 800
     c.checkpoint.every_steps = 100
     return c

@@ -129,11 +129,20 @@ def _proposed(
     if as_original or not rows.tracks:
         offsets, found, starts = (each[starts >= 0] for each in (offsets, found, starts))
     tracks = rows.track_of(starts if as_original else found)
-    # A start before its track's first row is a place of that track, not of the one before it.
-    order = np.lexsort((offsets, tracks, starts))
-    tracks, starts, offsets = tracks[order], starts[order], offsets[order]
+    return _distinct(tracks, starts, offsets)
+
+
+def _distinct(
+    tracks: np.ndarray, starts: np.ndarray, since: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Keeps one of each start in a track, the one proposed first; ascending by start.
+
+    A start before its track's first row is a place of that track, not of the one before it.
+    """
+    order = np.lexsort((since, tracks, starts))
+    tracks, starts, since = tracks[order], starts[order], since[order]
     is_new = np.r_[True, (starts[1:] != starts[:-1]) | (tracks[1:] != tracks[:-1])][: len(starts)]
-    return tracks[is_new], starts[is_new], offsets[is_new]
+    return tracks[is_new], starts[is_new], since[is_new]
 
 
 def _scored(
@@ -174,12 +183,7 @@ def _with_those_before(
     tracks: np.ndarray, starts: np.ndarray, since: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Adds the start one row before each: what lies half a row before a proposed one begins there."""
-    tracks, since = np.tile(tracks, 2), np.tile(since, 2)
-    starts = np.concatenate([starts, starts - 1])
-    order = np.lexsort((since, tracks, starts))
-    tracks, starts, since = tracks[order], starts[order], since[order]
-    is_new = np.r_[True, (starts[1:] != starts[:-1]) | (tracks[1:] != tracks[:-1])][: len(starts)]
-    return tracks[is_new], starts[is_new], since[is_new]
+    return _distinct(np.tile(tracks, 2), np.concatenate([starts, starts - 1]), np.tile(since, 2))
 
 
 def between_rows(windows: np.ndarray, query: np.ndarray, is_inside: np.ndarray) -> np.ndarray:
@@ -203,21 +207,12 @@ def _ranked(
     twin_cosine: float,
 ) -> Ranking:
     """Ranks the candidates of all phases over the first `length` rows."""
-    tracks, starts, scores, halves = [], [], [], []
-    for phase, found in enumerate(phases):
-        n_rows = min(length - (phase > 0), found.sums.shape[1])
-        if n_rows < 1:
-            continue
-        live = np.flatnonzero(found.since < n_rows)
-        sums, half = found.sums[live, n_rows - 1], np.zeros(len(live))
-        if found.between is not None:
-            further = found.between[live, n_rows - 1]
-            sums, half = np.maximum(sums, further), 0.5 * (further > sums)
-        tracks.append(found.tracks[live])
-        starts.append(found.starts[live] - phase / len(phases))
-        scores.append(sums / np.minimum(found.counted[live], n_rows))
-        halves.append(half)
-    tracks, starts, scores, halves = map(np.concatenate, (tracks, starts, scores, halves))
+    parts = [
+        _at(found, min(length - (phase > 0), found.sums.shape[1]), phase / len(phases))
+        for phase, found in enumerate(phases)
+        if length > (phase > 0) and found.sums.shape[1]
+    ]
+    tracks, starts, scores, halves = map(np.concatenate, zip(*parts))
     order = np.argsort(-scores, kind="stable")
     elsewhere = _elsewhere(
         tracks[order], starts[order], scores[order], rows, length, twin_cosine=twin_cosine
@@ -230,6 +225,22 @@ def _ranked(
         elsewhere,
         starts[order],
     )
+
+
+def _at(
+    found: Candidates, n_rows: int, late: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Gives tracks, starts and scores of the candidates over n_rows rows, and how far between rows each is.
+
+    late: by how much of a row the first row of this phase comes after the query's beginning.
+    """
+    live = np.flatnonzero(found.since < n_rows)
+    sums, halves = found.sums[live, n_rows - 1], np.zeros(len(live))
+    if found.between is not None:
+        further = found.between[live, n_rows - 1]
+        sums, halves = np.maximum(sums, further), 0.5 * (further > sums)
+    scores = sums / np.minimum(found.counted[live], n_rows)
+    return found.tracks[live], found.starts[live] - late, scores, halves
 
 
 def _elsewhere(
