@@ -43,8 +43,10 @@ def test_an_exported_network_is_the_one_it_was_exported_from(run, tmp_path):
     assert digests[0] == digests[1]
 
 
-def test_the_batch_suits_the_devices():
-    assert trained.default_batch_size() == 64
+@pytest.mark.parametrize("devices, suits", [(1, 64), (2, 64), (4, 128)])
+def test_the_batch_suits_the_devices(monkeypatch, devices, suits):
+    monkeypatch.setattr(jax, "local_devices", lambda: [None] * devices)
+    assert trained.default_batch_size() == suits
 
 
 def test_a_step_that_is_not_there_is_told_the_steps_that_are(run):
