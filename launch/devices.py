@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 
-import ml_collections
 from absl import flags, logging
 
 from nafp.search import pool
@@ -29,7 +28,6 @@ def prepare(*, cpu_shares: int = 1) -> None:
 
     if cpu_shares > 1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", cpu_shares)
-
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)  # orbax tells every file it renames.
     cache = os.environ.get("NAFP_CACHE") or pathlib.Path.home() / ".cache" / "nafp" / "compiled"
@@ -46,12 +44,3 @@ def prepare(*, cpu_shares: int = 1) -> None:
 def cores() -> int:
     """Counts the cores for this process; 1 among several, whose shares of them are not known here."""
     return 1 if _POD.value or _COORDINATOR.value else pool.n_threads()
-
-
-def cpu_shares(config: ml_collections.ConfigDict) -> int:
-    """Says into how many shares a CPU cuts a batch of training: at most one a core, and all of one size."""
-    if config.train.cpu_shares:
-        return config.train.cpu_shares
-    pairs, micro = config.train.batch_size // 2, config.train.micro_batch
-    fits = (n for n in range(cores(), 0, -1) if pairs % n == 0)
-    return next(n for n in fits if n == 1 or not micro or (2 * pairs // n) % micro == 0)

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
         )
     try:
         config = config_lib.validated(_CONFIG.value)
-        devices.prepare(cpu_shares=devices.cpu_shares(config))
+        devices.prepare(cpu_shares=config_lib.cpu_shares(config, cores=devices.cores()))
         from nafp.training import loop
 
         loop.train(config, _WORKDIR.value, resume_from=_RESUME_FROM.value)

@@ -296,6 +296,15 @@ def _ordered(name: str, low: float, high: float) -> None:
         raise ValueError(f"config.{name}: the lower end {low} is above the upper end {high}.")
 
 
+def cpu_shares(config: ml_collections.ConfigDict, *, cores: int) -> int:
+    """Says into how many shares a CPU cuts a batch of training: at most one a core, and all of one size."""
+    if config.train.cpu_shares:
+        return config.train.cpu_shares
+    pairs, micro = config.train.batch_size // 2, config.train.micro_batch
+    fits = (n for n in range(cores, 0, -1) if pairs % n == 0)
+    return next(n for n in fits if n == 1 or not micro or (2 * pairs // n) % micro == 0)
+
+
 def to_json(config: ml_collections.ConfigDict) -> str:
     """Writes the configuration as JSON, the form that travels in checkpoints and stores."""
     return json.dumps(config.to_dict(), indent=1, sort_keys=True)

@@ -32,12 +32,11 @@ def test_shares_are_equal_and_at_most_one_for_each_core(batch, micro, asked, sha
     with config.unlocked():
         config.train.batch_size, config.train.micro_batch = batch, micro
         config.train.cpu_shares = asked
-    assert devices.cpu_shares(config) == shares
+    assert config_lib.cpu_shares(config, cores=devices.cores()) == shares
 
 
 def test_one_of_several_processes_cuts_no_further(monkeypatch):
     monkeypatch.setattr(devices, "_COORDINATOR", type("Given", (), {"value": "host:1234"}))
-    assert devices.cpu_shares(config_lib.default()) == 1
     assert devices.cores() == 1
 
 
