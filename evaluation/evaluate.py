@@ -120,6 +120,8 @@ def run(request: Request) -> dict[str, Any]:
 
 def _checked(request: Request) -> tuple[answering.Matcher, tuple[int, ...]]:
     """Refuses what contradicts itself; gives the matcher and the lengths."""
+    if not request.store:
+        raise ValueError("--store=STORE, or --protocol=NAME, is needed")
     given = [str(length).strip() for length in request.lengths]
     if not given or not all(length.isdigit() and int(length) for length in given):
         raise ValueError(f"--lengths={','.join(given)}: numbers of segments, such as 1,3,5")

@@ -50,11 +50,9 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; every setting is a --flag=value")
     if protocols.is_given():
         protocols.run({name: f.value for name in _NAMES if (f := flags.FLAGS[name]).present})
-    elif flags.FLAGS.store:
+    else:
         evaluate = rooms.load("evaluation.evaluate")
         evaluate.run(evaluate.Request(**{name: flags.FLAGS[name].value for name in _NAMES}))
-    else:
-        raise app.UsageError("--store=STORE, or --protocol=NAME, is needed")
 
 
 if __name__ == "__main__":
