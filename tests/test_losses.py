@@ -36,32 +36,24 @@ def test_equals_the_textbook_loop():
     np.testing.assert_allclose(fast, slow_nt_xent(z[0], z[1], 0.1), rtol=1e-5)
 
 
+def masked_nt_xent(z, tracks, **more):
+    """The loss of a whole batch on one device, windows of one track no negatives."""
+    z, tracks = jnp.array(z), jnp.array(tracks)
+    masks = dict(my_tracks=tracks, all_tracks=tracks)
+    return losses.nt_xent(z, z, first_pair=0, temperature=0.1, **masks, **more)
+
+
 def test_windows_of_one_track_are_no_negatives_when_masked():
     z, tracks = unit((2, 6, 16)), np.array([0, 0, 1, 2, 2, 2])
-    fast = losses.nt_xent(
-        jnp.array(z),
-        jnp.array(z),
-        first_pair=0,
-        temperature=0.1,
-        my_tracks=jnp.array(tracks),
-        all_tracks=jnp.array(tracks),
-    )
+    fast = masked_nt_xent(z, tracks)
     np.testing.assert_allclose(fast, slow_nt_xent(z[0], z[1], 0.1, tracks), rtol=1e-5)
 
 
 def test_replicas_are_pushed_away_from_remembered_anchors_of_other_tracks():
     z, tracks = unit((2, 6, 16)), np.array([0, 0, 1, 2, 2, 2])
     past, past_tracks = unit((5, 16), seed=1), np.array([0, 3, 2, 4, -1])
-    fast = losses.nt_xent(
-        jnp.array(z),
-        jnp.array(z),
-        first_pair=0,
-        temperature=0.1,
-        my_tracks=jnp.array(tracks),
-        all_tracks=jnp.array(tracks),
-        past=jnp.array(past),
-        never=(past_tracks == tracks[:, None]) | (past_tracks < 0),
-    )
+    never = (past_tracks == tracks[:, None]) | (past_tracks < 0)
+    fast = masked_nt_xent(z, tracks, past=jnp.array(past), never=never)
     slow = slow_nt_xent(z[0], z[1], 0.1, tracks, past, past_tracks)
     np.testing.assert_allclose(fast, slow, rtol=1e-5)
     assert fast > slow_nt_xent(z[0], z[1], 0.1, tracks)

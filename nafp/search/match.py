@@ -189,7 +189,8 @@ def _with_those_before(
 def between_rows(windows: np.ndarray, query: np.ndarray, is_inside: np.ndarray) -> np.ndarray:
     """Gives the cosines, float32 [C, L], of a query [L, D] with the mean of each two rows that follow each other.
 
-    windows: float32 [C, L + 1, D]; is_inside: bool [C, L + 1]: a row outside its track is nothing.
+    windows: float32 [C, L + 1, D]; is_inside: bool [C, L + 1]: a row outside its track is nothing. The same mean
+    as of `nafp.search.diagonals`, which looks anywhere between rows and needs every product of a band for it.
     """
     there = is_inside.astype(np.float32)
     one, other = there[:, :-1], there[:, 1:]

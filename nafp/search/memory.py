@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _MMAP_THRESHOLD = -3  # glibc's M_MMAP_THRESHOLD.
-_APART, _USUAL = (
-    2**15,
-    2**25,
-)  # Bytes: from where blocks are kept apart; what glibc goes up to by itself.
+_APART = 2**15  # Bytes from which blocks are kept apart.
+_USUAL = 2**25  # What glibc goes up to by itself.
 
 
 def give_back() -> None:
