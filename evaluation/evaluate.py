@@ -8,7 +8,7 @@ import numpy as np
 
 from nafp.search import collection, confidence, index, index_files, match, memory
 
-from . import answering, inputs, left_out, metrics, open_set, protocol, results, tables
+from . import answering, inputs, left_out, metrics, open_set, protocol, repeats, results, tables
 
 LENGTHS = (1, 3, 5, 9, 11, 19)  # Segments; 1, 2, 3, 5, 6, 10 s. The original's.
 RECALL_ROWS = 500  # Query rows on which the index is compared with an exact search.
@@ -43,6 +43,7 @@ class Request:
     rows_per_track: int = 0
     false_accepts: float = 0.01
     confidence: str | None = None
+    repeats: Sequence[str] = ()
     recall: bool = False
     gpu: bool = True
     report: str | None = None
@@ -79,6 +80,7 @@ def run(request: Request) -> dict[str, Any]:
         raise ValueError("--unknown=left-out needs stores that know their tracks; these are bare")
     asked = _asked(request, given, rule, lengths)
     _check_groups(request, asked.questions)
+    sound = repeats.opened(request.repeats, asked.questions.songs)
     built, about = index_of(request, given)
     _introduce(request, asked, given, about)
     answers, timings, neighbours = answering.answer(
@@ -90,6 +92,7 @@ def run(request: Request) -> dict[str, Any]:
         by_row=request.compat or not given.database.tracks,
         has_tracks=bool(given.database.tracks),
     )  # fmt: skip
+    scored, heard = listened(request, scored, given.database, sound)
     without = _left_out(request, asked, given, neighbours, answers, rule, lengths)
     found = {
         "format": results.FORMAT,
@@ -100,6 +103,7 @@ def run(request: Request) -> dict[str, Any]:
             scored, without, false_accepts=request.false_accepts, fitted=fitted
         ),
         "index": about,
+        "repeats": heard,
         "recall": _recall(request, built, asked, given.database),
         "timings": timed(timings, about),
         "cost": cost_of(timings, built, given.database),
@@ -139,6 +143,8 @@ def _checked(request: Request) -> tuple[answering.Matcher, tuple[int, ...]]:
         raise ValueError(f"--matcher={request.matcher} knows no --shifts; use --matcher=diagonal")
     if request.compat and request.unknown:
         raise ValueError("--compat asks only for what is in the database: no --unknown")
+    if request.repeats and (request.compat or request.rows_per_track):
+        raise ValueError("--repeats needs names of tracks: no --compat, no --rows_per_track")
     if request.shifts < 1 or not 0 < request.false_accepts < 1:
         raise ValueError("--shifts is at least 1, --false_accepts is between 0 and 1")
     rule = answering.Matcher(
@@ -280,6 +286,17 @@ def _left_out(
         asked.questions, asked.rows, given.database, neighbours, answers,
         lengths=lengths, matcher=rule, show=request.show,
     )  # fmt: skip
+
+
+def listened(
+    request: Request, scored: results.Scored, database: collection.Collection, sound: repeats.Sound | None
+) -> tuple[results.Scored, dict[str, Any] | None]:  # fmt: skip
+    """Counts exact repeats as right, where their sound was given; and says how many there were."""
+    if sound is None:
+        return scored, None
+    return repeats.counted(
+        scored, database, sound, segment_s=segment_s(database), show=request.show
+    )
 
 
 def _recall(

@@ -209,7 +209,7 @@ def truth_file(
     """
     lines = _read(path)
     _require_tables(query, database)
-    ours, theirs = _Names(query.tracks), _Names(database.tracks)
+    ours, theirs = Names(query.tracks), Names(database.tracks)
     asked: dict[int, list[dict]] = defaultdict(list)
     missing = []
     for line in lines:
@@ -259,7 +259,7 @@ def _from_lines(
     asked: dict[int, list[dict]],
     query: collection.Collection,
     database: collection.Collection,
-    theirs: "_Names",
+    theirs: "Names",
 ) -> Questions:
     answers = [_answers(lines, database, theirs) for lines in asked.values()]
     width = max(1, *(len(each) for each in answers))
@@ -293,7 +293,7 @@ def _songs(asked: list[list[dict]], is_known: list[bool]) -> list[str]:
 
 
 def _answers(
-    lines: list[dict], database: collection.Collection, theirs: "_Names"
+    lines: list[dict], database: collection.Collection, theirs: "Names"
 ) -> list[tuple[int, float]]:
     """Gives the acceptable (track, start row) of one query."""
     found = []
@@ -310,7 +310,7 @@ def _answers(
     return found
 
 
-class _Names:
+class Names:
     """Finds tracks by name: the full path, else the base name with or without extension."""
 
     def __init__(self, tracks: Sequence[str]):

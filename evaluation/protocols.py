@@ -88,6 +88,9 @@ class Evaluation:
     compat: bool = False
     unknown: str = ""  # left-out, or nothing.
     speeds: str = ""  # Clips are also taken to play at these: auto, or numbers such as 0.97,1.03.
+    repeats: bool = (
+        False  # Answers where the same sound is once more count as right; of clips only.
+    )
     seed: int = 0
 
 
@@ -178,6 +181,10 @@ def _check(protocol: Protocol, path: pathlib.Path) -> None:
     if protocol.evaluation.speeds and protocol.kind in ("aligned", "given"):
         raise ValueError(
             f"{path}: evaluation.speeds is for clips and recordings: rows stay in place"
+        )
+    if protocol.evaluation.repeats and protocol.kind in ("aligned", "given"):
+        raise ValueError(
+            f"{path}: evaluation.repeats is for clips and recordings: here row answers row"
         )
     longest = max(protocol.evaluation.lengths_s)
     if protocol.kind == "clips" and longest > protocol.queries.seconds:

@@ -22,7 +22,18 @@ from absl import app, flags
 from nafp.audio import progress
 from nafp.search import collection, confidence, index, match, pool, speeds, store
 
-from . import answering, evaluate, inputs, left_out, metrics, open_set, protocol, results, tables
+from . import (
+    answering,
+    evaluate,
+    inputs,
+    left_out,
+    metrics,
+    open_set,
+    protocol,
+    repeats,
+    results,
+    tables,
+)
 
 SURE = 0.9  # As in nafp.identify.
 USUALLY = 0.25  # Share of the queries whose best other place scores less than is called usual.
@@ -65,6 +76,7 @@ def run(request: evaluate.Request, *, queries: Sequence[str]) -> dict[str, Any]:
     request = dataclasses.replace(request, query=queries[0])
     given = inputs.read(request.store, query=queries[0], db=request.db, shifts=request.shifts)
     questions, missing = protocol.truth_file(request.truth, given.query, given.database)
+    sound = repeats.opened(request.repeats, questions.songs)
     built, about = evaluate.index_of(request, given)
     sure = confidence.Confidence.load(request.confidence) if request.confidence else None
     lengths = tuple(map(int, request.lengths))
@@ -81,6 +93,7 @@ def run(request: evaluate.Request, *, queries: Sequence[str]) -> dict[str, Any]:
     if request.unknown:
         without = _left_out(questions, versions, given.database, answers, way, show=request.show)
     scored = results.score(questions, answers, way.lengths, by_row=False, has_tracks=True)
+    scored, heard = evaluate.listened(request, scored, given.database, sound)
     columns = evaluate.columns_of(request, questions)
     found = {
         "format": results.FORMAT,
@@ -89,6 +102,7 @@ def run(request: evaluate.Request, *, queries: Sequence[str]) -> dict[str, Any]:
         "groups": results.grouped(scored, columns),
         "open_set": open_set.judged(scored, without, false_accepts=request.false_accepts),
         "index": about,
+        "repeats": heard,
         "recall": None,
         "timings": evaluate.timed(timings, about),
         "cost": evaluate.cost_of(timings, built, given.database),
@@ -262,6 +276,7 @@ _SETTINGS = (
     (flags.DEFINE_bool, "between", True, "Diagonals half a row on, too."),
     (flags.DEFINE_string, "index", "auto", "As of nafp evaluate."),
     (flags.DEFINE_string, "confidence", None, "Spares clips found for sure at their own speed."),
+    (flags.DEFINE_list, "repeats", [], "As of nafp evaluate."),
     (flags.DEFINE_string, "out", None, "RESULTS folder."),
 )
 

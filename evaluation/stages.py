@@ -323,10 +323,16 @@ def _evaluated(
         "unknown": unknown or None,
         **{name: getattr(setting, name) for name in ("index", "k", "n_probe", "ids", "compat")},
         "seed": setting.seed,
+        "repeats": _places(job) if setting.repeats else [],
         **job.settings,
     }
     others = [name for name, _ in searching.at_speeds(one.name, setting.speeds)]
     return searching.evaluated(request, others, show=job.show)
+
+
+def _places(job: Run) -> list[str]:
+    """Lists where the database's audio is; one that is given as it is may hold more than that."""
+    return list(dict.fromkeys(place for _, place, _ in _database(job)))
 
 
 def _lengths_s(protocol: protocols.Protocol) -> Sequence[float]:

@@ -174,6 +174,11 @@ def _summary(found: Mapping[str, Any]) -> str:
         f"{timings['ms_per_query']:.2f} ms per query for all lengths "
         f"({timings['cpu_ms_per_query']:.2f} ms of CPU)",
     ]
+    if repeats := found.get("repeats"):
+        n, elsewhere = ("/".join(map(str, repeats[k].values())) for k in ("counted", "other_track"))
+        lines.append(
+            f"exact repeats of what was asked for, counted as right: {n} by length; in another track: {elsewhere}"
+        )
     if found["recall"]:
         best = found["recall"]["exact_nearest_among_neighbours"]
         lines.append(f"recall: the exact nearest row is among the neighbours of {100 * best:.1f} %")

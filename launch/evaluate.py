@@ -33,6 +33,7 @@ _SETTINGS = (
     (flags.DEFINE_integer, "rows_per_track", 0, "Cuts bare stores into tracks (original: 59)."),
     (flags.DEFINE_float, "false_accepts", 0.01, "Share of unknown queries that may be accepted."),
     (flags.DEFINE_string, "confidence", None, "Calibration to judge; else fitted here."),
+    (flags.DEFINE_list, "repeats", [], "The database's audio: its exact repeats are right, too."),
     (flags.DEFINE_bool, "recall", False, "Compare the index with an exact search."),
     (flags.DEFINE_bool, "gpu", True, "Search on GPUs when faiss sees one."),
     (flags.DEFINE_integer, "seed", 0, "Of ids drawn at random, and of the bootstrap."),

@@ -113,10 +113,10 @@ class Loudest:
 def clips(tmp_path) -> pathlib.Path:
     """Two tracks, and under two conditions a clip of each; one clip is as loud as the other track."""
     seconds = np.arange(RATE_HZ * 4) / RATE_HZ
-    tone = np.sin(2 * np.pi * 440 * seconds).astype(np.float32)
+    tones = {hz: np.sin(2 * np.pi * hz * seconds).astype(np.float32) for hz in (440, 660)}
     (tmp_path / "music").mkdir()
     rows = []
-    for name, gain in (("soft", 0.2), ("loud", 0.8)):
+    for name, gain, tone in (("soft", 0.2, tones[440]), ("loud", 0.8, tones[660])):
         track = tmp_path / "music" / f"{name}.wav"
         decode.write_wav(track, gain * tone, sample_rate_hz=RATE_HZ)
         for condition, clip_gain in (("clean", gain), ("gain", 0.2)):
