@@ -44,6 +44,7 @@ class Version(NamedTuple):
     """The clips at one speed: rows of a collection, and which of them belong to each question.
 
     first, n_rows: int64 [Q], 0 rows where this speed lacks the clip; near: int64 [N, K], neighbours of their rows.
+    brief: int64 [Q], the row that a clip of one segment gives (see `nafp.extract`), -1 for none.
     """
 
     speed: float
@@ -51,6 +52,7 @@ class Version(NamedTuple):
     first: np.ndarray
     n_rows: np.ndarray
     near: np.ndarray
+    brief: np.ndarray
 
 
 class Way(NamedTuple):
@@ -141,8 +143,10 @@ def version(
     for start in range(0, len(numbers), built.batch_rows):
         some = numbers[start : start + built.batch_rows]
         near[some] = built.search(rows.take(some))[1]
-    speed = float(opened[0].meta.get("speed", 1.0))
-    return Version(speed, rows, first, np.where(own < 0, 0, end - first), near)
+    speed, skipped = opened[0].meta.get("speed", 1.0), opened[0].meta.get("brief_rows", 0)
+    n_rows = np.where(own < 0, 0, np.maximum(end - first - skipped, 0))
+    brief = np.where((own < 0) | (skipped == 0), -1, first)
+    return Version(float(speed), rows, first + skipped, n_rows, near, brief)
 
 
 def answer(
@@ -180,7 +184,9 @@ def _ranked(
 ) -> list[speeds.Ranking]:  # fmt: skip
     """Ranks one clip at all lengths; what is sure at its own speed stays as it is."""
     settings = dict(shifts=way.shifts, twin_cosine=way.twin_cosine, between=way.between)
-    heard = [_heard(clip, one, database, way, without) for one in versions if one.n_rows[clip]]
+    there = [one for one in versions if one.n_rows[clip]]
+    heard = [_heard(clip, one, database, way, without) for one in there]
+    heard += [_brief(clip, one, database, way, without) for one in versions if one.brief[clip] >= 0]
     if way.sure is None or len(heard) < 2:
         return speeds.rank(heard, database, **settings)
     plain = speeds.rank(heard[:1], database, **settings)
@@ -204,11 +210,27 @@ def _heard(
         speeds.rows_heard(length, one.speed, segment_rows=segment_rows) for length in way.lengths
     ]
     n_rows = min(int(one.n_rows[clip]), answering.rows_needed(max(*lengths, 1), way.shifts))
-    rows = slice(int(one.first[clip]), int(one.first[clip]) + n_rows)
-    near = one.near[rows]
+    return _rows(one, int(one.first[clip]), n_rows, lengths, database, without)
+
+
+def _brief(
+    clip: int, one: Version, database: collection.Collection, way: Way, without: np.ndarray | None
+) -> speeds.Heard:
+    """Gives the row for those lengths that are too short at this speed, if only by what silence may fill."""
+    segment_rows = _segment_rows(one.rows, way.shifts)
+    own = [speeds.rows_heard(n, one.speed, segment_rows=segment_rows) for n in way.lengths]
+    lengths = [int(length == 1 and not n) for length, n in zip(way.lengths, own)]
+    return _rows(one, int(one.brief[clip]), 1, lengths, database, without)
+
+
+def _rows(
+    one: Version, first: int, n_rows: int, lengths: Sequence[int], database: collection.Collection,
+    without: np.ndarray | None,
+) -> speeds.Heard:  # fmt: skip
+    near = one.near[first : first + n_rows]
     if without is not None:
         near = np.where(np.isin(database.track_of(near), without), -1, near)
-    return speeds.Heard(one.speed, one.rows.read(rows.start, rows.stop), near, lengths)
+    return speeds.Heard(one.speed, one.rows.read(first, first + n_rows), near, lengths)
 
 
 def _segment_rows(rows: collection.Collection, shifts: int) -> float:

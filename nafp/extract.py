@@ -49,7 +49,8 @@ def extract(
     """Fingerprints every track of `source` into STORE/name; see `nafp extract --help` for what a source may be.
 
     speed, shifts: for queries. Of speed 1.04 the tracks are taken to play 4 % too fast, which is undone; with shifts 2
-    there are two rows for each one of a database.
+    there are two rows for each one of a database. At a speed below 1 row 0 is what a clip of one segment gives: not a
+    segment once its speed is undone, and filled up with silence. The track begins at row meta["brief_rows"].
 
     Goes on with an unfinished store of the same model. Under jax.distributed every process calls this and does its
     share; process 0 makes the one store of it, and has the report of all. Raises FileExistsError for a finished store
@@ -63,6 +64,12 @@ def extract(
         meta["hop_s"] /= shifts
         extractor = copy.copy(extractor)
         extractor.hop //= shifts
+    if speeds_lib.FILLED <= speed < 1:
+        meta["brief_rows"] = -(-extractor.segment // extractor.hop)
+        brief = dict(
+            n_heard=round(extractor.segment * speed), n_samples=meta["brief_rows"] * extractor.hop
+        )
+        tracks = [_after_its_beginning(track, **brief) for track in tracks]
     about = dict(dim=extractor.dim, meta=meta, overwrite=overwrite)
     job = _Job(extractor, source, tracks, pathlib.Path(folder), name, about)
     return _with_others(job) if jax.process_count() > 1 else _alone(job)
@@ -168,6 +175,22 @@ def _heard_at_hz(source: str, sample_rate_hz: int, speed: float) -> int:
             "nafp queries render (--source=QUERIES/list.txt)"
         )
     return round(sample_rate_hz * speed)
+
+
+def _after_its_beginning(track: corpus.Source, *, n_heard: int, n_samples: int) -> corpus.Source:
+    """Puts the first n_heard samples of a track before it, filled up with silence to n_samples, if it has that many."""
+
+    def blocks() -> Iterator[np.ndarray]:
+        rest, held = track.blocks(), []
+        while sum(map(len, held)) < n_heard and (block := next(rest, None)) is not None:
+            held.append(block)
+        beginning = np.concatenate([*held, np.empty(0, np.float32)])[:n_heard]
+        if len(beginning) == n_heard:
+            yield np.pad(beginning, (0, n_samples - n_heard))
+        yield from held
+        yield from rest
+
+    return track._replace(blocks=blocks)
 
 
 def _listed(source: str, sample_rate_hz: int, split: str | None) -> list[corpus.Source]:

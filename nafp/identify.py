@@ -21,7 +21,6 @@ _EVERY_PLACE = 1 << 20  # Of a track that repeats itself there are many.
 _HOP_S = 0.5  # Between query rows, until a closer look.
 BATCH = 10  # Segments for the network: JAX fills batches up, and a clip of ten seconds has 19.
 _SHARE = 8  # Segments, below which a thread is not worth its start.
-_SHORT_BY = 0.9  # A clip slowed down to this share of a segment is filled up with silence.
 
 
 class Identifier:
@@ -151,7 +150,7 @@ class Identifier:
             samples, from_hz=sample_rate_hz, to_hz=extractor.sample_rate_hz * speed
         )
         missing = extractor.segment - len(slowed)
-        if 0 < missing <= extractor.segment * (1 - _SHORT_BY):
+        if 0 < missing <= extractor.segment * (1 - speeds.FILLED):
             slowed = np.pad(slowed, (0, missing))
         hop = extractor.hop // shifts
         return segments.frame(slowed, segment=extractor.segment, hop=hop)

@@ -110,8 +110,46 @@ def test_a_store_for_each_speed_is_written_and_not_written_twice(network, tmp_pa
     rows = {
         name: len(store.Store.open(tmp_path, name)) for name in ("query", "query@0.9", "query@1.1")
     }
-    assert rows == {"query": 9, "query@0.9": 8, "query@1.1": 10}
+    assert rows == {"query": 9, "query@0.9": 2 + 8, "query@1.1": 10}  # Two before the clip begins.
+    assert store.Store.open(tmp_path, "query@0.9").meta["brief_rows"] == 2
     assert store.Store.open(tmp_path, "query@1.1").meta["speed"] == 1.1
+
+
+@pytest.mark.parametrize("shifts", [1, 2])
+@pytest.mark.parametrize("seconds", [1.0, 5.0])
+def test_a_slow_clip_of_one_segment_is_fingerprinted_as_identify_does_it(
+    network, tmp_path, seconds, shifts
+):
+    from nafp.audio import decode
+
+    clip = tunes.tune(seconds, sample_rate_hz=8000)
+    tunes.write(tmp_path / "clips" / "a.wav", clip, 8000)
+    extracted(network, tmp_path / "clips", tmp_path, speeds=["0.94"], shifts=shifts)
+    kept = store.Store.open(tmp_path, "query@0.94")
+    slowed = decode.resample(clip[:8000], from_hz=8000, to_hz=8000 * 0.94)
+    brief = network(np.pad(slowed, (0, 8000 - len(slowed)))[None])
+    np.testing.assert_allclose(np.vecdot(kept.vectors[0], brief[0]), 1, atol=0.01)
+    whole = decode.load(tmp_path / "clips" / "a.wav", sample_rate_hz=7520)
+    expected = network.track(whole) if len(whole) >= 8000 else np.zeros((0, kept.dim))
+    begins = kept.meta["brief_rows"]
+    assert begins == 2 * shifts
+    np.testing.assert_allclose(kept.vectors[begins::shifts], expected, atol=1e-5)
+
+
+def test_a_slow_clip_of_one_second_is_found_by_the_row_that_silence_fills(stores, tmp_path):
+    tracks = {f"track{n}": unit(ROWS, seed=n) for n in range(CLIPS)}
+    begun = {
+        f"q{n}": np.concatenate([tracks[f"track{n}"][10:11], unit(18, seed=300 + n)])
+        for n in range(1, CLIPS, 2)
+    }
+    write(tmp_path, "slow@0.97", begun, speed=0.97, brief_rows=2)
+    store_of = [str(stores), str(tmp_path)]
+    request = evaluate.Request(
+        store=store_of, out=str(tmp_path / "out"), truth=str(stores / "expected.csv"), lengths=["1", "9"], show=False
+    )  # fmt: skip
+    found = speeds.run(request, queries=["query", "slow@0.97"])["groups"]["condition"]["fast"]
+    assert found["1"]["song"]["rate"] == 1
+    assert found["9"]["song"]["rate"] < 0.5
 
 
 def test_a_change_of_speed_is_undone(network, tmp_path):
