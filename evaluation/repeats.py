@@ -5,8 +5,7 @@ sound decides, never fingerprints: what was asked for, cut clean from its record
 """
 
 import os
-from collections.abc import Sequence
-from concurrent import futures
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +25,7 @@ WITHIN_S = (
 )
 _HALF_S = 0.25
 _HOPELESS = 0.6  # At whole samples; between them a match is better by less than this is below SAME.
+_PLACES = 64  # Listened to between two looks at the clock.
 _FINER = 8  # Places looked at between two samples.
 
 
@@ -81,7 +81,7 @@ def _alike(asked: np.ndarray, there: np.ndarray) -> tuple[float, float]:
 
     Louder, softer and upside down are the same sound.
     """
-    n, size = len(asked), 1 << int(len(there) + len(asked) - 1).bit_length()
+    n, size = len(asked), 1 << (len(there) - 1).bit_length()  # No lag looked at goes round the end.
     spectrum = np.fft.rfft(there, size) * np.conj(np.fft.rfft(asked, size))
     products = np.abs(np.fft.irfft(spectrum, size)[: len(there) - n + 1])
     squares = np.cumsum(np.r_[0.0, there**2])
@@ -106,32 +106,28 @@ def counted(
     They count for exact, near, top-3, top-10 and song alike, by how near they are to the repeat.
     """
     far = scored.asked["near"] & ~scored.right["near"] & (scored.answers.tracks[:, :, 0] >= 0)
-    todo = np.argwhere(far & np.isfinite(scored.questions.starts[:, :1]))
-    said = scored.questions.groups.get("rate") or [""] * len(scored.questions)
-    rates = [
-        float(rate or 1) for rate in said
-    ]  # Seconds of the recording in a second of the query.
+    todo = np.argwhere(far & np.isfinite(scored.questions.starts[:, :1])).tolist()
+    # A rate is the seconds of a recording that pass in one of the query.
+    rates = scored.questions.groups.get("rate") or [""] * len(scored.questions)
 
-    def away_s(question: int, column: int) -> float | None:
-        right, other = _places(scored, database, question, column)
-        length = scored.lengths[column]
+    def away_s(which: tuple[int, int]) -> float | None:
+        right, other = _places(scored, database, *which)
+        length = scored.lengths[which[1]]
         heard_s = tables.seconds(length, hop_s=database.hop_s, segment_s=segment_s)
-        return sound.away_s(right, other, seconds=heard_s * rates[question])
+        return sound.away_s(right, other, seconds=heard_s * float(rates[which[0]] or 1))
 
     found = {name: value.copy() for name, value in scored.right.items()}
     n_counted = np.zeros((2, len(scored.lengths)), int)
-    with (
-        futures.ThreadPoolExecutor(pool.n_threads()) as threads,
-        progress.Progress(len(todo), "places", label="listen", show=show) as bar,
-    ):
-        for (question, column), away in zip(todo, threads.map(away_s, *todo.T)):
-            bar.add()
-            if away is None:
-                continue
-            n_counted[:, column] += 1, not found["song"][question, column]
-            for name in metrics.METRICS:
-                if name in ("near", "song") or away <= _HALF_S:
-                    found[name][question, column] = True
+    with pool.threads() as lend, progress.Progress(len(todo), "places", show=show) as bar:
+        for some in _batches(todo):
+            for (question, column), away in zip(some, lend(away_s, some)):
+                if away is None:
+                    continue
+                n_counted[:, column] += 1, not found["song"][question, column]
+                for name in metrics.METRICS:
+                    if name in ("near", "song") or away <= _HALF_S:
+                        found[name][question, column] = True
+            bar.add(len(some))
     lengths = [str(length) for length in scored.lengths]
     told = {"sound": sound.places, "same": SAME}
     told |= {
@@ -152,6 +148,11 @@ def opened(places: Sequence[str], songs: Sequence[str]) -> Sound | None:
             " database was made of: the corpus, manifest or folder"
         )
     return sound
+
+
+def _batches(todo: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
+    for start in range(0, len(todo), _PLACES):
+        yield todo[start : start + _PLACES]
 
 
 def _places(
