@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 
 from evaluation import evaluate, metrics, protocols
 from evaluation import queries as rendering
-from nafp.audio import decode
+from nafp.audio import decode, manifest
 from nafp.search import store
 from tests import protocol_runs, tunes
 from tests.protocol_runs import RATE_HZ, Extract, cells, protocol, run
@@ -215,6 +216,22 @@ def test_clips_are_also_heard_at_other_speeds(place, tmp_path):
     assert extract.made.total() == 4
 
 
+def test_a_copy_among_the_distractors_is_right_where_repeats_count(tmp_path):
+    given = protocol_runs.place(tmp_path / "place")
+    copied = tmp_path / "place" / "copy.wav"
+    shutil.copy(tmp_path / "place" / "track0.wav", copied)
+    copy = manifest.Track(str(copied), kind="music", split="train")
+    manifest.write(given, [*manifest.read(given), copy])
+    rates = []
+    for more in ("", "repeats = true\n"):
+        text, out = CLIPS.replace(', "n5.room"', "") + more, tmp_path / f"out{len(more)}"
+        run(given, out, protocol(tmp_path / "clips.toml", text))
+        rates.append(float(cells(out)["clean", "song", 3.0]["rate"]))
+    assert rates == [10 / 12, 1.0]  # Two of the twelve clips are of the track that is there twice.
+    said = json.loads((out / "results" / "results.json").read_text())["repeats"]
+    assert said["sound"] == [str(given)]
+
+
 def test_unknown_queries_are_judged(place, tmp_path):
     text = """
 [queries]
@@ -256,6 +273,7 @@ def test_every_shipped_protocol_can_be_read_and_its_conditions_rendered():
         ('kind = "given"', "needs queries.folder"),
         ("queries = ", "not TOML"),
         ('kind = "aligned"\n[evaluation]\nspeeds = "auto"', "rows stay in place"),
+        ('kind = "aligned"\n[evaluation]\nrepeats = true', "row answers row"),
     ],
 )
 def test_a_protocol_that_cannot_be_says_why(tmp_path, text, match):
