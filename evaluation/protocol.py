@@ -270,6 +270,7 @@ def _from_lines(
             tracks[row, column], starts[row, column] = track, start
     own = np.array(list(asked), np.int64)
     first, end = query.borders(own)
+    first = np.minimum(first + before(query), end)
     columns = [name for name in next(iter(asked.values()))[0] if name and name not in REQUIRED]
     return Questions(
         [query.tracks[track] for track in own],
@@ -280,6 +281,11 @@ def _from_lines(
         {c: [lines[0][c] or "" for lines in asked.values()] for c in columns if c != "time"},
         _songs(list(asked.values()), [bool(each) for each in answers]),
     )
+
+
+def before(query: collection.Collection) -> int:
+    """Counts the rows before each query in a store of queries that were slowed down; see `nafp.extract`."""
+    return max((one.meta.get("brief_rows", 0) for one in query.sources), default=0)
 
 
 def _songs(asked: list[list[dict]], is_known: list[bool]) -> list[str]:

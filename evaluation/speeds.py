@@ -143,7 +143,7 @@ def version(
     for start in range(0, len(numbers), built.batch_rows):
         some = numbers[start : start + built.batch_rows]
         near[some] = built.search(rows.take(some))[1]
-    speed, skipped = opened[0].meta.get("speed", 1.0), opened[0].meta.get("brief_rows", 0)
+    speed, skipped = opened[0].meta.get("speed", 1.0), protocol.before(rows)
     n_rows = np.where(own < 0, 0, np.maximum(end - first - skipped, 0))
     brief = np.where((own < 0) | (skipped == 0), -1, first)
     return Version(float(speed), rows, first + skipped, n_rows, near, brief)

@@ -1,6 +1,7 @@
 """Queries at several speeds: extracted under names that say so, and scored together."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -150,6 +151,9 @@ def test_a_slow_clip_of_one_second_is_found_by_the_row_that_silence_fills(stores
     found = speeds.run(request, queries=["query", "slow@0.97"])["groups"]["condition"]["fast"]
     assert found["1"]["song"]["rate"] == 1
     assert found["9"]["song"]["rate"] < 0.5
+    alone = evaluate.run(dataclasses.replace(request, query="slow@0.97", lengths=["9"]))
+    assert alone["questions"]["known"] == 6
+    assert alone["hit_rates"]["9"]["song"]["hits"] < 3  # The rows after the first two are asked.
 
 
 def test_a_change_of_speed_is_undone(network, tmp_path):
