@@ -88,9 +88,7 @@ class Evaluation:
     compat: bool = False
     unknown: str = ""  # left-out, or nothing.
     speeds: str = ""  # Clips are also taken to play at these: auto, or numbers such as 0.97,1.03.
-    repeats: bool = (
-        False  # Answers where the same sound is once more count as right; of clips only.
-    )
+    repeats: bool = False  # An answer where the very same sound is once more counts as right.
     seed: int = 0
 
 

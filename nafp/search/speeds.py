@@ -25,7 +25,7 @@ SLOPES = tuple(np.round(np.arange(0.88, 1.1201, 0.02), 2).tolist())
 # to 10 s long, four more speeds then took 0 to 2.5 points of those at 0 dB of noise or by phone; 0 to 6 at 0.04.
 HANDICAP = 0.06
 # A clip that is this share of a segment, or more, once its speed is undone, is filled up with silence. Of 150 clean
-# clips of one second of the validation split that play 4 % slower, 139 are then found, and 3 without.
+# clips of one second of the validation split that play 4 % slower, 139 are then found, and 6 without.
 FILLED = 0.9
 _REFINED = 8  # Places whose alignment is looked at.
 _SHIFTED = (-1, 0, 1, 2)  # Rows by which a start is tried beside the one proposed.
