@@ -20,11 +20,9 @@ from .protocol import Names
 # wrong tracks of real music, at lengths of 2 to 10 s, 249 stayed below 0.7, 64 were above 0.95, and 2 between.
 SAME = 0.95
 SAMPLE_RATE_HZ = 8000
-WITHIN_S = (
-    0.5  # From the place answered to the one that sounds the same; `metrics.near` at the usual hop.
-)
+WITHIN_S = 0.5  # From the place answered to the same sound; `metrics.near` at the usual hop.
 _HALF_S = 0.25
-_HOPELESS = 0.6  # At whole samples; between them a match is better by less than this is below SAME.
+_HOPELESS = 0.6  # What is less alike than this at whole samples is not SAME between them.
 _PLACES = 64  # Listened to between two looks at the clock.
 _FINER = 8  # Places looked at between two samples.
 
