@@ -9,7 +9,8 @@ import pytest
 from benchmarks import classical
 from evaluation import evaluate, repeats, speeds
 from nafp.audio import decode
-from nafp.search import store
+from tests.databases import unit
+from tests.stores import write
 
 RECORDINGS = pathlib.Path(__file__).parent / "recordings" / "music"
 RATE_HZ, OTHER_RATE_HZ = 8000, 11025
@@ -100,24 +101,13 @@ def test_a_broken_recording_repeats_nothing(folder, tmp_path):
     assert sound.away_s(right, other, seconds=2) is None
 
 
-def unit(n, seed):
-    vectors = np.random.default_rng(seed).standard_normal((n, 16)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def write(folder, name, tracks):
-    about = {"hop_s": 0.5, "segment_s": 1.0, "sample_rate_hz": 8000, "model": {"sha256": "x"}}
-    with store.Writer(folder, name, dim=16, meta=about) as writer:
-        for track, vectors in tracks.items():
-            writer.append(track, len(vectors) / 2, vectors)
-        writer.finish()
-
-
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
     """A clip of the passage that is found in the medley, and one that is found in other music."""
     folder = tmp_path_factory.mktemp("stores")
-    tracks = {name: unit(30, seed) for seed, name in enumerate(("driving", "greecei", "medley"))}
+    tracks = {
+        name: unit(30, seed=seed) for seed, name in enumerate(("driving", "greecei", "medley"))
+    }
     write(folder, "db", tracks)
     found = {"passage": tracks["medley"][11:16], "mistaken": tracks["greecei"][11:16]}
     write(folder, "query", found)

@@ -11,21 +11,10 @@ from evaluation import evaluate, speeds
 from nafp import extract
 from nafp.search import store
 from tests import networks, tunes
+from tests.databases import unit
+from tests.stores import write
 
-DIM, ROWS, CLIPS = 16, 40, 12
-
-
-def unit(n, seed):
-    vectors = np.random.default_rng(seed).standard_normal((n, DIM)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def write(folder, name, tracks, **meta):
-    about = {"hop_s": 0.5, "segment_s": 1.0, "sample_rate_hz": 8000, "model": {"sha256": "x"}}
-    with store.Writer(folder, name, dim=DIM, meta=about | meta) as writer:
-        for track, vectors in tracks.items():
-            writer.append(track, len(vectors) / 2, vectors)
-        writer.finish()
+ROWS, CLIPS = 40, 12
 
 
 @pytest.fixture(scope="module")
