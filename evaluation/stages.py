@@ -266,12 +266,11 @@ def _fingerprint(job: Run, asked: Sequence[_Asked]) -> list[str]:
 def _database(job: Run) -> list[tuple[str, str, str | None]]:
     """Lists the stores of the database: name, source, split (None: of any)."""
     part, more = job.protocol.references, job.protocol.distractors
-    references = _inside(job, job.source, part.folder)
+    references, *others = _places(job)
     found = [("db", references, _split(job, references, part.split))]
-    place = job.distractors or more.source or (job.source if more.split or more.folder else "")
-    if not place:
+    if not others:
         return found
-    distractors = _inside(job, place, more.folder)
+    (distractors,) = others
     split = _split(job, distractors, more.split)
     if split is None and distractors == references:
         return found  # Nothing says which are which: all of them are asked for.
@@ -279,6 +278,14 @@ def _database(job: Run) -> list[tuple[str, str, str | None]]:
         _say(job, f"note: no music of split {more.split} in {distractors}: no distractors")
         return found
     return [*found, (inputs.DUMMY, distractors, split)]
+
+
+def _places(job: Run) -> list[str]:
+    """Lists where the audio of the database is: references, and distractors where there are to be any."""
+    part, more = job.protocol.references, job.protocol.distractors
+    references = _inside(job, job.source, part.folder)
+    place = job.distractors or more.source or (job.source if more.split or more.folder else "")
+    return [references, _inside(job, place, more.folder)] if place else [references]
 
 
 def _split(job: Run, place: str, split: str) -> str | None:
@@ -323,16 +330,11 @@ def _evaluated(
         "unknown": unknown or None,
         **{name: getattr(setting, name) for name in ("index", "k", "n_probe", "ids", "compat")},
         "seed": setting.seed,
-        "repeats": _places(job) if setting.repeats else [],
+        "repeats": list(dict.fromkeys(_places(job))) if setting.repeats else [],
         **job.settings,
     }
     others = [name for name, _ in searching.at_speeds(one.name, setting.speeds)]
     return searching.evaluated(request, others, show=job.show)
-
-
-def _places(job: Run) -> list[str]:
-    """Lists where the database's audio is; one that is given as it is may hold more than that."""
-    return list(dict.fromkeys(place for _, place, _ in _database(job)))
 
 
 def _lengths_s(protocol: protocols.Protocol) -> Sequence[float]:
