@@ -196,27 +196,26 @@ def with_repeats(
 ) -> list[dict[str, str]]:
     """Puts the right place where an exact repeat of it was answered; see `evaluation.repeats`."""
     lines = {Path(line["query"]).name: line for line in asked}
-
-    def corrected(row: dict[str, str]) -> dict[str, str]:
-        line = lines.get(row["query"])
-        if line is None or not row["track"]:
-            return row
-        right = repeats.Place(line["answer"], float(line["time"]))
-        other = repeats.Place(row["track"], float(row["start_s"]))
-        if is_same(*(place.track for place in (right, other))) and _is_near(right, other):
-            return row
-        seconds = float(row["length_s"]) * float(line.get("rate") or 1)
-        away_s = sound.away_s(right, other, seconds=seconds)
-        if away_s is None:
-            return row
-        return row | {"track": right.track, "start_s": f"{right.start_s + away_s:.3f}"}
-
+    found = []
     with progress.Progress(len(rows), "answers", label="repeats") as bar:
-        return [corrected(row) for row in rows if bar.add() is None]
+        for row in rows:
+            line = lines.get(row["query"])
+            found.append(row | _repeated(row, line, sound) if line and row["track"] else row)
+            bar.add()
+    return found
 
 
-def _is_near(one: repeats.Place, other: repeats.Place) -> bool:
-    return abs(one.start_s - other.start_s) <= repeats.WITHIN_S
+def _repeated(row: dict[str, str], line: dict[str, str], sound: repeats.Sound) -> dict[str, str]:
+    """Gives the right place in terms of an answer, {} where it is right already or no repeat."""
+    right = repeats.Place(line["answer"], float(line["time"]))
+    other = repeats.Place(row["track"], float(row["start_s"]))
+    if is_same(other.track, right.track) and abs(other.start_s - right.start_s) <= repeats.WITHIN_S:
+        return {}
+    seconds = float(row["length_s"]) * float(line.get("rate") or 1)
+    away_s = sound.away_s(right, other, seconds=seconds)
+    if away_s is None:
+        return {}
+    return {"track": right.track, "start_s": f"{right.start_s + away_s:.3f}"}
 
 
 def summary(

@@ -5,7 +5,7 @@ sound decides, never fingerprints: what was asked for, cut clean from its record
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,10 +52,12 @@ class Sound:
 
         None where there is none within WITHIN_S, where either is silent, or where a recording is missing or broken.
         """
+        if not (self.has(right.track) and self.has(other.track)):
+            return None
         try:
             asked = self._read(right.track, right.start_s, seconds)
             there = self._read(other.track, other.start_s - WITHIN_S, seconds + 2 * WITHIN_S)
-        except (LookupError, decode.Undecodable):
+        except decode.Undecodable:
             return None
         alike, lag = _alike(np.diff(asked), np.diff(there))
         return abs(lag / SAMPLE_RATE_HZ - WITHIN_S) if alike >= SAME else None
@@ -117,7 +119,8 @@ def counted(
     found = {name: value.copy() for name, value in scored.right.items()}
     n_counted = np.zeros((2, len(scored.lengths)), int)
     with pool.threads() as lend, progress.Progress(len(todo), "places", show=show) as bar:
-        for some in _batches(todo):
+        for start in range(0, len(todo), _PLACES):
+            some = todo[start : start + _PLACES]
             for (question, column), away in zip(some, lend(away_s, some)):
                 if away is None:
                     continue
@@ -146,11 +149,6 @@ def opened(places: Sequence[str], songs: Sequence[str]) -> Sound | None:
             " database was made of: the corpus, manifest or folder"
         )
     return sound
-
-
-def _batches(todo: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
-    for start in range(0, len(todo), _PLACES):
-        yield todo[start : start + _PLACES]
 
 
 def _places(

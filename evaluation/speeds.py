@@ -184,9 +184,7 @@ def _ranked(
 ) -> list[speeds.Ranking]:  # fmt: skip
     """Ranks one clip at all lengths; what is sure at its own speed stays as it is."""
     settings = dict(shifts=way.shifts, twin_cosine=way.twin_cosine, between=way.between)
-    there = [one for one in versions if one.n_rows[clip]]
-    heard = [_heard(clip, one, database, way, without) for one in there]
-    heard += [_brief(clip, one, database, way, without) for one in versions if one.brief[clip] >= 0]
+    heard = [each for one in versions for each in _heard(clip, one, database, way, without)]
     if way.sure is None or len(heard) < 2:
         return speeds.rank(heard, database, **settings)
     plain = speeds.rank(heard[:1], database, **settings)
@@ -204,23 +202,18 @@ def _ranked(
 
 def _heard(
     clip: int, one: Version, database: collection.Collection, way: Way, without: np.ndarray | None
-) -> speeds.Heard:
+) -> list[speeds.Heard]:
+    """Gives the rows of one version; and its brief one, for a length of one segment that is too short otherwise."""
     segment_rows = _segment_rows(one.rows, way.shifts)
-    lengths = [
-        speeds.rows_heard(length, one.speed, segment_rows=segment_rows) for length in way.lengths
-    ]
+    lengths = [speeds.rows_heard(n, one.speed, segment_rows=segment_rows) for n in way.lengths]
     n_rows = min(int(one.n_rows[clip]), answering.rows_needed(max(*lengths, 1), way.shifts))
-    return _rows(one, int(one.first[clip]), n_rows, lengths, database, without)
-
-
-def _brief(
-    clip: int, one: Version, database: collection.Collection, way: Way, without: np.ndarray | None
-) -> speeds.Heard:
-    """Gives the row for those lengths that are too short at this speed, if only by what silence may fill."""
-    segment_rows = _segment_rows(one.rows, way.shifts)
-    own = [speeds.rows_heard(n, one.speed, segment_rows=segment_rows) for n in way.lengths]
-    lengths = [int(length == 1 and not n) for length, n in zip(way.lengths, own)]
-    return _rows(one, int(one.brief[clip]), 1, lengths, database, without)
+    found = []
+    if n_rows:
+        found.append(_rows(one, int(one.first[clip]), n_rows, lengths, database, without))
+    if one.brief[clip] >= 0:
+        brief = [int(length == 1 and not n) for length, n in zip(way.lengths, lengths)]
+        found.append(_rows(one, int(one.brief[clip]), 1, brief, database, without))
+    return found
 
 
 def _rows(
