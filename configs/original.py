@@ -22,4 +22,5 @@ def get_config():
     c.augment.fill = "zeros"
     c.loss.mask_same_track = False
     c.optimizer.final_share = 1e-6
+    c.optimizer.lamb_scales = "all"
     return c

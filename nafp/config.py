@@ -16,6 +16,7 @@ NORMS = ("layer_norm2d", "layer_norm1d", "batch_norm")
 FILLS = ("zeros", "min", "mean", "random", "range")
 SCHEDULES = ("cosine", "cosine_restarts", "constant")
 OPTIMIZERS = ("lamb", "adam")
+LAMB_SCALES = ("kernels", "all")
 
 
 def default() -> ml_collections.ConfigDict:
@@ -169,6 +170,9 @@ def _loss() -> ml_collections.ConfigDict:
 def _optimizer() -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
     c.name = "lamb"  # lamb (the original above batch 240) | adam.
+    # Whose steps LAMB scales with their size. kernels: all else takes Adam's steps | all (original): what begins at
+    # zero, as every bias does, then never leaves it (docs/recipes.md).
+    c.lamb_scales = "kernels"
     c.learning_rate = 1e-4
     c.scale_with_batch = False  # True: learning_rate x batch_size / 640, the original's rule.
     c.schedule = "cosine"  # cosine | cosine_restarts | constant.
@@ -233,6 +237,7 @@ def validated(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     _one_of("augment.fill", c.augment.fill, FILLS)
     _one_of("loss.name", c.loss.name, ("nt_xent",))
     _one_of("optimizer.name", c.optimizer.name, OPTIMIZERS)
+    _one_of("optimizer.lamb_scales", c.optimizer.lamb_scales, LAMB_SCALES)
     _one_of("optimizer.schedule", c.optimizer.schedule, SCHEDULES)
     _check_numbers(c)
     return config
@@ -319,6 +324,8 @@ def from_dict(settings: dict) -> ml_collections.ConfigDict:
     """Lays saved settings over today's defaults, so that older files gain newer settings."""
     c = default()
     c.unlock()
+    if "optimizer" in settings:
+        c.optimizer.lamb_scales = "all"  # Before there was a choice, it scaled all.
     c.update(ml_collections.ConfigDict(settings, convert_dict=True))
     for section, name in (("model", "channels"), ("validate", "lengths")):
         c[section][name] = tuple(c[section][name])

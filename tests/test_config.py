@@ -36,6 +36,13 @@ def test_an_older_file_gains_newer_settings():
     assert c.audio.hop_s == 0.25
 
 
+def test_a_file_from_before_the_choice_says_that_lamb_scaled_all():
+    old = json.loads(config_lib.to_json(config_lib.default()))
+    assert config_lib.from_dict(old).optimizer.lamb_scales == "kernels"
+    del old["optimizer"]["lamb_scales"]
+    assert config_lib.from_dict(old).optimizer.lamb_scales == "all"
+
+
 def test_an_unknown_setting_is_refused():
     with pytest.raises(AttributeError, match="dmi"):
         config_lib.default().model.dmi = 64

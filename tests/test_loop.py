@@ -203,6 +203,8 @@ def test_settings_that_make_it_another_experiment_are_refused(folder):
     (run / "config.json").write_text(config_lib.to_json(tiny(folder)))
     with pytest.raises(ValueError, match=r"begun with other settings: model\.dim was 16, now 8"):
         loop.train(tiny(folder, **{"model.dim": 8}), str(run))
+    with pytest.raises(ValueError, match=r"optimizer\.lamb_scales was kernels, now all"):
+        loop.train(tiny(folder, **{"optimizer.lamb_scales": "all"}), str(run))
 
 
 @pytest.mark.parametrize(

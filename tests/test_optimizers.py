@@ -1,7 +1,9 @@
 """Schedules go where they are told."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from nafp import config as config_lib
@@ -49,3 +51,44 @@ def test_optimizers_move_parameters_against_the_gradient(name):
     params = {"w": jnp.ones(3)}
     updates, _ = made.update({"w": jnp.array([1.0, -1.0, 2.0])}, made.init(params), params)
     np.testing.assert_array_equal(np.sign(updates["w"]), [-1, 1, -1])
+
+
+LAYER = {
+    "kernel": jnp.array([[0.3, -0.2], [0.5, 0.1]]),
+    "bias": jnp.zeros(2),
+    "norm_scale": jnp.ones(2),
+    "norm_bias": jnp.zeros(2),
+}
+SLOPES = jax.tree.map(lambda x: jnp.linspace(0.5, 2.0, x.size).reshape(x.shape), LAYER)
+
+
+def after(n_steps, **changes):
+    """A layer after steps down the same slopes."""
+    c = config_lib.default().optimizer
+    c.update(dict(learning_rate=0.01, schedule="constant", weight_decay=0.0) | changes)
+    made = optimizers.create(c, total_steps=n_steps, batch_size=640)
+    layer, state = {"block1_time": LAYER}, made.init({"block1_time": LAYER})
+    for _ in range(n_steps):
+        updates, state = made.update({"block1_time": SLOPES}, state, layer)
+        layer = optax.apply_updates(layer, updates)
+    return layer["block1_time"]
+
+
+def test_what_begins_at_zero_leaves_it_unless_its_steps_are_scaled_by_its_size():
+    ours, original = after(50), after(50, lamb_scales="all")
+    for name in ("bias", "norm_bias"):
+        np.testing.assert_allclose(ours[name], -0.5, rtol=1e-3)  # 50 steps of 0.01.
+        assert np.abs(original[name]).max() < 0.04
+
+
+def test_kernels_take_lambs_steps_and_all_else_adams():
+    ours, lamb, adam = after(7), after(7, lamb_scales="all"), after(7, name="adam")
+    np.testing.assert_allclose(ours["kernel"], lamb["kernel"], rtol=1e-6)
+    for name in ("bias", "norm_scale", "norm_bias"):
+        np.testing.assert_allclose(ours[name], adam[name], rtol=1e-6)
+
+
+def test_weights_of_kernels_alone_decay():
+    shrunk, plain = after(1, weight_decay=0.1, name="lamb"), after(1)
+    assert not np.allclose(shrunk["kernel"], plain["kernel"], rtol=1e-6)
+    np.testing.assert_array_equal(shrunk["norm_scale"], plain["norm_scale"])

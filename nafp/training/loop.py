@@ -343,11 +343,17 @@ def _check_unchanged(run: pathlib.Path, config: ml_collections.ConfigDict) -> No
     if not path.exists() or not (run / "checkpoints").exists():
         return
     before, now = config_lib.from_json(path.read_text()).to_dict(), config.to_dict()
-    changed = list(_differences({k: before[k] for k in _FIXED}, {k: now[k] for k in _FIXED}))
+    changed = list(_differences(_fixed(before), _fixed(now)))
     if changed:
         raise ValueError(
             f"{run} was begun with other settings: {'; '.join(changed)}. Use another --workdir, or the old settings."
         )
+
+
+def _fixed(settings: dict) -> dict:
+    """Returns what may not change within a run: the learning rate may, what makes its steps may not."""
+    rule = {key: settings["optimizer"][key] for key in ("name", "lamb_scales")}
+    return {section: settings[section] for section in _FIXED} | {"optimizer": rule}
 
 
 def _differences(before: dict, now: dict, prefix: str = ""):

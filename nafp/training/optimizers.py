@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import optax
 
 ORIGINAL_BATCH = 640  # The batch at which the original's 1e-4 holds; its rule scales in proportion.
@@ -46,6 +47,18 @@ def create(optimizer: Any, *, total_steps: int, batch_size: int) -> optax.Gradie
     """Returns LAMB or Adam of config.optimizer, moments in float32."""
     rate = schedule(optimizer, total_steps=total_steps, batch_size=batch_size)
     common = dict(b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.eps)
-    if optimizer.name == "lamb":
+    if optimizer.name == "adam":
+        return optax.adam(rate, **common)
+    if optimizer.lamb_scales == "all":
         return optax.lamb(rate, weight_decay=optimizer.weight_decay, **common)
-    return optax.adam(rate, **common)
+    return optax.chain(
+        optax.scale_by_adam(**common),
+        optax.add_decayed_weights(optimizer.weight_decay, mask=_kernels),
+        optax.masked(optax.scale_by_trust_ratio(), _kernels),
+        optax.scale_by_learning_rate(rate),
+    )
+
+
+def _kernels(params: Any) -> Any:
+    """Marks the kernels in a tree of parameters; biases, and the scales and biases of norms, are none."""
+    return jax.tree.map_with_path(lambda path, _: path[-1].key.endswith("kernel"), params)
