@@ -62,6 +62,25 @@ def test_the_version_that_stands_out_most_decides(rows, search):
     assert found.speeds[0] == pytest.approx(1.03)
 
 
+def test_a_high_score_makes_up_for_a_slightly_smaller_margin():
+    tunes = unit(3 * ROWS, seed=1)
+    tunes[ROWS : 2 * ROWS] = near_to(tunes[:ROWS], 1.0, seed=8)  # Much like the first track.
+    tracks = [store.TrackRows(f"track{n}", n * ROWS, ROWS, 30.5) for n in range(3)]
+    rows = collection.Collection([tunes], tracks)
+    built = index.build(rows, index.plan("auto", n_rows=len(rows), dim=DIM))
+
+    def version(first, share, speed):
+        query = near_to(rows.read(first, first + 12), share, seed=3)
+        return heard(query, lambda vectors: built.search(vectors, 20)[1], speed)
+
+    versions = [version(10, 0.2, 0.97), version(2 * ROWS + 10, 1.1, 1.03)]
+    alone = [speeds.rank([one], rows)[0] for one in versions]
+    high, wide = (float(one.scores[0]) for one in alone)
+    assert high > wide + 0.2
+    assert wide - alone[1].elsewhere > high - alone[0].elsewhere  # The margin alone says the other.
+    assert speeds.rank(versions, rows)[0].heard == 0
+
+
 def test_a_clip_that_is_found_at_its_own_speed_stays_there(rows, search):
     query = near_to(rows.read(130, 142), 0.4, seed=3)
     versions = [
