@@ -173,7 +173,7 @@ def _optimizer() -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
     c.name = "lamb"  # lamb (the original above batch 240) | adam.
     # Whose steps LAMB scales with their size. kernels: all else takes Adam's steps | all (original): what begins at
-    # zero, as every bias does, then never leaves it (docs/recipes.md).
+    # zero, as every bias does, then hardly leaves it (docs/recipes.md).
     c.lamb_scales = "kernels"
     c.learning_rate = 1e-4
     c.scale_with_batch = False  # True: learning_rate x batch_size / 640, the original's rule.
