@@ -2,11 +2,13 @@
 
 python -m benchmarks.accelerator --out=benchmarks/results/accelerator_NAME.json [--batch_size=1280]
 
-Prints medians over repeats of: a large matrix product (the ceiling), the memory's copy rate, augmentation alone,
-the network forward, a whole training step, and extraction; in segments per second, with the share of the ceiling that
-the network's multiplications take. Clips are random numbers: only time is measured here.
+Prints medians over repeats of: a large matrix product (the ceiling), the memory's copy rate, cutting clips out of
+recordings on the device, the same with augmentation, and with spectrograms, the network forward, a whole training step
+fed with numbers and one fed with clips, and extraction; in segments per second, with the share of the ceiling that the
+network's multiplications take. Recordings are random numbers: only time is measured here.
 """
 
+import functools
 import json
 import pathlib
 import statistics
@@ -17,17 +19,17 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from configs import default, narrow
+from configs import full, small
 from nafp.models import network
-from nafp.training import augment, step
+from nafp.training import augment, resident, step
 
 _OUT = flags.DEFINE_string("out", None, "JSON file for the numbers.")
 _BATCH = flags.DEFINE_integer(
     "batch_size", 0, "Segments in a batch; 0: 1280 on accelerators, 64 on CPU."
 )
-_NETWORKS = flags.DEFINE_list("networks", ["full", "narrow"], "Which networks: full, narrow.")
+_NETWORKS = flags.DEFINE_list("networks", ["full", "small"], "Which networks: full, small.")
 _REPEATS = flags.DEFINE_integer("repeats", 10, "Timed repeats.")
-_CONFIGS = {"full": default, "narrow": narrow}
+_CONFIGS = {"full": full, "small": small}
 
 
 def median_s(work, repeats: int) -> float:
@@ -62,53 +64,95 @@ def forward_flops(config) -> float:
     model = network.create(config, dtype="float32")
     variables = network.abstract_variables(config)
     mel = jax.ShapeDtypeStruct((1, *network.mel_shape(config)), jnp.float32)
-    return jax.jit(model.apply).lower(variables, mel).cost_analysis()["flops"]
+    with jax.default_device(jax.devices("cpu")[0]):  # Others count nothing before they compile.
+        return jax.jit(model.apply).lower(variables, mel).cost_analysis()["flops"]
 
 
-def random_batch(s: augment.Settings, n_pairs: int) -> dict[str, np.ndarray]:
+def random_clips(s: augment.Settings, n_pairs: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    sizes = {"clip": s.context + s.segment + 2 * s.margin, "noise": s.context + s.segment}
+    sizes = {"clip": resident.clip_samples(s), "noise": resident.noise_samples(s)}
     clips = {k: rng.integers(-9000, 9000, (n_pairs, n)).astype(np.int16) for k, n in sizes.items()}
     index = np.arange(n_pairs)
     return {**clips, "track": index.astype(np.int32), "position": index.astype(np.uint32)}
 
 
+def random_recordings(s: augment.Settings, n_pairs: int) -> resident.Laid:
+    """Two hours of noise, a window for every pair."""
+    rng, cell = np.random.default_rng(2), s.sample_rate_hz // 2
+    samples = rng.integers(-9000, 9000, (2 * 7200, cell)).astype(np.int16)
+    row, offset = (rng.integers(0, n, n_pairs).astype(np.int32) for n in (2 * 7190, cell))
+    left = np.zeros(n_pairs, np.int32)
+    whole = left + resident.clip_samples(s)
+    noise = resident.Stretches(
+        row=np.int32([0, 2 * 3600]),
+        n_samples=np.int32([cell * 2 * 3600] * 2),
+        share=np.float32([0.5, 1.0]),
+        quiet=np.float32(30.0),
+    )
+    return resident.Laid(samples, row, offset, left, whole, left, noise, None)
+
+
 def measure(config, n_segments: int, repeats: int) -> dict[str, float]:
     """Times the parts of training and extraction with one configuration; segments per second."""
-    with config.unlocked():
-        config.augment.speed = 0.05
     cut = augment.settings(audio=config.audio, augment=config.augment)
     recipe = step.recipe_of(config, cut, total_steps=1000)
-    n_mels, n_frames = network.mel_shape(config)
     rng = np.random.default_rng(1)
     sizes = dict(clip_samples=cut.context + cut.segment, kept_samples=cut.segment)
     responses = [rng.standard_normal((50, n)).astype(np.float32) * 0.03 for n in (8000, 2000)]
     banks = step.Banks(*(augment.bank(r, **sizes) for r in responses))
-    batch = jax.device_put(random_batch(cut, n_segments // 2))
-    hearing = jax.jit(lambda b, k: step.spectrograms(recipe, b, k))
-    mels = hearing(batch, banks)
-    state = step.initial(recipe, n_mels=n_mels, n_frames=n_frames)
-    variables = {"params": state.params}
+    clips = random_clips(cut, n_segments // 2)
+    numbers = {"window": clips["track"], "position": clips["position"]}
+    lying = banks._replace(recordings=random_recordings(cut, n_segments // 2))
+    seconds, mels = time_hearing(recipe, numbers, jax.device_put(lying), repeats)
+    state = step.initial(recipe, n_mels=mels.shape[1], n_frames=mels.shape[2])
+    variables = {"params": jax.tree.map(np.asarray, state.params)}
     forward = jax.jit(lambda v, m: recipe.model.apply(v, m))
-    seconds = {
-        "augment_and_mel": median_s(lambda: hearing(batch, banks).block_until_ready(), repeats),
-        "forward": median_s(lambda: forward(variables, mels).block_until_ready(), repeats),
-    }
-    mapped, held = step.mapped(recipe), [step.replicate(state)]
-    banks, host_batch = (
-        step.replicate(banks),
-        step.split_over_devices(random_batch(cut, n_segments // 2)),
-    )
-
-    def train() -> None:
-        held[0], scores = mapped(held[0], host_batch, banks)
-        jax.block_until_ready(scores)
-
-    seconds["training_step"] = median_s(train, repeats)
+    seconds["forward"] = median_s(lambda: forward(variables, mels).block_until_ready(), repeats)
+    held = [step.replicate(state)]
+    for name, batch, there in (
+        ("training_step", numbers, lying),
+        ("training_step_fed_with_clips", clips, banks),
+    ):
+        seconds[name] = time_training(recipe, held, batch, step.replicate(there), repeats)
     extractor = network.Extractor(variables, config, batch_size=n_segments)
     audio = rng.standard_normal((n_segments, extractor.segment)).astype(np.float32)
     seconds["extraction"] = median_s(lambda: extractor.start(audio).block_until_ready(), repeats)
     return {name: n_segments / s for name, s in seconds.items()}
+
+
+def time_hearing(recipe, numbers, banks, repeats: int) -> tuple[dict[str, float], jax.Array]:
+    """Seconds until a batch is cut, until it is augmented too, and until it is spectrograms; and those."""
+
+    def cut(batch, banks):
+        keys = step.keys_of(recipe, batch)
+        return keys, resident.read(recipe.augment, banks.recordings, keys, batch)
+
+    def heard(batch, banks):
+        return step.heard(recipe.augment, *cut(batch, banks), banks)
+
+    def seen(batch, banks):
+        return step.spectrograms(recipe, cut(batch, banks)[1], banks)
+
+    parts = {"cut": lambda b, k: cut(b, k)[1], "cut_and_augment": heard, "cut_to_mel": seen}
+    seconds = {}
+    for name, part in parts.items():
+        work = functools.partial(jax.jit(part), numbers, banks)
+        seconds[name] = median_s(functools.partial(_waited, work), repeats)
+    return seconds, work()
+
+
+def _waited(work) -> None:
+    jax.block_until_ready(work())
+
+
+def time_training(recipe, held: list, batch, banks, repeats: int) -> float:
+    mapped = step.mapped(recipe)
+
+    def train() -> None:
+        held[0], scores = mapped(held[0], step.split_over_devices(batch), banks)
+        jax.block_until_ready(scores)
+
+    return median_s(train, repeats)
 
 
 def main(argv: list[str]) -> None:

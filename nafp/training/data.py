@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from nafp.audio import acoustics, corpus, pairs, segments
-from nafp.training import augment, pipeline, step, validation
+from nafp.training import augment, pipeline, resident, step, validation
 
 
 class Data(NamedTuple):
@@ -35,7 +35,40 @@ def open_data(config: ml_collections.ConfigDict, cut: augment.Settings) -> Data:
     notes = [_describe(config, listed, config.data.corpus)]
     banks = _banks(config, cut, sounds, split=config.data.noise_split)
     held, held_banks = _validation(config, cut, music, sounds, banks, notes)
-    return Data(listed, _stream(config, listed, reader), banks, held, held_banks, notes)
+    if _on_device(config, music, listed, sounds, notes):
+        banks = banks._replace(recordings=_laid(config, cut, music, listed, sounds))
+        stream = pipeline.numbers(len(listed.start), **_order(config))
+    else:
+        stream = _stream(config, listed, reader)
+    return Data(listed, stream, banks, held, held_banks, notes)
+
+
+def _on_device(config, music, listed, sounds, notes: list[str]) -> bool:
+    """Decides where the recordings lie; auto: on an accelerator of whose memory they take a quarter at most."""
+    wanted = config.data.on_device
+    size = resident.n_bytes(music, listed, sounds, split=config.data.noise_split)
+    stats = jax.local_devices()[0].memory_stats() or {}
+    there = stats.get("bytes_limit", 0) if jax.default_backend() != "cpu" else 0
+    if wanted == "no" or (wanted == "auto" and 4 * size > there):
+        return False
+    notes.append(f"the recordings lie on the device: {size / 1e9:.2f} GB")
+    return True
+
+
+def _laid(config, cut, music, listed, sounds) -> resident.Laid:
+    return resident.lay(
+        cut,
+        music,
+        listed,
+        sounds,
+        split=config.data.noise_split,
+        kinds=[
+            k
+            for k in ("noise", "speech")
+            if config.augment.enabled and config.augment[k].probability
+        ],
+        silence_db=config.data.noise_silence_db,
+    )
 
 
 def _open_pairs(config: ml_collections.ConfigDict, cut: augment.Settings) -> Data:
@@ -87,12 +120,18 @@ def _stream(config, listed: pipeline.Windows, reader: pipeline.Reader) -> Any:
     return pipeline.batches(
         len(listed.start),
         reader,
+        read_threads=config.data.read_threads,
+        prefetch=config.data.prefetch,
+        **_order(config),
+    )
+
+
+def _order(config: ml_collections.ConfigDict) -> dict[str, int]:
+    return dict(
         seed=config.seed,
         pairs=config.train.batch_size // 2,
         host=jax.process_index(),
         hosts=jax.process_count(),
-        read_threads=config.data.read_threads,
-        prefetch=config.data.prefetch,
     )
 
 

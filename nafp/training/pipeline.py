@@ -156,14 +156,38 @@ def batches(
     pairs: of the global batch; it must divide by hosts. Every epoch has its own order; the stream never ends.
     Host h takes the pairs h, h + hosts, ... of each global batch.
     """
-    if pairs % hosts:
-        raise ValueError(f"a global batch of {pairs} pairs does not divide among {hosts} hosts.")
+    mine = _share_of(pairs, hosts)
     stream = grain.MapDataset.range(n_windows).seed(seed).shuffle().repeat()
     stream = stream.map_with_index(read)
     if hosts > 1:
         stream = stream[host::hosts]
-    stream = stream.batch(pairs // hosts, drop_remainder=True)
+    stream = stream.batch(mine, drop_remainder=True)
     options = grain.ReadOptions(
         num_threads=read_threads, prefetch_buffer_size=max(prefetch, read_threads)
     )
     return iter(stream.to_iter_dataset(options))
+
+
+def numbers(n_windows: int, *, seed: int, pairs: int, host: int = 0, hosts: int = 1) -> Any:
+    """Returns a grain iterator over the windows and positions that `batches` would read, in the same order.
+
+    For recordings that lie on the accelerator: a batch is {"window": int32 [b], "position": uint32 [b]}.
+    """
+    mine = _share_of(pairs, hosts)
+
+    def numbered(i: int, windows: np.ndarray) -> dict[str, np.ndarray]:
+        position = (i * mine + np.arange(mine)) * hosts + host
+        return {
+            "window": np.asarray(windows, np.int32),
+            "position": (position % 2**32).astype(np.uint32),
+        }
+
+    stream = grain.MapDataset.range(n_windows).seed(seed).shuffle().repeat()[host::hosts]
+    stream = stream.batch(mine, drop_remainder=True).map_with_index(numbered)
+    return iter(stream.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)))
+
+
+def _share_of(pairs: int, hosts: int) -> int:
+    if pairs % hosts:
+        raise ValueError(f"a global batch of {pairs} pairs does not divide among {hosts} hosts.")
+    return pairs // hosts

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from nafp.models import network, spectrogram
-from nafp.training import augment, losses, optimizers
+from nafp.training import augment, losses, optimizers, resident
 
 AXIS = "data"
 
@@ -39,10 +39,11 @@ class State(NamedTuple):
 
 
 class Banks(NamedTuple):
-    """Responses on the device; None where there are none."""
+    """Responses on the device, and the recordings where they lie there; None where there are none."""
 
     rooms: augment.Bank | None
     microphones: augment.Bank | None
+    recordings: resident.Laid | None = None
 
 
 class Recipe(NamedTuple):
@@ -99,9 +100,14 @@ def _nothing_past(recipe: Recipe, variables: Any, mel: jax.Array) -> Past:
 
 def spectrograms(recipe: Recipe, batch: dict[str, jax.Array], banks: Banks) -> jax.Array:
     """Cuts, degrades, transforms and masks a batch of int16 clips: [2b, F, T], anchors then replicas."""
-    base = jax.random.key(recipe.seed)
-    keys = jax.vmap(lambda position: jax.random.fold_in(base, position))(batch["position"])
+    keys = keys_of(recipe, batch)
     return jnp.concatenate(seen(recipe, keys, *heard(recipe.augment, keys, batch, banks)))
+
+
+def keys_of(recipe: Recipe, batch: dict[str, jax.Array]) -> jax.Array:
+    """Folds the seed and the positions in the stream into one key a pair: [b]."""
+    base = jax.random.key(recipe.seed)
+    return jax.vmap(lambda position: jax.random.fold_in(base, position))(batch["position"])
 
 
 def heard(
@@ -145,6 +151,9 @@ def train_step(
     recipe: Recipe, state: State, batch: dict[str, jax.Array], banks: Banks
 ) -> tuple[State, dict]:
     """One step on this device's share of the global batch; needs the axis "data" around it."""
+    if banks.recordings is not None:
+        keys = keys_of(recipe, batch)
+        batch = resident.read(recipe.augment, banks.recordings, keys, batch)
     mels = spectrograms(recipe, batch, banks)
     if recipe.micro_batch and recipe.micro_batch < mels.shape[0]:
         z, pull, stats = _embed_in_parts(recipe, state, mels)
