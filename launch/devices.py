@@ -26,8 +26,8 @@ def prepare(*, cpu_shares: int = 1) -> None:
     """
     import jax
 
-    if cpu_shares > 1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", cpu_shares)
+    if cpu_shares > 1:
+        split_cpu(cpu_shares)
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)  # orbax tells every file it renames.
     cache = os.environ.get("NAFP_CACHE") or pathlib.Path.home() / ".cache" / "nafp" / "compiled"
@@ -39,6 +39,20 @@ def prepare(*, cpu_shares: int = 1) -> None:
         jax.distributed.initialize(
             _COORDINATOR.value, num_processes=_PROCESSES.value, process_id=_PROCESS.value
         )
+
+
+def split_cpu(shares: int) -> None:
+    """Lets a CPU count as so many devices of one thread each, before JAX's first operation; XLA_FLAGS go first.
+
+    Cut into threads, a transform of one device waits for another's: on two cores, with jax 0.11, for ever.
+    """
+    import jax
+
+    given = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_multi_thread_eigen" not in given:
+        os.environ["XLA_FLAGS"] = f"{given} --xla_cpu_multi_thread_eigen=false".strip()
+    if "host_platform_device_count" not in given:
+        jax.config.update("jax_num_cpu_devices", shares)
 
 
 def cores() -> int:

@@ -6,5 +6,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # Tests hold on any machine; GPU 
 
 import jax
 
-jax.config.update("jax_num_cpu_devices", 4)
+from launch import devices
+
+devices.split_cpu(4)
 jax.config.update("jax_numpy_rank_promotion", "raise")

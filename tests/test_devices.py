@@ -1,5 +1,8 @@
 """Into how many shares a CPU cuts a batch."""
 
+import os
+
+import jax
 import pytest
 from absl import flags
 
@@ -33,6 +36,22 @@ def test_shares_are_equal_and_at_most_one_for_each_core(batch, micro, asked, sha
         config.train.batch_size, config.train.micro_batch = batch, micro
         config.train.cpu_shares = asked
     assert config_lib.cpu_shares(config, cores=devices.cores()) == shares
+
+
+def test_what_xla_flags_say_goes_first(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(jax.config, "update", asked.__setitem__)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
+    devices.split_cpu(2)
+    assert not asked
+    assert os.environ["XLA_FLAGS"].split() == [
+        "--xla_force_host_platform_device_count=3",
+        "--xla_cpu_multi_thread_eigen=false",
+    ]
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=true")
+    devices.split_cpu(2)
+    assert asked == {"jax_num_cpu_devices": 2}
+    assert os.environ["XLA_FLAGS"] == "--xla_cpu_multi_thread_eigen=true"
 
 
 def test_one_of_several_processes_cuts_no_further(monkeypatch):
