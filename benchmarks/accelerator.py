@@ -2,10 +2,11 @@
 
 python -m benchmarks.accelerator --out=benchmarks/results/accelerator_NAME.json [--batch_size=1280]
 
-Prints medians over repeats of: a large matrix product (the ceiling), the memory's copy rate, cutting clips out of
-recordings on the device, the same with augmentation, and with spectrograms, the network forward, a whole training step
-fed with numbers and one fed with clips, and extraction; in segments per second, with the share of the ceiling that the
-network's multiplications take. Recordings are random numbers: only time is measured here.
+Prints medians over repeats of: a large matrix product (the ceiling), a whole training step fed with numbers and one
+fed with clips, extraction, cutting clips out of recordings on the device, the same with augmentation, and with
+spectrograms, and the network forward; in segments per second, with the share of the ceiling that the network's
+multiplications take. Recordings are random numbers: only time is measured here. Compiling a step for a GPU tries many
+ways to convolve: half a minute each.
 """
 
 import functools
@@ -13,6 +14,7 @@ import json
 import pathlib
 import statistics
 import time
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -92,8 +94,8 @@ def random_recordings(s: augment.Settings, n_pairs: int) -> resident.Laid:
     return resident.Laid(samples, row, offset, left, whole, left, noise, None)
 
 
-def measure(config, n_segments: int, repeats: int) -> dict[str, float]:
-    """Times the parts of training and extraction with one configuration; segments per second."""
+def measure(config, n_segments: int, repeats: int) -> Iterator[tuple[str, float]]:
+    """Times the parts of training and extraction with one configuration, one after another: (part, seconds)."""
     cut = augment.settings(audio=config.audio, augment=config.augment)
     recipe = step.recipe_of(config, cut, total_steps=1000)
     rng = np.random.default_rng(1)
@@ -103,25 +105,25 @@ def measure(config, n_segments: int, repeats: int) -> dict[str, float]:
     clips = random_clips(cut, n_segments // 2)
     numbers = {"window": clips["track"], "position": clips["position"]}
     lying = banks._replace(recordings=random_recordings(cut, n_segments // 2))
-    seconds, mels = time_hearing(recipe, numbers, jax.device_put(lying), repeats)
-    state = step.initial(recipe, n_mels=mels.shape[1], n_frames=mels.shape[2])
-    variables = {"params": jax.tree.map(np.asarray, state.params)}
-    forward = jax.jit(lambda v, m: recipe.model.apply(v, m))
-    seconds["forward"] = median_s(lambda: forward(variables, mels).block_until_ready(), repeats)
-    held = [step.replicate(state)]
+    n_mels, n_frames = network.mel_shape(config)
+    state = step.initial(recipe, n_mels=n_mels, n_frames=n_frames)
+    variables, held = {"params": jax.tree.map(np.asarray, state.params)}, [step.replicate(state)]
     for name, batch, there in (
         ("training_step", numbers, lying),
         ("training_step_fed_with_clips", clips, banks),
     ):
-        seconds[name] = time_training(recipe, held, batch, step.replicate(there), repeats)
+        yield name, time_training(recipe, held, batch, step.replicate(there), repeats)
     extractor = network.Extractor(variables, config, batch_size=n_segments)
     audio = rng.standard_normal((n_segments, extractor.segment)).astype(np.float32)
-    seconds["extraction"] = median_s(lambda: extractor.start(audio).block_until_ready(), repeats)
-    return {name: n_segments / s for name, s in seconds.items()}
+    yield "extraction", median_s(lambda: extractor.start(audio).block_until_ready(), repeats)
+    yield from time_hearing(recipe, numbers, jax.device_put(lying), repeats)
+    mels = jnp.asarray(rng.standard_normal((n_segments, n_mels, n_frames)), jnp.float32)
+    forward = jax.jit(lambda v, m: recipe.model.apply(v, m))
+    yield "forward", median_s(lambda: forward(variables, mels).block_until_ready(), repeats)
 
 
-def time_hearing(recipe, numbers, banks, repeats: int) -> tuple[dict[str, float], jax.Array]:
-    """Seconds until a batch is cut, until it is augmented too, and until it is spectrograms; and those."""
+def time_hearing(recipe, numbers, banks, repeats: int) -> Iterator[tuple[str, float]]:
+    """Seconds until a batch is cut, until it is augmented too, and until it is spectrograms."""
 
     def cut(batch, banks):
         keys = step.keys_of(recipe, batch)
@@ -134,11 +136,9 @@ def time_hearing(recipe, numbers, banks, repeats: int) -> tuple[dict[str, float]
         return step.spectrograms(recipe, cut(batch, banks)[1], banks)
 
     parts = {"cut": lambda b, k: cut(b, k)[1], "cut_and_augment": heard, "cut_to_mel": seen}
-    seconds = {}
     for name, part in parts.items():
         work = functools.partial(jax.jit(part), numbers, banks)
-        seconds[name] = median_s(functools.partial(_waited, work), repeats)
-    return seconds, work()
+        yield name, median_s(functools.partial(_waited, work), repeats)
 
 
 def _waited(work) -> None:
@@ -175,19 +175,19 @@ def main(argv: list[str]) -> None:
     )
     for name in _NETWORKS.value:
         flops = forward_flops(_CONFIGS[name].get_config())
-        rates = measure(_CONFIGS[name].get_config(), size, _REPEATS.value)
-        shares = {
-            "forward": flops * rates["forward"] / peak,
-            "training_step": 3 * flops * rates["training_step"] / peak,
-        }
+        rates, shares = {}, {}
+        for part, seconds in measure(_CONFIGS[name].get_config(), size, _REPEATS.value):
+            rates[part] = size / seconds
+            passes = {"forward": 1, "training_step": 3}.get(part)  # Back is twice forth.
+            if passes:
+                shares[part] = passes * flops * rates[part] / peak
+            share = f"  {100 * shares[part]:.1f} % of the matrix product" if passes else ""
+            print(f"{name:7s} {part:28s} {rates[part]:10.0f} segments/s{share}", flush=True)
         numbers[name] = {
             "forward_flop": flops,
             "segments_per_s": rates,
             "share_of_matrix_product": shares,
         }
-        for part, rate in rates.items():
-            share = f"  {100 * shares[part]:.1f} % of the matrix product" if part in shares else ""
-            print(f"{name:7s} {part:16s} {rate:10.0f} segments/s{share}", flush=True)
     if _OUT.value:
         pathlib.Path(_OUT.value).write_text(json.dumps(numbers, indent=1) + "\n")
 
