@@ -1,4 +1,4 @@
-"""The full network with the recipe of `small`: 16.9 million parameters, for collections on machines with time to spare.
+"""The full network, 16.9 million parameters, with the recipe of `small`: for machines with an accelerator.
 
 nafp train --config=configs/full.py --workdir=RUN --config.data.corpus=CORPUS
 """
@@ -8,21 +8,23 @@ from nafp import config
 
 def get_config():
     c = config.default()
-    c.spectrogram.low_hz = 160.0
+    c.spectrogram.low_hz = 40.0
     c.augment.offset_s = 0.25
-    c.augment.speed = 0.065
-    c.augment.noise.low_db, c.augment.noise.high_db = -3.0, 12.0
-    c.augment.speech.probability = 0.15
-    c.augment.room.probability = 0.7
+    c.augment.speed = 0.012
+    c.augment.noise.low_db = -2.0
+    c.augment.speech.probability = 0.1
+    c.augment.room.probability = 0.9
     c.augment.microphone.probability = 0.3
     c.augment.low_pass.high_hz = 3400.0
     c.augment.high_pass.low_hz = 200.0
-    c.augment.saturation.probability = 0.25
-    c.augment.frequency_mask.probability = 0.5
+    c.augment.saturation.probability = 0.2
+    c.augment.cutout.probability = 0.5
+    c.augment.frequency_mask.probability = 0.1
+    c.augment.mask_anchors = False  # A database is not masked either.
     c.optimizer.learning_rate = 3e-3
-    c.optimizer.warmup_steps = 200
+    c.optimizer.warmup_steps = 500
     c.train.batch_size = 1280
-    c.train.steps = 4000
-    c.train.steps_per_epoch = 500
-    c.data.read_threads = 16
+    c.train.steps = 17_000
+    c.train.steps_per_epoch = 1000
+    c.checkpoint.every_steps = 2000
     return c

@@ -8,7 +8,7 @@ from nafp import config
 
 def get_config():
     c = config.default()
-    c.spectrogram.low_hz = 160.0
+    c.spectrogram.low_hz = 40.0
     c.augment.offset_s = 0.25
     c.augment.room.probability = 0.8
     c.augment.microphone.probability = 0.3

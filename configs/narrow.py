@@ -11,7 +11,7 @@ from nafp import config
 def get_config():
     c = config.default()
     c.model.channels = (32, 32, 64, 64, 128, 128, 256, 256)
-    c.spectrogram.low_hz = 160.0
+    c.spectrogram.low_hz = 40.0
     c.augment.offset_s = 0.25
     c.augment.room.probability = 0.8
     c.augment.microphone.probability = 0.3

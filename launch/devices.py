@@ -42,14 +42,14 @@ def prepare(*, cpu_shares: int = 1) -> None:
 
 
 def split_cpu(shares: int) -> None:
-    """Lets a CPU count as so many devices of one thread each, before JAX's first operation; XLA_FLAGS go first.
+    """Lets a CPU count as so many devices, before JAX's first operation; what XLA_FLAGS say goes first.
 
-    Cut into threads, a transform of one device waits for another's: on two cores, with jax 0.11, for ever.
+    With jax 0.11 each has one thread: cut into threads, a transform of one waits for another's, on two cores for ever.
     """
     import jax
 
     given = os.environ.get("XLA_FLAGS", "")
-    if "xla_cpu_multi_thread_eigen" not in given:
+    if jax.__version_info__ >= (0, 11) and "xla_cpu_multi_thread_eigen" not in given:
         os.environ["XLA_FLAGS"] = f"{given} --xla_cpu_multi_thread_eigen=false".strip()
     if "host_platform_device_count" not in given:
         jax.config.update("jax_num_cpu_devices", shares)

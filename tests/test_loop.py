@@ -82,8 +82,10 @@ def losses(run):
     return found
 
 
-def test_killed_at_any_moment_it_resumes_to_the_bit(folder):
-    whole, cut, remembers = folder / "whole", folder / "cut", {"loss.memory": 16}
+@pytest.mark.parametrize("on_device", ["no", "yes"])
+def test_killed_at_any_moment_it_resumes_to_the_bit(folder, on_device):
+    whole, cut = folder / f"whole_{on_device}", folder / f"cut_{on_device}"
+    remembers = {"loss.memory": 16, "data.on_device": on_device}
     subprocess.run(
         command(folder, whole, **remembers),
         cwd=ROOT,
@@ -211,6 +213,8 @@ def test_settings_that_make_it_another_experiment_are_refused(folder):
     "changes, message",
     [
         ({"data.corpus": ""}, "config.data.corpus is empty"),
+        ({"data.on_device": "maybe"}, "allowed are auto, yes, no"),
+        ({"data.on_device": "yes", "data.pairs": "set"}, "a static set is read by the host"),
         ({"data.train_split": "trian"}, "no music in split 'trian'"),
         ({"train.batch_size": 13}, "must be even"),
         ({"train.batch_size": 18}, "do not divide among 4 devices"),
