@@ -97,7 +97,8 @@ def _data() -> ml_collections.ConfigDict:
     c.silence_db = -60.0  # Windows quieter than this (RMS, dB of full scale) are not trained on.
     c.noise_silence_db = -60.0
     # Where the recordings lie: yes: in the accelerator's memory, 58 MB an hour at 8 kHz, and hosts send numbers | no:
-    # hosts read and send every clip | auto: on an accelerator, when they fit into a quarter of its memory.
+    # hosts read and send every clip | auto: on an accelerator, when they fit into a quarter of its memory. Noise is
+    # drawn by other numbers in each.
     c.on_device = "auto"
     c.read_threads = 4  # Threads reading windows; worker processes cost 2 to 7 times the CPU.
     c.prefetch = 8  # Batches read ahead.

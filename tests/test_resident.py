@@ -9,7 +9,7 @@ import pytest
 
 from nafp import config as config_lib
 from nafp.audio import corpus, manifest
-from nafp.training import augment, pipeline, resident
+from nafp.training import augment, data, pipeline, resident
 
 RECORDINGS = pathlib.Path(__file__).parent / "recordings" / "RECORDINGS.csv"
 
@@ -139,6 +139,30 @@ def test_what_a_pair_hears_depends_on_its_key_alone(recordings, listed):
     alone = resident.read(s, there, k[5:6], {"window": jnp.array([5]), "position": jnp.array([5])})
     np.testing.assert_array_equal(together["noise"][5], alone["noise"][0])
     assert not np.array_equal(together["noise"][4], together["noise"][5])
+
+
+@pytest.mark.parametrize(
+    "wanted, platform, share, lies",
+    [
+        ("auto", "gpu", 0.24, True),
+        ("auto", "gpu", 0.26, False),
+        ("auto", "cpu", 0.01, False),
+        ("yes", "cpu", 0.9, True),
+        ("no", "gpu", 0.01, False),
+    ],
+)
+def test_auto_is_an_accelerator_with_room_for_four_times_as_much(
+    recordings, listed, monkeypatch, wanted, platform, share, lies
+):
+    size = resident.n_bytes(recordings, listed, recordings, split="train")
+    device = type("Device", (), {"memory_stats": lambda self: {"bytes_limit": int(size / share)}})()
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    c, notes = config_lib.default(), []
+    with c.unlocked():
+        c.data.on_device = wanted
+    assert data._on_device(c, recordings, listed, recordings, notes) == lies
+    assert len(notes) == lies
 
 
 def test_numbers_come_in_the_order_of_clips(recordings, listed):

@@ -68,7 +68,9 @@ def lay(
     kinds: of "noise" and "speech". Both corpora have one rate, and so one cell.
     """
     cell = music.cell
-    heard = {kind: [t for t in sounds.select(kind=kind, split=split) if t.n_samples] for kind in kinds}  # fmt: skip
+    heard = {
+        kind: [t for t in sounds.select(kind=kind, split=split) if t.n_samples] for kind in kinds
+    }
     tracks = np.unique(listed.track)
     pieces = [music.audio(music.tracks[i]) for i in tracks]
     pieces += [sounds.audio(t) for kind in kinds for t in heard[kind]]
