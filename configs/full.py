@@ -1,6 +1,8 @@
 """The full network, 16.9 million parameters, with the recipe of `small`: for machines with an accelerator.
 
 nafp train --config=configs/full.py --workdir=RUN --config.data.corpus=CORPUS
+
+22 million segments, 12 minutes of an H200 shared with another run.
 """
 
 from nafp import config
