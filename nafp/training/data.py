@@ -62,11 +62,7 @@ def _laid(config, cut, music, listed, sounds) -> resident.Laid:
         listed,
         sounds,
         split=config.data.noise_split,
-        kinds=[
-            k
-            for k in ("noise", "speech")
-            if config.augment.enabled and config.augment[k].probability
-        ],
+        kinds=_added(config),
         silence_db=config.data.noise_silence_db,
     )
 
@@ -162,10 +158,9 @@ def _check_rate(config: ml_collections.ConfigDict, opened: corpus.Corpus) -> Non
 
 
 def _reader(config, cut, music, sounds, listed, *, noise_split: str) -> pipeline.Reader:
-    found = {}
-    for kind in ("noise", "speech"):
-        wanted = config.augment.enabled and config.augment[kind].probability > 0
-        found[kind] = wanted and _noise(config, cut, sounds, kind=kind, split=noise_split)
+    found = {
+        kind: _noise(config, cut, sounds, kind=kind, split=noise_split) for kind in _added(config)
+    }
     return pipeline.Reader(
         music,
         listed,
@@ -173,9 +168,14 @@ def _reader(config, cut, music, sounds, listed, *, noise_split: str) -> pipeline
         context=cut.context,
         margin=cut.margin,
         seed=config.seed,
-        noise=found["noise"] or None,
-        speech=found["speech"] or None,
+        **found,
     )
+
+
+def _added(config: ml_collections.ConfigDict) -> list[str]:
+    """Lists what is mixed into replicas: of noise and speech, those that the configuration asks for."""
+    both = ("noise", "speech") if config.augment.enabled else ()
+    return [kind for kind in both if config.augment[kind].probability > 0]
 
 
 def _noise(config, cut, sounds, *, kind: str, split: str) -> pipeline.Noise:

@@ -157,8 +157,7 @@ def batches(
     Host h takes the pairs h, h + hosts, ... of each global batch.
     """
     mine = _share_of(pairs, hosts)
-    stream = grain.MapDataset.range(n_windows).seed(seed).shuffle().repeat()
-    stream = stream.map_with_index(read)
+    stream = _order(n_windows, seed).map_with_index(read)
     if hosts > 1:
         stream = stream[host::hosts]
     stream = stream.batch(mine, drop_remainder=True)
@@ -182,9 +181,14 @@ def numbers(n_windows: int, *, seed: int, pairs: int, host: int = 0, hosts: int 
             "position": (position % 2**32).astype(np.uint32),
         }
 
-    stream = grain.MapDataset.range(n_windows).seed(seed).shuffle().repeat()[host::hosts]
+    stream = _order(n_windows, seed)[host::hosts]
     stream = stream.batch(mine, drop_remainder=True).map_with_index(numbered)
     return iter(stream.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)))
+
+
+def _order(n_windows: int, seed: int) -> grain.MapDataset:
+    """The windows of one epoch after another, each in an order of its own, without end."""
+    return grain.MapDataset.range(n_windows).seed(seed).shuffle().repeat()
 
 
 def _share_of(pairs: int, hosts: int) -> int:

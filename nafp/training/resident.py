@@ -53,7 +53,7 @@ class Laid(NamedTuple):
 def n_bytes(
     music: corpus.Corpus, listed: pipeline.Windows, sounds: corpus.Corpus, *, split: str
 ) -> int:
-    """Says what `lay` will put on each device."""
+    """Says what `lay` will put on each device at most: with noise and speech."""
     kept = [music.tracks[i] for i in np.unique(listed.track)]
     kept += [t for kind in _KEYS for t in sounds.select(kind=kind, split=split)]
     return 2 * sum(-(-t.n_samples // music.cell) * music.cell for t in kept)
