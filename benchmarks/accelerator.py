@@ -26,9 +26,7 @@ from nafp.models import network
 from nafp.training import augment, resident, step
 
 _OUT = flags.DEFINE_string("out", None, "JSON file for the numbers.")
-_BATCH = flags.DEFINE_integer(
-    "batch_size", 0, "Segments in a batch; 0: 1280 on accelerators, 64 on CPU."
-)
+_BATCH = flags.DEFINE_integer("batch_size", 0, "Segments in a batch; 0: 1280 on accelerators, 64 on CPU.")
 _NETWORKS = flags.DEFINE_list("networks", ["full", "small"], "Which networks: full, small.")
 _REPEATS = flags.DEFINE_integer("repeats", 10, "Timed repeats.")
 _CONFIGS = {"full": full, "small": small}

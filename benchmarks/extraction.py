@@ -25,8 +25,9 @@ import soundfile
 from absl import app, flags
 
 from configs import default, narrow
-from nafp import extract
-from nafp.audio import corpus, decode, manifest, segments
+from nafp.audio import decode, segments
+from nafp.corpora import corpus, manifest
+from nafp.fingerprints import extract
 from nafp.models import network
 from nafp.search import store
 
@@ -36,9 +37,7 @@ _SOURCE = flags.DEFINE_string(
 )
 _NETWORKS = flags.DEFINE_list("networks", ["full", "narrow"], "Which networks: full, narrow.")
 _BATCH = flags.DEFINE_integer("batch_size", 64, "Segments in a batch; 64 is the default on CPU.")
-_MINUTES = flags.DEFINE_list(
-    "minutes", ["4", "16"], "Audio of a format in a round, for each of the networks."
-)
+_MINUTES = flags.DEFINE_list("minutes", ["4", "16"], "Audio of a format in a round, for each of the networks.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds; each times both once.")
 _BIG = flags.DEFINE_bool("big", False, "Measure memory too: minutes, and a gigabyte of files.")
 _HOURS = flags.DEFINE_float("hours", 10.0, "Length of the long file.")
@@ -165,9 +164,7 @@ def peak_memory(source: pathlib.Path, which: str, folder: pathlib.Path) -> dict:
     """Extracts in a process of its own; returns its peak resident memory, times and rows."""
     command = [sys.executable, "-m", "benchmarks.extraction", f"--measured={which}"]
     began = time.perf_counter()
-    child = subprocess.Popen(
-        [*command, f"--source={source}", f"--out={folder / 'store'}"], cwd=ROOT
-    )
+    child = subprocess.Popen([*command, f"--source={source}", f"--out={folder / 'store'}"], cwd=ROOT)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = status
     if status:

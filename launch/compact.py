@@ -11,15 +11,13 @@ from absl import flags
 
 from . import exits
 
-_STORAGE = flags.DEFINE_string(
-    "storage", None, "float32, float16, int8, int4, pq2, pq1. [as it is]"
-)
+_STORAGE = flags.DEFINE_string("storage", None, "float32, float16, int8, int4, pq2, pq1. [as it is]")
 
 
 def main(argv: list[str]) -> int:
     if len(argv) != 2:
         raise exits.wrong("name a database: nafp compact DB")
-    from nafp import database
+    from nafp.database import database
 
     with database.Database.open(argv[1]) as opened:
         saved = opened.compact(storage=_STORAGE.value)

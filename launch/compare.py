@@ -13,7 +13,7 @@ _OUT = flags.DEFINE_string("out", None, "Folder for compare.md and compare.json.
 def main(argv: list[str]) -> None:
     if len(argv) < 3:
         raise app.UsageError("give two results or more; the first is what the others differ from")
-    rooms.load("evaluation.compare").run(argv[1:], out=_OUT.value)
+    rooms.load("evaluation.scores.compare").run(argv[1:], out=_OUT.value)
 
 
 if __name__ == "__main__":

@@ -48,12 +48,12 @@ for _define, _name, _text in _SETTINGS:
 
 
 def main(argv: list[str]) -> int:
-    from nafp import curate
+    from nafp.verbs import corpus
 
     if argv[1:2] == ["dedup"] and argv[2:]:  # Of audio: the network runs.
         devices.prepare()
     given = {name: flags.FLAGS[name].value for _, name, _ in _SETTINGS if flags.FLAGS[name].present}
-    return curate.run(argv[1] if argv[1:] else "", argv[2:], given)
+    return corpus.run(argv[1] if argv[1:] else "", argv[2:], given)
 
 
 if __name__ == "__main__":

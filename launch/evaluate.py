@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
     if protocols.is_given():
         protocols.run({name: f.value for name in _NAMES if (f := flags.FLAGS[name]).present})
     else:
-        evaluate = rooms.load("evaluation.evaluate")
+        evaluate = rooms.load("evaluation.scores.evaluate")
         evaluate.run(evaluate.Request(**{name: flags.FLAGS[name].value for name in _NAMES}))
 
 

@@ -10,9 +10,15 @@ class Network:
         self._checkpoint, self._opened = checkpoint, None
 
     def __call__(
-        self, source: str, *, folder: str, name: str, split: str | None, overwrite: bool,
+        self,
+        source: str,
+        *,
+        folder: str,
+        name: str,
+        split: str | None,
+        overwrite: bool,
         speed: float = 1.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         from nafp.search import store
 
         is_there = name in store.names(folder)
@@ -24,22 +30,28 @@ class Network:
         if is_there and not overwrite:
             self._check(store.Store.open(folder, name), identity)
             return
-        from nafp import extract
         from nafp.audio import decode
+        from nafp.fingerprints import extract
 
         print(f"fingerprints of {source} -> {folder}/{name}", flush=True)
         with decode.hushed():
             extract.extract(
-                network, source, folder, name=name, identity=identity, split=split,
-                overwrite=overwrite, speed=speed,
-            )  # fmt: skip
+                network,
+                source,
+                folder,
+                name=name,
+                identity=identity,
+                split=split,
+                overwrite=overwrite,
+                speed=speed,
+            )
 
     def _network(self):
         if self._opened is None:
             devices.prepare(cpu_shares=devices.cores())
-            from nafp import trained
+            from nafp.weights import sources
 
-            self._opened = trained.open_extractor(self._checkpoint)
+            self._opened = sources.open_extractor(self._checkpoint)
         return self._opened
 
     def _check(self, there, identity: dict) -> None:

@@ -48,9 +48,9 @@ def main(argv: list[str]) -> int:
         raise exits.wrong("name the clips to identify: files, folders, lists, - or --microphone=8")
     if _ALL.value:
         given["probability"] = 0.0
-    from nafp import replies
+    from nafp.verbs import identify
 
-    return replies.run(replies.Request(names, where, **given), prepare=devices.prepare)
+    return identify.run(identify.Request(names, where, **given), prepare=devices.prepare)
 
 
 if __name__ == "__main__":

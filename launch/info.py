@@ -15,7 +15,8 @@ _FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "How to say it."
 def main(argv: list[str]) -> int:
     if len(argv) != 2:
         raise exits.wrong("name a database: nafp info DB")
-    from nafp import database, listing
+    from nafp.database import database
+    from nafp.verbs import list as listing
 
     with database.Database.open(argv[1]) as opened:
         said = opened.info()

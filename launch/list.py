@@ -19,7 +19,8 @@ _FORMAT = flags.DEFINE_enum(
 def main(argv: list[str]) -> int:
     if len(argv) < 2:
         raise exits.wrong("name a database: nafp list DB [PATTERN...]")
-    from nafp import database, listing
+    from nafp.database import database
+    from nafp.verbs import list as listing
 
     with database.Database.open(argv[1]) as opened:
         try:

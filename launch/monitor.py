@@ -40,11 +40,11 @@ def main(argv: list[str]) -> int:
     where, names = (None, argv[1:]) if given["store"] else (argv[1], argv[2:])
     if not names:
         raise exits.wrong("name what to listen to: a file, a URL, - or microphone")
-    from nafp import watching
     from nafp.audio import decode
+    from nafp.verbs import monitor
 
     with decode.hushed():  # Decoders write remarks past Python.
-        return watching.run(watching.Request(names, where, **given), prepare=devices.prepare)
+        return monitor.run(monitor.Request(names, where, **given), prepare=devices.prepare)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ flags.mark_flag_as_required("out")
 
 
 def main(argv: list[str]) -> None:
-    verbs = rooms.load("evaluation.rendering")
+    verbs = rooms.load("evaluation.queries.verbs")
     if argv[1:] not in ([verb] for verb in verbs.VERBS):
         raise app.UsageError(f"{argv[1:]} given; there are: {', '.join(verbs.VERBS)}")
     given = {name: flags.FLAGS[name].value for _, name, *_ in _SETTINGS}

@@ -13,7 +13,7 @@ from . import exits
 def main(argv: list[str]) -> int:
     if len(argv) < 3:
         raise exits.wrong("name a database and its tracks: nafp remove DB TRACK...")
-    from nafp import database
+    from nafp.database import database
 
     with database.Database.open(argv[1]) as opened:
         try:

@@ -9,7 +9,7 @@ _PREFIX = __name__.removesuffix("launch.rooms")
 
 
 def load(module: str) -> types.ModuleType:
-    """Imports a module of another room: `rooms.load("evaluation.metrics")`."""
+    """Imports a module of another room: `rooms.load("evaluation.scores.metrics")`."""
     return importlib.import_module(_PREFIX + module)
 
 

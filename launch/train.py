@@ -24,9 +24,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(
-            f"unexpected arguments {argv[1:]}; settings look like --config.train.batch_size=640"
-        )
+        raise app.UsageError(f"unexpected arguments {argv[1:]}; settings look like --config.train.batch_size=640")
     try:
         config = config_lib.validated(_CONFIG.value)
         devices.prepare(cpu_shares=config_lib.cpu_shares(config, cores=devices.cores()))

@@ -10,20 +10,18 @@ __version__ = "0.1.0"
 
 # Public name -> its module, loaded on first use: `import nafp` costs neither JAX nor faiss.
 _HOMES = {
-    "Corpus": "nafp.audio.corpus",
-    "Database": "nafp.database",
+    "Corpus": "nafp.corpora.corpus",
+    "Database": "nafp.database.database",
     "Match": "nafp.search.match",
     "Store": "nafp.search.store",
-    "load": "nafp.trained",
+    "load": "nafp.weights.sources",
 }
 __all__ = ["Corpus", "Database", "Match", "Store", "__version__", "load"]
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
-        raise AttributeError(
-            f"module 'nafp' has no attribute {name!r}; it has {', '.join(__all__)}"
-        )
+        raise AttributeError(f"module 'nafp' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

@@ -39,9 +39,7 @@ def default() -> ml_collections.ConfigDict:
 
 def _audio() -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
-    c.sample_rate_hz = (
-        8000  # Music identifies itself below 4 kHz; phones and radio keep little more.
-    )
+    c.sample_rate_hz = 8000  # Music identifies itself below 4 kHz; phones and radio keep little more.
     c.segment_s = 1.0  # Length of one fingerprint. Shorter: finer time, less to hold on to.
     c.hop_s = 0.5  # Start to start. Half a segment: a query is never more than 0.25 s off.
     return c
@@ -55,14 +53,10 @@ def _spectrogram() -> ml_collections.ConfigDict:
     c.low_hz = 300.0  # Lower edge of the mel bank. 40 finds much more in noise (docs/recipes.md).
     c.high_hz = 4000.0  # Upper edge; at most half the sample rate.
     c.kind = "magnitude"  # magnitude (original) | power (pfann, librosa).
-    c.floor = (
-        "relative"  # relative: a fraction of the segment's maximum | fixed: the original's 0.06.
-    )
+    c.floor = "relative"  # relative: a fraction of the segment's maximum | fixed: the original's 0.06.
     c.relative_floor = 1e-3  # -60 dB: deeper than this is noise in any recording of a loudspeaker.
     c.fixed_floor = 0.06  # Added to the mel magnitude of a full-scale waveform when floor is fixed.
-    c.waveform_norm = (
-        "none"  # none | rms | peak: level brought to 1 before the fixed floor means anything.
-    )
+    c.waveform_norm = "none"  # none | rms | peak: level brought to 1 before the fixed floor means anything.
     return c
 
 
@@ -91,9 +85,7 @@ def _data() -> ml_collections.ConfigDict:
     c.train_split = "train"
     c.val_split = "val"
     c.noise_split = "train"  # Background noise, speech and responses heard in training.
-    c.val_noise_split = (
-        "val"  # The same in validation; falls back to noise_split when that is empty.
-    )
+    c.val_noise_split = "val"  # The same in validation; falls back to noise_split when that is empty.
     c.silence_db = -60.0  # Windows quieter than this (RMS, dB of full scale) are not trained on.
     c.noise_silence_db = -60.0
     # Where the recordings lie: yes: in the accelerator's memory, 58 MB an hour at 8 kHz, and hosts send numbers | no:
@@ -109,16 +101,12 @@ def _data() -> ml_collections.ConfigDict:
 def _augment() -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
     c.enabled = True
-    c.offset_s = (
-        0.2  # Anchor off its grid, and replica off its anchor, by up to this much either way.
-    )
+    c.offset_s = 0.2  # Anchor off its grid, and replica off its anchor, by up to this much either way.
     c.context_s = 1.0  # Audio before the segment that feeds the reverb tail.
     c.speed = 0.0  # Replica played faster or slower by up to this share: 0.05 is 5 %.
     c.noise = _noise(probability=1.0, low_db=0.0, high_db=10.0)
     c.speech = _noise(probability=0.0, low_db=0.0, high_db=10.0)  # Off in the original too.
-    c.noise_in_room = (
-        0.5  # Probability that noise is mixed before the room and shares its response.
-    )
+    c.noise_in_room = 0.5  # Probability that noise is mixed before the room and shares its response.
     c.gain = ml_collections.ConfigDict(dict(probability=1.0, low_db=-20.0, high_db=0.0))
     c.room = ml_collections.ConfigDict(dict(probability=0.8, seconds=1.0))
     c.microphone = ml_collections.ConfigDict(dict(probability=0.5, seconds=0.25))
@@ -183,9 +171,7 @@ def _optimizer() -> ml_collections.ConfigDict:
     c.schedule = "cosine"  # cosine | cosine_restarts | constant.
     c.warmup_steps = 0
     c.final_share = 1e-2  # Learning rate at the end, as a share of the peak.
-    c.restart_share = (
-        0.1  # First period of cosine_restarts, as a share of all steps; each next is twice.
-    )
+    c.restart_share = 0.1  # First period of cosine_restarts, as a share of all steps; each next is twice.
     c.weight_decay = 1e-6
     c.b1 = 0.9
     c.b2 = 0.999
@@ -196,9 +182,7 @@ def _optimizer() -> ml_collections.ConfigDict:
 def _train() -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
     c.batch_size = 640  # Segments in the global batch, half anchors and half replicas.
-    c.micro_batch = (
-        0  # Segments per device at once; 0: all. The gradient is that of the whole batch.
-    )
+    c.micro_batch = 0  # Segments per device at once; 0: all. The gradient is that of the whole batch.
     # On a CPU: shares of the batch that run side by side, as on so many devices; 0: one for each core. On two cores two
     # shares train 1.5 times as fast as one share whose operations are cut in two.
     c.cpu_shares = 0
@@ -277,13 +261,9 @@ def _check_numbers(c: ml_collections.ConfigDict) -> None:
             "so it must be even and at least 4."
         )
     if c.train.cpu_shares < 0:
-        raise ValueError(
-            f"config.train.cpu_shares={c.train.cpu_shares}: a number of shares, or 0 for one a core."
-        )
+        raise ValueError(f"config.train.cpu_shares={c.train.cpu_shares}: a number of shares, or 0 for one a core.")
     if c.train.micro_batch % 2 or c.train.micro_batch < 0:
-        raise ValueError(
-            f"config.train.micro_batch={c.train.micro_batch}: must be even, or 0 for none."
-        )
+        raise ValueError(f"config.train.micro_batch={c.train.micro_batch}: must be even, or 0 for none.")
     if c.train.micro_batch and c.model.norm == "batch_norm":
         raise ValueError(
             "config.train.micro_batch with config.model.norm='batch_norm': batch statistics of a part are not those of "

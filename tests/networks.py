@@ -8,7 +8,7 @@ import numpy as np
 
 from nafp import config as config_lib
 from nafp.models import network
-from nafp.training import checkpoints
+from nafp.weights import checkpoints
 
 
 def config(**changes):

@@ -76,9 +76,7 @@ def load(
     complain: Complain | None = None,
 ) -> np.ndarray:
     """Decodes a file, or `seconds` of it from `start_s` on, into mono float32 [S]."""
-    blocks = stream(
-        path, sample_rate_hz=sample_rate_hz, start_s=start_s, seconds=seconds, complain=complain
-    )
+    blocks = stream(path, sample_rate_hz=sample_rate_hz, start_s=start_s, seconds=seconds, complain=complain)
     return np.concatenate(list(blocks))
 
 
@@ -236,9 +234,7 @@ def _plausible(path: str, reader: "_SndfileReader | ffmpeg.Reader"):
     return reader
 
 
-def _decode(
-    path: str, sample_rate_hz: int, first: int, wanted: int | None, complain: Complain
-) -> Iterator[np.ndarray]:
+def _decode(path: str, sample_rate_hz: int, first: int, wanted: int | None, complain: Complain) -> Iterator[np.ndarray]:
     """Yields `wanted` output samples from output sample `first` on, in pieces as they come.
 
     Reading starts at a whole second, where an input and an output sample coincide at any pair of
@@ -297,9 +293,7 @@ def _whole(
     )
 
 
-def _past_damage(
-    path: str, reader: "_SndfileReader | ffmpeg.Reader", n_frames: int
-) -> Iterator[np.ndarray]:
+def _past_damage(path: str, reader: "_SndfileReader | ffmpeg.Reader", n_frames: int) -> Iterator[np.ndarray]:
     """Yields what ffmpeg, which resumes after junk, finds from this frame on."""
     if isinstance(reader, ffmpeg.Reader) or not ffmpeg.installed():
         return

@@ -9,9 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-HOW_TO_GET_IT = (
-    "apt install ffmpeg, brew install ffmpeg, conda install ffmpeg, or https://ffmpeg.org"
-)
+HOW_TO_GET_IT = "apt install ffmpeg, brew install ffmpeg, conda install ffmpeg, or https://ffmpeg.org"
 
 
 class Failed(Exception):
@@ -69,9 +67,7 @@ class Reader:
         """Does nothing: ffmpeg runs only while pieces are drawn."""
 
 
-def listen(
-    inputs: list[str], *, sample_rate_hz: int, block_s: float, stdin: object = None
-) -> Iterator[np.ndarray]:
+def listen(inputs: list[str], *, sample_rate_hz: int, block_s: float, stdin: object = None) -> Iterator[np.ndarray]:
     """Yields what an input of any kind gives, mono float32 [S], until it ends or nobody draws any more.
 
     inputs: ffmpeg's arguments up to the input, such as ["-i", URL]; block_s: at most so much at a time.

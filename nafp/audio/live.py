@@ -58,9 +58,7 @@ def check(name: str, *, raw_hz: int = 0) -> None:
         raise decode.Undecodable(name, reason, tool_missing=True)
 
 
-def blocks(
-    name: str, *, sample_rate_hz: int, start_s: float = 0.0, raw_hz: int = 0
-) -> Iterator[np.ndarray]:
+def blocks(name: str, *, sample_rate_hz: int, start_s: float = 0.0, raw_hz: int = 0) -> Iterator[np.ndarray]:
     """Yields mono float32 [S], of a file from start_s on, of anything live as it comes.
 
     raw_hz: standard input is bare little-endian float32, mono, at this rate. Raises decode.Undecodable when

@@ -28,9 +28,12 @@ def blocks(*, sample_rate_hz: int, block_s: float = BLOCK_S) -> Iterator[np.ndar
     heard: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
     try:
         stream = sounddevice.InputStream(
-            samplerate=sample_rate_hz, channels=1, dtype="float32", blocksize=round(block_s * sample_rate_hz),
+            samplerate=sample_rate_hz,
+            channels=1,
+            dtype="float32",
+            blocksize=round(block_s * sample_rate_hz),
             callback=lambda samples, *_: heard.put(samples[:, 0].copy()),
-        )  # fmt: skip
+        )
     except sounddevice.PortAudioError as error:
         raise Deaf(f"no microphone can be opened: {error}") from None
     with stream:

@@ -29,9 +29,7 @@ def same_padding(n: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def apply(
-    x: jax.Array, kernel: jax.Array, bias: jax.Array, *, axis: int, stride: int, form: str
-) -> jax.Array:
+def apply(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, axis: int, stride: int, form: str) -> jax.Array:
     """Convolves x [B,F,T,C] along `axis` (1 frequency, 2 time), "SAME" padding, and adds the bias.
 
     kernel: [3,1,C,D] along frequency, [1,3,C,D] along time; depthwise when its third axis is 1 and

@@ -28,9 +28,7 @@ def mel_to_hz(mel: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def mel_filters(
-    *, sample_rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float
-) -> np.ndarray:
+def mel_filters(*, sample_rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> np.ndarray:
     """Builds triangles of equal area on the mel scale, librosa's (htk=False, norm="slaney").
 
     Returns float32 [n_fft // 2 + 1, n_mels], read-only: a spectrum times it is the mel spectrum.

@@ -46,9 +46,7 @@ def log_mel(
     A silent segment is finite: all floor.
     """
     _check(kind=(kind, KINDS), floor=(floor, FLOORS), waveform_norm=(waveform_norm, WAVEFORM_NORMS))
-    spectrum = jnp.abs(
-        _stft(normalised(segments, waveform_norm), n_fft, stft_hop)
-    )  # [B,T,n_fft/2+1]
+    spectrum = jnp.abs(_stft(normalised(segments, waveform_norm), n_fft, stft_hop))  # [B,T,n_fft/2+1]
     spectrum = spectrum**2 if kind == "power" else spectrum
     filters = filterbank.mel_filters(
         sample_rate_hz=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, low_hz=low_hz, high_hz=high_hz

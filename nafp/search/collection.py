@@ -93,9 +93,7 @@ class Collection:
         """Copies n rows from each start, float32 [C, n, D]; rows outside 0 .. N are clipped."""
         out = np.empty((len(starts), n, self.dim), np.float32)
         part_of = np.searchsorted(self.edges, starts, side="right") - 1
-        part_of[
-            (starts < 0) | (starts + n > self.edges[np.clip(part_of + 1, 0, len(self.parts))])
-        ] = -1
+        part_of[(starts < 0) | (starts + n > self.edges[np.clip(part_of + 1, 0, len(self.parts))])] = -1
         for number in np.unique(part_of):
             here = np.flatnonzero(part_of == number)
             if number < 0:
@@ -176,9 +174,7 @@ def require_one_model(stores: Sequence[store.Store], *, hop: bool = True) -> Non
 
 def _identity(one: store.Store) -> dict[str, object]:
     """Gives what two stores must have in common to be searched together."""
-    said = {
-        key: one.meta[key] for key in ("segment_s", "sample_rate_hz", "hop_s") if key in one.meta
-    }
+    said = {key: one.meta[key] for key in ("segment_s", "sample_rate_hz", "hop_s") if key in one.meta}
     model = one.meta.get("model")
     if model:  # Where a checkpoint lay is no part of what it is.
         said["model"] = model.get("sha256", model) if isinstance(model, dict) else model

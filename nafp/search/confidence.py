@@ -25,9 +25,7 @@ class Confidence:
     margins are taken to be no larger than they would be above this. None for no such limit.
     """
 
-    def __init__(
-        self, lengths: Sequence[int], weights: np.ndarray, elsewhere: np.ndarray | None = None
-    ):
+    def __init__(self, lengths: Sequence[int], weights: np.ndarray, elsewhere: np.ndarray | None = None):
         self.lengths, self.weights = list(lengths), np.asarray(weights, np.float64)
         self.elsewhere = None if elsewhere is None else np.asarray(elsewhere, np.float64)
 

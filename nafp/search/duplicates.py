@@ -85,10 +85,7 @@ def find(
     hits, silences = _asked(rows, searched, stride, k, done)
     pairs = {}
     for (track, other), diagonals in _proposed(hits, len(rows.tracks)).items():
-        compared = [
-            _compare(rows, track, other, diagonal, silences, score, window)
-            for diagonal in diagonals
-        ]
+        compared = [_compare(rows, track, other, diagonal, silences, score, window) for diagonal in diagonals]
         best = max(compared, key=lambda pair: pair.matched_s * pair.score)
         if best.matched_s >= seconds and (best.is_whole or best.score >= max(score, PART_SCORE)):
             pairs[track, other] = best
@@ -148,9 +145,7 @@ def _asked(
     return _merged(found), _distinct(silent, rows.dim)
 
 
-def _is_silent(
-    rows: collection.Collection, some: np.ndarray, queries: np.ndarray, near: np.ndarray
-) -> np.ndarray:
+def _is_silent(rows: collection.Collection, some: np.ndarray, queries: np.ndarray, near: np.ndarray) -> np.ndarray:
     """Tells which rows equal the next of their track and rows of several others: bool [n]."""
     tracks = rows.track_of(some)
     _, ends = rows.borders(tracks)
@@ -163,9 +158,7 @@ def _is_silent(
     return silent
 
 
-def _packed(
-    rows: collection.Collection, some: np.ndarray, cosines: np.ndarray, near: np.ndarray
-) -> np.ndarray:
+def _packed(rows: collection.Collection, some: np.ndarray, cosines: np.ndarray, near: np.ndarray) -> np.ndarray:
     """Packs neighbours in other tracks into int64 [n]: two tracks, the first below, and diagonal."""
     own, theirs = rows.track_of(some)[:, None], rows.track_of(np.maximum(near, 0))
     asked, place = np.nonzero((near >= 0) & (cosines >= _VOTE) & (own != theirs))
@@ -200,23 +193,16 @@ def _distinct(silent: Sequence[np.ndarray], dim: int) -> np.ndarray:
     return kept
 
 
-def _proposed(
-    hits: tuple[np.ndarray, np.ndarray], n_tracks: int
-) -> dict[tuple[int, int], list[int]]:
+def _proposed(hits: tuple[np.ndarray, np.ndarray], n_tracks: int) -> dict[tuple[int, int], list[int]]:
     """Gives the diagonals worth a look of every pair of tracks, those with most votes first."""
     places, votes = hits
     beside = _votes_beside(places, votes)
     enough = beside >= _VOTES
     tracks, others, diagonals = _unpacked(places[enough], n_tracks)
     proposed: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for track, other, diagonal, n in zip(
-        tracks.tolist(), others.tolist(), diagonals.tolist(), beside[enough].tolist()
-    ):
+    for track, other, diagonal, n in zip(tracks.tolist(), others.tolist(), diagonals.tolist(), beside[enough].tolist()):
         proposed.setdefault((track, other), []).append((-n, diagonal))
-    return {
-        pair: [diagonal for _, diagonal in sorted(each)[:_DIAGONALS]]
-        for pair, each in proposed.items()
-    }
+    return {pair: [diagonal for _, diagonal in sorted(each)[:_DIAGONALS]] for pair, each in proposed.items()}
 
 
 def _votes_beside(places: np.ndarray, votes: np.ndarray) -> np.ndarray:

@@ -29,9 +29,7 @@ class Plan(NamedTuple):
     reason: str
 
 
-def plan(
-    kind: str, *, n_rows: int, dim: int, n_probe: int = 0, k: int = 0, train_rows: int = 0
-) -> Plan:
+def plan(kind: str, *, n_rows: int, dim: int, n_probe: int = 0, k: int = 0, train_rows: int = 0) -> Plan:
     """Chooses the parameters of an index; n_probe, k and train_rows overrule when above 0."""
     factory, probes, neighbours, reason = _chosen(kind, n_rows=n_rows, dim=dim)
     lists = _n_lists(factory)

@@ -44,9 +44,7 @@ class OnDisk:
         while left:
             n = os.preadv(self._file, (left,), place)
             if not n:
-                raise ValueError(
-                    f"a file of vectors ended at byte {place}; it was cut while in use"
-                )
+                raise ValueError(f"a file of vectors ended at byte {place}; it was cut while in use")
             left, place = left[n:], place + n
 
     def windows(self, starts: np.ndarray, out: np.ndarray) -> None:

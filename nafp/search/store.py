@@ -43,9 +43,7 @@ class Store:
     meta: what NAME.json says, {} for a bare store.
     """
 
-    def __init__(
-        self, folder: Path, name: str, vectors: np.ndarray, tracks: list[TrackRows], meta: dict
-    ):
+    def __init__(self, folder: Path, name: str, vectors: np.ndarray, tracks: list[TrackRows], meta: dict):
         self.folder, self.name = folder, name
         self.vectors, self.tracks, self.meta = vectors, tracks, meta
 
@@ -135,9 +133,7 @@ class Writer:
         """Adds one whole track, [n, D] (n may be 0: too short for a row); durable on return."""
         vectors = np.ascontiguousarray(vectors, dtype="<f4")
         if vectors.ndim != 2 or vectors.shape[1] != self._dim:
-            raise ValueError(
-                f"{track}: vectors are {vectors.shape}, this store takes [n, {self._dim}]"
-            )
+            raise ValueError(f"{track}: vectors are {vectors.shape}, this store takes [n, {self._dim}]")
         if track in self.done:
             raise ValueError(f"{track}: this track is in {self._files.part} already")
         if not np.isfinite(vectors).all():
@@ -235,8 +231,7 @@ def _require_finished(files: _Files) -> None:
         raise FileNotFoundError(f"{files.folder}: no such folder of fingerprints")
     if files.is_unfinished():
         raise FileNotFoundError(
-            f"{files.folder}: {files.name!r} is unfinished; "
-            "run the same `nafp extract` again, it resumes"
+            f"{files.folder}: {files.name!r} is unfinished; run the same `nafp extract` again, it resumes"
         )
     if not files.vectors.exists() or not files.shape.exists():
         raise FileNotFoundError(
@@ -263,9 +258,7 @@ def _map(files: _Files) -> np.ndarray:
     """Maps the vectors into memory once shape file and file size agree."""
     shape = np.load(files.shape, allow_pickle=False).ravel()
     if shape.size != 2 or shape[1] < 1 or shape[0] < 0:
-        raise ValueError(
-            f"{files.shape} says {shape.tolist()}; it should be two numbers: rows, dimensions"
-        )
+        raise ValueError(f"{files.shape} says {shape.tolist()}; it should be two numbers: rows, dimensions")
     n_rows, dim = int(shape[0]), int(shape[1])
     n_bytes = files.vectors.stat().st_size
     if n_bytes != n_rows * dim * 4:
@@ -282,13 +275,8 @@ def _read_tracks(path: Path) -> list[TrackRows]:
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as lines:
         table = csv.DictReader(lines)
         if not set(COLUMNS) <= set(table.fieldnames or ()):
-            raise ValueError(
-                f"{path} needs the columns {', '.join(COLUMNS)}; it has {table.fieldnames}"
-            )
-        return [
-            TrackRows(r["track"], int(r["first_row"]), int(r["n_rows"]), float(r["seconds"]))
-            for r in table
-        ]
+            raise ValueError(f"{path} needs the columns {', '.join(COLUMNS)}; it has {table.fieldnames}")
+        return [TrackRows(r["track"], int(r["first_row"]), int(r["n_rows"]), float(r["seconds"])) for r in table]
 
 
 def _check_tracks(path: Path, tracks: list[TrackRows], *, n_rows: int) -> None:
@@ -296,9 +284,7 @@ def _check_tracks(path: Path, tracks: list[TrackRows], *, n_rows: int) -> None:
     next_row = 0
     for track in tracks:
         if track.first_row != next_row or track.n_rows < 0:
-            raise ValueError(
-                f"{path}: {track.track} begins at row {track.first_row}, not at {next_row}"
-            )
+            raise ValueError(f"{path}: {track.track} begins at row {track.first_row}, not at {next_row}")
         next_row += track.n_rows
     if next_row != n_rows:
         raise ValueError(f"{path} accounts for {next_row} rows, the store has {n_rows}")
