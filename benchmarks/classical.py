@@ -26,6 +26,7 @@ from absl import app, flags
 
 from benchmarks import chromaprint, landmarks, rivals
 from evaluation.scores import metrics, repeats, results, tables
+from nafp import errors
 from nafp.audio import decode, segments
 from nafp.corpora import corpus
 from nafp.jobs import progress
@@ -134,7 +135,7 @@ def index(system: rivals.System, references: str) -> tuple[list[str], dict[str, 
         for source in sources:
             try:
                 samples = np.concatenate(list(source.blocks()))
-            except decode.Undecodable as error:
+            except errors.Undecodable as error:
                 bar.note(f"left out: {error}")
                 n_broken += 1
                 continue
@@ -168,7 +169,7 @@ def _answered(
         for path, left in missing.items():
             try:
                 samples = decode.load(path, sample_rate_hz=system.sample_rate_hz)
-            except decode.Undecodable as error:
+            except errors.Undecodable as error:
                 bar.note(f"left out: {error}")
                 continue
             for seconds in left:

@@ -47,12 +47,12 @@ _MEASURED = flags.DEFINE_string("measured", None, "Used by --big: extract this a
 _CONFIGS = {"full": default, "narrow": narrow}
 
 
-def extractor(which: str) -> network.Extractor:
+def extractor(which: str) -> network.JaxNetwork:
     """Opens a network of random parameters: time and memory do not depend on them."""
     config = _CONFIGS[which].get_config()
     mel = np.zeros((1, *network.mel_shape(config)), np.float32)
     variables = jax.jit(network.create(config).init)(jax.random.key(0), mel)
-    return network.Extractor(variables, config, batch_size=_BATCH.value)
+    return network.JaxNetwork(variables, config, batch_size=_BATCH.value)
 
 
 def timed(work) -> np.ndarray:
@@ -62,7 +62,7 @@ def timed(work) -> np.ndarray:
     return np.array([time.perf_counter() - wall, time.process_time() - cpu])
 
 
-def encode(encoder: network.Extractor, ready: np.ndarray, n_batches: int) -> None:
+def encode(encoder: network.JaxNetwork, ready: np.ndarray, n_batches: int) -> None:
     """Runs the network, two batches under way at a time as extraction has them."""
     running = collections.deque()
     for _ in range(n_batches):
@@ -102,7 +102,7 @@ def rates(which: str, tracks: list[corpus.Source], seconds: float, folder: pathl
 
     def whole(kind: str) -> None:
         source = str(folder / kinds[kind])
-        extract.extract(encoder, source, str(folder), name=kind, identity={}, overwrite=True)
+        extract.extract(encoder, source, str(folder), name=kind, overwrite=True)
 
     for kind in kinds:
         whole(kind)
@@ -195,7 +195,7 @@ def main(argv: list[str]) -> None:
     del argv
     if _MEASURED.value:
         encoder = extractor(_MEASURED.value)
-        extract.extract(encoder, _SOURCE.value, _OUT.value, name="db", identity={})
+        extract.extract(encoder, _SOURCE.value, _OUT.value, name="db")
         return
     device = jax.devices()[0]
     numbers = {

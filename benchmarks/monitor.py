@@ -6,8 +6,9 @@ python -m benchmarks.monitor --corpus=CORPUS --split=test --store=STORE --checkp
 Mixes with ground truth are rendered from the corpus (`evaluation.queries.mixes`) and monitored
 (`nafp.monitor.stretches`) in a collection of all tracks of the store but those that were chosen to be unknown;
 another version of an unknown piece that is still in it counts as a false one. Beside it, as a baseline, the recording
-is cut into windows that are identified one by one, at the speed they have (Panako's way: 25 s, every 20 s); a window counts where its margin is large enough
-(--least_margin). Nothing is chosen here: constants come from mixes of another split.
+is cut into windows that are identified one by one, at the speed they have (Panako's way: 25 s, every 20 s); a window
+counts where its margin is large enough (--least_margin). Nothing is chosen here: constants come from mixes of another
+split.
 """
 
 import json

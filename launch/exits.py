@@ -1,4 +1,4 @@
-"""Exit codes of verbs that answer: 0 found, 1 nothing found, 2 error; absl's own is 1 for a mistyped flag."""
+"""Exit codes of the verbs: 0 done or found, 1 nothing found, 2 error. absl alone exits with 1 for a mistyped flag."""
 
 import pathlib
 import sys
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from absl import app, flags
 
 
-def run(main: Callable[[list[str]], int]) -> None:
-    """Runs a main that returns its exit code."""
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Runs a main that returns its exit code; None counts as 0."""
     app.run(lambda argv: sys.exit(main(argv)), flags_parser=_parsed)
 
 

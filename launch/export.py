@@ -5,9 +5,11 @@ nafp export --checkpoint=RUN@best --format=npz --out=FILE.npz
 
 import pathlib
 
-from absl import app, flags
+from absl import flags
 
-from . import devices
+from nafp import errors
+
+from . import devices, exits
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "RUN, RUN@STEP, RUN@best, or an exported .npz file.")
 _FORMAT = flags.DEFINE_enum("format", "npz", ["npz", "safetensors"], "Format of the file.")
@@ -18,9 +20,9 @@ flags.mark_flags_as_required(["checkpoint", "out"])
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}; the file goes into --out=")
+        raise exits.wrong(f"unexpected arguments {argv[1:]}; the file goes into --out=")
     if pathlib.Path(_OUT.value).is_dir():
-        raise ValueError(f"--out={_OUT.value} is a folder: name the file to write in it.")
+        raise errors.Invalid(f"--out={_OUT.value} is a folder: name the file to write in it.")
     devices.prepare()
     from nafp.weights import files, sources
 
@@ -34,4 +36,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

@@ -6,9 +6,9 @@ nafp extract --checkpoint=RUN@best --source=CORPUS --name=db --out=STORE
 import contextlib
 import time
 
-from absl import app, flags
+from absl import flags
 
-from . import devices
+from . import devices, exits
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "RUN, RUN@STEP, RUN@best, or an exported .npz file.")
 _SOURCE = flags.DEFINE_string("source", None, "CORPUS folder, folder of audio, list (.txt, .csv), or one file.")
@@ -27,7 +27,7 @@ flags.mark_flags_as_required(["checkpoint", "source", "out"])
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}; the source goes into --source=")
+        raise exits.wrong(f"unexpected arguments {argv[1:]}; the source goes into --source=")
     devices.prepare(cpu_shares=devices.cores())
     import jax
 
@@ -35,10 +35,10 @@ def main(argv: list[str]) -> None:
     from nafp.fingerprints import extract
     from nafp.weights import sources
 
-    network, identity = sources.open_extractor(_CHECKPOINT.value, batch_size=_BATCH.value, dtype=_DTYPE.value)
+    network = sources.open_extractor(_CHECKPOINT.value, batch_size=_BATCH.value, dtype=_DTYPE.value)
     began, out, name = time.monotonic(), _OUT.value, _NAME.value
     store = dict(split=_SPLIT.value, overwrite=_OVERWRITE.value, shifts=_SHIFTS.value)
-    store |= dict(identity=identity, speeds=_SPEEDS.value, name=name)
+    store |= dict(speeds=_SPEEDS.value, name=name)
     # Decoders write remarks past Python; so does what says that another process died, and that must be seen.
     with decode.hushed() if jax.process_count() == 1 else contextlib.nullcontext():
         for name, report in extract.at_speeds(network, _SOURCE.value, out, **store):
@@ -48,4 +48,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

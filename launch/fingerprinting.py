@@ -1,9 +1,13 @@
 """The trained network that fingerprints what a protocol asks for."""
 
+from collections.abc import Mapping
+
+from nafp import errors
+
 from . import devices
 
 
-class Network:
+class Fingerprinting:
     """Fingerprints sources into stores, as evaluation's stages ask; opened when first needed."""
 
     def __init__(self, checkpoint: str | None):
@@ -25,10 +29,10 @@ class Network:
         if not self._checkpoint:
             if is_there and not overwrite:
                 return
-            raise ValueError(f"{folder}: has no {name} yet; give --checkpoint to make it with")
-        network, identity = self._network()
+            raise errors.Invalid(f"{folder}: has no {name} yet; give --checkpoint to make it with")
+        network = self._network()
         if is_there and not overwrite:
-            self._check(store.Store.open(folder, name), identity)
+            self._check(store.Store.open(folder, name), network.identity)
             return
         from nafp.audio import decode
         from nafp.fingerprints import extract
@@ -40,7 +44,6 @@ class Network:
                 source,
                 folder,
                 name=name,
-                identity=identity,
                 split=split,
                 overwrite=overwrite,
                 speed=speed,
@@ -54,9 +57,9 @@ class Network:
             self._opened = sources.open_extractor(self._checkpoint)
         return self._opened
 
-    def _check(self, there, identity: dict) -> None:
+    def _check(self, there, identity: Mapping) -> None:
         if there.meta.get("model") != identity:
-            raise ValueError(
+            raise errors.Invalid(
                 f"{there.folder}/{there.name} was made by {there.meta.get('model')}, not by"
                 f" {identity}; give another --out, or --overwrite"
             )

@@ -31,7 +31,7 @@ def run(settings: dict[str, object]) -> None:
             protocol=protocols.load(_PROTOCOL.value),
             out=settings.pop("out"),
             store=",".join(settings.pop("store", None) or []),
-            extract=fingerprinting.Network(_CHECKPOINT.value),
+            extract=fingerprinting.Fingerprinting(_CHECKPOINT.value),
             references=_REFERENCES.value,
             distractors=_DISTRACTORS.value,
             noise=_NOISE.value,

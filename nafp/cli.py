@@ -2,16 +2,14 @@
 
 import difflib
 import importlib.util
-import linecache
 import os
 import pathlib
 import runpy
 import sys
-import traceback
-import types
 from typing import NoReturn
 
 import nafp
+from nafp import errors
 
 # Verb -> what it does. `nafp VERB` runs the launcher of that name with the rest of the line.
 VERBS = {
@@ -98,8 +96,8 @@ def _run(verb: str, *arguments: str) -> None:
         if error.name not in EXTRAS:
             raise
         _fail(f"nafp {verb}: {error.name} is not installed: {EXTRAS[error.name]}")
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
-        if not _is_ours(error.__traceback__) or os.environ.get("NAFP_TRACEBACK"):
+    except errors.Error as error:  # Anything else is a defect and shows its trace.
+        if os.environ.get("NAFP_TRACEBACK"):
             raise
         _fail(f"nafp {verb}: {error}")
 
@@ -114,14 +112,3 @@ def _fail(text: str, *, code: int = 2) -> NoReturn:
     """Ends with 2, as every verb does that could not work; 1 is for having found nothing."""
     print(text, file=sys.stderr)
     sys.exit(code)
-
-
-def _is_ours(trace: types.TracebackType | None) -> bool:
-    """Whether a `raise` of ours spoke to the user; anything else is a defect: show its trace."""
-    if trace is None:
-        return False
-    *_, (frame, line) = traceback.walk_tb(trace)
-    raiser = pathlib.Path(frame.f_code.co_filename)
-    home = pathlib.Path(__file__).parent.parent
-    ours = any(raiser.is_relative_to(home / room) for room in ("nafp", "launch", "evaluation"))
-    return ours and linecache.getline(str(raiser), line).lstrip().startswith("raise ")

@@ -11,6 +11,8 @@ import json
 
 import ml_collections
 
+from nafp import errors
+
 SPECTROGRAM_KINDS = ("magnitude", "power")
 NORMS = ("layer_norm2d", "layer_norm1d", "batch_norm")
 PLACES = ("auto", "yes", "no")
@@ -225,7 +227,7 @@ def validated(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     _one_of("model.dtype", c.model.dtype, ("auto", "float32", "bfloat16"))
     _one_of("data.on_device", c.data.on_device, PLACES)
     if c.data.on_device == "yes" and c.data.pairs:
-        raise ValueError(
+        raise errors.Invalid(
             "config.data.on_device='yes' with config.data.pairs: a static set is read by the host. Use 'auto'."
         )
     _one_of("augment.fill", c.augment.fill, FILLS)
@@ -241,43 +243,43 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         close = difflib.get_close_matches(str(value), allowed, n=1)
         meant = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"config.{name}={value!r}: allowed are {', '.join(allowed)}.{meant}")
+        raise errors.Invalid(f"config.{name}={value!r}: allowed are {', '.join(allowed)}.{meant}")
 
 
 def _check_numbers(c: ml_collections.ConfigDict) -> None:
     nyquist_hz = c.audio.sample_rate_hz / 2
     if not 0 <= c.spectrogram.low_hz < c.spectrogram.high_hz <= nyquist_hz:
-        raise ValueError(
+        raise errors.Invalid(
             f"config.spectrogram.low_hz={c.spectrogram.low_hz}, high_hz={c.spectrogram.high_hz}: "
             f"need 0 <= low_hz < high_hz <= {nyquist_hz:g} (half of config.audio.sample_rate_hz)."
         )
     if not 0 < c.audio.hop_s <= c.audio.segment_s:
-        raise ValueError(
+        raise errors.Invalid(
             f"config.audio.hop_s={c.audio.hop_s}: must be above 0 and at most segment_s={c.audio.segment_s}."
         )
     if c.train.batch_size < 4 or c.train.batch_size % 2:
-        raise ValueError(
+        raise errors.Invalid(
             f"config.train.batch_size={c.train.batch_size}: counts anchors and replicas, "
             "so it must be even and at least 4."
         )
     if c.train.cpu_shares < 0:
-        raise ValueError(f"config.train.cpu_shares={c.train.cpu_shares}: a number of shares, or 0 for one a core.")
+        raise errors.Invalid(f"config.train.cpu_shares={c.train.cpu_shares}: a number of shares, or 0 for one a core.")
     if c.train.micro_batch % 2 or c.train.micro_batch < 0:
-        raise ValueError(f"config.train.micro_batch={c.train.micro_batch}: must be even, or 0 for none.")
+        raise errors.Invalid(f"config.train.micro_batch={c.train.micro_batch}: must be even, or 0 for none.")
     if c.train.micro_batch and c.model.norm == "batch_norm":
-        raise ValueError(
+        raise errors.Invalid(
             "config.train.micro_batch with config.model.norm='batch_norm': batch statistics of a part are not those of "
             "the whole, so the gradient would not be exact. Use a layer norm, or micro_batch=0."
         )
     if c.model.channels[-1] % c.model.dim:
-        raise ValueError(
+        raise errors.Invalid(
             f"config.model.dim={c.model.dim} does not divide the last of config.model.channels="
             f"{tuple(c.model.channels)}; the head gives every dimension an equal slice."
         )
     if c.loss.temperature <= 0:
-        raise ValueError(f"config.loss.temperature={c.loss.temperature}: must be above 0.")
+        raise errors.Invalid(f"config.loss.temperature={c.loss.temperature}: must be above 0.")
     if c.loss.memory < 0:
-        raise ValueError(f"config.loss.memory={c.loss.memory}: a number of anchors, or 0 for none.")
+        raise errors.Invalid(f"config.loss.memory={c.loss.memory}: a number of anchors, or 0 for none.")
     for name in ("noise", "speech", "gain", "saturation"):
         _ordered(f"augment.{name}", c.augment[name].low_db, c.augment[name].high_db)
     for name in ("low_pass", "high_pass"):
@@ -288,7 +290,7 @@ def _check_numbers(c: ml_collections.ConfigDict) -> None:
 
 def _ordered(name: str, low: float, high: float) -> None:
     if low > high:
-        raise ValueError(f"config.{name}: the lower end {low} is above the upper end {high}.")
+        raise errors.Invalid(f"config.{name}: the lower end {low} is above the upper end {high}.")
 
 
 def cpu_shares(config: ml_collections.ConfigDict, *, cores: int) -> int:

@@ -36,7 +36,7 @@ def variables(c, *, seed=0):
 
 
 def extractor(c, *, seed=0, **settings):
-    return network.Extractor(variables(c, seed=seed), c, **settings)
+    return network.JaxNetwork(variables(c, seed=seed), c, **settings)
 
 
 def write_run(folder: pathlib.Path, c, scores: dict[int, float | None]) -> pathlib.Path:

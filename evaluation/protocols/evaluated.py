@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from nafp import errors
 from nafp.search import index_files, speeds, store
 
 from ..scores import evaluate, stores
@@ -41,7 +42,7 @@ def at_speeds(name: str, said: str) -> list[tuple[str, float]]:
     try:
         wanted = speeds.SPEEDS if said == "auto" else [float(s) for s in said.split(",") if s]
     except ValueError:
-        raise ValueError(f"evaluation.scores.speeds = {said!r}: give auto, or numbers such as 0.97,1.03") from None
+        raise errors.Invalid(f"evaluation.scores.speeds = {said!r}: give auto, or numbers such as 0.97,1.03") from None
     return [(f"{name}@{speed:g}", float(speed)) for speed in wanted if speed != 1]
 
 
@@ -50,7 +51,7 @@ def rows(folder: str, name: str, lengths_s: Sequence[float]) -> list[int]:
     meta = store.Store.open(folder, name).meta
     found = [int((s - meta["segment_s"]) / meta["hop_s"] + 1e-6) + 1 for s in lengths_s]
     if min(lengths_s) < meta["segment_s"]:
-        raise ValueError(
+        raise errors.Invalid(
             f"lengths_s: {min(lengths_s):g} s is shorter than a segment of this network, {meta['segment_s']:g} s"
         )
     return found

@@ -12,6 +12,8 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
+from nafp import errors
+
 from ..queries import conditions
 from ..scores import metrics
 
@@ -115,11 +117,11 @@ def load(name: str | os.PathLike) -> Protocol:
     if not path.is_file():
         close = difflib.get_close_matches(str(name), shipped(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"shipped are {', '.join(shipped())}"
-        raise FileNotFoundError(f"--protocol={name}: no such file; {hint}")
+        raise errors.NotFound(f"--protocol={name}: no such file; {hint}")
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not TOML: {error}") from None
+        raise errors.Invalid(f"{path}: not TOML: {error}") from None
     protocol = _read(Protocol, {"name": path.stem, **said}, f"{path}: ")
     _check(protocol, path)
     return protocol
@@ -133,7 +135,7 @@ def _read(kind: type, said: Mapping[str, Any], where: str) -> Any:
         if key not in fields:
             close = difflib.get_close_matches(key, fields, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(fields)}"
-            raise ValueError(f"{where}no setting {key!r}; {hint}")
+            raise errors.Invalid(f"{where}no setting {key!r}; {hint}")
         default = fields[key].default
         if dataclasses.is_dataclass(default):
             value = _read(type(default), _table(value, where, key), f"{where}{key}.")
@@ -143,7 +145,7 @@ def _read(kind: type, said: Mapping[str, Any], where: str) -> Any:
 
 def _table(value: Any, where: str, key: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{where}{key} is a section: [{key}], and its settings below")
+        raise errors.Invalid(f"{where}{key} is a section: [{key}], and its settings below")
     return value
 
 
@@ -152,35 +154,35 @@ def _typed(value: Any, default: Any, where: str) -> Any:
         return value
     if isinstance(default, tuple):
         if not isinstance(value, list) or not value:
-            raise ValueError(f"{where} = {value!r}: a list is needed, such as {list(default)}")
+            raise errors.Invalid(f"{where} = {value!r}: a list is needed, such as {list(default)}")
         return tuple(_typed(each, default[0], where) for each in value)
     if isinstance(default, float) and type(value) is int:
         value = float(value)
     if isinstance(default, str) and type(value) is int:
         value = str(value)
     if type(value) is not type(default):
-        raise ValueError(f"{where} = {value!r}: should be like {default!r}")
+        raise errors.Invalid(f"{where} = {value!r}: should be like {default!r}")
     return value
 
 
 def _check(protocol: Protocol, path: pathlib.Path) -> None:
     if protocol.kind not in KINDS:
-        raise ValueError(f"{path}: kind = {protocol.kind!r}: allowed are {', '.join(KINDS)}")
+        raise errors.Invalid(f"{path}: kind = {protocol.kind!r}: allowed are {', '.join(KINDS)}")
     for name in (*protocol.queries.conditions, *protocol.recording.levels):
         conditions.parse(name)
     if strange := set(protocol.evaluation.metrics) - {*metrics.METRICS}:
-        raise ValueError(
+        raise errors.Invalid(
             f"{path}: evaluation.scores.metrics: no {', '.join(strange)}; there are {', '.join(metrics.METRICS)}"
         )
     if protocol.kind == "given" and not protocol.queries.folder:
-        raise ValueError(f"{path}: kind = 'given' needs queries.folder: where the audio lies")
+        raise errors.Invalid(f"{path}: kind = 'given' needs queries.folder: where the audio lies")
     if protocol.evaluation.speeds and protocol.kind in ("aligned", "given"):
-        raise ValueError(f"{path}: evaluation.scores.speeds is for clips and recordings: rows stay in place")
+        raise errors.Invalid(f"{path}: evaluation.scores.speeds is for clips and recordings: rows stay in place")
     if protocol.evaluation.repeats and protocol.kind in ("aligned", "given"):
-        raise ValueError(f"{path}: evaluation.scores.repeats is for clips and recordings: here row answers row")
+        raise errors.Invalid(f"{path}: evaluation.scores.repeats is for clips and recordings: here row answers row")
     longest = max(protocol.evaluation.lengths_s)
     if protocol.kind == "clips" and longest > protocol.queries.seconds:
-        raise ValueError(
+        raise errors.Invalid(
             f"{path}: evaluation.lengths_s asks for {longest:g} s of clips of"
             f" {protocol.queries.seconds:g} s; raise queries.seconds"
         )

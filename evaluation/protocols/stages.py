@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from nafp import errors
 from nafp.search import store as stores
 
 from ..queries import folder as rendered
@@ -80,7 +81,7 @@ class Run:
     def source(self) -> str:
         found = self.references or self.protocol.references.source
         if not found:
-            raise ValueError(
+            raise errors.Invalid(
                 f"protocol {self.protocol.name}: says no references; give --references=CORPUS (or a"
                 " manifest, or a folder of audio)"
             )
@@ -123,7 +124,7 @@ def run(job: Run) -> str:
 def _begin(job: Run) -> None:
     """Notes the protocol; refuses what it decides itself, and a folder begun with another one."""
     if its_own := sorted(_DECIDED & set(job.settings)):
-        raise ValueError(f"--{its_own[0]} is decided by protocol {job.protocol.name}; write another file for it")
+        raise errors.Invalid(f"--{its_own[0]} is decided by protocol {job.protocol.name}; write another file for it")
     job.folder.mkdir(parents=True, exist_ok=True)
     path = job.folder / "protocol.json"
     now = json.loads(json.dumps(dataclasses.asdict(job.protocol)))
@@ -132,7 +133,7 @@ def _begin(job: Run) -> None:
         # Another evaluation of the same sound is no other protocol.
         parts = [part for part in now if part not in ("about", "evaluation")]
         if changed := [part for part in parts if before.get(part) != now[part]]:
-            raise FileExistsError(
+            raise errors.AlreadyExists(
                 f"{job.folder}: was begun with another protocol ({', '.join(changed)} differ);"
                 " --overwrite renders anew, another --out keeps it"
             )
@@ -246,7 +247,7 @@ def _inside(job: Run, place: str, folder: str) -> str:
     """Gives the folder inside a place; raises FileNotFoundError, saying what is expected, for none."""
     path = os.path.join(place, folder) if folder else place
     if not os.path.exists(path):
-        raise FileNotFoundError(
+        raise errors.NotFound(
             f"{path}: not there; protocol {job.protocol.name} looks for it"
             + (f" in --references={place}" if folder else "")
         )
@@ -271,7 +272,7 @@ def _fingerprint(job: Run, asked: Sequence[_Asked]) -> list[str]:
         name = job.settings.get("db", "db")
         if name not in stores.names(job.store):
             there = ", ".join(stores.names(job.store)) or "nothing"
-            raise ValueError(f"--store={job.store}: no finished {name} in it; it has {there}")
+            raise errors.Invalid(f"--store={job.store}: no finished {name} in it; it has {there}")
         return [job.store, own]
     for name, source, split in _database(job):
         job.extract(source, folder=own, name=name, split=split, overwrite=job.overwrite)

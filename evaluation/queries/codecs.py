@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode, ffmpeg
 
 
@@ -79,13 +80,13 @@ def check(codecs: Iterable[str] = ()) -> None:
     """Raises ValueError when ffmpeg is not there, or lacks the encoder of one of the codecs."""
     if not shutil.which("ffmpeg"):
         how = ffmpeg.HOW_TO_GET_IT
-        raise ValueError(
+        raise errors.Invalid(
             "codec, tempo, pitch and compression need ffmpeg, which is not installed"
             f" ({how}); or leave those conditions out"
         )
     if lacking := sorted({c for c in codecs if CODECS[c].encoder not in _encoders()}):
         names = ", ".join(CODECS[codec].encoder for codec in lacking)
-        raise ValueError(
+        raise errors.Invalid(
             f"this ffmpeg was built without {names}; leave {', '.join(lacking)} out (and codec,"
             " which draws mp3 or opus), or install a complete one"
         )
@@ -114,5 +115,5 @@ def _ffmpeg(arguments: list[str], samples: np.ndarray | None) -> np.ndarray:
     done = subprocess.run(command, input=data, capture_output=True)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise ValueError(f"ffmpeg {' '.join(arguments)}: {' '.join(said)}")
+        raise errors.Invalid(f"ffmpeg {' '.join(arguments)}: {' '.join(said)}")
     return np.frombuffer(done.stdout, "<f4").astype(np.float32)

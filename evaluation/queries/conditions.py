@@ -24,6 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
+
 from . import codecs, degrade, material
 
 # The set the published systems were compared on (README, "Robustness").
@@ -114,13 +116,13 @@ def _read(part: str, name: str) -> _Part:
         known = [*_FIXED, *(f"{word}N" for word in _NUMBERED)]
         close = difflib.get_close_matches(part, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known: {' '.join(known)}"
-        raise ValueError(f"condition {name!r}: no {part!r}; {hint}")
+        raise errors.Invalid(f"condition {name!r}: no {part!r}; {hint}")
     ends = [float(end) for end in match.groups()[1:] if end]
     if ends != sorted(ends):
-        raise ValueError(f"condition {name!r}: {part!r} is a range from high to low")
+        raise errors.Invalid(f"condition {name!r}: {part!r} is a range from high to low")
     lowest = _LEAST.get(match[1], -np.inf)
     if ends[0] <= lowest:
-        raise ValueError(f"condition {name!r}: {part!r}; the number must be above {lowest:g}")
+        raise errors.Invalid(f"condition {name!r}: {part!r}; the number must be above {lowest:g}")
     return _NUMBERED[match[1]](ends[-1])
 
 

@@ -6,14 +6,12 @@ The numpy twin of the augmentation in training, for whole files at their own rat
 import numpy as np
 from scipy import signal
 
+from nafp import errors
+
 _CREST_DB = 6.0  # A clipped phone recording: peaks cut at twice the RMS.
 # The loudspeaker of a phone works on a cubic centimetre of air: its resonance lies near 800 Hz, and
 # below it the sound falls by 12 dB per octave; above 7 kHz the opening swallows what is left.
 _SPEAKER_HZ, _SPEAKER_Q, _SPEAKER_TOP_HZ = 800.0, 1.4, 7000.0
-
-
-class Silent(ValueError):
-    """Something is silent where a ratio of powers, or a response, needs it not to be."""
 
 
 def mix(samples: np.ndarray, noise: np.ndarray, *, snr_db: float, over: slice) -> np.ndarray:
@@ -24,7 +22,7 @@ def mix(samples: np.ndarray, noise: np.ndarray, *, snr_db: float, over: slice) -
     powers = [np.square(part[over], dtype=np.float64).mean() for part in (samples, noise)]
     if min(powers) == 0:
         silent = "noise" if powers[0] else "recording"
-        raise Silent(f"no {snr_db:g} dB between the two: the {silent} is silent")
+        raise errors.Silent(f"no {snr_db:g} dB between the two: the {silent} is silent")
     gain = np.sqrt(powers[0] / powers[1]) * 10 ** (-snr_db / 20)
     return samples + np.float32(gain) * noise
 
@@ -45,7 +43,7 @@ def direct_sound(response: np.ndarray, *, sample_rate_hz: int) -> tuple[np.ndarr
     kept = response[first:].astype(np.float64)
     energy = np.square(kept).sum()
     if energy == 0:
-        raise Silent("a response of zeros; every sound would be silent in that room")
+        raise errors.Silent("a response of zeros; every sound would be silent in that room")
     return (kept / np.sqrt(energy)).astype(np.float32), peak - first
 
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nafp.audio import decode, segments
+from nafp import errors
+from nafp.audio import segments
 
 from . import material
 
@@ -45,13 +46,13 @@ class Chooser:
         self.pieces = [piece for piece in music if self._last(piece) >= 0]
         if not self.pieces:
             longest = max((p.n_samples / p.sample_rate_hz for p in music), default=0.0)
-            raise ValueError(
+            raise errors.Invalid(
                 f"{source.path}: {len(music)} tracks of music of split {split}, the longest"
                 f" {longest:.1f} s; at least {seconds:g} s are needed: choose another --split, or"
                 f" shorter --seconds"
             )
         self._order = np.random.default_rng([seed]).permutation(len(self.pieces))
-        self._bad: dict[str, decode.Undecodable] = {}
+        self._bad: dict[str, errors.Undecodable] = {}
 
     def excerpt(self, i: int) -> Excerpt:
         """Cuts number i; raises ValueError when no track gives one that is not silent."""
@@ -60,7 +61,7 @@ class Chooser:
             rng = np.random.default_rng([self._seed, i, number])
             if found := self._draw(self.pieces[number], rng):
                 return found
-        raise ValueError(
+        raise errors.Invalid(
             f"{self._source.path}: none of {len(self.pieces)} tracks has {self._seconds:g} s without"
             f" silence; {len(self._bad)} of them cannot be decoded"
         )
@@ -72,7 +73,7 @@ class Chooser:
                 return None
             try:
                 found = self._cut(piece, int(rng.integers(self._last(piece) + 1)))
-            except decode.Undecodable as error:
+            except errors.Undecodable as error:
                 if self._bad.setdefault(piece.name, error) is error:  # The first of all threads.
                     logging.getLogger(__name__).warning("left out: %s", error)
             else:

@@ -16,6 +16,8 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nafp import errors
+
 from . import material
 
 # fmt: off
@@ -44,7 +46,7 @@ class Folder:
         self._journal = None
         before = self._before()
         if before is not None and before != self._settings and not overwrite:
-            raise FileExistsError(
+            raise errors.AlreadyExists(
                 f"{out}: holds queries of other settings ({_differences(before, self._settings)});"
                 " --overwrite replaces them, another --out keeps them"
             )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode, segments
 from nafp.corpora import build, corpus, manifest
 
@@ -52,7 +53,7 @@ class Material:
         return [p for p in self.pieces if p.kind == kind and p.split in (split, "")]
 
     def read(self, piece: Piece, *, first: int = 0, n_samples: int | None = None) -> np.ndarray:
-        """Reads samples [first, first + n_samples) as float32; raises decode.Undecodable."""
+        """Reads samples [first, first + n_samples) as float32; raises errors.Undecodable."""
         last = piece.n_samples if n_samples is None else first + n_samples
         if self._corpus:
             return decode.to_float(self._corpus.audio(self._tracks[piece.name])[first:last])
@@ -85,7 +86,7 @@ class Surroundings:
             self._listed[kind] = self._material.select(kind=kind, split=self._split)
         if not self._listed[kind]:
             there = sorted({f"{p.kind}/{p.split or '-'}" for p in self._material.pieces})
-            raise ValueError(
+            raise errors.Invalid(
                 f"{self._material.path}: no {kind} of split {self._split}; it has"
                 f" {' '.join(there)}; name another place, or leave out conditions with {kind}"
             )
@@ -116,10 +117,10 @@ class Surroundings:
             try:
                 if (drawn := read(piece)) is not None:
                     return drawn
-            except (decode.Undecodable, degrade.Silent) as error:
+            except (errors.Undecodable, errors.Silent) as error:
                 if self._bad.setdefault(piece.name, error) is error:  # The first of all threads.
                     logging.getLogger(__name__).warning("left out: %s: %s", piece.name, error)
-        raise ValueError(f"{self._material.path}: {_DRAWS} draws of {kind} were all silent or undecodable")
+        raise errors.Invalid(f"{self._material.path}: {_DRAWS} draws of {kind} were all silent or undecodable")
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 - lives as long as the rendering
     def _response(self, piece: Piece, sample_rate_hz: int) -> Drawn:

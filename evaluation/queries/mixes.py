@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode, segments
 from nafp.jobs import progress
 
@@ -161,7 +162,7 @@ def _style(name: str) -> Style:
     if name not in STYLES:
         close = difflib.get_close_matches(name, STYLES, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(STYLES)}"
-        raise ValueError(f"style {name!r}: {hint}")
+        raise errors.Invalid(f"style {name!r}: {hint}")
     return STYLES[name]
 
 
@@ -175,13 +176,13 @@ def _divided(
     ]
     rates = sorted({piece.sample_rate_hz for piece in music})
     if len(rates) > 1:
-        raise ValueError(
+        raise errors.Invalid(
             f"{source.path}: tracks of {', '.join(map(str, rates))} Hz cannot be mixed; build a "
             "corpus, which has one rate, or name one with --sample_rate_hz"
         )
     n_unknown = round(unknown_share * len(music))
     if len(music) - n_unknown < 2:
-        raise ValueError(
+        raise errors.Invalid(
             f"{source.path}: {len(music)} tracks of {SHORTEST_S:g} s or more of split {split}; too "
             "few to mix: choose another split, or lower the share of unknown ones"
         )
@@ -277,7 +278,7 @@ def _row(mix: str, style: str, play: Play) -> dict[str, str]:
 def _fresh(out: str | os.PathLike, overwrite: bool) -> pathlib.Path:
     folder = pathlib.Path(out)
     if (folder / SETTINGS).exists() and not overwrite:
-        raise FileExistsError(f"{folder}: holds mixes already; --overwrite replaces them")
+        raise errors.AlreadyExists(f"{folder}: holds mixes already; --overwrite replaces them")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS).unlink(missing_ok=True)
     for old in folder.glob("*.wav"):

@@ -16,11 +16,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode, segments
 from nafp.corpora import static_pairs as stored
 from nafp.jobs import progress
 
-from . import conditions, degrade, excerpts, folder, material
+from . import conditions, excerpts, folder, material
 from . import render as queries
 
 _logger = logging.getLogger(__name__)
@@ -73,12 +74,12 @@ def render(
     decoded are named and left out. Raises ValueError before any work when something is missing.
     """
     if variants < 1 or seconds < SHORTEST_S:
-        raise ValueError(f"{variants} variants of {seconds:g} s given; at least 1 of {SHORTEST_S:g} s")
+        raise errors.Invalid(f"{variants} variants of {seconds:g} s given; at least 1 of {SHORTEST_S:g} s")
     chain = queries.parse(names, unshifted=True)
     around = _surroundings(noise, chain, splits)
     pieces = [piece for split in splits for piece in _chosen(source, split, count, seed)]
     if len({piece.name for piece in pieces}) < len(pieces):
-        raise ValueError(f"{source.path}: says no splits, or one name twice; give one --split")
+        raise errors.Invalid(f"{source.path}: says no splits, or one name twice; give one --split")
     settings = {"names": list(names), "variants": variants, "seconds": seconds, "seed": seed}
     settings |= {"sample_rate_hz": sample_rate_hz, "pieces": folder.digest(pieces)}
     settings |= {"noise": folder.digest(noise.pieces), "source": os.path.abspath(source.path)}
@@ -114,7 +115,7 @@ def _chosen(source: material.Material, split: str, count: int, seed: int) -> lis
     music = source.select(kind="music", split=split)
     found = [p for p in music if p.n_samples >= SHORTEST_S * p.sample_rate_hz]
     if not found:
-        raise ValueError(
+        raise errors.Invalid(
             f"{source.path}: {len(music)} tracks of music of split {split}, none of them as long as"
             f" {SHORTEST_S:g} s; choose another --split"
         )
@@ -196,7 +197,7 @@ def _render(
     piece, rate = stretch.piece, stretch.piece.sample_rate_hz
     try:
         samples, begin_s = _read(source, stretch)
-    except decode.Undecodable as error:
+    except errors.Undecodable as error:
         return _Rendered(None, [], [], error.reason)
     n_samples = int(stretch.seconds * sample_rate_hz + 1e-6)
     head = segments.to_samples(stretch.first_s - begin_s, rate)
@@ -215,7 +216,7 @@ def _render(
     for variant in range(variants):
         condition = chain[(stretch.number + stretch.place + variant) % len(chain)]
         take = conditions.Take(samples, rate, head, there)
-        with contextlib.suppress(degrade.Silent):
+        with contextlib.suppress(errors.Silent):
             if not is_silent:
                 keys = [seed, stretch.number, stretch.place, variant]
                 rng = np.random.default_rng([*keys, zlib.crc32(condition.name.encode())])
@@ -238,7 +239,7 @@ def _read(source: material.Material, stretch: Stretch) -> tuple[np.ndarray, int]
     n_samples = min(last, stretch.piece.n_samples) - first
     samples = source.read(stretch.piece, first=first, n_samples=n_samples)
     if len(samples) <= segments.to_samples(stretch.first_s - begin_s, rate):
-        raise decode.Undecodable(stretch.piece.name, "ends before")  # As its header did not say.
+        raise errors.Undecodable(stretch.piece.name, "ends before")  # As its header did not say.
     return samples, begin_s
 
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode, segments
 from nafp.jobs import progress
 
@@ -63,7 +64,7 @@ def render(
     music = source.select(kind="music", split=split)
     pieces = [p for p in music if p.n_samples >= max(song_s, 1.0) * p.sample_rate_hz]
     if len(pieces) < songs:
-        raise ValueError(f"{source.path}: {len(pieces)} songs of split {split} are long enough, {songs} asked for")
+        raise errors.Invalid(f"{source.path}: {len(pieces)} songs of split {split} are long enough, {songs} asked for")
     order = np.random.default_rng([seed, songs]).permutation(len(pieces))[:songs]
     chosen = [pieces[i] for i in order]
     settings = {"songs": songs, "song_s": song_s, "through": through, "seed": seed}
@@ -102,9 +103,9 @@ def given(recording: Sequence[str], plan: str, source: material.Material, *, spl
     for _, path in files:
         decode.probe(path)  # Raises Undecodable, naming it.
     if len({label for label, _ in files}) < len(files):
-        raise ValueError(f"--recording={','.join(recording)}: name each, such as low=FILE,high=FILE")
+        raise errors.Invalid(f"--recording={','.join(recording)}: name each, such as low=FILE,high=FILE")
     if not plan:
-        raise ValueError(
+        raise errors.Invalid(
             "--recording needs --plan: a CSV song,start_s,seconds, or a list of the songs in the"
             " order they play, one a line"
         )
@@ -127,7 +128,7 @@ def read_plan(path: str | os.PathLike, source: material.Material, *, split: str)
         for name in (song, os.path.basename(song), material.stem(song)):
             if name in names:
                 return names[name]
-        raise ValueError(f"{path}: {song} is not among the references of split {split}")
+        raise errors.Invalid(f"{path}: {song} is not among the references of split {split}")
 
     if lines and lines[0].split(",")[:3] == list(Played._fields):
         rows = csv.DictReader(lines)
@@ -139,7 +140,7 @@ def read_plan(path: str | os.PathLike, source: material.Material, *, split: str)
         plan.append(Played(piece.name, at, seconds))
         at += seconds
     if not plan:
-        raise ValueError(f"{path}: names no song")
+        raise errors.Invalid(f"{path}: names no song")
     return plan
 
 
@@ -165,7 +166,7 @@ def cut(
     chain = queries.parse(levels, unshifted=True)
     around = queries.surroundings_of(noise, chain, split)
     if trials < 1 or min(lengths_s) < 1:
-        raise ValueError(f"{trials} trials of {min(lengths_s):g} s given; both are at least 1")
+        raise errors.Invalid(f"{trials} trials of {min(lengths_s):g} s given; both are at least 1")
     about = {"levels": list(levels), "lengths_s": list(lengths_s), "trials": trials, "seed": seed}
     sizes = [os.path.getsize(path) for _, path in taken.files]
     about |= {"files": taken.files, "bytes": sizes, "plan": taken.plan}
@@ -173,7 +174,7 @@ def cut(
     folder = rendered.Folder(out, about, overwrite=overwrite)
     cuts = list(_cuts(taken, lengths_s, trials))
     if not cuts:
-        raise ValueError(f"{out}: no song plays for {min(lengths_s):g} s: nothing to cut")
+        raise errors.Invalid(f"{out}: no song plays for {min(lengths_s):g} s: nothing to cut")
 
     def one(number: int) -> rendered.Rows:
         return _query(number, *cuts[number], chain, around, folder.path, seed)
@@ -272,7 +273,7 @@ def _is_made(folder: pathlib.Path, settings: dict, overwrite: bool) -> bool:
     before = json.loads(path.read_text())
     if before != json.loads(json.dumps(settings)):
         changed = [key for key in settings if before.get(key) != settings[key]]
-        raise FileExistsError(
+        raise errors.AlreadyExists(
             f"{folder}: holds a recording of other settings ({', '.join(changed)} differ); --overwrite makes it anew"
         )
     return True

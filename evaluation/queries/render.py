@@ -15,10 +15,11 @@ from concurrent import futures
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode, segments
 from nafp.jobs import progress
 
-from . import codecs, conditions, degrade, excerpts, material
+from . import codecs, conditions, excerpts, material
 from . import folder as rendered
 
 SHIFT_S = 0.2  # A spliced second starts up to this much off its place (the original's).
@@ -50,7 +51,7 @@ def render(
     """
     chain = parse(names, unshifted=spliced)
     if count < 1 or seconds < 1:
-        raise ValueError(f"count {count} and seconds {seconds} given; both must be at least 1")
+        raise errors.Invalid(f"count {count} and seconds {seconds} given; both must be at least 1")
     surroundings = surroundings_of(noise, chain, split)
     chooser = excerpts.Chooser(
         source,
@@ -70,7 +71,7 @@ def render(
         for condition in chain:
             try:
                 heard = degraded(cut, condition, surroundings, seconds, [seed, i], spliced)
-            except degrade.Silent as error:
+            except errors.Silent as error:
                 _left_out(f"query {i}, {condition.name}", error)
                 continue
             name = f"q{i:04d}_{condition.name}_{material.stem(cut.piece.name)[:_NAME_LENGTH]}.wav"
@@ -99,15 +100,15 @@ def render_aligned(
     like `render`. Tracks that cannot be decoded, or are silent, are named and left out.
     """
     if len(names) != 1:
-        raise ValueError(f"aligned queries are of one condition; {len(names)} given: {names}")
+        raise errors.Invalid(f"aligned queries are of one condition; {len(names)} given: {names}")
     (condition,) = parse(names, unshifted=True)
     surroundings = surroundings_of(noise, [condition], split)
     pieces = source.select(kind="music", split=split)
     stems = [material.stem(piece.name) for piece in pieces]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise ValueError(f"{source.path}: {len(twice)} names are not unique, such as {twice[0]}")
+        raise errors.Invalid(f"{source.path}: {len(twice)} names are not unique, such as {twice[0]}")
     if not pieces:
-        raise ValueError(f"{source.path}: no music of split {split}; choose another --split")
+        raise errors.Invalid(f"{source.path}: no music of split {split}; choose another --split")
     settings = {"names": list(names), "split": split, "seed": seed, "spliced": spliced}
     settings |= {"aligned": True, **_places(source, noise)}
     folder = rendered.Folder(out, settings, overwrite=overwrite)
@@ -118,7 +119,7 @@ def render_aligned(
             cut = excerpts.Excerpt(piece, 0, source.read(piece), 0)
             seconds = len(cut.samples) / piece.sample_rate_hz
             heard = degraded(cut, condition, surroundings, seconds, [seed, i], spliced)
-        except (decode.Undecodable, degrade.Silent) as error:
+        except (errors.Undecodable, errors.Silent) as error:
             return _left_out(piece.name, error)
         return [_write(folder.path / f"{stems[i]}.wav", heard, piece, 0, condition)]
 
@@ -132,10 +133,10 @@ def parse(names: Sequence[str], *, unshifted: bool = False) -> list[conditions.C
     """
     chain = [conditions.parse(name) for name in names]
     if twice := {name for name in names if list(names).count(name) > 1}:
-        raise ValueError(f"conditions {', '.join(sorted(twice))} are named twice")
+        raise errors.Invalid(f"conditions {', '.join(sorted(twice))} are named twice")
     moved = [condition.name for condition in chain if not condition.keeps_time]
     if unshifted and moved:
-        raise ValueError(f"{', '.join(moved)} moves rows in time; spliced and aligned queries keep them in place")
+        raise errors.Invalid(f"{', '.join(moved)} moves rows in time; spliced and aligned queries keep them in place")
     if any(condition.uses_ffmpeg for condition in chain):
         codecs.check({codec for condition in chain for codec in condition.codecs})
     return chain
@@ -271,5 +272,5 @@ def fill(
         finally:  # Interrupted: what is queued is not begun.
             pool.shutdown(cancel_futures=True)
     if not folder.done:
-        raise ValueError(f"{folder.path}: not one query could be rendered; the reasons are above")
+        raise errors.Invalid(f"{folder.path}: not one query could be rendered; the reasons are above")
     return folder.finish(range(count))

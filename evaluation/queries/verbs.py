@@ -4,6 +4,8 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 
+from nafp import errors
+
 from . import conditions, material, page, pairs
 from . import render as queries
 
@@ -32,14 +34,14 @@ class Request:
     def materials(self) -> tuple[material.Material, material.Material]:
         """Opens the references, and where noise and responses come from."""
         if not self.source:
-            raise ValueError("--source=CORPUS (or a manifest, or a folder of audio) is needed")
+            raise errors.Invalid("--source=CORPUS (or a manifest, or a folder of audio) is needed")
         source = material.Material(self.source)
         return source, material.Material(self.noise, kind="noise") if self.noise else source
 
     def one_split(self) -> str:
         given = list(self.split or ["test"])
         if len(given) > 1:
-            raise ValueError(f"--split={','.join(given)}: of queries there is one split")
+            raise errors.Invalid(f"--split={','.join(given)}: of queries there is one split")
         return given[0]
 
 
@@ -82,7 +84,7 @@ def listen(request: Request) -> str:
     source, noise = request.materials()
     out = request.out
     if os.path.isdir(out) or not out.endswith((".html", ".htm")):
-        raise ValueError(f"--out={out}: the page is one file, such as page.html")
+        raise errors.Invalid(f"--out={out}: the page is one file, such as page.html")
     names = names_of(request.conditions, snr_db=request.snr_db)
     clips = page.of_conditions(
         source,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.jobs import memory, progress, threads
 from nafp.search import collection, index, match, votes
 
@@ -169,9 +170,9 @@ def _ranker(
             between=matcher.between,
         )
     if matcher.name not in MATCHERS:
-        raise ValueError(f"--matcher={matcher.name}: allowed are {', '.join(MATCHERS)}")
+        raise errors.Invalid(f"--matcher={matcher.name}: allowed are {', '.join(MATCHERS)}")
     if matcher.shifts > 1:
-        raise ValueError(f"--matcher={matcher.name} knows no --shifts; use --matcher=diagonal")
+        raise errors.Invalid(f"--matcher={matcher.name} knows no --shifts; use --matcher=diagonal")
     count = {"vote": votes.majority, "window": votes.window}[matcher.name]
     return lambda _, near, cosines: count(near, cosines, database, lengths=lengths)
 

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nafp import errors
+
 from . import metrics, results, statistics, tables
 
 CHANCE = 0.05
@@ -36,10 +38,10 @@ def read(arguments: Sequence[str]) -> list[System]:
         loaded = [results.load(path) for path in paths.split(",")]
         systems.append(System(name or _short(paths), [one for one, _ in loaded], [run for _, run in loaded]))
     if len(systems) < 2:
-        raise ValueError("give at least two results: nafp compare A/results.json B/results.json")
+        raise errors.Invalid("give at least two results: nafp compare A/results.json B/results.json")
     names = [system.name for system in systems]
     if len(set(names)) < len(names):
-        raise ValueError(f"two systems have one name: {', '.join(names)}; name them: NAME=RESULTS")
+        raise errors.Invalid(f"two systems have one name: {', '.join(names)}; name them: NAME=RESULTS")
     return systems
 
 
@@ -58,7 +60,7 @@ def compare(systems: Sequence[System], *, names: Sequence[str] = ("exact", "near
         n for n in systems[0].runs[0].lengths if all(n in run.lengths for system in systems for run in system.runs)
     ]
     if not lengths:
-        raise ValueError("the results have no length in common")
+        raise errors.Invalid("the results have no length in common")
     notes = []
     first, differences = systems[0], {name: {} for name in names}
     for system in systems[1:]:

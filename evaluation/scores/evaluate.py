@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.jobs import memory
 from nafp.search import collection, confidence, index, index_files, match
 
@@ -80,7 +81,7 @@ def run(request: Request) -> dict[str, Any]:
         shifts=request.shifts,
     )
     if request.unknown == open_set.LEFT_OUT and not given.database.tracks:
-        raise ValueError("--unknown=left-out needs stores that know their tracks; these are bare")
+        raise errors.Invalid("--unknown=left-out needs stores that know their tracks; these are bare")
     asked = _asked(request, given, rule, lengths)
     _check_groups(request, asked.questions)
     sound = repeats.opened(request.repeats, asked.questions.songs)
@@ -133,26 +134,26 @@ def run(request: Request) -> dict[str, Any]:
 def _checked(request: Request) -> tuple[answering.Matcher, tuple[int, ...]]:
     """Refuses what contradicts itself; gives the matcher and the lengths."""
     if not request.store:
-        raise ValueError("--store=STORE, or --protocol=NAME, is needed")
+        raise errors.Invalid("--store=STORE, or --protocol=NAME, is needed")
     given = [str(length).strip() for length in request.lengths]
     if not given or not all(length.isdigit() and int(length) for length in given):
-        raise ValueError(f"--lengths={','.join(given)}: numbers of segments, such as 1,3,5")
+        raise errors.Invalid(f"--lengths={','.join(given)}: numbers of segments, such as 1,3,5")
     lengths = tuple(dict.fromkeys(int(length) for length in given))
     if request.matcher not in answering.MATCHERS:
-        raise ValueError(f"--matcher={request.matcher}: allowed are {', '.join(answering.MATCHERS)}")
+        raise errors.Invalid(f"--matcher={request.matcher}: allowed are {', '.join(answering.MATCHERS)}")
     plain = request.matcher == "diagonal" and request.shifts == 1 and not request.sharpness
     if request.compat and not plain:
-        raise ValueError("--compat is the original's matcher: no --matcher, --shifts, --sharpness")
+        raise errors.Invalid("--compat is the original's matcher: no --matcher, --shifts, --sharpness")
     if request.compat and (request.truth or request.index == "auto"):
-        raise ValueError("--compat is the original's protocol: no --truth, and --index by its name")
+        raise errors.Invalid("--compat is the original's protocol: no --truth, and --index by its name")
     if request.matcher != "diagonal" and request.shifts > 1:
-        raise ValueError(f"--matcher={request.matcher} knows no --shifts; use --matcher=diagonal")
+        raise errors.Invalid(f"--matcher={request.matcher} knows no --shifts; use --matcher=diagonal")
     if request.compat and request.unknown:
-        raise ValueError("--compat asks only for what is in the database: no --unknown")
+        raise errors.Invalid("--compat asks only for what is in the database: no --unknown")
     if request.repeats and (request.compat or request.rows_per_track):
-        raise ValueError("--repeats needs names of tracks: no --compat, no --rows_per_track")
+        raise errors.Invalid("--repeats needs names of tracks: no --compat, no --rows_per_track")
     if request.shifts < 1 or not 0 < request.false_accepts < 1:
-        raise ValueError("--shifts is at least 1, --false_accepts is between 0 and 1")
+        raise errors.Invalid("--shifts is at least 1, --false_accepts is between 0 and 1")
     rule = answering.Matcher(
         request.matcher,
         request.shifts,
@@ -233,13 +234,13 @@ def _check_groups(request: Request, questions: protocol.Questions) -> None:
     for name in columns_of(request, questions):
         if name not in questions.groups:
             there = ", ".join(questions.groups) or "no column to group by"
-            raise ValueError(f"--group={name}: there is {there}")
+            raise errors.Invalid(f"--group={name}: there is {there}")
 
 
 def index_of(request: Request, given: stores.Inputs) -> tuple[index.Index, dict[str, Any]]:
     """Builds or loads the index, and describes it."""
     if request.compat and given.dummy is None:
-        raise ValueError("--compat trains on the dummy store as the original does; there is none")
+        raise errors.Invalid("--compat trains on the dummy store as the original does; there is none")
     rows = given.database
     chosen = index.plan(
         request.index,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.search import collection
 
 REQUIRED = ("query", "answer")
@@ -101,7 +102,7 @@ def _query_runs(
     """Gives the first query row of each test id and the end of its track."""
     n_asked = len(database) - n_dummy
     if shifts == 1 and len(query) != n_asked:
-        raise ValueError(
+        raise errors.Invalid(
             f"the query store has {len(query)} rows and the database {n_asked}: row i of one is not "
             "row i of the other; name the right answers in a file (--truth=expected.csv)"
         )
@@ -110,14 +111,14 @@ def _query_runs(
         _, ends = database.borders(database.track_of(ids + n_dummy))
         return ids, ends - n_dummy
     if not query.tracks or not database.tracks:
-        raise ValueError("--shifts needs stores that know their tracks; these are bare")
+        raise errors.Invalid("--shifts needs stores that know their tracks; these are bare")
     skipped = int(database.track_of(np.array(n_dummy)))
     own = np.arange(skipped, len(database.tracks))
     rows = (database.end_rows - database.first_rows)[own]
     have = query.end_rows - query.first_rows
     expected = np.maximum(0, (rows - 1) * shifts + 1)
     if len(have) != len(own) or (np.abs(have - expected) >= shifts).any():
-        raise ValueError(
+        raise errors.Invalid(
             "the tracks of the query store are not those of the database, row for row; "
             "name the right answers in a file (--truth=expected.csv)"
         )
@@ -180,18 +181,18 @@ def read_ids(asked: str, *, n_rows: int, fits: np.ndarray, seed: int = 0) -> np.
     if asked.isdigit():
         choice = np.flatnonzero(fits)
         if not 0 < int(asked) <= len(choice):
-            raise ValueError(f"--ids={asked}: there are {len(choice)} ids to draw from")
+            raise errors.Invalid(f"--ids={asked}: there are {len(choice)} ids to draw from")
         return np.sort(np.random.default_rng(seed).choice(choice, int(asked), replace=False))
     if not asked.endswith(".npy"):
-        raise ValueError(f"--ids={asked}: give all, a number, or a .npy file of test ids")
+        raise errors.Invalid(f"--ids={asked}: give all, a number, or a .npy file of test ids")
     if not os.path.exists(asked):
-        raise FileNotFoundError(f"--ids={asked}: no such file")
+        raise errors.NotFound(f"--ids={asked}: no such file")
     ids = np.load(asked, allow_pickle=False).ravel()
     if ids.dtype.kind not in "iu" or not len(ids):
-        raise ValueError(f"--ids={asked} holds {ids.dtype} [{len(ids)}]; it should be row numbers")
+        raise errors.Invalid(f"--ids={asked} holds {ids.dtype} [{len(ids)}]; it should be row numbers")
     wrong = ids[(ids < 0) | (ids >= n_rows)]
     if len(wrong):
-        raise ValueError(
+        raise errors.Invalid(
             f"--ids={asked}: {len(wrong)} of {len(ids)} ids are outside 0 .. {n_rows - 1}, "
             f"the first is {wrong[0]}; this file belongs to another query store"
         )
@@ -219,13 +220,13 @@ def truth_file(
         else:
             missing.append(line["query"])
     if not asked:
-        raise ValueError(
+        raise errors.Invalid(
             f"{path} names {len(lines)} queries (such as {lines[0]['query']}) and none is in the "
             f"query store (tracks such as {query.tracks[0]})"
         )
     questions = _from_lines(asked, query, database, theirs)
     if not questions.is_known.any():
-        raise ValueError(
+        raise errors.Invalid(
             f"{path}: none of its answers (such as {lines[0]['answer']}) is in the database "
             f"(tracks such as {database.tracks[0]}); track names are compared without extension"
         )
@@ -234,25 +235,25 @@ def truth_file(
 
 def _read(path: str | os.PathLike) -> list[dict]:
     if not Path(path).is_file():
-        raise FileNotFoundError(f"--truth={path}: no such file")
+        raise errors.NotFound(f"--truth={path}: no such file")
     with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as text:
         table = csv.DictReader(text)
         missing = [name for name in REQUIRED if name not in (table.fieldnames or ())]
         if missing:
-            raise ValueError(
+            raise errors.Invalid(
                 f"{path} has no column {' and '.join(missing)}; its columns are "
                 f"{', '.join(table.fieldnames or ['none'])}"
             )
         lines = list(table)
     if not lines:
-        raise ValueError(f"{path} has a header and no queries")
+        raise errors.Invalid(f"{path} has a header and no queries")
     return lines
 
 
 def _require_tables(query: collection.Collection, database: collection.Collection) -> None:
     for rows, what in ((query, "query store"), (database, "database")):
         if not rows.tracks:
-            raise ValueError(f"--truth names tracks, and the {what} has no table of tracks (bare)")
+            raise errors.Invalid(f"--truth names tracks, and the {what} has no table of tracks (bare)")
 
 
 def _from_lines(
@@ -303,7 +304,7 @@ def _answers(lines: list[dict], database: collection.Collection, theirs: "Names"
         try:
             into = float(time) / database.hop_s if time else np.nan
         except ValueError:
-            raise ValueError(f"query {line['query']}: time={time!r} is no number of seconds") from None
+            raise errors.Invalid(f"query {line['query']}: time={time!r} is no number of seconds") from None
         for track in theirs.find(line["answer"] or ""):
             found.append((track, database.first_rows[track] + into))
     return found

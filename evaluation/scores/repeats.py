@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode, segments
 from nafp.jobs import progress, threads
 from nafp.search import collection
@@ -59,7 +60,7 @@ class Sound:
         try:
             asked = self._read(right.track, right.start_s, seconds)
             there = self._read(other.track, other.start_s - WITHIN_S, seconds + 2 * WITHIN_S)
-        except decode.Undecodable:
+        except errors.Undecodable:
             return None
         alike, lag = _alike(np.diff(asked), np.diff(there))
         return abs(lag / SAMPLE_RATE_HZ - WITHIN_S) if alike >= SAME else None
@@ -143,7 +144,7 @@ def opened(places: Sequence[str], songs: Sequence[str]) -> Sound | None:
         return None
     sound = Sound(places)
     if not any(sound.has(song) for song in songs):
-        raise ValueError(
+        raise errors.Invalid(
             f"--repeats={','.join(places)}: has none of the recordings asked for, such as {songs[0]}; give what the"
             " database was made of: the corpus, manifest or folder"
         )

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nafp import __version__
+from nafp import __version__, errors
 from nafp.jobs import threads
 from nafp.search import collection, confidence, index, index_files
 
@@ -96,7 +96,7 @@ def grouped(scored: Scored, columns: Sequence[str]) -> dict[str, dict[str, Any]]
     groups = scored.questions.groups
     for name in columns:
         if name not in groups:
-            raise ValueError(f"--group={name}: the truth file has {', '.join(groups) or 'no such'}")
+            raise errors.Invalid(f"--group={name}: the truth file has {', '.join(groups) or 'no such'}")
     found = {}
     for name in columns:
         labels = np.array(ranged(groups[name]))
@@ -239,10 +239,10 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], Scored]:
     path = Path(path)
     path = path / "results.json" if path.is_dir() else path
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no results here; nafp evaluate --out={path.parent} makes them")
+        raise errors.NotFound(f"{path}: no results here; nafp evaluate --out={path.parent} makes them")
     found = json.loads(path.read_text(encoding="utf-8"))
     if "hit_rates" not in found:
-        raise ValueError(f"{path} has no hit_rates; give the results.json of nafp evaluate")
+        raise errors.Invalid(f"{path} has no hit_rates; give the results.json of nafp evaluate")
     with np.load(path.with_name("answers.npz"), allow_pickle=False) as saved:
         text = json.loads(str(saved["text"]))
         questions = Questions(

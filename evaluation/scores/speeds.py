@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.jobs import progress, threads
 from nafp.search import collection, confidence, index, match, speeds, store
 
@@ -62,7 +63,7 @@ def run(request: evaluate.Request, *, queries: Sequence[str]) -> dict[str, Any]:
     ones or none.
     """
     if not request.truth or request.unknown not in (None, open_set.LEFT_OUT):
-        raise ValueError("speeds are evaluated with --truth=expected.csv and --unknown=left-out or none")
+        raise errors.Invalid("speeds are evaluated with --truth=expected.csv and --unknown=left-out or none")
     request = dataclasses.replace(request, query=queries[0])
     given = stores.read(request.store, query=queries[0], db=request.db, shifts=request.shifts)
     questions, missing = protocol.truth_file(request.truth, given.query, given.database)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
+
 _ROUNDS = 100  # Bootstrap rounds drawn at once: bounds the memory with many clusters.
 LARGEST_EXACT = 1000  # Discordant pairs up to which the binomial sum is taken exactly.
 
@@ -34,7 +36,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     """
     first, second = np.asarray(first, bool), np.asarray(second, bool)
     if first.shape != second.shape:
-        raise ValueError(f"the systems answered {first.shape} and {second.shape} questions")
+        raise errors.Invalid(f"the systems answered {first.shape} and {second.shape} questions")
     a, b = int((first & ~second).sum()), int((~first & second).sum())
     n = a + b
     if n == 0:

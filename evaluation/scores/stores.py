@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from nafp import errors
 from nafp.search import collection, store
 
 DUMMY = "dummy_db"
@@ -72,7 +73,7 @@ def _required(folders: Sequence[str], name: str) -> list[store.Store]:
     """Opens a name in all folders that have it; raises when none has."""
     found = _found(folders, name) or [store.Store.open(folders[0], name)]
     if not sum(len(each) for each in found):
-        raise ValueError(f"{found[0].folder}: the store {name!r} is empty, it has no rows")
+        raise errors.Invalid(f"{found[0].folder}: the store {name!r} is empty, it has no rows")
     return found
 
 
@@ -81,7 +82,7 @@ def require_hops(query: collection.Collection, database: collection.Collection, 
         bare = not any(each.meta for each in (*side.sources, *database.sources))
         if not bare and abs(side.hop_s * factor - database.hop_s) > 1e-6:
             needed = database.hop_s / side.hop_s
-            raise ValueError(
+            raise errors.Invalid(
                 f"query rows are {side.hop_s} s apart and database rows {database.hop_s} s, so "
                 f"--shifts should be {needed:g}, not {factor}"
             )

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode, loudness, segments
 from nafp.corpora import corpus as corpora
 from nafp.corpora import tracks_table
@@ -64,7 +65,7 @@ def noise_bank(
     first = windows(corpus, tracks, n_samples=n_samples, hop=hop or n_samples, quietest_db=quietest_db)
     short = [track for track in tracks if _is_short(corpus, track, n_samples, quietest_db)]
     if not len(first) and not short:
-        raise ValueError(f"{corpus.folder}: all {kind} of split {split!r} is silent")
+        raise errors.Invalid(f"{corpus.folder}: all {kind} of split {split!r} is silent")
     chosen = np.arange(len(first) + len(short))
     if most is not None and most < len(chosen):
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))
@@ -85,7 +86,7 @@ def response_bank(corpus: corpora.Corpus, *, kind: str, split: str | None, n_sam
     """
     before = segments.to_samples(BEFORE_PEAK_S, corpus.sample_rate_hz)
     if n_samples <= before:
-        raise ValueError(f"n_samples {n_samples} given; a response needs more than {before}")
+        raise errors.Invalid(f"n_samples {n_samples} given; a response needs more than {before}")
     tracks = _tracks(corpus, kind, split)
     return np.stack([align(corpus.audio(track), before=before, n_samples=n_samples) for track in tracks])
 
@@ -110,5 +111,5 @@ def _tracks(corpus: corpora.Corpus, kind: str, split: str | None) -> list[tracks
     if not tracks:
         splits = sorted({track.split for track in corpus.select(kind=kind)})
         there = f"; there is some of the splits {splits}" if splits else ""
-        raise ValueError(f"{corpus.folder}: no {kind} of split {split!r}{there}")
+        raise errors.Invalid(f"{corpus.folder}: no {kind} of split {split!r}{there}")
     return tracks

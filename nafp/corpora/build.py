@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import loudness
 from nafp.corpora import journal, manifest, tracks_table
 from nafp.corpora import parts as packing
@@ -53,13 +54,13 @@ def is_corpus(folder: str | os.PathLike) -> bool:
 
 def _check(tracks: Sequence[manifest.Track], folder: str, sample_rate_hz: int) -> None:
     if not tracks:
-        raise ValueError(f"{folder}: no tracks to build it from; nafp corpus scan finds some")
+        raise errors.Invalid(f"{folder}: no tracks to build it from; nafp corpus scan finds some")
     if sample_rate_hz < 1000:
-        raise ValueError(f"sample_rate_hz {sample_rate_hz} given; 8000 is usual, 1000 the least")
+        raise errors.Invalid(f"sample_rate_hz {sample_rate_hz} given; 8000 is usual, 1000 the least")
     manifest.check_unique(tracks, folder)
     others = set(os.listdir(folder)) - {".lock", journal.PARTS} if os.path.isdir(folder) else ()
     if others and not is_corpus(folder):
-        raise ValueError(f"{folder}: holds other files and is no corpus; choose a new folder")
+        raise errors.Invalid(f"{folder}: holds other files and is no corpus; choose a new folder")
 
 
 def _missing(tracks: Sequence[manifest.Track], book: journal.Journal, sample_rate_hz: int) -> list[packing.Job]:
@@ -83,7 +84,7 @@ def _check_space(todo: list[packing.Job], tracks: Sequence[manifest.Track], fold
     needed = int(2 * sample_rate_hz * sum(seconds[job.path] for job in todo))
     free = shutil.disk_usage(folder).free - _FREE_BYTES
     if needed > free:
-        raise ValueError(f"{folder}: needs {needed / 1e9:.1f} GB, {max(0, free) / 1e9:.1f} GB free on its disk")
+        raise errors.Invalid(f"{folder}: needs {needed / 1e9:.1f} GB, {max(0, free) / 1e9:.1f} GB free on its disk")
 
 
 def _decode(
@@ -135,7 +136,7 @@ def _tables(
     kept = [track for track in tracks if track.path not in reasons]
     if not kept:
         some = "; ".join(f"{path}: {reason}" for path, reason in failed[:3])
-        raise ValueError(f"{folder}: none of {len(tracks)} files can be decoded: {some}")
+        raise errors.Invalid(f"{folder}: none of {len(tracks)} files can be decoded: {some}")
     damaged = [[track.path, entries[track.path].damage] for track in kept]
     about = {
         "format": journal.FORMAT,

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode, segments
 from nafp.corpora import build as building
 from nafp.corpora import journal, lists, manifest, tracks_table
@@ -46,7 +47,7 @@ class Corpus:
         n_samples = len(self.loudness) * self.cell
         samples = os.path.join(self.folder, journal.SAMPLES)
         if os.path.getsize(samples) < 2 * n_samples:
-            raise ValueError(f"{samples}: shorter than its tables say; was it copied whole?")
+            raise errors.Invalid(f"{samples}: shorter than its tables say; was it copied whole?")
         # As a plain array, which slices several times faster than np.memmap does.
         self.samples = np.memmap(samples, "<i2", "r", shape=(n_samples,)).view(np.ndarray)
 
@@ -79,7 +80,7 @@ class Corpus:
 class Source(NamedTuple):
     """A track from anywhere: its audio as float32 blocks [S] of one channel at the asked rate.
 
-    blocks: starts decoding anew at each call; raises decode.Undecodable for a file with nothing
+    blocks: starts decoding anew at each call; raises errors.Undecodable for a file with nothing
     to decode. seconds: as the header says, 0.0 when it does not.
     """
 
@@ -134,7 +135,7 @@ def sources(
     tracks, failures = _listed(path)
     wanted = [track for track in tracks if _fits(track, split, kind, group)]
     if not wanted and not failures:
-        raise ValueError(f"{path}: {_nothing(tracks, split, kind, group)}")
+        raise errors.Invalid(f"{path}: {_nothing(tracks, split, kind, group)}")
     known, unreadable = manifest.fill(wanted)
     audio = {"sample_rate_hz": sample_rate_hz, "block_s": block_s}
     found = [
@@ -148,7 +149,7 @@ def _listed(path: str) -> tuple[list[manifest.Track], list[manifest.Failure]]:
     if os.path.isdir(path):
         return manifest.scan(path, by_folder=False)
     if not os.path.isfile(path):
-        raise ValueError(f"{path}: no such corpus, folder, list or audio file")
+        raise errors.Invalid(f"{path}: no such corpus, folder, list or audio file")
     if lists.is_list(path):
         return lists.read(path), []
     return [manifest.Track(path)], []
@@ -163,13 +164,13 @@ def _from_corpus(
     block_s: float,
 ) -> list[Source]:
     if corpus.sample_rate_hz != sample_rate_hz:
-        raise ValueError(
+        raise errors.Invalid(
             f"{corpus.folder}: holds {corpus.sample_rate_hz} Hz, {sample_rate_hz} Hz asked for;"
             f" build another with nafp corpus build --sample_rate_hz={sample_rate_hz}"
         )
     tracks = corpus.select(kind=kind, split=split, group=group)
     if not tracks:
-        raise ValueError(f"{corpus.folder}: {_nothing(corpus.tracks, split, kind, group)}")
+        raise errors.Invalid(f"{corpus.folder}: {_nothing(corpus.tracks, split, kind, group)}")
     block = segments.to_samples(block_s, sample_rate_hz)
     return [
         Source(track.path, corpus.seconds(track), functools.partial(_blocks, corpus, track, block)) for track in tracks
@@ -183,7 +184,7 @@ def _blocks(corpus: Corpus, track: CorpusTrack, block: int) -> Iterator[np.ndarr
 
 
 def _refuse(failure: manifest.Failure) -> Iterator[np.ndarray]:
-    raise decode.Undecodable(*failure)
+    raise errors.Undecodable(*failure)
 
 
 def _fits(track: manifest.Track | CorpusTrack, split: str | None, kind: str | None, group: str | None) -> bool:
@@ -211,7 +212,7 @@ def _finished(folder: str) -> dict:
         unfinished = building.is_corpus(folder)
         what = "a corpus not built to its end" if unfinished else "no corpus"
         how = "give the same command again" if unfinished else "nafp corpus build makes one"
-        raise ValueError(f"{folder}: {what}; {how}") from None
+        raise errors.Invalid(f"{folder}: {what}; {how}") from None
     if about.get("format") != journal.FORMAT:
-        raise ValueError(f"{folder}: format {about.get('format')!r}, not {journal.FORMAT}")
+        raise errors.Invalid(f"{folder}: format {about.get('format')!r}, not {journal.FORMAT}")
     return about

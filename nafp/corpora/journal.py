@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from nafp import errors
 from nafp.corpora import parts
 
 try:
@@ -44,7 +45,7 @@ def locked(folder: str) -> Iterator[None]:
             if fcntl:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ValueError(f"{folder}: another process is building this corpus") from None
+            raise errors.Invalid(f"{folder}: another process is building this corpus") from None
         yield
 
 
@@ -65,7 +66,7 @@ class Journal:
         good = self._read(lines, sample_rate_hz) if os.path.exists(lines) else 0
         there = os.path.getsize(samples) if os.path.exists(samples) else 0
         if there < 2 * self.n_samples:
-            raise ValueError(f"{folder}: {SAMPLES} is shorter than {JOURNAL} says; build it anew")
+            raise errors.Invalid(f"{folder}: {SAMPLES} is shorter than {JOURNAL} says; build it anew")
         self._lines, self._samples = (
             _append_after(lines, good),
             _append_after(samples, 2 * self.n_samples),
@@ -128,10 +129,10 @@ class Journal:
     def _learn(self, fields: dict, sample_rate_hz: int) -> None:
         if "format" in fields:
             if fields["format"] != FORMAT:
-                raise ValueError(f"{self.folder}: format {fields['format']}, not {FORMAT}")
+                raise errors.Invalid(f"{self.folder}: format {fields['format']}, not {FORMAT}")
             if fields["sample_rate_hz"] != sample_rate_hz:
                 had, asked = fields["sample_rate_hz"], sample_rate_hz
-                raise ValueError(f"{self.folder}: holds {had} Hz, {asked} Hz asked for; choose another folder")
+                raise errors.Invalid(f"{self.folder}: holds {had} Hz, {asked} Hz asked for; choose another folder")
             return
         stamp = fields["stamp"]
         entry = Entry(**{**fields, "stamp": None if stamp is None else tuple(stamp)})

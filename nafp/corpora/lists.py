@@ -13,6 +13,7 @@ import csv
 import os
 from collections.abc import Sequence
 
+from nafp import errors
 from nafp.corpora import manifest, pickles
 from nafp.jobs import whole_files
 
@@ -43,9 +44,9 @@ def read(path: str | os.PathLike, *, root: str = "") -> list[manifest.Track]:
     elif suffix in PICKLED:
         names = _pickled(path, root)
     else:
-        raise ValueError(f"{path}: no list; .csv, {', '.join((*TEXT, *PICKLED))} are read")
+        raise errors.Invalid(f"{path}: no list; .csv, {', '.join((*TEXT, *PICKLED))} are read")
     if not names:
-        raise ValueError(f"{path}: names no file; write one path a line")
+        raise errors.Invalid(f"{path}: names no file; write one path a line")
     folder = os.path.abspath(root) if root else os.path.dirname(path)
     return [manifest.Track(os.path.normpath(os.path.join(folder, name))) for name in names]
 
@@ -74,10 +75,10 @@ def _form(path: str, form: str) -> str:
     fits = {".csv": ("manifest", "pfann")} | dict.fromkeys(TEXT, ("text",))
     fits |= dict.fromkeys(PICKLED, ("pickle",))
     if suffix not in fits:
-        raise ValueError(f"{path}: lists are written as {', '.join(fits)}")
+        raise errors.Invalid(f"{path}: lists are written as {', '.join(fits)}")
     if form and form not in fits[suffix]:
         known = form if form in FORMS else f"{form!r}, which is none of {', '.join(FORMS)},"
-        raise ValueError(f"{path}: {known} is not written into {suffix} files")
+        raise errors.Invalid(f"{path}: {known} is not written into {suffix} files")
     return form or fits[suffix][0]
 
 
@@ -86,7 +87,7 @@ def _lines(path: str) -> list[str]:
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
             lines = [line.strip() for line in file]
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
+        raise errors.Invalid(f"{path}: {error.strerror}") from None
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -94,7 +95,7 @@ def _pickled(path: str, root: str) -> list[str]:
     values = pickles.read(path)
     values = values.tolist() if hasattr(values, "tolist") else values
     if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
-        raise ValueError(f"{path}: holds a {type(values).__name__}, not a list of paths")
+        raise errors.Invalid(f"{path}: holds a {type(values).__name__}, not a list of paths")
     names = [name.replace("\\", "/") for name in values]
     return ["/".join(name.split("/")[-2:]) for name in names] if root else names
 
@@ -107,7 +108,7 @@ def _write_pfann(path: str, tracks: Sequence[manifest.Track], root: str) -> None
     for track in tracks:
         name = os.path.relpath(track.path, root)
         if name.startswith(".."):
-            raise ValueError(f"{track.path}: not below {root}; say --root=FOLDER of the music")
+            raise errors.Invalid(f"{track.path}: not below {root}; say --root=FOLDER of the music")
         writer.writerow((name, track.seconds, track.sample_rate_hz, track.channels))
     _write(path, "".join(lines))
 

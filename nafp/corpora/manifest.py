@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent import futures
 from typing import NamedTuple
 
+from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import kinds
 from nafp.jobs import progress, whole_files
@@ -59,7 +60,7 @@ def scan(
     places = _find(folders, by_folder)
     if not places:
         wanted = " ".join(sorted(decode.SNDFILE | decode.FFMPEG))
-        raise ValueError(f"no audio files below {', '.join(folders)}; looked for {wanted}")
+        raise errors.Invalid(f"no audio files below {', '.join(folders)}; looked for {wanted}")
     tracks = [
         Track(path, kind=kind or place.kind, split=split or place.split, group=place.group)
         for path, place in places.items()
@@ -93,13 +94,13 @@ def read(path: str | os.PathLike, *, root: str = "") -> list[Track]:
             rows = csv.DictReader(line.lstrip("\ufeff") for line in file)
             columns = [_FOREIGN_COLUMNS.get(name, name) for name in rows.fieldnames or []]
             if "path" not in columns:
-                raise ValueError(f"{path}: columns {columns}; a column named path is needed")
+                raise errors.Invalid(f"{path}: columns {columns}; a column named path is needed")
             rows.fieldnames = columns
             tracks = [_track(row, folder, f"{path}, line {rows.line_num}") for row in rows]
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}; nafp corpus scan writes a manifest") from None
+        raise errors.Invalid(f"{path}: {error.strerror}; nafp corpus scan writes a manifest") from None
     if not tracks:
-        raise ValueError(f"{path}: names no file; nafp corpus scan DIR --out={path} fills it")
+        raise errors.Invalid(f"{path}: names no file; nafp corpus scan DIR --out={path} fills it")
     check_unique(tracks, path)
     return tracks
 
@@ -121,7 +122,7 @@ def assign_splits(tracks: Sequence[Track], *, val: float = 0.0, test: float = 0.
     added; a track without a group is one of its own.
     """
     if not 0 <= val + test <= 1 or min(val, test) < 0:
-        raise ValueError(f"shares val {val} and test {test} given; they are parts of 1")
+        raise errors.Invalid(f"shares val {val} and test {test} given; they are parts of 1")
 
     def chosen(track: Track) -> str:
         if track.split or track.kind != "music":
@@ -158,14 +159,14 @@ def check_unique(tracks: Iterable[Track], where: str) -> None:
     """Raises ValueError when a path is listed twice."""
     twice = [path for path, n in Counter(track.path for track in tracks).items() if n > 1]
     if twice:
-        raise ValueError(f"{where}: lists {twice[0]} twice ({len(twice)} such files); keep one row")
+        raise errors.Invalid(f"{where}: lists {twice[0]} twice ({len(twice)} such files); keep one row")
 
 
 def audio_files(folder: str | os.PathLike) -> list[str]:
     """Lists the audio files below a folder by their names. Raises ValueError when the folder is missing."""
     folder = os.path.abspath(folder)
     if not os.path.isdir(folder):
-        raise ValueError(f"{folder}: no such folder")
+        raise errors.Invalid(f"{folder}: no such folder")
     return list(_walk(folder, set()))
 
 
@@ -179,7 +180,7 @@ def _find(folders: Sequence[str], by_folder: bool) -> dict[str, kinds.Place]:
         elif os.path.isfile(folder):
             found[folder] = kinds.place(folder, os.path.basename(folder))
         else:
-            raise ValueError(f"{folder}: no such folder or file")
+            raise errors.Invalid(f"{folder}: no such folder or file")
     return dict(sorted(found.items()))
 
 
@@ -207,7 +208,7 @@ def _header(track: Track) -> Track | Failure:
         return track
     try:
         info = decode.probe(track.path)
-    except decode.Undecodable as error:
+    except errors.Undecodable as error:
         return Failure(track.path, error.reason)
     return track._replace(seconds=round(info.seconds, 3), sample_rate_hz=info.sample_rate_hz, channels=info.channels)
 
@@ -215,7 +216,7 @@ def _header(track: Track) -> Track | Failure:
 def _track(row: dict[str, str], folder: str, where: str) -> Track:
     path = os.path.join(folder, row["path"] or "")
     if not row["path"]:
-        raise ValueError(f"{where}: no path")
+        raise errors.Invalid(f"{where}: no path")
     kind, split = row.get("kind") or "music", row.get("split") or ""
     known = kinds.known_kind(kind, row["path"])
     if not known:
@@ -247,11 +248,11 @@ def _number(text: str | None, kind: type, where: str) -> float:
     except ValueError:
         value = -1
     if not 0 <= value < float("inf"):
-        raise ValueError(f"{where}: {text!r} is not a number of at least 0")
+        raise errors.Invalid(f"{where}: {text!r} is not a number of at least 0")
     return value
 
 
 def _check(name: str, allowed: Sequence[str], what: str) -> None:
     if name and name not in allowed:
         listed = ", ".join(filter(None, allowed))
-        raise ValueError(f"{what} {name!r} is unknown; one of {listed}")
+        raise errors.Invalid(f"{what} {name!r} is unknown; one of {listed}")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode
 
 # Two steps of int16, -84 dB: dither and rounding, nothing to recognise anything by.
@@ -64,7 +65,7 @@ def pack(job: Job) -> Outcome:
         outcome = Outcome(n_samples, damage="; ".join(complaints))
         if complaints and n_samples < SHORTEST_REST_S * job.sample_rate_hz and not job.response:
             outcome = Outcome(failure=f"{complaints[0]}; less than {SHORTEST_REST_S:g} s is left")
-    except decode.Undecodable as error:
+    except errors.Undecodable as error:
         outcome = Outcome(failure=error.reason, lasting=not error.tool_missing)
     _write(f"{job.part}.json", json.dumps(outcome._asdict()).encode())
     return outcome
@@ -95,7 +96,7 @@ def tidy(folder: str) -> None:
 def _pack_music(job: Job, complain: decode.Complain) -> int:
     n_samples, peak = _copy(job, complain, gain=1.0)
     if peak < SILENT:
-        raise decode.Undecodable(job.path, "silent throughout")
+        raise errors.Undecodable(job.path, "silent throughout")
     if peak > LOUDEST:
         n_samples, _ = _copy(job, lambda reason: None, gain=1 / peak)
     return n_samples
@@ -120,10 +121,10 @@ def _pack_response(job: Job) -> int:
     samples = decode.load(job.path, sample_rate_hz=job.sample_rate_hz, seconds=longest, complain=lambda reason: None)
     if len(samples) > LONGEST_RESPONSE_S * job.sample_rate_hz:
         reason = f"longer than {LONGEST_RESPONSE_S:g} s: not the response of a room or microphone"
-        raise decode.Undecodable(job.path, reason)
+        raise errors.Undecodable(job.path, reason)
     peak = np.abs(samples).max()
     if not peak:
-        raise decode.Undecodable(job.path, "silent throughout")
+        raise errors.Undecodable(job.path, "silent throughout")
     _write(f"{job.part}.i16", decode.to_int16(samples / peak).tobytes())
     return len(samples)
 

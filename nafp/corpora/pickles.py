@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.jobs import whole_files
 
 LARGEST_BYTES = 256 << 20  # A list of a million paths takes a third of it.
@@ -57,12 +58,12 @@ class _Dtype:
 
     def __init__(self, code: Any):
         if not isinstance(code, str):
-            raise ValueError("a numpy type without a name")
+            raise errors.Invalid("a numpy type without a name")
         self.code, self.order = code, "="
 
     def finished(self) -> np.dtype:
         if self.code[:1] not in _NUMERIC or not self.code[1:].isdigit():
-            raise ValueError(f"an array of {self.code!r}, which is not numbers or text")
+            raise errors.Invalid(f"an array of {self.code!r}, which is not numbers or text")
         order = self.order if self.order in ("<", ">") else "="
         return np.dtype(order + self.code)
 
@@ -86,15 +87,15 @@ def read(path: str | os.PathLike) -> Any:
     try:
         n_bytes = os.path.getsize(path)
         if n_bytes > LARGEST_BYTES:
-            raise ValueError(f"{n_bytes} bytes, more than a list has ({LARGEST_BYTES})")
+            raise errors.Invalid(f"{n_bytes} bytes, more than a list has ({LARGEST_BYTES})")
         with open(path, "rb") as file:
             data = io.BytesIO(file.read())  # Which takes lengths that lie for what is there.
         return _plain(_Builder().run(data), {})
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
+        raise errors.Invalid(f"{path}: {error.strerror}") from None
     except (ValueError, IndexError, KeyError, TypeError, RecursionError) as error:
         reason = str(error) or type(error).__name__
-        raise ValueError(f"{path}: not a pickle of plain data: {reason}") from None
+        raise errors.Invalid(f"{path}: not a pickle of plain data: {reason}") from None
 
 
 def write(path: str | os.PathLike, values: list) -> None:
@@ -115,7 +116,7 @@ class _Builder:
             if opcode.name == "STOP":
                 return self.stack.pop()
             self._step(opcode.name, argument)
-        raise ValueError("it ends in the middle")
+        raise errors.Invalid("it ends in the middle")
 
     def _step(self, name: str, argument: Any) -> None:
         if name in _VALUES:
@@ -127,7 +128,7 @@ class _Builder:
         elif name not in _SKIPPED:
             step = getattr(self, f"_{name.lower()}", None)
             if step is None:
-                raise ValueError(f"it uses {name}, which no list needs")
+                raise errors.Invalid(f"it uses {name}, which no list needs")
             step(argument)
 
     def _since_mark(self) -> list[Any]:
@@ -136,7 +137,7 @@ class _Builder:
                 items = self.stack[at + 1 :]
                 del self.stack[at:]
                 return items
-        raise ValueError("a mark is missing")
+        raise errors.Invalid("a mark is missing")
 
     def _mark(self, _: Any) -> None:
         self.stack.append(_MARK)
@@ -167,7 +168,7 @@ class _Builder:
 
     def _last(self, n: int) -> None:
         if len(self.stack) < n:
-            raise ValueError("the stack is too short")
+            raise errors.Invalid("the stack is too short")
         self.stack[-n:] = [tuple(self.stack[-n:])]
 
     def _dict(self, _: Any) -> None:
@@ -199,7 +200,7 @@ class _Builder:
 
     def _top(self, kind: type) -> Any:
         if type(self.stack[-1]) is not kind:
-            raise ValueError(f"it adds to what is no {kind.__name__}")
+            raise errors.Invalid(f"it adds to what is no {kind.__name__}")
         return self.stack[-1]
 
     def _memoize(self, _: Any) -> None:
@@ -224,7 +225,7 @@ class _Builder:
     def _reduce(self, _: Any) -> None:
         arguments, name = self.stack.pop(), self.stack.pop()
         if not isinstance(name, _Name) or not isinstance(arguments, tuple):
-            raise ValueError("it calls what has no name")
+            raise errors.Invalid("it calls what has no name")
         self.stack.append(_made(name, arguments))
 
     def _build(self, _: Any) -> None:
@@ -236,7 +237,7 @@ class _Builder:
             _, shape, dtype, is_fortran, data = state
             target.values = _filled(data, dtype, shape, "F" if is_fortran else "C")
         else:
-            raise ValueError("it changes what is no array")
+            raise errors.Invalid("it changes what is no array")
 
 
 def _allowed(module: Any, name: Any) -> _Name:
@@ -249,7 +250,7 @@ def _allowed(module: Any, name: Any) -> _Name:
         or str(asked) in (*_DICTS, *_SETS, *_LISTS, "_codecs.encode")
     )
     if not known:
-        raise ValueError(f"it asks to run {module}.{name}; it was not run. Do not trust this file")
+        raise errors.Invalid(f"it asks to run {module}.{name}; it was not run. Do not trust this file")
     return asked
 
 
@@ -264,7 +265,7 @@ def _made(name: _Name, arguments: tuple) -> Any:
     if str(name) == "_codecs.encode":  # Bytes in protocol 2.
         text, encoding = arguments
         if encoding != "latin1" or not isinstance(text, str):
-            raise ValueError(f"it encodes as {encoding!r}")
+            raise errors.Invalid(f"it encodes as {encoding!r}")
         return text.encode("latin1")
     if name.name == "dtype":
         return _Dtype(arguments[0])
@@ -278,14 +279,14 @@ def _made(name: _Name, arguments: tuple) -> Any:
         data, dtype, shape, order = arguments
         array.values = _filled(data, dtype, shape, order)
         return array
-    raise ValueError(f"it calls {name}")
+    raise errors.Invalid(f"it calls {name}")
 
 
 def _filled(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
     if not isinstance(dtype, _Dtype) or not isinstance(data, (bytes, bytearray)):
-        raise ValueError("an array of objects")
+        raise errors.Invalid("an array of objects")
     if not isinstance(shape, tuple) or order not in ("C", "F"):
-        raise ValueError("an array without a shape")
+        raise errors.Invalid("an array without a shape")
     return np.frombuffer(bytes(data), dtype.finished()).reshape(shape, order=order).copy()
 
 
@@ -296,7 +297,7 @@ def _pairs(items: list[Any]) -> dict[Any, Any]:
 def _key(value: Any) -> Any:
     """Lets single values be keys: hashing tuples within tuples can be made to take for ever."""
     if value is not None and not isinstance(value, (str, bytes, int, float)):
-        raise ValueError(f"a key that is a {type(value).__name__}")
+        raise errors.Invalid(f"a key that is a {type(value).__name__}")
     return value
 
 
@@ -307,14 +308,14 @@ def _plain(value: Any, known: dict[int, Any]) -> Any:
     """Gives arrays for what became one, lists for sets; what is there twice is done once."""
     if isinstance(value, _Array):
         if value.values is None:
-            raise ValueError("an array without values")
+            raise errors.Invalid("an array without values")
         return value.values
     if value is _MARK or isinstance(value, (_Name, _Dtype)):
-        raise ValueError("it holds names, not data")
+        raise errors.Invalid("it holds names, not data")
     if not isinstance(value, (list, tuple, dict, set, frozenset)):
         return value
     if known.get(id(value)) is _UNFINISHED:
-        raise ValueError("it contains itself")
+        raise errors.Invalid("it contains itself")
     if id(value) not in known:
         known[id(value)] = _UNFINISHED
         known[id(value)] = _plain_container(value, known)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import segments
 from nafp.corpora import manifest, pickles
 from nafp.jobs import whole_files
@@ -38,12 +39,12 @@ def read(path: str | os.PathLike) -> np.ndarray:
         try:
             ids = np.load(path, allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise ValueError(f"{path}: not an array of row numbers ({error})") from None
+            raise errors.Invalid(f"{path}: not an array of row numbers ({error})") from None
     else:
         ids = _inside(pickles.read(path), key, path)
     ids = np.asarray(ids)
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or not len(ids) or ids.min() < 0:
-        raise ValueError(f"{path}: holds {ids.dtype} {list(ids.shape)}; row numbers [n] are needed")
+        raise errors.Invalid(f"{path}: holds {ids.dtype} {list(ids.shape)}; row numbers [n] are needed")
     return ids.astype(np.int64)
 
 
@@ -64,7 +65,7 @@ def places(ids: Iterable[int], tracks: Sequence[manifest.Track]) -> list[Place]:
         at = int(np.searchsorted(ends, number, side="right"))
         if at == len(ordered):
             total = int(ends[-1]) if len(ends) else 0
-            raise ValueError(f"id {number}: {len(ordered)} files have rows 0 .. {total - 1}; wrong list?")
+            raise errors.Invalid(f"id {number}: {len(ordered)} files have rows 0 .. {total - 1}; wrong list?")
         row = number - (int(ends[at - 1]) if at else 0)
         found.append(Place(number, ordered[at].path, row, segments.start_s(row, hop_s=HOP_S)))
     return found
@@ -78,10 +79,10 @@ def ids_of(starts: Iterable[tuple[str, float]], tracks: Sequence[manifest.Track]
     ids = []
     for path, start_s in starts:
         if path not in first:
-            raise ValueError(f"{path}: not in the list of tracks that rows are counted over")
+            raise errors.Invalid(f"{path}: not in the list of tracks that rows are counted over")
         number = first[path] + round(segments.row_of(start_s, hop_s=HOP_S))
         if not first[path] <= number < last[path]:
-            raise ValueError(f"{path}: {start_s} s is beyond its last row")
+            raise errors.Invalid(f"{path}: {start_s} s is beyond its last row")
         ids.append(number)
     return np.array(ids, np.int64)
 
@@ -92,7 +93,7 @@ def read_places(path: str | os.PathLike) -> list[tuple[str, float]]:
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.DictReader(file)
         if not {"path", "start_s"} <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path}: columns path and start_s are needed; has {rows.fieldnames}")
+            raise errors.Invalid(f"{path}: columns path and start_s are needed; has {rows.fieldnames}")
         return [(os.path.normpath(os.path.join(folder, r["path"])), float(r["start_s"])) for r in rows]
 
 
@@ -108,7 +109,7 @@ def _counted(tracks: Sequence[manifest.Track]) -> tuple[list[manifest.Track], np
     ordered = sorted(tracks, key=lambda track: track.path)
     unknown = [track.path for track in ordered if not track.seconds]
     if unknown:
-        raise ValueError(f"{unknown[0]}: its length is not known; nafp corpus scan reads lengths")
+        raise errors.Invalid(f"{unknown[0]}: its length is not known; nafp corpus scan reads lengths")
     segment, hop = (segments.to_samples(s, _RATE_HZ) for s in (SEGMENT_S, HOP_S))
     rows = [segments.count(segments.to_samples(track.seconds, _RATE_HZ), segment=segment, hop=hop) for track in ordered]
     return ordered, np.cumsum(rows, dtype=np.int64)
@@ -117,14 +118,14 @@ def _counted(tracks: Sequence[manifest.Track]) -> tuple[list[manifest.Track], np
 def _inside(values: object, key: str, path: str) -> object:
     for part in filter(None, key.split(".")):
         if not isinstance(values, dict):
-            raise ValueError(f"{path}: #{key}: nothing is inside of {part!r}")
+            raise errors.Invalid(f"{path}: #{key}: nothing is inside of {part!r}")
         known = {str(name): value for name, value in values.items()}
         if part not in known:
-            raise ValueError(f"{path}: #{key}: no {part!r}; there are {', '.join(known)}")
+            raise errors.Invalid(f"{path}: #{key}: no {part!r}; there are {', '.join(known)}")
         values = known[part]
     if isinstance(values, dict):
         names = ", ".join(map(str, values))
-        raise ValueError(
+        raise errors.Invalid(
             f"{path}: holds several lists; choose one, as in {path}#{next(iter(values))}; there are {names}"
         )
     return values

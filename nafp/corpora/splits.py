@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from nafp import errors
 from nafp.corpora import kinds as original_tree
 from nafp.corpora import manifest
 
@@ -34,12 +35,12 @@ def read_sizes(text: str) -> list[Size]:
     sizes = [_size(part.strip()) for part in text.split(",") if part.strip()]
     splits = [size.split for size in sizes]
     if not sizes or len(set(splits)) < len(splits):
-        raise ValueError(f"sizes {text!r}: name each split once, as in train=80%,val=10%,test=10%")
+        raise errors.Invalid(f"sizes {text!r}: name each split once, as in train=80%,val=10%,test=10%")
     percent = sum(size.amount for size in sizes if size.unit == "%")
     if percent > 100 + 1e-6:
-        raise ValueError(f"sizes {text!r}: {percent:g} % altogether")
+        raise errors.Invalid(f"sizes {text!r}: {percent:g} % altogether")
     if sum(size.unit == REST for size in sizes) > 1:
-        raise ValueError(f"sizes {text!r}: only one split can have the rest")
+        raise errors.Invalid(f"sizes {text!r}: only one split can have the rest")
     return sizes
 
 
@@ -51,10 +52,10 @@ def by_length(
     Raises ValueError when the seconds of a track are not known (`manifest.fill` reads them).
     """
     if not 0 <= shortest_s <= longest_s:
-        raise ValueError(f"shortest_s {shortest_s} and longest_s {longest_s} given")
+        raise errors.Invalid(f"shortest_s {shortest_s} and longest_s {longest_s} given")
     unknown = [track.path for track in tracks if not track.seconds]
     if unknown:
-        raise ValueError(f"{unknown[0]}: its length is not known ({len(unknown)} such tracks)")
+        raise errors.Invalid(f"{unknown[0]}: its length is not known ({len(unknown)} such tracks)")
     return [track for track in tracks if shortest_s <= track.seconds <= longest_s]
 
 
@@ -71,7 +72,7 @@ def group_names(tracks: Sequence[manifest.Track], by: str, *, together: Iterable
     names = [_group(track, by, homes) or track.path for track in tracks]
     if by and names == [track.path for track in tracks]:
         columns = sorted({name for track in tracks for name, _ in track.extra})
-        raise ValueError(
+        raise errors.Invalid(
             f"by {by!r}: no track has it; there are group, folder, artist, top"
             + (f" and the columns {', '.join(columns)}" if columns else "")
         )
@@ -130,7 +131,7 @@ def _size(part: str) -> Size:
     name, _, amount = part.partition("=")
     split_name = original_tree.known_split(name)
     if not split_name:
-        raise ValueError(f"sizes: {name!r} is no split; train, val, test or dummy")
+        raise errors.Invalid(f"sizes: {name!r} is no split; train, val, test or dummy")
     if amount == REST:
         return Size(split_name, 0.0, REST)
     unit = amount[-1:] if amount[-1:] in ("%", "h") else ""
@@ -139,7 +140,7 @@ def _size(part: str) -> Size:
     except ValueError:
         number = -1
     if not 0 <= number < float("inf"):
-        raise ValueError(f"sizes: {part!r}; allowed are train=80%, train=10000, train=30h, train=rest")
+        raise errors.Invalid(f"sizes: {part!r}; allowed are train=80%, train=10000, train=30h, train=rest")
     return Size(split_name, number, unit)
 
 
@@ -187,9 +188,9 @@ def _joined(tracks: Sequence[manifest.Track], names: list[str], together: Iterab
 def _check_kinds(kinds: Sequence[str], sizes: Sequence[Size]) -> None:
     unknown = [kind for kind in kinds if kind not in original_tree.KINDS]
     if unknown or not kinds:
-        raise ValueError(f"kinds {','.join(kinds)!r}: allowed are {', '.join(original_tree.KINDS)}")
+        raise errors.Invalid(f"kinds {','.join(kinds)!r}: allowed are {', '.join(original_tree.KINDS)}")
     if len(kinds) > 1 and any(size.unit not in ("%", REST) for size in sizes):
-        raise ValueError("numbers and hours are for one kind at a time; give shares, or one kind")
+        raise errors.Invalid("numbers and hours are for one kind at a time; give shares, or one kind")
 
 
 def _taken(tracks: Sequence[manifest.Track], names: Sequence[str]) -> dict[str, str]:
@@ -197,7 +198,7 @@ def _taken(tracks: Sequence[manifest.Track], names: Sequence[str]) -> dict[str, 
     torn = leaks(tracks, names)
     if torn:
         one, other = torn[0]
-        raise ValueError(
+        raise errors.Invalid(
             f"{one.path} ({one.split}) and {other.path} ({other.split}) belong together, and "
             f"{len(torn)} such groups are in two splits already; split again, or choose other groups"
         )
@@ -210,7 +211,7 @@ def _drawn(groups: dict[str, list[manifest.Track]], sizes: Sequence[Size], seed:
     order = sorted(groups, key=lambda name: _hash(seed, name))
     in_hours = any(size.unit == "h" for size in sizes)
     if in_hours and not all(size.unit in ("h", REST) for size in sizes):
-        raise ValueError("sizes: give hours for all splits, or for none")
+        raise errors.Invalid("sizes: give hours for all splits, or for none")
     weights = {
         name: sum(track.seconds for track in groups[name]) / 3600 if in_hours else len(groups[name]) for name in order
     }
@@ -219,7 +220,7 @@ def _drawn(groups: dict[str, list[manifest.Track]], sizes: Sequence[Size], seed:
     goals = [size.amount / 100 * total if size.unit == "%" else size.amount for size in sizes]
     if sum(goals) > total * (1 + 1e-9) + 1e-9:
         unit = "h" if in_hours else "tracks"
-        raise ValueError(f"sizes: {sum(goals):g} {unit} asked for, there are {total:g}")
+        raise errors.Invalid(f"sizes: {sum(goals):g} {unit} asked for, there are {total:g}")
     if sizes[-1].unit == REST:
         goals[-1] = total - sum(goals) if shares else float("inf")
     deal = _by_share if shares else _by_number

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import loudness
 from nafp.corpora import build, corpus, journal, tracks_table
 
@@ -40,7 +41,7 @@ class Pairs:
         if not os.path.isfile(path):
             begun = os.path.isfile(os.path.join(folder, JOURNAL))
             what = "pairs not rendered to their end" if begun else "no pairs"
-            raise ValueError(f"{folder}: {what}; nafp queries pairs --out={folder} renders them")
+            raise errors.Invalid(f"{folder}: {what}; nafp queries pairs --out={folder} renders them")
         with open(path, encoding="utf-8") as file:
             self.settings = json.load(file)
         self.corpus = corpus.Corpus.open(folder)
@@ -49,7 +50,7 @@ class Pairs:
             for number in range(self.settings["variants"])
         ]
         if any(len(each) != len(self.corpus.samples) for each in self.variants):
-            raise ValueError(f"{folder}: a variant is not as long as the clean side; render anew")
+            raise errors.Invalid(f"{folder}: a variant is not as long as the clean side; render anew")
 
 
 class Writer:
@@ -79,7 +80,7 @@ class Writer:
         """Adds a stretch of the present recording: int16 [S], all of one length."""
         for file, samples in zip(self._files, (clean, *variants), strict=True):
             if len(samples) != len(clean):
-                raise ValueError(f"a variant has {len(samples)} samples, the clean {len(clean)}")
+                raise errors.Invalid(f"a variant has {len(samples)} samples, the clean {len(clean)}")
             file.write(samples.astype("<i2", copy=False).tobytes())
         self._n_samples += len(clean)
 
@@ -108,7 +109,7 @@ class Writer:
         """Writes the tables; raises ValueError when no recording has given anything."""
         kept = [entry for entry in self._entries if entry["n_samples"]]
         if not kept:
-            raise ValueError(f"{self.folder}: not one recording gave a pair; the reasons are above")
+            raise errors.Invalid(f"{self.folder}: not one recording gave a pair; the reasons are above")
         for file in self._files:
             os.fsync(file.fileno())
         self.close()
@@ -137,10 +138,12 @@ class Writer:
                 changed = [k for k in self._settings if before.get(k) != self._settings[k]]
                 if changed:
                     said = "; ".join(f"{k}: {before.get(k)}, now {self._settings[k]}" for k in changed[:3])
-                    raise FileExistsError(f"{self.folder}: holds pairs of other settings ({said}); give another --out")
+                    raise errors.AlreadyExists(
+                        f"{self.folder}: holds pairs of other settings ({said}); give another --out"
+                    )
                 return
         if set(os.listdir(self.folder)) - {JOURNAL}:
-            raise FileExistsError(f"{self.folder}: holds other files; give another --out")
+            raise errors.AlreadyExists(f"{self.folder}: holds other files; give another --out")
 
     def _names(self) -> list[str]:
         return [journal.SAMPLES, *map(variant_name, range(self._settings["variants"]))]

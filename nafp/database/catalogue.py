@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nafp import errors
+
 FILE, COPY = "catalogue.sqlite", "catalogue.copy.sqlite"
 _WAIT_S = 60.0  # For another process' transaction: those of a writer take milliseconds.
 # Of sqlite: what says nothing about the file itself.
@@ -92,7 +94,7 @@ class Catalogue:
         self.folder, self.trouble = Path(folder), ""
         path, copy = self.folder / FILE, self.folder / COPY
         if not path.exists() and not copy.exists():
-            raise FileNotFoundError(f"{path}: no such catalogue")
+            raise errors.NotFound(f"{path}: no such catalogue")
         try:
             if not path.exists():
                 raise sqlite3.DatabaseError("the file is missing")
@@ -102,7 +104,7 @@ class Catalogue:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING:
                 raise
             if write or not copy.exists():
-                raise ValueError(
+                raise errors.Invalid(
                     f"{path}: is damaged: {error}. "
                     + (
                         f"nafp verify {folder} --repair puts its copy in its place"
@@ -181,7 +183,7 @@ class Catalogue:
         found = self._tracks(f"where {column} = ?", (which if column == "id" else _stored(which),))
         for track in found:
             return track
-        raise KeyError(f"{self.folder} has no track {which!r}")
+        raise errors.UnknownTrack(f"{self.folder} has no track {which!r}")
 
     def tracks(self) -> Iterator[Track]:
         """Yields all tracks with their metadata, by number."""
@@ -221,7 +223,7 @@ class Catalogue:
         try:
             done = self._connection.execute(f"insert into tracks ({', '.join(fields)}) values ({marks})", values)
         except sqlite3.IntegrityError as error:
-            raise ValueError(f"{track.name}: a track of this name, or with this audio, is there") from error
+            raise errors.Invalid(f"{track.name}: a track of this name, or with this audio, is there") from error
         number = int(done.lastrowid or 0)
         self.describe(number, track.metadata)
         return number

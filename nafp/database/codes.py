@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from nafp import errors
+
 # Of a component, in standard deviations: what lies beyond is clipped. Least error for normally distributed ones.
 _CLIP_INT4 = 2.7
 _DAMAGED = 0.1  # Of a squared length: no fingerprint of any network or precision is off by so much.
@@ -124,7 +126,7 @@ def learn(name: str, vectors: np.ndarray) -> Learned:
     n_rows, dim = vectors.shape
     check(name, dim=dim)
     if n_rows < LEAST_ROWS:
-        raise ValueError(
+        raise errors.Invalid(
             f"storage {name} learns from fingerprints: {LEAST_ROWS} are needed, {n_rows} there; take int4 until then"
         )
     rng = np.random.default_rng(0)
@@ -157,10 +159,10 @@ STORAGES = ("float32", "float16", "int8", "int4", *LEARNED)
 def check(storage: str, *, dim: int) -> None:
     """Raises ValueError for a storage that is unknown, or not for so many dimensions."""
     if storage not in STORAGES:
-        raise ValueError(f"storage {storage!r}: allowed are {', '.join(STORAGES)}")
+        raise errors.Invalid(f"storage {storage!r}: allowed are {', '.join(STORAGES)}")
     multiple = 2 * LEARNED.get(storage, 1 if storage == "int4" else 0.5)
     if dim % multiple:
-        raise ValueError(f"storage {storage} needs a multiple of {multiple} dimensions, not {dim}")
+        raise errors.Invalid(f"storage {storage} needs a multiple of {multiple} dimensions, not {dim}")
 
 
 def codec(storage: str, *, dim: int) -> Any:

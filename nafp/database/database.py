@@ -23,11 +23,13 @@ from typing import Any
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import segments
 from nafp.database import catalogue, check, codes, index_segments, snapshot, writer, writer_lock
 from nafp.identify import answers
+from nafp.models import protocol
 from nafp.search import confidence
-from nafp.weights import sources
+from nafp.weights import files, sources
 
 NETWORK, CONFIDENCE = "network.safetensors", "confidence.json"
 FORMAT = 1
@@ -54,7 +56,7 @@ class Database:
         self._catalogue = catalogue.Catalogue(self.folder)
         self.about = self._catalogue.about()
         if self.about.get("format") != FORMAT:
-            raise ValueError(f"{self.folder}: is of format {self.about.get('format')}, this nafp reads {FORMAT}")
+            raise errors.Invalid(f"{self.folder}: is of format {self.about.get('format')}, this nafp reads {FORMAT}")
         self._snapshot: snapshot.Snapshot | None = None
         self._identifier: Any = None
 
@@ -82,7 +84,7 @@ class Database:
             folder.mkdir(parents=True, exist_ok=True)
             with contextlib.closing(writer_lock.take(folder)):
                 if {path.name for path in folder.iterdir()} - _LEFT_OVER:
-                    raise FileExistsError(f"{folder}: is not empty and no database; name a new folder")
+                    raise errors.AlreadyExists(f"{folder}: is not empty and no database; name a new folder")
                 about = _put_network(folder, network, read)
                 about["hop_s"] = hop_s or about["hop_s"]
                 codes.check(storage, dim=about["dim"])
@@ -97,9 +99,9 @@ class Database:
                 about |= {"format": FORMAT, "created": time.strftime("%Y-%m-%d %H:%M:%S")}
                 catalogue.Catalogue.create(folder, about)
                 index_segments.sync_folder(folder)
+        except errors.Error:
+            raise
         except OSError as error:
-            if error.errno is None:  # Ours.
-                raise
             raise writer_lock.unwritable(folder, error) from error
         return cls(folder)
 
@@ -130,11 +132,11 @@ class Database:
         try:
             return confidence.Confidence.load(path) if path.exists() else None
         except (ValueError, KeyError) as error:
-            raise ValueError(
+            raise errors.Invalid(
                 f"{path}: is damaged: {error}; restore it from a copy, or remove it to go on without probabilities"
             ) from error
 
-    def network(self, *, runtime: str = "auto", batch_size: int = 0) -> Any:
+    def network(self, *, runtime: str = "auto", batch_size: int = 0) -> protocol.Network:
         """Opens the network that travels with the database, its hop set to the database's.
 
         runtime, batch_size: as `nafp.weights.sources.load` has them. Raises ValueError for a damaged or exchanged file.
@@ -142,12 +144,11 @@ class Database:
         path = self.folder / NETWORK
         opened = sources.load(os.fspath(path), runtime=runtime, batch_size=batch_size)
         if opened.identity["sha256"] != self.about["network"]["sha256"]:
-            raise ValueError(
+            raise errors.Invalid(
                 f"{path}: is not the network that made these fingerprints, {self.about['network']['source']}; "
                 "restore the file from a copy"
             )
-        opened.hop = segments.to_samples(self.hop_s, opened.sample_rate_hz)
-        return opened
+        return opened.at_hop(segments.to_samples(self.hop_s, opened.sample_rate_hz))
 
     def identify(self, waveform: np.ndarray, sample_rate_hz: int, **settings: Any) -> list[answers.Answer]:
         """Names the tracks that a mono waveform [S] in -1..1 comes from, best first, none when it is in none.
@@ -228,7 +229,9 @@ class Database:
         self.refresh()
         lost = [name for name, _ in found.damages if name in (NETWORK, CONFIDENCE)]
         if lost:
-            raise ValueError(f"{self.folder / lost[0]}: is damaged, and made of nothing here; restore it from a copy")
+            raise errors.Invalid(
+                f"{self.folder / lost[0]}: is damaged, and made of nothing here; restore it from a copy"
+            )
 
     def compact(self, *, storage: str | None = None) -> int:
         """Gives the space of removed tracks back, and changes the storage if asked; returns the bytes saved.
@@ -285,13 +288,13 @@ def _require(folder: Path) -> None:
     if any((folder / name).is_file() for name in (catalogue.FILE, catalogue.COPY)):
         return
     what = "no such folder" if not folder.is_dir() else f"no database: {catalogue.FILE} is missing"
-    raise FileNotFoundError(f"{folder}: {what}; nafp add {folder} AUDIO... makes one")
+    raise errors.NotFound(f"{folder}: {what}; nafp add {folder} AUDIO... makes one")
 
 
 def _matching(which: str, names: Sequence[str], folder: Path) -> list[str]:
     if found := [name for name in names if which in (Path(name).name, Path(name).stem)]:
         if len(found) > 1:
-            raise KeyError(
+            raise errors.UnknownTrack(
                 f"{which}: {len(found)} tracks of {folder} are called so: {', '.join(found[:3])}; give a path"
             )
         return found
@@ -302,31 +305,29 @@ def _matching(which: str, names: Sequence[str], folder: Path) -> list[str]:
         if found:
             return found
     close = difflib.get_close_matches(which, [*names, *(Path(name).name for name in names)], n=1)
-    raise KeyError(f"{which}: no such track in {folder}" + (f"; did you mean {close[0]}?" if close else ""))
+    raise errors.UnknownTrack(f"{which}: no such track in {folder}" + (f"; did you mean {close[0]}?" if close else ""))
 
 
 def _put_network(folder: Path, source: str, read: tuple) -> dict[str, Any]:
     """Writes a network and its confidence into a folder; returns what the catalogue says of it."""
-    from nafp.weights import files as export
-
     file, target = sources.weights_file(source), folder / NETWORK
     if file.suffix == ".safetensors":
         shutil.copyfile(file, target)
     else:
         variables, config, step, name = read
-        export.write(target, variables, config, step=step, source=name, format="safetensors")
+        files.write(target, variables, config, step=step, source=name, format="safetensors")
     beside = file.with_suffix(".confidence.json")
     if beside.is_file():
         shutil.copyfile(beside, folder / CONFIDENCE)
-    network = export.load(target)
+    network = files.load(target)
     said = network.identity | {"source": source}
-    audio, files = network.config.audio, {}
+    audio, checksums = network.config.audio, {}
     for path in (target, folder / CONFIDENCE):
         if path.exists():
             _sync(path)
-            files[path.name] = index_segments.size_and_checksum(path)
+            checksums[path.name] = index_segments.size_and_checksum(path)
     about = {"dim": network.dim, "sample_rate_hz": network.sample_rate_hz, "network": said}
-    return about | {"files": files, "segment_s": audio.segment_s, "hop_s": audio.hop_s}
+    return about | {"files": checksums, "segment_s": audio.segment_s, "hop_s": audio.hop_s}
 
 
 def _sync(path: Path) -> None:

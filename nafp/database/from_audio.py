@@ -6,7 +6,6 @@ decoding them, the same audio (another container, other tags) before it is writt
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import glob
 import hashlib
@@ -18,13 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode, tags
 from nafp.corpora import build, corpus, manifest
 from nafp.database import database
 from nafp.database import writer as writing
 from nafp.fingerprints import stream
 from nafp.jobs import progress
-from nafp.jobs import threads as pool
 from nafp.weights import sources as trained
 
 _NUMPY_BATCH = 32  # What nafp.models.numpy_network takes at once.
@@ -70,7 +69,7 @@ def add(
 
     metadata: for all of them; beside it count a CSV list's own columns, and the files' tags. threads: that decode; None
     for one per processor. Each track is safe once it is reported as done; stopped at any time, the same call goes on.
-    Raises ValueError before work starts for what is no audio, writer_lock.Locked while another process writes.
+    Raises ValueError before work starts for what is no audio, errors.Locked while another process writes.
     """
     inputs = listed(named, sample_rate_hz=opened.about["sample_rate_hz"])
     with opened.writer() as writer:
@@ -79,8 +78,7 @@ def add(
         try:
             if left:
                 network = opened.network(runtime=runtime, batch_size=batch_size)
-                with _running(network) as runner:
-                    adding.run(left, runner, threads)
+                adding.run(left, network, threads)
         finally:
             opened.refresh()
     return adding.report
@@ -107,7 +105,7 @@ def matching(named: Sequence[str]) -> list[str]:
     for name in [each for each in (*named, *lines) if each not in ("-", "")]:
         paths = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True))
         if not paths:
-            raise ValueError(f"{name}: no such file, folder, list or pattern of audio; nothing was added")
+            raise errors.Invalid(f"{name}: no such file, folder, list or pattern of audio; nothing was added")
         found += paths
     return found
 
@@ -117,7 +115,7 @@ def parsed(tags: Sequence[str]) -> dict[str, str]:
     pairs = [tag.partition("=") for tag in tags]
     for key, equals, value in pairs:
         if not key or not equals:
-            raise ValueError(f"--tag={key}{value}: KEY=VALUE is needed, such as --tag=artist=Somebody")
+            raise errors.Invalid(f"--tag={key}{value}: KEY=VALUE is needed, such as --tag=artist=Somebody")
     return {key: value for key, _, value in pairs}
 
 
@@ -257,31 +255,6 @@ class _Adding:
         return f"damaged: {outcome.damage}" if outcome.damage else ""
 
 
-class _Runner:
-    """A network without JAX, made to look to `streaming` like one that computes while the next batch is prepared."""
-
-    def __init__(self, network: Any, lend: pool.Map):
-        self._network, self._lend = network, lend
-        self.batch_size = _NUMPY_BATCH * pool.n_threads()
-        self.segment, self.hop, self.dim = network.segment, network.hop, network.dim
-        self.sample_rate_hz = network.sample_rate_hz
-
-    def start(self, waveforms: np.ndarray) -> np.ndarray:
-        parts = np.split(waveforms, self.batch_size // _NUMPY_BATCH)
-        return np.concatenate(self._lend(self._network, parts))
-
-
-@contextlib.contextmanager
-def _running(network: Any) -> Iterator[Any]:
-    """Lends a network that `streaming` can use. Numpy's threads, one for each product, cost 8 times the CPU of ours,
-    one for each batch, when others use the machine, too."""
-    if hasattr(network, "start"):
-        yield network
-        return
-    with pool.threads() as lend:
-        yield _Runner(network, lend)
-
-
 def _columns(path: str) -> dict[str, dict[str, str]]:
     """Reads the further columns of a CSV list: metadata by path."""
     tracks = manifest.read(path)
@@ -327,11 +300,13 @@ def open_or_create(
         ("hop_s", hop_s, about["hop_s"]),
     ):
         if asked is not None and asked != there:
-            raise ValueError(f"{folder}: its {what} is {there}, not {asked}: leave the flag out, or name a new folder")
+            raise errors.Invalid(
+                f"{folder}: its {what} is {there}, not {asked}: leave the flag out, or name a new folder"
+            )
     if checkpoint is not None:
         asked = trained.load(checkpoint).identity["sha256"]
         if asked != about["network"]["sha256"]:
-            raise ValueError(
+            raise errors.Invalid(
                 f"{folder}: was made with {about['network']['source']}, not with {checkpoint}: fingerprints of two "
                 "networks cannot be compared. Leave --checkpoint out, or name a new folder"
             )

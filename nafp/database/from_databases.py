@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from nafp import errors
 from nafp.database import catalogue, database
 from nafp.database import writer as writing
 from nafp.jobs import progress
@@ -97,13 +98,13 @@ def _free(book: catalogue.Catalogue, name: str) -> str:
 def _require_alike(into: database.Database, other: database.Database) -> None:
     for what in ("dim", "hop_s", "segment_s", "sample_rate_hz"):
         if into.about[what] != other.about[what]:
-            raise ValueError(
+            raise errors.Invalid(
                 f"{other.folder}: its {what} is {other.about[what]}, that of {into.folder} {into.about[what]}; "
                 "only databases of one kind can be merged"
             )
     ours, theirs = into.about["network"], other.about["network"]
     if ours["sha256"] != theirs["sha256"]:
-        raise ValueError(
+        raise errors.Invalid(
             f"{other.folder}: was made with the network {theirs['source']}, {into.folder} with {ours['source']}: "
             "fingerprints of two networks cannot be compared; add the audio files instead: nafp add"
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nafp import errors
 from nafp.database import catalogue, fingerprint_log
 from nafp.search import collection, index, plans
 
@@ -50,12 +51,12 @@ def opened(folder: Path, segment: catalogue.Segment, *, dim: int) -> index.Index
     try:
         n_bytes = path.stat().st_size
         if n_bytes != segment.n_bytes:
-            raise ValueError(f"{path}: has {n_bytes} bytes, {segment.n_bytes} were written")
+            raise errors.Invalid(f"{path}: has {n_bytes} bytes, {segment.n_bytes} were written")
         found = index.Index.load(path, _plan(segment.n_rows, dim))
     except (OSError, RuntimeError) as error:  # The latter is what faiss raises.
-        raise ValueError(f"{path}: cannot be read: {str(error).splitlines()[-1]}") from error
+        raise errors.Invalid(f"{path}: cannot be read: {str(error).splitlines()[-1]}") from error
     if len(found) != segment.n_rows:
-        raise ValueError(f"{path}: holds {len(found)} rows, {segment.n_rows} were written")
+        raise errors.Invalid(f"{path}: holds {len(found)} rows, {segment.n_rows} were written")
     return found
 
 

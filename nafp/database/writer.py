@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.database import catalogue, codes, fingerprint_log, index_segments, writer_lock
 from nafp.search import collection
 
@@ -45,7 +46,7 @@ class SourceFile(NamedTuple):
 class Writer:
     """The one process that changes a database; `close` ends it.
 
-    Raises writer_lock.Locked while there is another, writer_lock.Unwritable, here and in every method, when the disk
+    Raises errors.Locked while there is another, errors.Unwritable, here and in every method, when the disk
     is full or the folder read-only: then nothing has changed.
     """
 
@@ -179,7 +180,7 @@ class Writer:
 
     def _check(self, name: str, vectors: np.ndarray) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self._codec.dim or not len(vectors):
-            raise ValueError(
+            raise errors.Invalid(
                 f"{name}: fingerprints of shape {vectors.shape}; [n, {self._codec.dim}], n > 0, are needed"
             )
         collection.check_rows(np.asarray(vectors, np.float32), where=lambda row: f"{name}, row {row}")
@@ -190,7 +191,7 @@ class Writer:
         self._codec = codes.of(about)
         path = self.folder / fingerprint_log.file_name(self._generation)
         if not path.exists() and about["n_rows"]:
-            raise ValueError(f"{path}: is missing; restore it from a copy")
+            raise errors.Invalid(f"{path}: is missing; restore it from a copy")
         is_new = not path.exists()
         self._log = fingerprint_log.Log(path, row_bytes=self._codec.row_bytes, n_rows=about["n_rows"])
         if is_new:  # That there is such a file must survive a power cut, too.
@@ -266,7 +267,7 @@ class Writer:
             new.sync()
         index_segments.sync_folder(self.folder)
         if damaged:
-            raise ValueError(
+            raise errors.Invalid(
                 f"{self.folder}: {len(damaged)} tracks are damaged, such as {damaged[0]}; nafp verify names them: "
                 "remove them, compact, and add their files again"
             )
@@ -285,7 +286,7 @@ class Writer:
         """Says in words of ours what a disk refuses."""
         try:
             yield
-        except writer_lock.Unwritable:
+        except errors.Unwritable:
             raise
         except sqlite3.OperationalError as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF

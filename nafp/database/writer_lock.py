@@ -11,15 +11,9 @@ import time
 from pathlib import Path
 from typing import IO
 
+from nafp import errors
+
 NAME = "writer.lock"
-
-
-class Locked(ValueError):
-    """Another process writes."""
-
-
-class Unwritable(ValueError):
-    """The folder takes no more: read-only, or the disk is full. What was acknowledged before is safe."""
 
 
 def take(folder: Path) -> IO[str]:
@@ -36,7 +30,7 @@ def take(folder: Path) -> IO[str]:
     except BlockingIOError:
         holder = _holder(file)
         file.close()
-        raise Locked(
+        raise errors.Locked(
             f"{folder}: is being written by {holder}; one at a time may: wait for it, or stop it. "
             "Reading is possible meanwhile."
         ) from None
@@ -44,7 +38,7 @@ def take(folder: Path) -> IO[str]:
     return file
 
 
-def unwritable(folder: Path, error: OSError) -> Unwritable:
+def unwritable(folder: Path, error: OSError) -> errors.Unwritable:
     """Says what is wrong with a folder that does not take what is written, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         what, remedy = "the disk is full", "make room, and give the same command again"
@@ -60,7 +54,7 @@ def unwritable(folder: Path, error: OSError) -> Unwritable:
         )
     else:
         what, remedy = error.strerror or str(error), "see to that, and give the same command again"
-    return Unwritable(
+    return errors.Unwritable(
         f"{folder}: cannot be written: {what} ({errno.errorcode.get(error.errno or 0, error)}). "
         f"What was added before is safe; {remedy}."
     )

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.io
 
+from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import manifest
 from nafp.jobs import progress
@@ -32,22 +33,22 @@ class Response(NamedTuple):
 
 
 def read(path: str | os.PathLike) -> Response:
-    """Reads one .mat file; raises decode.Undecodable for what is none of the database's."""
+    """Reads one .mat file; raises errors.Undecodable for what is none of the database's."""
     path = os.fspath(path)
     try:
         held = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=True)
     except Exception as error:  # A damaged file makes its parser raise anything.
-        raise decode.Undecodable(path, f"not a MATLAB file that can be read ({error})") from None
+        raise errors.Undecodable(path, f"not a MATLAB file that can be read ({error})") from None
     if "h_air" not in held or "air_info" not in held:
         names = ", ".join(name for name in held if not name.startswith("__"))
-        raise decode.Undecodable(path, f"holds {names or 'nothing'}; h_air and air_info are needed")
+        raise errors.Undecodable(path, f"holds {names or 'nothing'}; h_air and air_info are needed")
     samples = np.ravel(np.asarray(held["h_air"], np.float64))
     peak = np.abs(samples).max(initial=0.0)
     if not peak or not np.isfinite(peak):
-        raise decode.Undecodable(path, "its response is empty")
+        raise errors.Undecodable(path, "its response is empty")
     rate = _field(held["air_info"], "fs")
     if not str(rate).replace(".0", "").isdigit():
-        raise decode.Undecodable(path, f"its sample rate is {rate!r}")
+        raise errors.Undecodable(path, f"its sample rate is {rate!r}")
     room = str(_field(held["air_info"], "room") or "")
     return Response((samples / peak).astype(np.float32), int(rate), room)
 
@@ -61,13 +62,13 @@ def scan(folder: str, *, converted: str, show: bool = False) -> tuple[list[manif
     failures = []
     paths = sorted(_mat_files(folder))
     if not paths:
-        raise ValueError(f"{folder}: no .mat files of the AIR database there; unpack its archive")
+        raise errors.Invalid(f"{folder}: no .mat files of the AIR database there; unpack its archive")
     os.makedirs(converted, exist_ok=True)
     with progress.Progress(len(paths), "responses", label="convert", show=show) as bar:
         for path in paths:
             try:
                 tracks.append(_converted(path, os.path.abspath(converted)))
-            except decode.Undecodable as error:
+            except errors.Undecodable as error:
                 failures.append(manifest.Failure(path, error.reason))
             bar.add()
     return tracks, failures
@@ -81,7 +82,7 @@ def room_of(name: str) -> str:
 
 def _mat_files(folder: str) -> Sequence[str]:
     if not os.path.isdir(folder):
-        raise ValueError(f"{folder}: no such folder")
+        raise errors.Invalid(f"{folder}: no such folder")
     return [
         os.path.join(place, name)
         for place, _, names in os.walk(os.path.abspath(folder))

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from nafp import errors
 from nafp.corpora import manifest
 
 KEEP, DROP = (
@@ -45,7 +46,7 @@ def read_ontology(path: str | os.PathLike) -> dict[str, dict]:
         with open(path, encoding="utf-8") as file:
             return {entry["id"]: entry for entry in json.load(file)}
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{os.fspath(path)}: not AudioSet's ontology ({error})") from None
+        raise errors.Invalid(f"{os.fspath(path)}: not AudioSet's ontology ({error})") from None
 
 
 def with_descendants(ontology: dict[str, dict], labels: Iterable[str]) -> set[str]:
@@ -56,7 +57,7 @@ def with_descendants(ontology: dict[str, dict], labels: Iterable[str]) -> set[st
     for label in labels:
         known = label if label in ontology else by_name.get(label.lower())
         if known is None:
-            raise ValueError(f"AudioSet has no label {label!r}; give an id (/m/0195fx) or a name")
+            raise errors.Invalid(f"AudioSet has no label {label!r}; give an id (/m/0195fx) or a name")
         left.append(known)
     while left:
         label = left.pop()
@@ -81,7 +82,7 @@ def read_clips(path: str | os.PathLike) -> list[Clip]:
                 clips.append(Clip(video, float(start), float(end), _labels(labels), split))
             except ValueError:
                 where = f"{os.fspath(path)}, line {rows.line_num}"
-                raise ValueError(f"{where}: {row} is no clip: YTID, start, end, labels") from None
+                raise errors.Invalid(f"{where}: {row} is no clip: YTID, start, end, labels") from None
     return clips
 
 
@@ -93,7 +94,7 @@ def wanted(folder: str, *, keep: Sequence[str] = (), drop: Sequence[str] = ()) -
     tables = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if _TABLE.fullmatch(name)]
     ontology_file = os.path.join(folder, ONTOLOGY)
     if not tables or not os.path.exists(ontology_file):
-        raise ValueError(
+        raise errors.Invalid(
             f"{folder}: AudioSet's tables (balanced_train_segments.csv, ...) and {ONTOLOGY} are "
             "needed there; or say --metadata=FOLDER"
         )

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from nafp import errors
 from nafp.corpora import manifest
 
 TAGS = ("unanimity", "majority", "single")
@@ -54,7 +55,7 @@ def scan(folder: str, **how) -> tuple[list[manifest.Track], list[manifest.Failur
 def heard(folder: str, *, agreed: str = "unanimity") -> list[Heard]:
     """Reads what is heard where; agreed: at least by so many ("majority" includes unanimity)."""
     if agreed not in TAGS:
-        raise ValueError(f"agreed {agreed!r}; one of {', '.join(TAGS)}")
+        raise errors.Invalid(f"agreed {agreed!r}; one of {', '.join(TAGS)}")
     wanted = TAGS[: TAGS.index(agreed) + 1]
     rows = _table(folder, "cross_annotations.csv", ("query", "reference", "query_start", "x_tag"))
     return [
@@ -72,10 +73,10 @@ def _queries_info(folder: str) -> dict[str, tuple[tuple[str, str], ...]]:
 def _table(folder: str, name: str, columns: Iterable[str]) -> list[dict[str, str]]:
     path = os.path.join(folder, name)
     if not os.path.isfile(path):
-        raise ValueError(f"{path}: missing; {folder} should be the unpacked BAF dataset")
+        raise errors.Invalid(f"{path}: missing; {folder} should be the unpacked BAF dataset")
     with open(path, newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         lacking = [column for column in columns if column not in (rows.fieldnames or ())]
         if lacking:
-            raise ValueError(f"{path}: no column {', '.join(lacking)}; has {rows.fieldnames}")
+            raise errors.Invalid(f"{path}: no column {', '.join(lacking)}; has {rows.fieldnames}")
         return list(rows)

@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from nafp import errors
 from nafp.corpora import kinds, manifest
 
 # The subsets are nested, and fma_full has the tracks of fma_large, not cut to 30 s.
@@ -58,7 +59,7 @@ def find_table(folder: str, metadata: str = "") -> str:
             if name.endswith(".csv") and os.path.isfile(name):
                 return name
             looked += [name] if name.endswith(".csv") else []
-    raise ValueError(
+    raise errors.Invalid(
         f"no tracks.csv of fma_metadata.zip at {', '.join(looked)}; unpack it there, or say --metadata=FOLDER"
     )
 
@@ -66,7 +67,7 @@ def find_table(folder: str, metadata: str = "") -> str:
 def read_table(path: str, subset: str) -> list[Listed]:
     """Reads the tracks of a subset from tracks.csv, in its order."""
     if subset not in SUBSETS:
-        raise ValueError(f"{subset!r}: FMA has {', '.join(SUBSETS)}")
+        raise errors.Invalid(f"{subset!r}: FMA has {', '.join(SUBSETS)}")
     limit = csv.field_size_limit(_FIELD_CHARACTERS)
     try:
         return list(_rows(path, SUBSETS[subset]))
@@ -93,7 +94,7 @@ def scan(folder: str, *, subset: str, metadata: str = "", **how) -> tuple[list[m
         else:
             missing.append(manifest.Failure(path, "in tracks.csv, but not there"))
     if not tracks:
-        raise ValueError(f"{home}: none of the {len(missing)} files of {subset} is there")
+        raise errors.Invalid(f"{home}: none of the {len(missing)} files of {subset} is there")
     good, bad = manifest.fill(tracks, **how)
     return good, [*bad, *missing]
 
@@ -103,7 +104,7 @@ def verify(folder: str, *, subset: str) -> list[manifest.Failure]:
     home = _home(folder, subset)
     table = os.path.join(home, "checksums")
     if not os.path.isfile(table):
-        raise ValueError(f"{table}: missing; it is in {subset}.zip")
+        raise errors.Invalid(f"{table}: missing; it is in {subset}.zip")
     failures = []
     with open(table, encoding="utf-8") as file:
         for line in file:
@@ -129,7 +130,7 @@ def _rows(path: str, subsets: tuple[str, ...]) -> Iterator[Listed]:
             split, subset = place["set", "split"], place["set", "subset"]
             artist = place["artist", "id"]
         except (StopIteration, KeyError) as error:
-            raise ValueError(f"{path}: not FMA's tracks.csv; it has no column {error}") from None
+            raise errors.Invalid(f"{path}: not FMA's tracks.csv; it has no column {error}") from None
         for row in rows:
             if row and row[0].isdigit() and row[subset] in subsets:
                 extra = tuple((name, row[place[pair]]) for name, pair in _EXTRA.items() if pair in place)

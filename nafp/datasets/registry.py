@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
+from nafp import errors
 from nafp.corpora import manifest
 from nafp.datasets import air, audioset, baf, fma
 
@@ -48,7 +49,7 @@ class Dataset(NamedTuple):
 def find(name: str) -> Dataset:
     """Gives a dataset by name; raises ValueError with the names there are."""
     if name not in DATASETS:
-        raise ValueError(f"--dataset={name}: known are {', '.join(DATASETS)}")
+        raise errors.Invalid(f"--dataset={name}: known are {', '.join(DATASETS)}")
     return DATASETS[name]
 
 
@@ -78,7 +79,7 @@ def _original(folder: str, options: Options) -> Found:
     tracks, failures = manifest.scan(folder, by_folder=True, **options.how)
     counts = Counter((track.kind, track.split, track.group) for track in tracks)
     if not any(split for _, split, _ in counts):
-        raise ValueError(f"{folder}: no music/train-10k-30s, aug/bg/tr, ... of the dataset there")
+        raise errors.Invalid(f"{folder}: no music/train-10k-30s, aug/bg/tr, ... of the dataset there")
     for part, expected in _ORIGINAL_PARTS.items():
         if counts[part] != expected:
             name = f"{folder}: {' '.join(part)}"
@@ -148,7 +149,7 @@ def _musan(folder: str, options: Options) -> Found:
             tracks += [track._replace(split="", group=_stem(track.path)) for track in good]
             failures += bad
     if not tracks:
-        raise ValueError(f"{folder}: no folders music, noise and speech of MUSAN with audio in it")
+        raise errors.Invalid(f"{folder}: no folders music, noise and speech of MUSAN with audio in it")
     return tracks, failures
 
 

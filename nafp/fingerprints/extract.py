@@ -10,13 +10,14 @@ import copy
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
 
+from nafp import errors
 from nafp.corpora import build, corpus
 from nafp.fingerprints import hosts, stream
 from nafp.jobs import progress
@@ -36,12 +37,11 @@ class Report(NamedTuple):
 
 
 def extract(
-    extractor: network.Extractor,
+    extractor: network.JaxNetwork,
     source: str,
     folder: str,
     *,
     name: str,
-    identity: dict[str, Any],
     split: str | None = None,
     overwrite: bool = False,
     speed: float = 1.0,
@@ -58,7 +58,7 @@ def extract(
     unless `overwrite`, ValueError when there is nothing to fingerprint or the unfinished store is of something else.
     """
     tracks = _listed(source, _heard_at_hz(source, extractor.sample_rate_hz, speed), split)
-    meta = store_meta(extractor.config, identity)
+    meta = store_meta(extractor.config, extractor.identity)
     if speed != 1:
         meta["speed"] = speed
     if shifts > 1:
@@ -75,7 +75,7 @@ def extract(
 
 
 def at_speeds(
-    extractor: network.Extractor, source: str, folder: str, *, name: str, speeds: Sequence[str], **settings: Any
+    extractor: network.JaxNetwork, source: str, folder: str, *, name: str, speeds: Sequence[str], **settings: Any
 ) -> Iterator[tuple[str, Report]]:
     """Calls `extract` for each speed and yields (name of the store, report): `query`, `query@0.97` ...
 
@@ -98,16 +98,16 @@ def _numbers(speeds: Sequence[str]) -> list[float]:
     try:
         return [float(speed) for speed in speeds]
     except ValueError:
-        raise ValueError(f"speeds {','.join(speeds)}: auto, or numbers such as 1,0.97,1.03") from None
+        raise errors.Invalid(f"speeds {','.join(speeds)}: auto, or numbers such as 1,0.97,1.03") from None
 
 
-def store_meta(config: ml_collections.ConfigDict, identity: dict[str, Any]) -> dict[str, Any]:
+def store_meta(config: ml_collections.ConfigDict, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a store says of itself: rate, hop, the model's identity, the whole configuration."""
     return {
         "sample_rate_hz": config.audio.sample_rate_hz,
         "segment_s": config.audio.segment_s,
         "hop_s": config.audio.hop_s,
-        "model": identity,
+        "model": dict(identity),
         "config": config.to_dict(),
     }
 
@@ -132,7 +132,7 @@ def describe(report: Report, folder: str | pathlib.Path, name: str, *, wall_s: f
 class _Job(NamedTuple):
     """What is to be done. about: how its stores are opened for writing."""
 
-    extractor: network.Extractor
+    extractor: network.JaxNetwork
     source: str
     tracks: list[corpus.Source]
     folder: pathlib.Path
@@ -151,7 +151,7 @@ class _Job(NamedTuple):
         if not strangers:
             return writer
         writer.close()
-        raise ValueError(
+        raise errors.Invalid(
             f"{path}: was begun with another source: {len(strangers)} of its tracks are not in {self.source}, such as "
             f"{min(strangers)}; finish it with that source, write under another name, or remove {path}.journal"
         )
@@ -165,9 +165,9 @@ def name_at(name: str, speed: float) -> str:
 def _heard_at_hz(source: str, sample_rate_hz: int, speed: float) -> int:
     """Gives the rate at which audio is decoded to be played at another: that undoes the speed."""
     if not 0.5 <= speed <= 2:
-        raise ValueError(f"speed {speed:g}: 0.5 to 2; 1.04 undoes a clip that plays 4 % too fast")
+        raise errors.Invalid(f"speed {speed:g}: 0.5 to 2; 1.04 undoes a clip that plays 4 % too fast")
     if speed != 1 and build.is_corpus(source):
-        raise ValueError(
+        raise errors.Invalid(
             f"{source}: is a corpus, decoded already; at other speeds only files can be heard, such as those of "
             "nafp queries render (--source=QUERIES/list.txt)"
         )
@@ -210,7 +210,7 @@ def _alone(job: _Job) -> Report:
 def _fill(
     writer: store.Writer,
     tracks: list[corpus.Source],
-    extractor: network.Extractor,
+    extractor: network.JaxNetwork,
     where: pathlib.Path,
 ) -> Report:
     """Adds those tracks that the store has not."""
@@ -252,7 +252,7 @@ def _total(reports: Sequence[Report]) -> Report:
 def _finish(writer: store.Writer, report: Report, job: _Job) -> None:
     if not writer.n_rows:
         reasons = "; ".join(f"{track}: {reason}" for track, reason in report.failures[:5])
-        raise ValueError(f"{job.source}: none of its {len(job.tracks)} tracks gave a fingerprint. {reasons}")
+        raise errors.Invalid(f"{job.source}: none of its {len(job.tracks)} tracks gave a fingerprint. {reasons}")
     writer.finish()
     shutil.rmtree(job.parts, ignore_errors=True)
 

@@ -12,13 +12,11 @@ import jax
 # gives up when one process comes 30 seconds later than another, and shares of audio differ by more.
 from jax._src import distributed
 
+from nafp import errors
+
 _LONGEST_MS = 30 * 24 * 3600 * 1000  # A process that dies ends the wait; one that works does not.
 _MOST_CHARACTERS = 2000
 _number = itertools.count()
-
-
-class OtherFailed(ValueError):
-    """This process did its part, another did not: a ValueError, which commands report without a trace."""
 
 
 @contextlib.contextmanager
@@ -36,7 +34,7 @@ def together(what: str) -> Iterator[None]:
         raise
     failed = _meet(key, "")
     if failed:
-        raise OtherFailed(f"{what}: {'; '.join(failed)}")
+        raise errors.OtherProcessFailed(f"{what}: {'; '.join(failed)}")
 
 
 def _meet(key: str, trouble: str) -> list[str]:

@@ -12,18 +12,15 @@ import logging
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode, segments
 from nafp.corpora import corpus
 from nafp.jobs import worker_processes
-
-if TYPE_CHECKING:  # A network without JAX streams as well.
-    import jax
-
-    from nafp.models import network
+from nafp.models import protocol
 
 _PIECES_AHEAD = 4  # Of 30 s, for each thread that decodes: 4 MB.
 _BATCHES_AHEAD = 4
@@ -51,18 +48,18 @@ class _Batch(NamedTuple):
 
 
 def fingerprints(
-    tracks: Sequence[corpus.Source], extractor: network.Extractor, *, threads: int | None = None
+    tracks: Sequence[corpus.Source], network: protocol.Network, *, threads: int | None = None
 ) -> Iterator[Outcome]:
     """Yields the outcome of every track, in order. threads: that decode; None for one per processor, up to 8."""
     threads = threads or min(_MOST_THREADS, worker_processes.processors())
-    running: collections.deque[tuple[_Batch, jax.Array]] = collections.deque()
-    gather, over = _Gatherer(extractor.dim), threading.Event()
+    running: collections.deque[tuple[_Batch, Any]] = collections.deque()
+    gather, over = _Gatherer(network.dim), threading.Event()
     with _complaints() as complaints:
         try:
-            readers = (_pieces(track, extractor, complaints) for track in tracks)
+            readers = (_pieces(track, network, complaints) for track in tracks)
             pieces = _several_ahead(readers, threads, over)
-            for batch in _ahead(_batches(pieces, extractor), _BATCHES_AHEAD, over):
-                running.append((batch, extractor.start(batch.waveforms)))
+            for batch in _ahead(_batches(pieces, network), _BATCHES_AHEAD, over):
+                running.append((batch, network.start(batch.waveforms)))
                 if len(running) > 1:
                     yield from gather(*running.popleft())
             for left in running:
@@ -78,7 +75,7 @@ class _Gatherer:
         self._dim = dim
         self._rows: list[np.ndarray] = []
 
-    def __call__(self, batch: _Batch, pending: jax.Array) -> Iterator[Outcome]:
+    def __call__(self, batch: _Batch, pending: Any) -> Iterator[Outcome]:
         vectors, first = np.asarray(pending).reshape(-1, self._dim), 0
         for n_rows, outcome in batch.parts:
             self._rows.append(vectors[first : first + n_rows].copy())  # Lets go of the batch.
@@ -95,9 +92,7 @@ def _checked(outcome: Outcome, vectors: np.ndarray) -> Outcome:
     return outcome._replace(vectors=vectors)
 
 
-def _pieces(
-    track: corpus.Source, extractor: network.Extractor, complaints: _Complaints
-) -> Iterator[np.ndarray | Outcome]:
+def _pieces(track: corpus.Source, network: protocol.Network, complaints: _Complaints) -> Iterator[np.ndarray | Outcome]:
     """Yields the segments of a track, [n, S] at a time, and its outcome, still without vectors."""
     n_samples, n_rows, reason = 0, 0, ""
 
@@ -108,21 +103,21 @@ def _pieces(
             yield block
 
     try:
-        for rows in segments.frame_blocks(blocks(), segment=extractor.segment, hop=extractor.hop):
+        for rows in segments.frame_blocks(blocks(), segment=network.segment, hop=network.hop):
             n_rows += len(rows)
             yield rows
-    except decode.Undecodable as error:
+    except errors.Undecodable as error:
         reason = error.reason
-    seconds = segments.to_seconds(n_samples, extractor.sample_rate_hz)
+    seconds = segments.to_seconds(n_samples, network.sample_rate_hz)
     if not n_rows and not reason:
         reason = f"{seconds:.2f} s, shorter than one segment"
-    nothing = np.zeros((0, extractor.dim), np.float32)
+    nothing = np.zeros((0, network.dim), np.float32)
     yield Outcome(track.name, seconds, nothing, reason, complaints.take())
 
 
-def _batches(pieces: Iterator[np.ndarray | Outcome], extractor: network.Extractor) -> Iterator[_Batch]:
-    """Packs segments into batches of exactly the extractor's size; the last one is padded with silence."""
-    size, shape = extractor.batch_size, (extractor.batch_size, extractor.segment)
+def _batches(pieces: Iterator[np.ndarray | Outcome], network: protocol.Network) -> Iterator[_Batch]:
+    """Packs segments into batches of exactly the network's size; the last one is padded with silence."""
+    size, shape = network.batch_size, (network.batch_size, network.segment)
     waveforms, filled, parts = np.zeros(shape, np.float32), 0, []
     for piece in pieces:
         if isinstance(piece, Outcome):

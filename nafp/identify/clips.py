@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import build, corpus
 
@@ -20,7 +21,7 @@ _LISTS = (".txt", ".lst", ".m3u", ".m3u8", ".csv")
 
 class Clip(NamedTuple):
     """One clip. load: gives its first `longest_s` as mono float32 [S], and its whole length in seconds; raises
-    decode.Undecodable."""
+    errors.Undecodable."""
 
     name: str
     load: Callable[[], tuple[np.ndarray, float]]
@@ -91,10 +92,10 @@ def _from_stdin(stream: BinaryIO, sample_rate_hz: int, longest_s: float, raw_hz:
         data = stream.read()
         samples = np.frombuffer(data[: len(data) // 4 * 4], "<f4").astype(np.float32)
         if not len(samples):
-            raise decode.Undecodable(STDIN, "nothing came from standard input")
+            raise errors.Undecodable(STDIN, "nothing came from standard input")
         if not np.isfinite(samples).all() or np.abs(samples).max() > 100:
             reason = f"is no float32 at {raw_hz} Hz (from ffmpeg: -f f32le -ac 1 -ar {raw_hz})"
-            raise decode.Undecodable(STDIN, reason)
+            raise errors.Undecodable(STDIN, reason)
         kept = samples[: round(longest_s * raw_hz)]
         return decode.resample(kept, from_hz=raw_hz, to_hz=sample_rate_hz), len(samples) / raw_hz
     with tempfile.NamedTemporaryFile(prefix="nafp-") as file:
@@ -103,5 +104,5 @@ def _from_stdin(stream: BinaryIO, sample_rate_hz: int, longest_s: float, raw_hz:
         file.flush()
         try:
             return _file(file.name, sample_rate_hz, longest_s).load()
-        except decode.Undecodable as error:
-            raise decode.Undecodable(STDIN, error.reason, error.tool_missing) from None
+        except errors.Undecodable as error:
+            raise errors.Undecodable(STDIN, error.reason, error.tool_missing) from None

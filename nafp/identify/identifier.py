@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode, segments
 from nafp.identify.answers import Answer
-from nafp.jobs import threads
+from nafp.models import protocol
 from nafp.search import collection, confidence, index, index_files, match, speeds, store
 
 LEAST_PROBABLE = 0.5  # What is less is not in the collection.
@@ -21,7 +22,6 @@ _FEW_ROWS_S = 5.0  # Clips shorter than this get more rows at a closer look; oth
 _EVERY_PLACE = 1 << 20  # Of a track that repeats itself there are many.
 _HOP_S = 0.5  # Between query rows, until a closer look.
 BATCH = 10  # Segments for the network: JAX fills batches up, and a clip of ten seconds has 19.
-_SHARE = 8  # Segments, below which a thread is not worth its start.
 
 
 class Identifier:
@@ -36,7 +36,7 @@ class Identifier:
 
     def __init__(
         self,
-        extractor: Any,
+        extractor: protocol.Network,
         rows: collection.Collection,
         searched: index.Index,
         *,
@@ -54,20 +54,19 @@ class Identifier:
     @classmethod
     def open(
         cls,
-        extractor: Any,
-        identity: dict[str, Any],
+        extractor: protocol.Network,
         folder: str | os.PathLike,
         *,
         names: Sequence[str] = ("db",),
         kind: str = "auto",
         **settings: Any,
     ) -> Identifier:
-        """Opens stores of one folder. identity: the extractor's, by its sha256; settings as of the class.
+        """Opens stores of one folder. settings: as of the class.
 
         Raises ValueError when another network wrote them.
         """
         stores = [store.Store.open(folder, name) for name in names]
-        require_same(identity, stores)
+        require_same(extractor.identity, stores)
         rows = collection.Collection.of(stores)
         chosen = index.plan(kind, n_rows=len(rows), dim=rows.dim)
         return cls(extractor, rows, index_files.opened(rows, chosen, folder), **settings)
@@ -90,7 +89,7 @@ class Identifier:
         return [each for each in found.answers if is_answer(each, least)][:top]
 
     def identify_file(self, path: str | os.PathLike, *, top: int = 5, least: float = LEAST_PROBABLE) -> list[Answer]:
-        """Names the tracks that an audio file comes from. Raises decode.Undecodable with the reason."""
+        """Names the tracks that an audio file comes from. Raises errors.Undecodable with the reason."""
         rate_hz = listening_rate_hz(self._extractor.sample_rate_hz)
         samples = decode.load(path, sample_rate_hz=rate_hz, seconds=LONGEST_S)
         return self.identify(samples, sample_rate_hz=rate_hz, top=top, least=least)
@@ -110,19 +109,19 @@ class Identifier:
         """Returns the part of a clip that counts, float32 [S]."""
         samples = np.asarray(samples, np.float32)
         if samples.ndim != 1:
-            raise ValueError(
+            raise errors.Invalid(
                 f"a waveform of shape {samples.shape}: one channel [S] is needed; average the channels of others."
             )
         if sample_rate_hz <= 0:
-            raise ValueError(f"sample_rate_hz={sample_rate_hz}: samples per second, such as 44100")
+            raise errors.Invalid(f"sample_rate_hz={sample_rate_hz}: samples per second, such as 44100")
         rate_hz, segment = self._extractor.sample_rate_hz, self._extractor.segment
         if len(samples) / sample_rate_hz < segment / rate_hz:
-            raise ValueError(
+            raise errors.Invalid(
                 f"{len(samples) / sample_rate_hz:.2f} s of audio; at least {segment / rate_hz:g} s are needed."
             )
         samples = samples[: segments.to_samples(LONGEST_S, sample_rate_hz)]
         if not np.isfinite(samples).all():
-            raise ValueError("the waveform has NaN or infinity in it")
+            raise errors.Invalid("the waveform has NaN or infinity in it")
         return samples
 
     def _found(self, samples: np.ndarray, sample_rate_hz: int, at: Sequence[float], shifts: int, top: int) -> Found:
@@ -134,19 +133,11 @@ class Identifier:
         """Fingerprints a clip at some speeds, in one batch, and searches for all of them at once."""
         framed = {speed: self._framed(samples, sample_rate_hz, speed, shifts) for speed in at}
         framed = {speed: rows for speed, rows in framed.items() if len(rows)}
-        vectors = self._fingerprints(np.concatenate(list(framed.values())))
+        vectors = self._extractor(np.concatenate(list(framed.values())))
         _, near = self._index.search(vectors)
         ends = np.cumsum([len(rows) for rows in framed.values()])[:-1]
         parts = zip(framed, np.split(vectors, ends), np.split(near, ends))
         return [speeds.Heard(speed, one, rows, [len(one[::shifts])]) for speed, one, rows in parts]
-
-    def _fingerprints(self, rows: np.ndarray) -> np.ndarray:
-        """Runs the network; in numpy on threads of ours, because those of its BLAS wait for each other by spinning."""
-        if hasattr(self._extractor, "start"):  # JAX, which keeps its own.
-            return self._extractor(rows)
-        shares = threads.shares(len(rows), n=threads.n_threads(), smallest=_SHARE)
-        with threads.threads(len(shares)) as lend:
-            return np.concatenate(lend(lambda share: self._extractor(rows[share]), shares))
 
     def _framed(self, samples: np.ndarray, sample_rate_hz: int, speed: float, shifts: int) -> np.ndarray:
         """Cuts a clip, its speed undone, into segments [n, S]; none when it is too short then."""
@@ -194,12 +185,12 @@ class Found(NamedTuple):
     shifts: int
 
 
-def require_same(identity: dict[str, Any], stores: Sequence[store.Store]) -> None:
+def require_same(identity: Mapping[str, Any], stores: Sequence[store.Store]) -> None:
     """Raises ValueError when one of the stores was written by another network than that of this identity."""
     for opened in stores:
         made_by = opened.meta.get("model", {}).get("sha256")
         if made_by and made_by != identity["sha256"]:
-            raise ValueError(
+            raise errors.Invalid(
                 f"{opened.folder}/{opened.name} was written by {opened.meta['model'].get('source')}, not by "
                 f"{identity['source']}: fingerprints of two networks cannot be compared. Name the "
                 "checkpoint that wrote it, or extract again with --overwrite."
@@ -229,7 +220,7 @@ def _speeds(wanted: str | Sequence[float]) -> tuple[list[float], list[float]]:
     except ValueError:
         numbers = []
     if not numbers or not all(0.5 <= number <= 2 for number in numbers):
-        raise ValueError(
+        raise errors.Invalid(
             f"speeds {wanted!r}: auto, none, or numbers between 0.5 and 2; 1.04 finds clips that play 4 % too fast"
         )
     return list(dict.fromkeys([1.0, *numbers])), []

@@ -10,6 +10,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from nafp import errors
+
 FORMS = ("auto", "gemm", "lax")
 TAPS = 3
 
@@ -17,7 +19,7 @@ TAPS = 3
 def resolve(form: str) -> str:
     """Chooses the form of this machine's default backend when `form` is "auto"."""
     if form not in FORMS:
-        raise ValueError(f"form={form!r}: allowed are {', '.join(FORMS)}")
+        raise errors.Invalid(f"form={form!r}: allowed are {', '.join(FORMS)}")
     if form != "auto":
         return form
     return "gemm" if jax.default_backend() == "cpu" else "lax"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -50,8 +52,8 @@ def identity(variables: Any, *, source: str, step: int) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "source": source, "step": step}
 
 
-class Extractor:
-    """Waveform in, fingerprints out: a trained network, jitted over all local devices.
+class JaxNetwork:
+    """A trained network, jitted over all local devices; a `nafp.models.protocol.Network`.
 
     One shape is compiled: smaller batches are padded, larger ones cut. A fingerprint depends on its segment
     alone, not on its batch mates.
@@ -64,9 +66,10 @@ class Extractor:
         *,
         batch_size: int = 128,
         dtype: str = "float32",
+        identity: Mapping[str, Any] | None = None,
     ):
         self.config = config
-        self.identity: dict[str, Any] = {}  # sha256, source, step: whoever opened it fills this in.
+        self.identity = identity or {}
         self.sample_rate_hz = config.audio.sample_rate_hz
         self.segment = segments.to_samples(config.audio.segment_s, self.sample_rate_hz)
         self.hop = segments.to_samples(config.audio.hop_s, self.sample_rate_hz)
@@ -105,3 +108,9 @@ class Extractor:
     def track(self, samples: np.ndarray) -> np.ndarray:
         """Fingerprints a whole waveform [S] at the hop: float32 [rows, D]."""
         return self(segments.frame(samples, segment=self.segment, hop=self.hop))
+
+    def at_hop(self, hop: int) -> JaxNetwork:
+        """Returns the same network with another hop, in samples."""
+        other = copy.copy(self)
+        other.hop = hop
+        return other

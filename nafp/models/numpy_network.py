@@ -5,6 +5,7 @@ Forward only and float32, as matrix products over a few segments at a time. Shap
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,9 @@ import ml_collections
 import numpy as np
 
 from nafp import config as config_lib
+from nafp import errors
 from nafp.audio import segments
+from nafp.jobs import threads
 from nafp.models import filterbank
 
 # Not settings but defaults of nafp.models.fingerprinter.Fingerprinter; a test compares them.
@@ -22,6 +25,8 @@ _ORDERS = ("before_norm", "after_norm")
 # Segments at once. The first layers (how many, segments) take few, which stay in the
 # cache; what comes last takes many, because its kernels outweigh its activations.
 _BATCH = 32
+_BATCHES_A_THREAD = 2  # A pool of threads costs some milliseconds, a batch some tens of them.
+_SHARE = 8  # Segments below which a thread is not worth its start.
 _GROUPS = ((4, 2), (4, 8))
 
 
@@ -35,8 +40,8 @@ class _Layer(NamedTuple):
     fixed: bool  # Scale and shift are all there is: running statistics are in them.
 
 
-class Network:
-    """Waveform in, fingerprints out, like `nafp.models.network.Extractor`, and equal to it to 1e-4.
+class NumpyNetwork:
+    """A trained network, a `nafp.models.protocol.Network`, equal to `nafp.models.network.JaxNetwork` to 1e-4.
 
     identity: sha256, source and step, as stores keep them. A fingerprint depends on its segment alone.
     """
@@ -52,6 +57,7 @@ class Network:
         self.segment = segments.to_samples(config.audio.segment_s, self.sample_rate_hz)
         self.hop = segments.to_samples(config.audio.hop_s, self.sample_rate_hz)
         self.dim = model.dim
+        self.batch_size = _BATCHES_A_THREAD * _BATCH * threads.n_threads()
         self.identity = identity
         self._activate = _ACTIVATIONS[model.activation]
         self._activate_first = model.activation_order == "before_norm"
@@ -63,16 +69,34 @@ class Network:
         """Fingerprints segments [n, S] in -1..1: float32 [n, D] of unit length; n may be 0."""
         waveforms = np.asarray(waveforms, np.float32)
         if waveforms.ndim != 2 or waveforms.shape[1] != self.segment:
-            raise ValueError(
+            raise errors.Invalid(
                 f"waveforms of shape {waveforms.shape}: need [n, {self.segment}], segments of "
                 f"{self.config.audio.segment_s:g} s at {self.sample_rate_hz} Hz; a whole waveform goes into track()."
             )
-        parts = [self._fingerprint(waveforms[i : i + _BATCH]) for i in range(0, len(waveforms), _BATCH)]
-        return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
+        if not len(waveforms):
+            return np.zeros((0, self.dim), np.float32)
+        # Threads of ours, a share of the segments each: those of BLAS, one product at a time, wait for each other by
+        # spinning and cost 8 times the CPU beside other work.
+        shares = threads.shares(len(waveforms), n=threads.n_threads(), smallest=_SHARE)
+        with threads.threads(len(shares)) as lend:
+            return np.concatenate(lend(lambda share: self._batched(waveforms[share]), shares))
 
     def track(self, samples: np.ndarray) -> np.ndarray:
         """Fingerprints a whole waveform [S] at the hop: float32 [rows, D]."""
         return self(segments.frame(samples, segment=self.segment, hop=self.hop))
+
+    def start(self, waveforms: np.ndarray) -> np.ndarray:
+        """Fingerprints exactly `batch_size` segments [B, S]: [B, D], complete on return."""
+        return self(waveforms)
+
+    def at_hop(self, hop: int) -> NumpyNetwork:
+        """Returns the same network with another hop, in samples."""
+        other = copy.copy(self)
+        other.hop = hop
+        return other
+
+    def _batched(self, waveforms: np.ndarray) -> np.ndarray:
+        return np.concatenate([self._fingerprint(waveforms[i : i + _BATCH]) for i in range(0, len(waveforms), _BATCH)])
 
     def _fingerprint(self, waveforms: np.ndarray) -> np.ndarray:
         x = log_mel(waveforms, **self._mel)[..., None]  # [B,F,T,1]
@@ -225,4 +249,4 @@ def _levelled(waveforms: np.ndarray, waveform_norm: str) -> np.ndarray:
 
 def _one_of(name: str, given: str, allowed: Sequence[str]) -> None:
     if given not in allowed:
-        raise ValueError(f"{name}={given!r}: allowed are {', '.join(allowed)}")
+        raise errors.Invalid(f"{name}={given!r}: allowed are {', '.join(allowed)}")

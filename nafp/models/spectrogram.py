@@ -12,6 +12,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from nafp import errors
 from nafp.models import filterbank
 
 KINDS = ("magnitude", "power")
@@ -97,4 +98,4 @@ def _fixed(mel: jax.Array, floor: float) -> jax.Array:
 def _check(**choices: tuple[str, tuple[str, ...]]) -> None:
     for name, (given, allowed) in choices.items():
         if given not in allowed:
-            raise ValueError(f"{name}={given!r}: allowed are {', '.join(allowed)}")
+            raise errors.Invalid(f"{name}={given!r}: allowed are {', '.join(allowed)}")

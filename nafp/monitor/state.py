@@ -8,6 +8,7 @@ import os
 import sys
 from typing import Any
 
+from nafp import errors
 from nafp.audio import live
 
 _FORMAT = 1
@@ -55,7 +56,7 @@ class Journal:
         """Gives what an earlier run kept of an input. Raises ValueError if the file has changed since."""
         kept = self._inputs.get(_key(about))
         if kept and kept["file"] != _file(about):
-            raise ValueError(f"{about.name}: has changed since {self._path} was written; remove that to start anew")
+            raise errors.Invalid(f"{about.name}: has changed since {self._path} was written; remove that to start anew")
         if self._names and not kept:
             self.write(f"== {about.name}")
         return kept
@@ -95,11 +96,11 @@ class Journal:
                 saved = json.load(file)
             settings, self._inputs = saved["settings"], saved["inputs"]
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{self._path}: is no state of nafp monitor; name another --state") from None
+            raise errors.Invalid(f"{self._path}: is no state of nafp monitor; name another --state") from None
         changed = [name for name, value in self._settings.items() if settings.get(name) != value]
         if changed:
             what = ", ".join("the database" if name == "searched" else name for name in changed)
-            raise ValueError(f"{self._path}: was written with other settings ({what}); remove it to start anew")
+            raise errors.Invalid(f"{self._path}: was written with other settings ({what}); remove it to start anew")
         return saved
 
 

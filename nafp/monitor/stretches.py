@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode
 from nafp.monitor import timeline
 from nafp.monitor.playing import Played
@@ -293,7 +294,7 @@ def speeds_for(most: float, *, tolerance: float) -> list[float]:
     tolerance: the change that fingerprints of the network bear. Multiples of 0.5 %.
     """
     if not 0 <= most <= 0.3:
-        raise ValueError(f"a change of speed of up to {most:g} was asked for; allowed are 0 to 0.3")
+        raise errors.Invalid(f"a change of speed of up to {most:g} was asked for; allowed are 0 to 0.3")
     n_sides = int(np.ceil(max(0.0, most - tolerance) / (2 * tolerance) - 1e-9))
     return [1 + round(400 * i * tolerance) / 200 for i in range(-n_sides, n_sides + 1)]
 

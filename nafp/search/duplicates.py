@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from nafp import errors
 from nafp.search import collection
 
 SCORE = 0.75  # Mean cosine over a stretch. The benchmark's song_mine asks .9 of rows on one grid.
@@ -77,9 +78,9 @@ def find(
     Raises ValueError without a table of tracks.
     """
     if not rows.tracks:
-        raise ValueError("a bare store has no table of tracks: what would be a duplicate of what?")
+        raise errors.Invalid("a bare store has no table of tracks: what would be a duplicate of what?")
     if not 0 < score <= 1 or seconds <= 0 or stride < 1:
-        raise ValueError(f"score {score} (0 to 1), seconds {seconds}, stride {stride} given")
+        raise errors.Invalid(f"score {score} (0 to 1), seconds {seconds}, stride {stride} given")
     _check_size(rows)
     window = max(2, round(seconds / rows.hop_s))
     hits, silences = _asked(rows, searched, stride, k, done)
@@ -118,7 +119,7 @@ def groups(pairs: Iterable[Pair | tuple], n_tracks: int) -> list[int]:
 def _check_size(rows: collection.Collection) -> None:
     longest = int((rows.end_rows - rows.first_rows).max(initial=0))
     if len(rows.tracks) > _MOST_TRACKS or 2 * longest >= _SPAN:
-        raise ValueError(
+        raise errors.Invalid(
             f"{len(rows.tracks)} tracks, the longest of {longest} rows; duplicates are looked for "
             f"among up to {_MOST_TRACKS} tracks of up to {_SPAN // 2} rows: take a part of them"
         )

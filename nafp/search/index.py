@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nafp import errors
 from nafp.jobs import memory, threads
 from nafp.search import collection, list_major
 from nafp.search.plans import KINDS, SEED, Plan, as_original, plan
@@ -191,7 +192,7 @@ def _made(factory: str, dim: int) -> faiss.Index:
     try:
         index = faiss.index_factory(dim, factory)
     except RuntimeError as error:
-        raise ValueError(
+        raise errors.Invalid(
             f"--index={factory}: neither one of {', '.join(KINDS)} nor a factory string that faiss "
             f"{faiss.__version__} knows for {dim} dimensions ({str(error).splitlines()[-1]})"
         ) from error

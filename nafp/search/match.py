@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.search import collection
 
 TOP = 10
@@ -91,7 +92,7 @@ def rank(
     the hop would hold there, nearly.
     """
     if between and as_original:
-        raise ValueError("as_original and between: the original looks at rows only")
+        raise errors.Invalid("as_original and between: the original looks at rows only")
     phases = [
         _scored(
             query[phase::shifts],

@@ -8,6 +8,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from nafp import errors
 from nafp.audio import segments
 from nafp.corpora import banks as acoustics
 from nafp.corpora import corpus, static_pairs
@@ -139,7 +140,7 @@ def _describe(config: ml_collections.ConfigDict, listed: pipeline.Windows, folde
 
 def _corpora(config: ml_collections.ConfigDict) -> tuple[corpus.Corpus, corpus.Corpus]:
     if not config.data.corpus:
-        raise ValueError(
+        raise errors.Invalid(
             "config.data.corpus is empty: name a folder that `nafp corpus build` wrote, --config.data.corpus=CORPUS."
         )
     music = corpus.Corpus.open(config.data.corpus)
@@ -151,7 +152,7 @@ def _corpora(config: ml_collections.ConfigDict) -> tuple[corpus.Corpus, corpus.C
 
 def _check_rate(config: ml_collections.ConfigDict, opened: corpus.Corpus) -> None:
     if opened.sample_rate_hz != config.audio.sample_rate_hz:
-        raise ValueError(
+        raise errors.Invalid(
             f"{opened.folder} was built at {opened.sample_rate_hz} Hz, config.audio.sample_rate_hz is "
             f"{config.audio.sample_rate_hz}. Build it again with --sample_rate_hz={config.audio.sample_rate_hz}."
         )
@@ -185,7 +186,7 @@ def _noise(config, cut, sounds, *, kind: str, split: str) -> pipeline.Noise:
         silence_db=config.data.noise_silence_db,
     )
     if source is None:
-        raise ValueError(_missing(config, sounds, kind=kind, split=split))
+        raise errors.Invalid(_missing(config, sounds, kind=kind, split=split))
     return source
 
 
@@ -206,7 +207,7 @@ def _banks(config, cut, sounds, *, split: str) -> step.Banks:
             banks.append(None)
             continue
         if not sounds.select(kind=kind, split=split):
-            raise ValueError(_missing(config, sounds, kind=kind, split=split))
+            raise errors.Invalid(_missing(config, sounds, kind=kind, split=split))
         n_samples = segments.to_samples(setting.seconds, config.audio.sample_rate_hz)
         responses = acoustics.response_bank(sounds, kind=kind, split=split, n_samples=n_samples)
         banks.append(augment.bank(responses, clip_samples=cut.context + cut.segment, kept_samples=cut.segment))

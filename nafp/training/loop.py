@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 
 from nafp import config as config_lib
+from nafp import errors
 from nafp.models import network
 from nafp.training import augment, data, journal, optimizers, step, validation
 from nafp.weights import checkpoints, sources
@@ -27,10 +28,6 @@ _FIXED = (
     "augment",
     "loss",
 )  # May not change within a run.
-
-
-class NotFinite(FloatingPointError):
-    """A loss that is not a number; the message names the step."""
 
 
 class Progress(NamedTuple):
@@ -160,7 +157,7 @@ class _Session:
         local = {name: float(np.asarray(x.addressable_shards[0].data).ravel()[0]) for name, x in scores.items()}
         self.log.loss(self.done, local["loss"])
         if not math.isfinite(local["loss"]) or not math.isfinite(local["grad_norm"]):
-            raise NotFinite(
+            raise errors.NotFinite(
                 f"step {self.done}: loss {local['loss']}, gradient norm {local['grad_norm']}. The last "
                 f"checkpoint is from step {self.kept.latest}. Lower config.optimizer.learning_rate, or "
                 "try --config.model.dtype=float32."
@@ -284,18 +281,18 @@ class _Interrupt:
 def _check_devices(config: ml_collections.ConfigDict) -> None:
     pairs, devices = config.train.batch_size // 2, jax.device_count()
     if pairs % devices:
-        raise ValueError(
+        raise errors.Invalid(
             f"config.train.batch_size={config.train.batch_size} is {pairs} pairs, which do not divide among "
             f"{devices} devices; use a multiple of {2 * devices}."
         )
     micro, segments = config.train.micro_batch, 2 * pairs // devices
     if micro and segments % micro:
-        raise ValueError(
+        raise errors.Invalid(
             f"config.train.micro_batch={micro} does not divide the {segments} segments "
             f"that each of {devices} devices has."
         )
     if config.train.minutes and jax.process_count() > 1:
-        raise ValueError("config.train.minutes needs one clock: with several processes use config.train.steps.")
+        raise errors.Invalid("config.train.minutes needs one clock: with several processes use config.train.steps.")
 
 
 def _beginning(config: ml_collections.ConfigDict) -> dict[str, Any] | None:
@@ -307,7 +304,7 @@ def _beginning(config: ml_collections.ConfigDict) -> dict[str, Any] | None:
     before, now = theirs.model.to_dict(), config.model.to_dict()
     other = [key for key in now if key not in ("form", "dtype") and before[key] != now[key]]
     if other:
-        raise ValueError(
+        raise errors.Invalid(
             f"config.train.begin_from={source!r}: {name} has "
             f"{', '.join(f'model.{key}={before[key]}, not {now[key]}' for key in other)}. "
             "Give this run the same config.model, or begin from nothing."
@@ -324,7 +321,7 @@ def _check_unchanged(run: pathlib.Path, config: ml_collections.ConfigDict) -> No
     before, now = config_lib.from_json(path.read_text()).to_dict(), config.to_dict()
     changed = list(_differences(_fixed(before), _fixed(now)))
     if changed:
-        raise ValueError(
+        raise errors.Invalid(
             f"{run} was begun with other settings: {'; '.join(changed)}. Use another --workdir, or the old settings."
         )
 

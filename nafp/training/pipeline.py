@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import grain.python as grain
 import numpy as np
 
+from nafp import errors
 from nafp.audio import segments
 from nafp.corpora import banks, corpus
 
@@ -46,14 +47,14 @@ def windows(
         starts.append(start)
         tracks.append(np.full(len(start), number[track.path], np.int32))
     if not starts:
-        raise ValueError(
+        raise errors.Invalid(
             f"{source.folder}: no music in split {split!r}; it has {source.summary()}. "
             "Set config.data.train_split, or give the manifest a split column."
         )
     start, track = np.concatenate(starts), np.concatenate(tracks)
     loud = banks.loudness_db(source, start, n_samples=segment) >= silence_db
     if not loud.any():
-        raise ValueError(
+        raise errors.Invalid(
             f"{source.folder}: all {len(start)} windows of split {split!r} are quieter than {silence_db} dB; "
             "lower config.data.silence_db."
         )
@@ -204,5 +205,5 @@ def _order(n_windows: int, seed: int) -> grain.MapDataset:
 
 def _share_of(pairs: int, hosts: int) -> int:
     if pairs % hosts:
-        raise ValueError(f"a global batch of {pairs} pairs does not divide among {hosts} hosts.")
+        raise errors.Invalid(f"a global batch of {pairs} pairs does not divide among {hosts} hosts.")
     return pairs // hosts

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import corpus, lists, manifest, row_ids, splits
 from nafp.corpora import kinds as original_tree
@@ -26,24 +27,24 @@ def run(verb: str, sources: Sequence[str], settings: Mapping[str, Any]) -> int:
     if verb not in VERBS:
         meant = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean {meant[0]}?" if meant else f"there are {', '.join(VERBS)}"
-        raise ValueError(f"corpus: no {verb!r}; {hint}" if verb else f"corpus what? {hint}")
+        raise errors.Invalid(f"corpus: no {verb!r}; {hint}" if verb else f"corpus what? {hint}")
     function = VERBS[verb]
     takes = inspect.signature(function).parameters
     strange = [name for name in settings if name not in takes]
     if strange:
         known = ", ".join(f"--{name}" for name in list(takes)[1:])
-        raise ValueError(f"corpus {verb} takes no --{strange[0]}; it takes {known or 'nothing'}")
+        raise errors.Invalid(f"corpus {verb} takes no --{strange[0]}; it takes {known or 'nothing'}")
     needed = [
         name
         for name, about in takes.items()
         if about.kind is about.KEYWORD_ONLY and about.default is about.empty and not settings.get(name)
     ]
     if needed:
-        raise ValueError(f"corpus {verb} needs --{' and --'.join(needed)}")
+        raise errors.Invalid(f"corpus {verb} needs --{' and --'.join(needed)}")
     folder = os.path.dirname(os.path.abspath(settings.get("out") or ""))
     makes_folder = verb == "build"  # As every verb does whose --out is a folder.
     if not makes_folder and not os.path.isdir(folder):  # Said before hours of work, not after.
-        raise ValueError(f"--out={settings['out']}: there is no folder {folder}")
+        raise errors.Invalid(f"--out={settings['out']}: there is no folder {folder}")
     return function(list(sources), **settings) or 0
 
 
@@ -65,7 +66,7 @@ def scan(
 ) -> int:
     """Lists audio files, or a public dataset, into a manifest."""
     if not folders:
-        raise ValueError("corpus scan needs a folder: nafp corpus scan DIR... --out=tracks.csv")
+        raise errors.Invalid("corpus scan needs a folder: nafp corpus scan DIR... --out=tracks.csv")
     if dataset:
         options = registry.Options(
             metadata,
@@ -185,7 +186,7 @@ def convert(
 ) -> int:
     """Turns lists of other systems into manifests and back; test ids into a table and back."""
     if not sources:
-        raise ValueError("corpus convert needs a list: nafp corpus convert LIST... --out=FILE")
+        raise errors.Invalid("corpus convert needs a list: nafp corpus convert LIST... --out=FILE")
     if manifest:
         return _convert_ids(sources, out, manifest, only)
     tracks: dict[str, Any] = {}
@@ -216,7 +217,7 @@ def dedup(
     from nafp.verbs import dedup as deduplication
 
     if not sources and not store:
-        raise ValueError("corpus dedup needs --store=STORE, or a corpus, manifest or folder")
+        raise errors.Invalid("corpus dedup needs --store=STORE, or a corpus, manifest or folder")
     given = dict(score=score, seconds=seconds)
     found = deduplication.find(
         sources,
@@ -246,10 +247,10 @@ VERBS: dict[str, Callable[..., int | None]] = {
 def _dataset(folders: list[str], name: str, options: registry.Options, wanted: str, verify: bool) -> registry.Found:
     known = registry.find(name)
     if verify and known.verify is None:
-        raise ValueError(f"--dataset={name}: its authors publish no checksums")
+        raise errors.Invalid(f"--dataset={name}: its authors publish no checksums")
     if wanted:
         if name != "audioset":
-            raise ValueError("--wanted lists clips of AudioSet: it goes with --dataset=audioset")
+            raise errors.Invalid("--wanted lists clips of AudioSet: it goes with --dataset=audioset")
         clips, _ = audioset.wanted(options.metadata or folders[0], keep=options.keep, drop=options.drop)
         audioset.write_wanted(wanted, clips)
         print(f"{wanted}: {len(clips):,} clips")
@@ -267,7 +268,7 @@ def _dataset(folders: list[str], name: str, options: registry.Options, wanted: s
 def _convert_ids(sources: list[str], out: str, listed: str, only: str) -> int:
     """Turns test ids into a table of places, or such a table into test ids."""
     if len(sources) != 1:
-        raise ValueError("with --manifest, give one file of test ids (.npy, .pkl), or one table")
+        raise errors.Invalid("with --manifest, give one file of test ids (.npy, .pkl), or one table")
     tracks, failures = _filled(_chosen(lists.read(listed), only), 0)
     print(_report(failures, "skipped: the ids may shift"), end="")
     if not sources[0].endswith(".csv"):
@@ -285,7 +286,7 @@ def _convert_ids(sources: list[str], out: str, listed: str, only: str) -> int:
 
 def _no_sources(verb: str, sources: list[str]) -> None:
     if sources:
-        raise ValueError(f"corpus {verb}: {sources[0]!r} is too much; say --manifest={sources[0]}")
+        raise errors.Invalid(f"corpus {verb}: {sources[0]!r} is too much; say --manifest={sources[0]}")
 
 
 def _chosen(tracks: list[manifest.Track], only: str) -> list[manifest.Track]:
@@ -295,7 +296,7 @@ def _chosen(tracks: list[manifest.Track], only: str) -> list[manifest.Track]:
     wanted = [name for name in asked if name in original_tree.SPLITS]
     if len(kinds) + len(wanted) < len(asked):
         known = ", ".join((*original_tree.KINDS, *filter(None, original_tree.SPLITS)))
-        raise ValueError(f"--only={only}: kinds and splits are {known}")
+        raise errors.Invalid(f"--only={only}: kinds and splits are {known}")
     return [track for track in tracks if (not kinds or track.kind in kinds) and (not wanted or track.split in wanted)]
 
 
@@ -312,10 +313,10 @@ def _duplicates(path: str) -> list[tuple[str, str]]:
         with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = csv.DictReader(file)
             if not {"path", "duplicate_of"} <= set(rows.fieldnames or ()):
-                raise ValueError(f"{path}: columns path and duplicate_of are needed")
+                raise errors.Invalid(f"{path}: columns path and duplicate_of are needed")
             whole = [row for row in rows if row.get("how", "whole") != "part"]
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}; nafp corpus dedup writes it") from None
+        raise errors.Invalid(f"{path}: {error.strerror}; nafp corpus dedup writes it") from None
     both = [(row["path"], row["duplicate_of"]) for row in whole]
     return [tuple(os.path.normpath(os.path.join(folder, each)) for each in pair) for pair in both]
 

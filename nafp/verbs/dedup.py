@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from nafp import errors
 from nafp.corpora import build, corpus, lists
 from nafp.jobs import progress, whole_files
 from nafp.search import collection, duplicates, index
@@ -61,7 +62,7 @@ def find(
     are told, when the source does not. how: settings of `duplicates.find`.
     """
     if len(sources) > 1:
-        raise ValueError("corpus dedup compares within one source; list several in one manifest")
+        raise errors.Invalid("corpus dedup compares within one source; list several in one manifest")
     if sources and not _is_finished(store, name):
         _extract(sources[0], store, name, checkpoint)
     elif sources:
@@ -123,7 +124,7 @@ def _compare(source: str, there: stores.Store) -> None:
     wanted = {track.name for track in corpus.sources(source, sample_rate_hz=rate)}
     strangers = {track.track for track in there.tracks} - wanted
     if strangers:
-        raise ValueError(
+        raise errors.Invalid(
             f"{there.folder}/{there.name}: {len(strangers)} of its tracks are not in {source}, such "
             f"as {min(strangers)}; remove it, or give another --store"
         )
@@ -137,9 +138,9 @@ def _extract(source: str, folder: str, name: str, checkpoint: str) -> None:
     from nafp.fingerprints import extract
     from nafp.weights import sources as trained
 
-    network, identity = trained.open_extractor(checkpoint)
+    network = trained.open_extractor(checkpoint)
     with decode.hushed():
-        report = extract.extract(network, source, folder, name=name, identity=identity)
+        report = extract.extract(network, source, folder, name=name)
     for path, reason in report.failures:
         print(f"skipped {path}: {reason}")
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TextIO
 
-from nafp.audio import decode
+from nafp import errors
 from nafp.identify import answers, clips, pfann_files
 from nafp.identify import identifier as identify
 from nafp.search import confidence
@@ -48,7 +48,7 @@ def run(request: Request, *, prepare: Callable[[], None] = lambda: None) -> int:
     Raises ValueError or FileNotFoundError for what cannot be right, before work starts.
     """
     if (request.format == "pfann") != bool(request.out):
-        raise ValueError("--format=pfann writes files and needs --out=RESULT.tsv; other formats are printed")
+        raise errors.Invalid("--format=pfann writes files and needs --out=RESULT.tsv; other formats are printed")
     there, identifier, rate_hz = opened(request, prepare=prepare)
     about = dict(sample_rate_hz=rate_hz, longest_s=identify.LONGEST_S)
     heard = list(clips.listed(request.names, raw_hz=request.raw_hz, **about))
@@ -84,7 +84,7 @@ def opened(request: Request, *, prepare: Callable[[], None] = lambda: None) -> t
     else:
         there, settings["confidence"] = None, _confidence(request)
         network = sources.load(request.checkpoint, runtime=runtime, batch_size=identify.BATCH)
-        where = network, network.identity, request.store
+        where = network, request.store
         found = identify.Identifier.open(*where, names=request.name, **settings)
     return there, found, identify.listening_rate_hz(network.sample_rate_hz)
 
@@ -94,9 +94,7 @@ def _confidence(request: Request) -> confidence.Confidence | None:
     beside = sources.weights_file(request.checkpoint).with_suffix(".confidence.json")
     path = pathlib.Path(request.confidence or beside)
     if not path.is_file() and request.confidence:
-        raise FileNotFoundError(
-            f"{path}: no such file; nafp evaluate --unknown=left-out writes RESULTS/confidence.json"
-        )
+        raise errors.NotFound(f"{path}: no such file; nafp evaluate --unknown=left-out writes RESULTS/confidence.json")
     return confidence.Confidence.load(path) if path.is_file() else None
 
 
@@ -131,7 +129,7 @@ def replies(
     for clip in heard:
         try:
             samples, seconds = clip.load()
-        except (decode.Undecodable, ValueError) as error:
+        except (errors.Undecodable, ValueError) as error:
             yield answers.Reply(clip.name, 0.0, error=getattr(error, "reason", str(error))), None
             continue
         try:
@@ -160,7 +158,9 @@ def tell(
     out: with format pfann, the file that its matcher would write.
     """
     if (format == "pfann") != bool(out):
-        raise ValueError("--format=pfann writes files: name the first with --out=RESULT.tsv; other formats are printed")
+        raise errors.Invalid(
+            "--format=pfann writes files: name the first with --out=RESULT.tsv; other formats are printed"
+        )
     to, counts, long = to or sys.stdout, {"found": 0, "unknown": 0, "failed": 0}, 0
     settings = dict(sample_rate_hz=sample_rate_hz, top=top, least=least)
     if out:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from nafp.audio import decode, live
+from nafp import errors
+from nafp.audio import live
 from nafp.identify import identifier
 from nafp.jobs import progress
 from nafp.monitor import lines, stretches
@@ -107,7 +108,7 @@ def open_collection(request: Request, *, prepare: Callable[[], None] = lambda: N
         chosen = index.plan("auto", n_rows=len(rows), dim=rows.dim)
         found = Opened(network, rows, index_files.opened(rows, chosen, where), None)
     if not len(found.rows.tracks):
-        raise ValueError(f"{where}: there is no track in it to look for; nafp add puts some in")
+        raise errors.Invalid(f"{where}: there is no track in it to look for; nafp add puts some in")
     return found
 
 
@@ -122,9 +123,9 @@ def _check(request: Request) -> None:
     """Raises for what cannot be right."""
     live_ones = [name for name in request.names if _is_live(name)]
     if request.state and live_ones:
-        raise ValueError("--state is for files: a stream cannot be heard again from the middle on")
+        raise errors.Invalid("--state is for files: a stream cannot be heard again from the middle on")
     if len(request.names) > 1 and live_ones:
-        raise ValueError("one stream at a time: start nafp monitor once for each of several")
+        raise errors.Invalid("one stream at a time: start nafp monitor once for each of several")
     for name in live_ones:
         live.check(name, raw_hz=request.raw_hz)
 
@@ -132,7 +133,7 @@ def _check(request: Request) -> None:
 def _is_live(name: str) -> bool:
     try:
         return live.opened(name).is_live
-    except decode.Undecodable:  # A bad file, which is said when its turn comes.
+    except errors.Undecodable:  # A bad file, which is said when its turn comes.
         return False
 
 
@@ -141,7 +142,7 @@ def _watch(name: str, request: Request, opened: Opened, journal: monitor_journal
     try:
         about = live.opened(name)
         return _Listener(about, request, opened, journal).listen()
-    except decode.Undecodable as error:
+    except errors.Undecodable as error:
         print(error, file=sys.stderr)
         return FAILED
 

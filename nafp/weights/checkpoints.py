@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from nafp import config as config_lib
+from nafp import errors
 
 METRIC = "score"  # What "best" means; higher is better.
 _UNSCORED = -math.inf  # A checkpoint between validations.
@@ -95,7 +96,7 @@ class Checkpoints:
         """Sets checkpoints after `step` aside, in RUN/set_aside, so that the run can go on from there."""
         there = self.steps()
         if step not in there:
-            raise ValueError(f"no checkpoint at step {step}; there are {there}.")
+            raise errors.Invalid(f"no checkpoint at step {step}; there are {there}.")
         folder = pathlib.Path(self._manager.directory)
         aside = folder.parent / "set_aside"
         for later in [s for s in there if s > step]:
@@ -144,16 +145,16 @@ def split(source: str) -> tuple[str, str]:
 def _choose(manager: ocp.CheckpointManager, run: str, which: str) -> int:
     there = sorted(manager.all_steps())
     if not there:
-        raise FileNotFoundError(f"{run}: no finished checkpoint. Train one: nafp train --workdir={run}")
+        raise errors.NotFound(f"{run}: no finished checkpoint. Train one: nafp train --workdir={run}")
     if which == "latest":
         return there[-1]
     if which == "best":
         step = manager.best_step()
         if step is None or manager.metrics(step)[METRIC] == _UNSCORED:
-            raise ValueError(f"{run}: no checkpoint was validated yet; the steps there are: {there}.")
+            raise errors.Invalid(f"{run}: no checkpoint was validated yet; the steps there are: {there}.")
         return step
     if int(which) not in there:
-        raise ValueError(f"{run}: no checkpoint at step {which}; there are {there}.")
+        raise errors.Invalid(f"{run}: no checkpoint at step {which}; there are {there}.")
     return int(which)
 
 
@@ -163,7 +164,7 @@ def _folder(run: str | pathlib.Path) -> str:
         return text.rstrip("/") + "/checkpoints"
     folder = pathlib.Path(text).expanduser().resolve() / "checkpoints"
     if not folder.parent.exists():
-        raise FileNotFoundError(f"{run}: no such run folder; --checkpoint takes RUN, RUN@STEP or RUN@best.")
+        raise errors.NotFound(f"{run}: no such run folder; --checkpoint takes RUN, RUN@STEP or RUN@best.")
     return str(folder)
 
 

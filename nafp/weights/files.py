@@ -23,6 +23,7 @@ import ml_collections
 import numpy as np
 
 from nafp import config as config_lib
+from nafp import errors
 from nafp.models import numpy_network
 
 FORMATS = ("npz", "safetensors")
@@ -85,12 +86,14 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], ml_collections.Config
     if not any(name.startswith("params/") for name in arrays):
         missing.append("params/...")
     if missing:
-        raise ValueError(f"{path} is no exported network: {', '.join(missing)} missing. {_advice(path)}")
+        raise errors.Invalid(f"{path} is no exported network: {', '.join(missing)} missing. {_advice(path)}")
     if about["format"] != _FORMAT:
-        raise ValueError(f"{path} is in format {about['format']!r}, this nafp reads {_FORMAT!r}: update one of them.")
+        raise errors.Invalid(
+            f"{path} is in format {about['format']!r}, this nafp reads {_FORMAT!r}: update one of them."
+        )
     variables = _nested(arrays)
     if parameters_sha256(variables) != about["sha256"]:
-        raise ValueError(f"{path} is damaged: its parameters are not those it was written with. {_advice(path)}")
+        raise errors.Invalid(f"{path} is damaged: its parameters are not those it was written with. {_advice(path)}")
     return variables, config_lib.from_json(about["config"]), int(about["step"])
 
 
@@ -108,11 +111,11 @@ def parameters_sha256(variables: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def load(path: str | os.PathLike) -> numpy_network.Network:
+def load(path: str | os.PathLike) -> numpy_network.NumpyNetwork:
     """Opens an exported network, to be run by numpy; raises what `read` does."""
     variables, config, step = read(path)
     identity = dict(sha256=parameters_sha256(variables), source=pathlib.Path(path).name, step=step)
-    return numpy_network.Network(variables, config, identity=identity)
+    return numpy_network.NumpyNetwork(variables, config, identity=identity)
 
 
 def _stored(name: str, array: Any, dtype: str) -> np.ndarray:
@@ -120,7 +123,9 @@ def _stored(name: str, array: Any, dtype: str) -> np.ndarray:
     if dtype == "float32" or not name.startswith("params/"):
         return array
     if np.abs(array).max(initial=0) > np.finfo(np.float16).max:
-        raise ValueError(f"{name} has values beyond {np.finfo(np.float16).max}, which float16 ends at: use float32.")
+        raise errors.Invalid(
+            f"{name} has values beyond {np.finfo(np.float16).max}, which float16 ends at: use float32."
+        )
     return array.astype(np.float16)
 
 
@@ -148,7 +153,7 @@ def _nested(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 def _contents(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Returns the arrays of a file by name, and what it says about itself."""
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such exported network. {_advice(path)}")
+        raise errors.NotFound(f"{path}: no such exported network. {_advice(path)}")
     entries = _read_npz(path) if zipfile.is_zipfile(path) else _read_safetensors(path)
     arrays = {name: a for name, a in entries.items() if name.split("/")[0] in _COLLECTIONS}
     return arrays, {key: value for key, value in entries.items() if key in _ABOUT}
@@ -160,7 +165,7 @@ def _read_npz(path: pathlib.Path) -> dict[str, Any]:
             about = {name: file[name].item() for name in file.files if name in _ABOUT}
             return about | {name: file[name] for name in file.files if "/" in name}
     except (ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged, or no exported network: {error}. {_advice(path)}") from None
+        raise errors.Invalid(f"{path} is damaged, or no exported network: {error}. {_advice(path)}") from None
 
 
 def _write_safetensors(file: BinaryIO, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
@@ -190,7 +195,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, Any]:
             first, end = (start + offset for offset in item["data_offsets"])
             entries[name] = np.frombuffer(data[first:end], types[item["dtype"]]).reshape(item["shape"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged, or no exported network. {_advice(path)}") from error
+        raise errors.Invalid(f"{path} is damaged, or no exported network. {_advice(path)}") from error
     return entries
 
 
@@ -200,7 +205,7 @@ def _advice(path: str | os.PathLike) -> str:
 
 def _one_of(name: str, given: str, allowed: Sequence[str]) -> None:
     if given not in allowed:
-        raise ValueError(f"{name}={given!r}: allowed are {', '.join(allowed)}")
+        raise errors.Invalid(f"{name}={given!r}: allowed are {', '.join(allowed)}")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,14 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from nafp.models import protocol
+
+if TYPE_CHECKING:
+    from nafp.models import network
+
+from nafp import errors
 
 # On CPU the narrow network takes a fifth less time for a segment in 64 than in 128; the full one minds neither.
 _CPU_BATCH_SIZE, _CPU_SHARE = 64, 32  # At least; at least for each device that a CPU counts as.
@@ -15,7 +22,7 @@ _EXPORTED = (".npz", ".safetensors")
 RUNTIMES = ("auto", "jax", "numpy")
 
 
-def load(source: str = "small", *, runtime: str = "auto", batch_size: int = 0) -> Any:
+def load(source: str = "small", *, runtime: str = "auto", batch_size: int = 0) -> protocol.Network:
     """Opens a trained network: waveforms [n, S] in, fingerprints [n, D] out.
 
     source: the name of a shipped network (`shipped()`), RUN, RUN@STEP, RUN@best, or an exported file. runtime: jax, or
@@ -24,18 +31,18 @@ def load(source: str = "small", *, runtime: str = "auto", batch_size: int = 0) -
     Raises FileNotFoundError or ValueError that says what was looked for and what there is.
     """
     if runtime not in RUNTIMES:
-        raise ValueError(f"runtime={runtime!r}: allowed are {', '.join(RUNTIMES)}.")
+        raise errors.Invalid(f"runtime={runtime!r}: allowed are {', '.join(RUNTIMES)}.")
     file = weights_file(source)
     if runtime == "numpy" or (runtime == "auto" and not importlib.util.find_spec("jax")):
         if file.suffix not in _EXPORTED:
-            raise ValueError(
+            raise errors.Invalid(
                 f"{source}: a run's checkpoints need JAX; write a file first where JAX is: "
                 f"nafp export --checkpoint={source} --out=network.safetensors"
             )
         from nafp.weights import files
 
         return files.load(file)
-    return open_extractor(source, batch_size=batch_size)[0]
+    return open_extractor(source, batch_size=batch_size)
 
 
 def shipped() -> list[str]:
@@ -52,14 +59,14 @@ def weights_file(source: str) -> pathlib.Path:
     if named and not path.exists():
         close = difflib.get_close_matches(source, shipped(), n=1)
         meant = f" Did you mean {close[0]!r}?" if close else ""
-        raise FileNotFoundError(
+        raise errors.NotFound(
             f"{source}: neither a shipped network ({', '.join(shipped())}) nor a run's folder nor a file here.{meant}"
         )
     return path
 
 
-def open_extractor(source: str, *, batch_size: int = 0, dtype: str = "float32") -> tuple[Any, dict[str, Any]]:
-    """Opens a network as `load` does, under JAX: (extractor, the network's identity).
+def open_extractor(source: str, *, batch_size: int = 0, dtype: str = "float32") -> network.JaxNetwork:
+    """Opens a network as `load` does, under JAX.
 
     batch_size: segments that go through the network together; 0 for what suits the devices of this process.
     Raises FileNotFoundError or ValueError that says what was looked for and what there is.
@@ -67,10 +74,11 @@ def open_extractor(source: str, *, batch_size: int = 0, dtype: str = "float32") 
     from nafp.models import network
 
     variables, config, step, name = read(source)
-    extractor = network.Extractor(variables, config, batch_size=batch_size or default_batch_size(), dtype=dtype)
     # With the type: what one type has begun is not continued in another.
-    extractor.identity = dict(network.identity(variables, source=name, step=step), dtype=dtype)
-    return extractor, extractor.identity
+    identity = dict(network.identity(variables, source=name, step=step), dtype=dtype)
+    return network.JaxNetwork(
+        variables, config, batch_size=batch_size or default_batch_size(), dtype=dtype, identity=identity
+    )
 
 
 def default_batch_size() -> int:
@@ -96,9 +104,7 @@ def read(source: str) -> tuple[Any, Any, int, str]:
 
 def _exported(path: pathlib.Path) -> tuple[Any, Any, int, str]:
     if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: no such exported network; write one: nafp export --checkpoint=RUN --out={path}"
-        )
+        raise errors.NotFound(f"{path}: no such exported network; write one: nafp export --checkpoint=RUN --out={path}")
     from nafp.weights import files
 
     variables, config, step = files.read(path)

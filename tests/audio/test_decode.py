@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from nafp import errors
 from nafp.audio import decode, ffmpeg, headers
 from tests import tunes
 
@@ -201,7 +202,7 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path, bad):
     samples = tunes.tune(5.0)
     samples[3 * 44100 + 7] = bad
     soundfile.write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT")
-    with pytest.raises(decode.Undecodable, match="NaN or infinite samples in second 3"):
+    with pytest.raises(errors.Undecodable, match="NaN or infinite samples in second 3"):
         decode.load(tmp_path / "a.wav", sample_rate_hz=8000)
 
 
@@ -220,7 +221,7 @@ def test_files_that_hold_no_audio_are_refused_by_name_with_the_reason(tmp_path):
         "missing.wav": "No such file",
     }
     for name, reason in reasons.items():
-        with pytest.raises(decode.Undecodable, match=reason) as caught:
+        with pytest.raises(errors.Undecodable, match=reason) as caught:
             decode.load(tmp_path / name, sample_rate_hz=8000)
         assert caught.value.path == str(tmp_path / name)
         assert str(caught.value).startswith(f"{tmp_path / name}: ")
@@ -230,18 +231,18 @@ def test_files_that_hold_no_audio_are_refused_by_name_with_the_reason(tmp_path):
 def test_a_file_one_may_not_read_is_refused(tmp_path):
     path = tunes.write(tmp_path / "a.wav", tunes.tune(1.0))
     path.chmod(0)
-    with pytest.raises(decode.Undecodable, match="Permission denied"):
+    with pytest.raises(errors.Undecodable, match="Permission denied"):
         decode.load(path, sample_rate_hz=8000)
 
 
 def test_a_file_that_needs_ffmpeg_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(ffmpeg, "installed", lambda: False)
     (tmp_path / "song.m4a").write_bytes(b"anything")
-    with pytest.raises(decode.Undecodable, match=r"needs ffmpeg.*apt install ffmpeg") as caught:
+    with pytest.raises(errors.Undecodable, match=r"needs ffmpeg.*apt install ffmpeg") as caught:
         decode.load(tmp_path / "song.m4a", sample_rate_hz=8000)
     assert caught.value.tool_missing
     (tmp_path / "odd.wav").write_bytes(b"anything")
-    with pytest.raises(decode.Undecodable, match=r"libsndfile: .*; ffmpeg might read it, but"):
+    with pytest.raises(errors.Undecodable, match=r"libsndfile: .*; ffmpeg might read it, but"):
         decode.load(tmp_path / "odd.wav", sample_rate_hz=8000)
 
 
@@ -256,7 +257,7 @@ def test_what_libsndfile_refuses_goes_through_ffmpeg(folder, tmp_path):
 def test_a_video_without_sound_is_refused(tmp_path):
     picture = ["-f", "lavfi", "-i", "color=size=16x16:duration=1"]
     subprocess.run(["ffmpeg", "-v", "error", *picture, tmp_path / "a.mkv"], check=True)
-    with pytest.raises(decode.Undecodable, match="no audio stream"):
+    with pytest.raises(errors.Undecodable, match="no audio stream"):
         decode.probe(tmp_path / "a.mkv")
 
 
@@ -273,7 +274,7 @@ def test_no_ffmpeg_stays_behind_when_a_stream_is_dropped(folder):
 
 
 def test_undecodable_survives_pickling():
-    error = pickle.loads(pickle.dumps(decode.Undecodable("a.wav", "silent", tool_missing=True)))
+    error = pickle.loads(pickle.dumps(errors.Undecodable("a.wav", "silent", tool_missing=True)))
     assert (error.path, error.reason, error.tool_missing) == ("a.wav", "silent", True)
 
 
@@ -347,5 +348,5 @@ print(highest() - before)
 def test_settings_that_cannot_be_meant_are_refused(folder):
     with pytest.raises(ValueError, match="start_s -1"):
         decode.load(folder / "tune.wav", sample_rate_hz=8000, start_s=-1)
-    with pytest.raises(decode.Undecodable, match="ends before second 15"):
+    with pytest.raises(errors.Undecodable, match="ends before second 15"):
         decode.load(folder / "tune.wav", sample_rate_hz=8000, start_s=15)

@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 
+from nafp import errors
 from nafp.audio import decode, live, microphone
 from tests import tunes
 
@@ -64,13 +65,13 @@ def test_bare_samples_come_through_standard_input(tune, monkeypatch):
 
 def test_what_is_no_bare_float_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "stdin", bare(np.full(8000, 1e9)))
-    with pytest.raises(decode.Undecodable, match="f32le"):
+    with pytest.raises(errors.Undecodable, match="f32le"):
         heard("-", raw_hz=8000)
 
 
 @needs_ffmpeg
 def test_a_stream_that_cannot_be_opened_is_named_with_the_reason():
-    with pytest.raises(decode.Undecodable, match=r"tcp://127\.0\.0\.1:9: ffmpeg: "):
+    with pytest.raises(errors.Undecodable, match=r"tcp://127\.0\.0\.1:9: ffmpeg: "):
         heard("tcp://127.0.0.1:9")
 
 
@@ -86,13 +87,13 @@ def test_the_microphone_is_brought_to_the_rate_of_the_network(monkeypatch):
 def test_urls_and_devices_are_live_and_missing_files_are_an_error(tmp_path):
     assert live.opened("https://radio.example/stream.mp3").is_live
     assert live.opened("/dev/null").is_live
-    with pytest.raises(decode.Undecodable, match="cannot be opened"):
+    with pytest.raises(errors.Undecodable, match="cannot be opened"):
         live.opened(str(tmp_path / "nowhere.wav"))
 
 
 def test_without_ffmpeg_a_stream_says_what_to_install(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(decode.Undecodable, match=r"needs ffmpeg.*--raw_hz"):
+    with pytest.raises(errors.Undecodable, match=r"needs ffmpeg.*--raw_hz"):
         live.check("-")
     live.check("-", raw_hz=8000)
     live.check("microphone")

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
+from nafp import errors
 from nafp.audio import decode, loudness
 from nafp.corpora import corpus, manifest
 from tests import tunes
@@ -134,7 +135,7 @@ def test_bad_files_among_sources_say_why_when_they_are_read(bad_files):
     for source in found:
         try:
             joined(source)
-        except decode.Undecodable as error:
+        except errors.Undecodable as error:
             reasons[os.path.basename(error.path)] = error.reason
     assert set(reasons) == {"nan.wav", "empty.flac", "text.mp3", "zero.wav"}
 

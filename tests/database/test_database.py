@@ -7,7 +7,8 @@ import threading
 import numpy as np
 import pytest
 
-from nafp.database import catalogue, index_segments, writer, writer_lock
+from nafp import errors
+from nafp.database import catalogue, index_segments, writer
 from nafp.search import rows
 from tests.databases import SEAL, create_bare, fill, names, snapped, unit
 
@@ -139,7 +140,7 @@ def test_readers_that_open_while_a_writer_compacts_find_everything(folder, monke
 
 
 def test_one_writer_at_a_time_and_the_second_is_told_who_it_is(folder):
-    with writer.Writer(folder), pytest.raises(writer_lock.Locked) as told:
+    with writer.Writer(folder), pytest.raises(errors.Locked) as told:
         writer.Writer(folder)
     assert f"process {os.getpid()} on " in str(told.value)
     assert "since 20" in str(told.value)

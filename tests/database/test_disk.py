@@ -7,7 +7,8 @@ import resource
 import numpy as np
 import pytest
 
-from nafp.database import catalogue, writer, writer_lock
+from nafp import errors
+from nafp.database import catalogue, writer
 from tests.databases import create_bare, fill, names, snapped, unit
 
 FULL = "the disk is full|the disk takes no more"  # The latter is how sqlite says it at a limit.
@@ -39,7 +40,7 @@ def add_until_full(folder, added):
 def test_a_full_disk_is_a_clear_error_and_what_was_added_stays(folder):
     fill(folder, 30)
     size, added = max(path.stat().st_size for path in folder.iterdir()), []
-    with full_disk(size + 200_000), pytest.raises(writer_lock.Unwritable, match=FULL):
+    with full_disk(size + 200_000), pytest.raises(errors.Unwritable, match=FULL):
         add_until_full(folder, added)
     assert len(added) > 5
     assert names(snapped(folder)) == [*(str(n) for n in range(30)), *added]
@@ -60,7 +61,7 @@ def seal(folder):
 def test_an_index_or_a_compaction_that_does_not_fit_leaves_all_as_it_was(folder, change):
     fill(folder, 15)
     before = snapped(folder).rows.read(0, 600)
-    with full_disk(1000), pytest.raises(writer_lock.Unwritable, match=FULL):
+    with full_disk(1000), pytest.raises(errors.Unwritable, match=FULL):
         change(folder)
     assert len(list(folder.glob("fingerprints-*"))) == 1  # No half of one takes up the space that is missing.
     there = snapped(folder)
@@ -80,7 +81,7 @@ def test_a_half_written_row_is_taken_back(folder, monkeypatch):
             return real(handle, bytes(data)[:100], place)
 
         monkeypatch.setattr(os, "pwrite", full)
-        with pytest.raises(writer_lock.Unwritable, match=r"ENOSPC.*before is safe; make room"):
+        with pytest.raises(errors.Unwritable, match=r"ENOSPC.*before is safe; make room"):
             writing.append("3", 1.0, unit(40))
         monkeypatch.setattr(os, "pwrite", real)
         writing.append("4", 1.0, unit(40, seed=4))
@@ -123,6 +124,6 @@ def test_a_read_only_folder_answers_and_refuses_to_be_written(folder, was_killed
         there = snapped(folder)
         assert names(there) == [*"0123", *(["late"] if was_killed else [])]
         assert there.index.search(unit(40, seed=2)[:1], 1)[1][0, 0] == 80
-        with pytest.raises(writer_lock.Unwritable, match="it is read-only"):
+        with pytest.raises(errors.Unwritable, match="it is read-only"):
             writer.Writer(folder)
     fill(folder, 1, first=9)

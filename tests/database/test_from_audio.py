@@ -333,7 +333,7 @@ def test_from_the_shell_a_collection_lives_without_jax(tmp_path, network, music)
 def test_verbs_of_a_database_load_no_jax(tmp_path, network):
     databases.filled(tmp_path / "light", 2, network=network).close()
     code = (
-        "import sys; from nafp import database, adding, merging, listing\n"
+        "import sys; from nafp.database import database, from_audio, from_databases; from nafp.verbs import list\n"
         f"there = database.Database.open({str(tmp_path / 'light')!r}); there.index; there.network(runtime='numpy')\n"
         "print(*sorted({'jax', 'flax', 'optax', 'grain', 'orbax'} & set(sys.modules)))"
     )

@@ -31,7 +31,7 @@ def network():
     """One device, so that other processes can repeat what this one gives."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
-        return networks.extractor(networks.config(), seed=10, batch_size=16)
+        return networks.extractor(networks.config(), seed=10, batch_size=16, identity=IDENTITY)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def folder(tmp_path_factory):
     return made
 
 
-def run(network, source, out, *, name="db", identity=IDENTITY, **settings):
-    return extract.extract(network, str(source), str(out), name=name, identity=identity, **settings)
+def run(network, source, out, *, name="db", **settings):
+    return extract.extract(network, str(source), str(out), name=name, **settings)
 
 
 def command(folder, source, out, *more):

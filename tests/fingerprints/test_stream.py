@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import corpus
 from nafp.fingerprints import stream
@@ -137,8 +138,8 @@ def test_a_track_without_fingerprints_says_why_and_spoils_no_other():
     bad = [
         source(noise(7999), name="short"),
         source(noise(0), name="none"),
-        broken(0, decode.Undecodable("broken", "no audio at all")),
-        broken(5, decode.Undecodable("broken", "NaN in second 5"), name="late"),
+        broken(0, errors.Undecodable("broken", "no audio at all")),
+        broken(5, errors.Undecodable("broken", "NaN in second 5"), name="late"),
         source(np.full(SEGMENT, np.inf, np.float32), name="absurd"),
     ]
     outcomes = list(stream.fingerprints([good, *bad, good], Ears()))

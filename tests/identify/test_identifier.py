@@ -23,9 +23,8 @@ def untrained(seed):
         c.model.channels, c.model.dim, c.model.head_hidden = (4, 4, 8, 8, 8, 8, 64, 64), 64, 4
     mel = jnp.zeros((1, *network.mel_shape(c)))
     variables = jax.jit(network.create(c).init)(jax.random.key(seed), mel)
-    extractor = network.Extractor(variables, c, batch_size=32)
-    extractor.identity = network.identity(variables, source=f"seed{seed}", step=0)
-    return extractor
+    identity = network.identity(variables, source=f"seed{seed}", step=0)
+    return network.JaxNetwork(variables, c, batch_size=32, identity=identity)
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +33,8 @@ def opened(tmp_path_factory):
     extractor = untrained(0)
     listed = folder / "list.txt"
     listed.write_text("".join(f"{path}\n" for path in MUSIC))
-    about = dict(name="db", identity=extractor.identity)
-    extract.extract(extractor, str(listed), str(folder / "store"), **about)
-    return folder, identifier.Identifier.open(extractor, extractor.identity, folder / "store", speeds="none")
+    extract.extract(extractor, str(listed), str(folder / "store"), name="db")
+    return folder, identifier.Identifier.open(extractor, folder / "store", speeds="none")
 
 
 @pytest.mark.parametrize("track, start_s", [(0, 3.5), (1, 12.0), (2, 20.5)])
@@ -77,4 +75,4 @@ def test_a_clip_shorter_than_a_segment_is_refused_with_its_length(opened):
 def test_a_store_of_another_network_is_refused(opened):
     other = untrained(1)
     with pytest.raises(ValueError, match="was written by seed0, not by seed1"):
-        identifier.Identifier.open(other, other.identity, opened[0] / "store")
+        identifier.Identifier.open(other, opened[0] / "store")

@@ -11,7 +11,9 @@ from nafp import cli
 
 ROOT = pathlib.Path(__file__).parents[2]
 LAUNCHER = '''"""Does the thing."""
-from absl import app, flags
+from absl import flags
+
+from . import exits
 
 _COUNT = flags.DEFINE_integer("count", 1, "How many.")
 
@@ -21,7 +23,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)
 '''
 
 
@@ -33,7 +35,14 @@ def run(*arguments: str, cwd: pathlib.Path = ROOT) -> subprocess.CompletedProces
 @pytest.fixture
 def checkout(tmp_path):
     """Makes a checkout of nothing but the command; returns what writes launchers into it."""
-    for name in ("nafp/__init__.py", "nafp/__main__.py", "nafp/cli.py", "launch/__init__.py"):
+    for name in (
+        "nafp/__init__.py",
+        "nafp/__main__.py",
+        "nafp/cli.py",
+        "nafp/errors.py",
+        "launch/__init__.py",
+        "launch/exits.py",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text((ROOT / name).read_text())
 
@@ -94,7 +103,7 @@ def test_the_help_of_a_verb_lists_its_flags(checkout):
 def test_a_mistyped_verb_and_a_mistyped_flag_say_what_was_meant(checkout):
     folder = checkout("train", "pass")
     verb, flag = run("trian", cwd=folder), run("train", "--coutn=3", cwd=folder)
-    assert (verb.returncode, flag.returncode) == (2, 1)
+    assert (verb.returncode, flag.returncode) == (2, 2)
     assert "did you mean train?" in verb.stderr
     assert "Did you mean: count" in flag.stderr
 
@@ -114,10 +123,11 @@ def test_a_missing_library_comes_with_the_line_that_installs_it(checkout):
 
 
 def test_our_own_errors_speak_plainly_and_defects_show_their_trace(checkout):
-    folder = checkout("train", "raise ValueError('no audio in /music')")
+    folder = checkout("train", "from nafp import errors; raise errors.Invalid('no audio in /music')")
     assert run("train", cwd=folder).stderr == "nafp train: no audio in /music\n"
-    folder = checkout("train", "int('x')")
-    assert "Traceback" in run("train", cwd=folder).stderr
+    for defect in ("int('x')", "raise ValueError('x')", "open('/no/such/file')"):
+        folder = checkout("train", defect)
+        assert "Traceback" in run("train", cwd=folder).stderr
 
 
 def test_a_stranger_called_launch_is_not_taken_for_ours(checkout, tmp_path):

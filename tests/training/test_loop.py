@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from nafp import config as config_lib
+from nafp import errors
 from nafp.corpora import corpus, manifest
 from nafp.jobs import threads
 from nafp.training import journal, loop, validation
@@ -156,7 +157,7 @@ class _Fake:
 @pytest.mark.slow
 def test_a_nan_stops_the_run_and_names_the_step(folder, monkeypatch):
     Recorder(monkeypatch, losses=[1.0, 2.0, float("nan")])
-    with pytest.raises(loop.NotFinite, match="step 3: loss nan"):
+    with pytest.raises(errors.NotFinite, match="step 3: loss nan"):
         loop.train(tiny(folder), str(folder / "nan"))
 
 

@@ -85,7 +85,7 @@ def test_every_option_gives_what_jax_gives(waveforms, norm, activation, order, d
         c.model.norm, c.model.activation = norm, activation
         c.model.activation_order, c.model.depthwise = order, depthwise
     variables = trained_variables(c)
-    run = numpy_network.Network(variables, c, identity={})
+    run = numpy_network.NumpyNetwork(variables, c, identity={})
     audio = waveforms[:, : run.segment]
     np.testing.assert_allclose(run(audio), by_jax(c, variables, audio), atol=1e-4)
 
@@ -116,7 +116,7 @@ def test_what_is_no_setting_is_the_same_in_both():
 def small():
     c = networks.config()
     variables = trained_variables(c)
-    return variables, c, numpy_network.Network(variables, c, identity={})
+    return variables, c, numpy_network.NumpyNetwork(variables, c, identity={})
 
 
 def test_a_fingerprint_depends_on_its_segment_alone(small, waveforms):
@@ -311,16 +311,16 @@ def test_a_folder_as_the_file_is_refused_before_work(exported):
 
 def test_the_file_serves_where_the_run_does_and_numpy_finds_what_jax_stored(exported):
     folder, _ = exported
-    extractor, identity = sources.open_extractor(str(folder / "small.npz"), batch_size=32)
-    _, of_run = sources.open_extractor(f"{folder}/run@10", batch_size=32)
+    extractor = sources.open_extractor(str(folder / "small.npz"), batch_size=32)
+    identity, of_run = extractor.identity, sources.open_extractor(f"{folder}/run@10", batch_size=32).identity
     assert identity["sha256"] == of_run["sha256"]
     (folder / "list.txt").write_text("".join(f"{path}\n" for path in MUSIC))
     store = folder / "store"
-    extract.extract(extractor, str(folder / "list.txt"), str(store), name="db", identity=identity)
+    extract.extract(extractor, str(folder / "list.txt"), str(store), name="db")
     in_numpy = files.load(folder / "small.npz")
     clip = decode.load(MUSIC[1], sample_rate_hz=8000)[24000:64000]
     np.testing.assert_allclose(in_numpy.track(clip), extractor.track(clip), atol=1e-4)
-    best = identifier.Identifier.open(in_numpy, in_numpy.identity, store).identify(clip, sample_rate_hz=8000)[0]
+    best = identifier.Identifier.open(in_numpy, store).identify(clip, sample_rate_hz=8000)[0]
     assert (pathlib.Path(best.track), best.start_s) == (MUSIC[1], 3.0)
 
 
@@ -332,9 +332,10 @@ import sys
 for name in ("jax", "jaxlib", "flax", "scipy"):
     sys.modules[name] = None
 import numpy
-from nafp import export, identify
+from nafp.identify import identifier
+from nafp.weights import files
 folder = sys.argv[1]
-network = export.load(f"{folder}/small.npz")
+network = files.load(f"{folder}/small.npz")
 numpy.save(f"{folder}/found.npy", network(numpy.load(f"{folder}/waveforms.npy")))
 assert not [name for name in sys.modules if name.startswith(("jax.", "flax.", "orbax"))]
 """

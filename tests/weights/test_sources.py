@@ -25,12 +25,13 @@ def test_a_checkpoint_is_found_by_run_step_or_score(run, which, step):
 
 
 def test_an_extractor_says_which_network_it_is_and_what_it_computes_in(run):
-    opened, identity = sources.open_extractor(str(run), batch_size=4)
+    opened = sources.open_extractor(str(run), batch_size=4)
+    identity = opened.identity
     assert opened.dim == 16
     assert identity["source"] == "run@30"
     assert identity["step"] == 30
     assert identity["dtype"] == "float32"
-    _, other = sources.open_extractor(f"{run}@10")
+    other = sources.open_extractor(f"{run}@10").identity
     assert identity["sha256"] != other["sha256"]
 
 

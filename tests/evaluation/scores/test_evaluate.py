@@ -368,7 +368,7 @@ def test_vectors_that_are_no_fingerprints_are_refused(tmp_path):
 def test_an_evaluation_imports_no_jax(known, tmp_path):
     code = f"""
 import sys
-from evaluation import evaluate
+from evaluation.scores import evaluate
 evaluate.run(evaluate.Request(store=[{known!r}], out={str(tmp_path / "o")!r}, index="l2", ids="5"))
 print("jax" in sys.modules or "flax" in sys.modules or "matplotlib" in sys.modules)
 """

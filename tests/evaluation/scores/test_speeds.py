@@ -86,11 +86,11 @@ def test_what_was_sure_at_its_own_speed_is_left_alone(stores, tmp_path):
 
 @pytest.fixture(scope="module")
 def network():
-    return networks.extractor(networks.config(), batch_size=8)
+    return networks.extractor(networks.config(), batch_size=8, identity={"sha256": "x"})
 
 
 def extracted(network, source, folder, **settings):
-    about = dict(name="query", identity={"sha256": "x"}, speeds=["1"]) | settings
+    about = dict(name="query", speeds=["1"]) | settings
     return dict(extract.at_speeds(network, str(source), str(folder), **about))
 
 
