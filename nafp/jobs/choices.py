@@ -15,7 +15,7 @@ def closest(word: object, words: Iterable[object]) -> str:
 
 
 def require(name: str, value: object, allowed: Iterable[object]) -> None:
-    """Raises errors.Invalid, which lists the choices, unless `value` is one of `allowed`. name: what messages call it."""
+    """Raises errors.Invalid, with the list, unless `value` is one of `allowed`. name: what messages call it."""
     choices = list(allowed)
     if value not in choices:
         listing = ", ".join(str(choice) for choice in choices)

@@ -66,9 +66,9 @@ def small_disk(tmp_path):
 def test_a_full_disk_is_called_full_and_keeps_what_was_there(small_disk):
     path = small_disk / "table.csv"
     path.write_text("old")
-    with pytest.raises(errors.Unwritable, match="table.csv: cannot be written: the disk is full"):
-        with whole_files.opened(path, "wb") as file:
-            file.write(bytes(10**6))
+    refusal = pytest.raises(errors.Unwritable, match=r"table\.csv: cannot be written: the disk is full")
+    with refusal, whole_files.opened(path, "wb") as file:
+        file.write(bytes(10**6))
     assert path.read_text() == "old"
     assert list(small_disk.iterdir()) == [path]
 
@@ -84,3 +84,9 @@ def test_a_refusal_is_put_into_words(code, words):
 def test_an_error_of_the_block_that_is_no_disk_error_passes_through(tmp_path):
     with pytest.raises(FileNotFoundError), whole_files.opened(tmp_path / "x"):
         pathlib.Path(tmp_path / "nothing here").read_text()
+
+
+def test_another_file_that_cannot_be_read_is_not_blamed_on_the_one_being_written(tmp_path):
+    forbidden = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/another/file")
+    with pytest.raises(PermissionError), whole_files.opened(tmp_path / "x"):
+        raise forbidden
