@@ -58,7 +58,9 @@ class Fingerprinting:
         return self._opened
 
     def _check(self, there, identity: Mapping) -> None:
-        if there.meta.get("model") != identity:
+        from nafp.models import identities
+
+        if not identities.same_record(there.meta.get("model"), identity):
             raise errors.Invalid(
                 f"{there.folder}/{there.name} was made by {there.meta.get('model')}, not by"
                 f" {identity}; give another --out, or --overwrite"

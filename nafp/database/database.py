@@ -27,7 +27,7 @@ from nafp import errors
 from nafp.audio import segments
 from nafp.database import catalogue, check, codes, index_segments, snapshot, writer, writer_lock
 from nafp.identify import answers
-from nafp.models import protocol
+from nafp.models import identities, protocol
 from nafp.search import confidence
 from nafp.weights import files, sources
 
@@ -143,7 +143,7 @@ class Database:
         """
         path = self.folder / NETWORK
         opened = sources.load(os.fspath(path), runtime=runtime, batch_size=batch_size)
-        if opened.identity["sha256"] != self.about["network"]["sha256"]:
+        if not identities.same_network(opened.identity, self.about["network"]):
             raise errors.Invalid(
                 f"{path}: is not the network that made these fingerprints, {self.about['network']['source']}; "
                 "restore the file from a copy"

@@ -24,6 +24,7 @@ from nafp.database import database
 from nafp.database import writer as writing
 from nafp.fingerprints import stream
 from nafp.jobs import progress
+from nafp.models import identities
 from nafp.weights import sources as trained
 
 _NUMPY_BATCH = 32  # What nafp.models.numpy_network takes at once.
@@ -304,8 +305,8 @@ def open_or_create(
                 f"{folder}: its {what} is {there}, not {asked}: leave the flag out, or name a new folder"
             )
     if checkpoint is not None:
-        asked = trained.load(checkpoint).identity["sha256"]
-        if asked != about["network"]["sha256"]:
+        asked = trained.load(checkpoint).identity
+        if not identities.same_network(asked, about["network"]):
             raise errors.Invalid(
                 f"{folder}: was made with {about['network']['source']}, not with {checkpoint}: fingerprints of two "
                 "networks cannot be compared. Leave --checkpoint out, or name a new folder"

@@ -10,6 +10,7 @@ from nafp import errors
 from nafp.database import catalogue, database
 from nafp.database import writer as writing
 from nafp.jobs import progress
+from nafp.models import identities
 
 _TOGETHER_ROWS = 16_384  # Made safe in one go.
 
@@ -103,7 +104,7 @@ def _require_alike(into: database.Database, other: database.Database) -> None:
                 "only databases of one kind can be merged"
             )
     ours, theirs = into.about["network"], other.about["network"]
-    if ours["sha256"] != theirs["sha256"]:
+    if not identities.same_network(ours, theirs):
         raise errors.Invalid(
             f"{other.folder}: was made with the network {theirs['source']}, {into.folder} with {ours['source']}: "
             "fingerprints of two networks cannot be compared; add the audio files instead: nafp add"

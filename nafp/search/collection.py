@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from nafp import errors
+from nafp.models import identities
 from nafp.search import rows, store
 
 BLOCK_ROWS = 16_384  # 8 MiB at 128 dimensions: large for the disk, small for the memory.
@@ -178,7 +179,7 @@ def _identity(one: store.Store) -> dict[str, object]:
     said = {key: one.meta[key] for key in ("segment_s", "sample_rate_hz", "hop_s") if key in one.meta}
     model = one.meta.get("model")
     if model:  # Where a checkpoint lay is no part of what it is.
-        said["model"] = model.get("sha256", model) if isinstance(model, dict) else model
+        said["model"] = identities.digest(model)
     config = one.meta.get("config")
     if isinstance(config, dict):
         said["spectrogram settings"] = config.get("spectrogram")

@@ -14,6 +14,7 @@ from nafp import errors
 from nafp.audio import live
 from nafp.identify import identifier
 from nafp.jobs import progress
+from nafp.models import identities
 from nafp.monitor import lines, stretches
 from nafp.monitor import state as monitor_journal
 from nafp.search import collection, confidence, index, index_files, store
@@ -60,7 +61,7 @@ class Opened(NamedTuple):
         """Changes with the network and with the tracks."""
         rows = self.rows
         names = "\n".join(rows.tracks) + str([*rows.first_rows, *rows.end_rows])
-        whole = self.network.identity["sha256"] + names
+        whole = identities.digest(self.network.identity) + names
         return hashlib.sha256(whole.encode(errors="surrogateescape")).hexdigest()
 
 
