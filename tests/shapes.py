@@ -22,6 +22,8 @@ import jax
 import jaxtyping
 import numpy as np
 
+from nafp import errors
+
 # Words of jaxtyping that signatures use. An array may come from JAX or from numpy.
 _WORDS = {name: getattr(jaxtyping, name) for name in ("Bool", "Complex", "Float", "Float32", "Int", "Num", "Shaped")}
 _ARRAYS = {"Array": jax.Array | np.ndarray}
@@ -36,21 +38,32 @@ def hints(function: Callable) -> dict[str, Any]:
 
 
 def checked(function: Callable) -> Callable:
-    """Returns the function with its shapes checked: a call raises TypeError where an array is not as stated."""
+    """Returns the function with its shapes checked: a call raises TypeError where an array is not as stated.
+
+    A shape that the function itself refuses with an nafp.Error is left to it.
+    """
     stated, signature = hints(function), inspect.signature(function)
 
     @functools.wraps(function)
     def call(*args: Any, **settings: Any) -> Any:
         given = signature.bind(*args, **settings).arguments
-        with jaxtyping.jaxtyped("context"):  # Within it a letter keeps its number.
-            for name in [name for name in given if name in stated]:
-                _require(function, name, given[name], stated[name])
+        try:
             value = function(*args, **settings)
-            if "return" in stated:
-                _require(function, "return", value, stated["return"])
+        except errors.Error:
+            raise  # The function itself refuses a shape, and says why.
+        except Exception:
+            _require_all(function, given, stated)
+            raise
+        _require_all(function, {**given, "return": value}, stated)
         return value
 
     return call
+
+
+def _require_all(function: Callable, values: dict[str, Any], stated: dict[str, Any]) -> None:
+    with jaxtyping.jaxtyped("context"):  # Within it a letter keeps its number.
+        for name in [name for name in values if name in stated]:
+            _require(function, name, values[name], stated[name])
 
 
 def _require(function: Callable, name: str, value: Any, hint: Any) -> None:

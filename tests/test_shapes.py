@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from nafp import errors
 from tests import shapes
 
 if TYPE_CHECKING:
@@ -48,6 +49,20 @@ def test_arrays_as_stated_pass_from_numpy_jax_and_under_jit():
 def test_a_wrong_shape_or_type_is_refused(rows, query, message):
     with pytest.raises(TypeError, match=message):
         shapes.checked(distances)(rows, query)
+
+
+def test_a_function_may_refuse_a_shape_itself():
+    def first(rows: Float[Array, "N D"]) -> Float[Array, " D"]:
+        if rows.ndim != 2:
+            raise errors.Invalid("rows: need [N, D]")
+        return rows[7]
+
+    with pytest.raises(errors.Invalid, match="need"):
+        shapes.checked(first)(ROWS[0])
+    with pytest.raises(IndexError):
+        shapes.checked(first)(ROWS)
+    with pytest.raises(TypeError, match="first: rows is list"):  # Instead of AttributeError.
+        shapes.checked(first)(ROWS.tolist())
 
 
 def test_a_wrong_result_is_refused():
