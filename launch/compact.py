@@ -3,7 +3,7 @@
 nafp compact DB
 nafp compact DB --storage=int8
 
-A smaller storage loses a little (see the README), and what it loses does not come back. While it works, the database
+A smaller storage loses a little (docs/databases.md), and what it loses does not come back. While it works, the database
 answers, and takes as much space again.
 """
 

@@ -1,0 +1,50 @@
+"""The site that `make docs` builds into build/docs.
+
+Sphinx and Furo because both are maintained. MkDocs has had no release since 1.6.1 (2024), Material for MkDocs promised
+maintenance until November 2026, and Zensical, its successor, is at 0.1.
+"""
+
+import pathlib
+import sys
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+import nafp
+
+project, author, release = "nafp", "the nafp authors", nafp.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+myst_heading_anchors = 4  # Headings are anchors, named as GitHub names them.
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+add_module_names = False
+nitpicky = False  # Types of numpy and the standard library are named, not linked: a link would need the network.
+html_theme, html_title, html_copy_source, html_show_sourcelink = "furo", f"nafp {release}", False, False
+html_show_sphinx = False
+
+
+class PublicNames(SphinxDirective):
+    """Documents every name of `nafp.__all__`, so that no public name can be left out."""
+
+    def run(self) -> list[nodes.Node]:
+        lines: list[str] = []
+        for name in sorted(set(nafp.__all__) - {"__version__"}):
+            public = getattr(nafp, name)
+            if isinstance(public, type):
+                lines += [f".. autoclass:: nafp.{name}", "   :members:", ""]
+            else:
+                lines += [f".. autofunction:: nafp.{name}", ""]
+        parent = nodes.section()
+        self.state.nested_parse(StringList(self._rst(lines)), 0, parent)
+        return parent.children
+
+    def _rst(self, lines: list[str]) -> list[str]:
+        return ["```{eval-rst}", *lines, "```"]
+
+
+def setup(app: Sphinx) -> None:
+    app.add_directive("public-names", PublicNames)
