@@ -22,8 +22,13 @@ myst_heading_anchors = 4  # Headings are anchors, named as GitHub names them.
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 add_module_names = False
+default_role = "code"  # Docstrings write `name` as Markdown does.
 nitpicky = False  # Types of numpy and the standard library are named, not linked: a link would need the network.
-html_theme, html_title, html_copy_source, html_show_sourcelink = "furo", f"nafp {release}", False, False
+html_theme = "furo"
+html_title = f"nafp {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
 html_show_sphinx = False
 
 
