@@ -119,11 +119,10 @@ def panel(axes: plt.Axes, condition: str, lines: list[System]) -> None:
     for line in lines:
         cells = line.rates[condition]
         seconds = sorted(cells)
-        low, middle, high = (
-            [100 * cells[s][key] for s in seconds] for key in ("low", "rate", "high")
-        )
-        axes.fill_between(seconds, low, high, color=line.colour, alpha=0.2, lw=0)
-        axes.plot(seconds, middle, color=line.colour, marker=line.marker, ms=5, label=line.label)
+        ends = {key: [100 * cells[s][key] for s in seconds] for key in ("low", "rate", "high")}
+        axes.fill_between(seconds, ends["low"], ends["high"], color=line.colour, alpha=0.2, lw=0)
+        style = dict(color=line.colour, marker=line.marker, ms=5, label=line.label)
+        axes.plot(seconds, ends["rate"], **style)
     axes.set_xticks([1, 2, 3, 5, 10])
     axes.set_ylim(0, 103)
     axes.set_yticks(range(0, 101, 20))
@@ -132,9 +131,9 @@ def panel(axes: plt.Axes, condition: str, lines: list[System]) -> None:
 def with_dark(svg: str) -> str:
     """Adds the colours of a dark screen; the paper is part of the picture, so it is readable on any page."""
     rules = "".join(
-        f'[style*="fill: {light}"]{{fill:{dark}!important}}'
-        f'[style*="stroke: {light}"]{{stroke:{dark}!important}}'
+        f'[style*="{part}: {light}"]{{{part}:{dark}!important}}'
         for light, dark in DARK.items()
+        for part in ("fill", "stroke")
     )
     style = f"<style>@media (prefers-color-scheme:dark){{{rules}}}</style>\n"
     return svg.replace(" <defs>", f" {style} <defs>", 1)
