@@ -119,10 +119,10 @@ def panel(axes: plt.Axes, condition: str, lines: list[System]) -> None:
     for line in lines:
         cells = line.rates[condition]
         seconds = sorted(cells)
-        ends = {key: [100 * cells[s][key] for s in seconds] for key in ("low", "rate", "high")}
-        axes.fill_between(seconds, ends["low"], ends["high"], color=line.colour, alpha=0.2, lw=0)
+        percent = {key: [100 * cells[s][key] for s in seconds] for key in ("low", "rate", "high")}
+        axes.fill_between(seconds, percent["low"], percent["high"], color=line.colour, alpha=0.2, lw=0)
         style = dict(color=line.colour, marker=line.marker, ms=5, label=line.label)
-        axes.plot(seconds, ends["rate"], **style)
+        axes.plot(seconds, percent["rate"], **style)
     axes.set_xticks([1, 2, 3, 5, 10])
     axes.set_ylim(0, 103)
     axes.set_yticks(range(0, 101, 20))
