@@ -120,7 +120,8 @@ def panel(axes: plt.Axes, condition: str, lines: list[System]) -> None:
         cells = line.rates[condition]
         seconds = sorted(cells)
         percent = {key: [100 * cells[s][key] for s in seconds] for key in ("low", "rate", "high")}
-        axes.fill_between(seconds, percent["low"], percent["high"], color=line.colour, alpha=0.2, lw=0)
+        low, high = percent["low"], percent["high"]
+        axes.fill_between(seconds, low, high, color=line.colour, alpha=0.2, lw=0)
         style = dict(color=line.colour, marker=line.marker, ms=5, label=line.label)
         axes.plot(seconds, percent["rate"], **style)
     axes.set_xticks([1, 2, 3, 5, 10])

@@ -6,6 +6,7 @@ maintenance until November 2026, and Zensical, its successor, is at 0.1.
 
 import pathlib
 import sys
+from typing import Any
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -51,5 +52,22 @@ class PublicNames(SphinxDirective):
         return ["```{eval-rst}", *lines, "```"]
 
 
+def with_stars_kept(*event: Any) -> None:
+    """Keeps the stars of a pattern such as */live/*, which docutils would take for emphasis."""
+    lines = event[-1]
+    for i, line in enumerate(lines):
+        texts_and_codes = line.split("`")
+        texts_and_codes[::2] = [text.replace("*", r"\*") for text in texts_and_codes[::2]]
+        lines[i] = "`".join(texts_and_codes)
+
+
+def without_fields(app: Sphinx, what: str, name: str, member: object, *more: Any) -> bool | None:
+    """Leaves out the fields of named tuples: the signature and the docstring have them already."""
+    doc = getattr(member, "__doc__", None) or ""
+    return True if doc.startswith("Alias for field number") else None
+
+
 def setup(app: Sphinx) -> None:
     app.add_directive("public-names", PublicNames)
+    app.connect("autodoc-process-docstring", with_stars_kept)
+    app.connect("autodoc-skip-member", without_fields)

@@ -28,6 +28,7 @@ SETTING = re.compile(r"\bconfig((?:\.[a-z]\w*){2,})")
 CHANGE = re.compile(rf"\b((?:{'|'.join(config.default())})(?:\.[a-z]\w*)+)=")
 FOLDERS = "nafp|configs|launch|evaluation|tests|benchmarks|docs"
 NAMED = re.compile(rf"`((?:{FOLDERS})/[\w./-]+)`")
+HOLES = ("VERB", "NAME")  # Which the reader fills.
 MOST_WORDS = 1000
 
 
@@ -111,4 +112,4 @@ def test_every_setting_exists(page):
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
 def test_every_path_exists(page):
     for path in NAMED.findall(text_of(page)):
-        assert (ROOT / path).exists(), f"{page}: {path}"
+        assert pathlib.Path(path).stem in HOLES or (ROOT / path).exists(), f"{page}: {path}"
