@@ -3,6 +3,7 @@
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from absl import app, flags
 
@@ -31,7 +32,7 @@ def _parsed(argv: list[str]) -> list[str]:
     return words
 
 
-def _require_configuration(flag: flags.Flag) -> None:
+def _require_configuration(flag: Any) -> None:
     """Raises errors.Invalid for a configuration file that is missing; ml_collections only says so at the first use."""
     try:
         flag.value.is_locked  # noqa: B018 - the access raises

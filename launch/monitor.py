@@ -12,6 +12,8 @@ A track gets its line as soon as its end is known, some 20 seconds after it; gap
 Exit code: 0 if something was found, 1 if nothing was, 2 if an input could not be read or the command is wrong.
 """
 
+from typing import Any
+
 from absl import flags
 
 from . import devices, exits
@@ -34,7 +36,7 @@ for _define, _name, *_rest in _SETTINGS:
 
 
 def main(argv: list[str]) -> int:
-    settings = {name: flags.FLAGS[name].value for _, name, *_ in _SETTINGS}
+    settings: dict[str, Any] = {name: flags.FLAGS[name].value for _, name, *_ in _SETTINGS}
     if not settings["store"] and len(argv) < 2:
         raise exits.wrong("name a database: nafp monitor DB INPUT...")
     database, names = (None, argv[1:]) if settings["store"] else (argv[1], argv[2:])
