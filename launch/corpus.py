@@ -1,14 +1,10 @@
-"""Lists, filters, splits, converts and packs audio for training and extraction.
+"""Lists, filters, splits, converts and packs audio. Flags begin with the verbs they are for and end with their default.
 
 nafp corpus scan DIR... --out=tracks.csv           lists audio files, or a public dataset: --dataset=fma_small
 nafp corpus dedup tracks.csv --out=twice.csv       finds recordings that are there twice
-nafp corpus filter --manifest=tracks.csv --without=twice.csv --out=once.csv
-nafp corpus split --manifest=once.csv --sizes=train=80%,test=20% --by=folder --out=split.csv
+nafp corpus split --manifest=tracks.csv --sizes=train=80%,test=20% --by=folder --out=split.csv
 nafp corpus convert train.pkl --out=train.csv      from and to the lists of other systems
 nafp corpus build --manifest=split.csv --out=DIR   decodes all tracks into one folder; resumes
-nafp corpus datasets                               lists the public datasets that scan knows
-
-A flag that belongs to some verbs begins with their names; its default stands at the end.
 """
 
 from absl import flags
