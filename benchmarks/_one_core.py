@@ -60,9 +60,7 @@ def machine() -> dict[str, object]:
     processor = platform.processor() or platform.machine()
     info = pathlib.Path("/proc/cpuinfo")
     if info.exists():
-        names = [
-            x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x
-        ]
+        names = [x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x]
         processor = names[0] if names else processor
     return {
         "processor": processor,

@@ -29,9 +29,7 @@ class Layer(nn.Module):
         scale = arrays[f"{name}/norm_scale"].transpose(2, 0, 1).copy()
         self.norm = nn.LayerNorm(scale.shape, eps=1e-3)
         self.norm.weight.data = torch.from_numpy(scale)
-        self.norm.bias.data = torch.from_numpy(
-            arrays[f"{name}/norm_bias"].transpose(2, 0, 1).copy()
-        )
+        self.norm.bias.data = torch.from_numpy(arrays[f"{name}/norm_bias"].transpose(2, 0, 1).copy())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.convolution(nn.functional.pad(x, self.padding))
@@ -44,9 +42,7 @@ class Network(nn.Module):
     def __init__(self, arrays: dict[str, np.ndarray]):
         super().__init__()
         names, strides, taps = (arrays[k] for k in ("names", "strides", "positions"))
-        self.layers = nn.Sequential(
-            *(Layer(arrays, str(n), int(s), int(t)) for n, s, t in zip(names, strides, taps))
-        )
+        self.layers = nn.Sequential(*(Layer(arrays, str(n), int(s), int(t)) for n, s, t in zip(names, strides, taps)))
         head = ("hidden_kernel", "hidden_bias", "output_kernel", "output_bias")
         for name in head:
             self.register_parameter(name, nn.Parameter(torch.from_numpy(arrays[f"head/{name}"])))

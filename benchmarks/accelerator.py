@@ -26,9 +26,7 @@ from nafp.models import network
 from nafp.training import augment, resident, step
 
 _OUT = flags.DEFINE_string("out", None, "JSON file for the numbers.")
-_BATCH = flags.DEFINE_integer(
-    "batch_size", 0, "Segments in a batch; 0: 1280 on accelerators, 64 on CPU."
-)
+_BATCH = flags.DEFINE_integer("batch_size", 0, "Segments in a batch; 0: 1280 on accelerators, 64 on CPU.")
 _NETWORKS = flags.DEFINE_list("networks", ["full", "small"], "Which networks: full, small.")
 _REPEATS = flags.DEFINE_integer("repeats", 10, "Timed repeats.")
 _CONFIGS = {"full": full, "small": small}
@@ -113,7 +111,7 @@ def measure(config, n_segments: int, repeats: int) -> Iterator[tuple[str, float]
         ("training_step_fed_with_clips", clips, banks),
     ):
         yield name, time_training(recipe, held, batch, step.replicate(there), repeats)
-    extractor = network.Extractor(variables, config, batch_size=n_segments)
+    extractor = network.JaxNetwork(variables, config, batch_size=n_segments)
     audio = rng.standard_normal((n_segments, extractor.segment)).astype(np.float32)
     yield "extraction", median_s(lambda: extractor.start(audio).block_until_ready(), repeats)
     yield from time_hearing(recipe, numbers, jax.device_put(lying), repeats)

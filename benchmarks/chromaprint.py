@@ -65,9 +65,7 @@ class Chromaprint:
             done = done and library.chromaprint_finish(context)
             if not done:
                 raise RuntimeError(f"chromaprint {self.version} refused {len(pcm)} samples")
-            if library.chromaprint_get_raw_fingerprint(
-                context, ctypes.byref(data), ctypes.byref(n)
-            ):
+            if library.chromaprint_get_raw_fingerprint(context, ctypes.byref(data), ctypes.byref(n)):
                 codes = np.array(data[: n.value], np.uint32)
                 library.chromaprint_dealloc(data)
             else:
@@ -88,9 +86,7 @@ class Table:
         self._ends = np.cumsum([len(part) for part in parts])
         numbers = np.arange(self._ends[-1])
         left = self._ends[np.searchsorted(self._ends, numbers, side="right")] - numbers
-        self._left = np.minimum(left, 65535).astype(
-            np.uint16
-        )  # Codes from here to the track's end.
+        self._left = np.minimum(left, 65535).astype(np.uint16)  # Codes from here to the track's end.
 
     def nearest(self, codes: np.ndarray) -> tuple[int, int, int] | None:
         """Gives track, place in it and number of differing bits of the best whole alignment.

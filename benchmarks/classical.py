@@ -25,8 +25,11 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import chromaprint, landmarks, rivals
-from evaluation import metrics, repeats, results, tables
-from nafp.audio import corpus, decode, progress, segments
+from evaluation.scores import metrics, repeats, results, tables
+from nafp import errors
+from nafp.audio import decode, segments
+from nafp.corpora import corpus
+from nafp.jobs import progress
 
 SYSTEMS = {"chromaprint": chromaprint.Chromaprint, "audfprint": landmarks.Audfprint}
 _COLUMNS = ("query", "length_s", "track", "start_s", "score", "cpu_ms")
@@ -46,9 +49,13 @@ def main(argv: list[str]) -> None:
     found = json.loads(out.read_text() or "{}") if out.exists() else {}
     for name in _SYSTEMS.value:
         measured = compare(
-            name, _QUERIES.value, _REFERENCES.value, _WORK.value,
-            lengths_s=list(map(float, _LENGTHS.value)), n_clips=_CLIPS.value,
-        )  # fmt: skip
+            name,
+            _QUERIES.value,
+            _REFERENCES.value,
+            _WORK.value,
+            lengths_s=list(map(float, _LENGTHS.value)),
+            n_clips=_CLIPS.value,
+        )
         found[name] = {"machine": results.machine(), **measured}
         print(report(name, measured), end="\n\n", flush=True)
         out.write_text(json.dumps(found, indent=1) + "\n")
@@ -128,7 +135,7 @@ def index(system: rivals.System, references: str) -> tuple[list[str], dict[str, 
         for source in sources:
             try:
                 samples = np.concatenate(list(source.blocks()))
-            except decode.Undecodable as error:
+            except errors.Undecodable as error:
                 bar.note(f"left out: {error}")
                 n_broken += 1
                 continue
@@ -162,7 +169,7 @@ def _answered(
         for path, left in missing.items():
             try:
                 samples = decode.load(path, sample_rate_hz=system.sample_rate_hz)
-            except decode.Undecodable as error:
+            except errors.Undecodable as error:
                 bar.note(f"left out: {error}")
                 continue
             for seconds in left:
@@ -174,9 +181,7 @@ def _answered(
             bar.add()
 
 
-def ask(
-    system: rivals.System, tracks: Sequence[str], samples: np.ndarray, seconds: float
-) -> dict[str, str]:
+def ask(system: rivals.System, tracks: Sequence[str], samples: np.ndarray, seconds: float) -> dict[str, str]:
     """Asks for the first seconds of a clip; track "" where the system has no answer."""
     n = segments.to_samples(seconds, system.sample_rate_hz)
     began = time.process_time()
@@ -194,7 +199,7 @@ def ask(
 def with_repeats(
     rows: Sequence[dict[str, str]], asked: Sequence[dict[str, str]], sound: repeats.Sound
 ) -> list[dict[str, str]]:
-    """Puts the right place where an exact repeat of it was answered; see `evaluation.repeats`."""
+    """Puts the right place where an exact repeat of it was answered; see `evaluation.scores.repeats`."""
     lines = {Path(line["query"]).name: line for line in asked}
     found = []
     with progress.Progress(len(rows), "answers", label="repeats") as bar:
@@ -235,9 +240,7 @@ def summary(
     return {
         "conditions": {c: {s: cell(grouped[c, s]) for s in named} for c in conditions},
         "cpu_ms_per_query": {
-            s: statistics.fmean(float(row["cpu_ms"]) for row, _ in pairs)
-            for s in named
-            if (pairs := grouped["all", s])
+            s: statistics.fmean(float(row["cpu_ms"]) for row, _ in pairs) for s in named if (pairs := grouped["all", s])
         },
     }
 
@@ -266,19 +269,20 @@ def report(name: str, found: dict[str, Any]) -> str:
     header = [f"{name}, right track first, %", *(f"{s} s" for s in lengths)]
     rates = [[c, *map(tables.percent, cells.values())] for c, cells in found["conditions"].items()]
     place = [
-        [c, *(_seconds(cells[s]["median_place_error_s"]) for s in lengths)]
-        for c, cells in found["conditions"].items()
+        [c, *(_seconds(cells[s]["median_place_error_s"]) for s in lengths)] for c, cells in found["conditions"].items()
     ]
     silent = [s for s in lengths if not found["conditions"]["all"][s]["answered"]]
     ms = ", ".join(f"{spent:.1f} at {s} s" for s, spent in found["cpu_ms_per_query"].items())
-    return "\n\n".join([
-        tables.markdown_table(header, rates),
-        *([f"No answer at all at {' and '.join(silent)} s."] if silent else []),
-        tables.markdown_table(["median error of the place, s", *header[1:]], place),
-        f"{name} ({found['version']}): {found['tracks']:,} tracks, {found['hours']:.1f} h;"
-        f" {found['bytes_per_second']:.0f} bytes a second of audio; indexing"
-        f" {found['index_times_real_time']:,.0f} x real time; CPU ms per query: {ms}",
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            tables.markdown_table(header, rates),
+            *([f"No answer at all at {' and '.join(silent)} s."] if silent else []),
+            tables.markdown_table(["median error of the place, s", *header[1:]], place),
+            f"{name} ({found['version']}): {found['tracks']:,} tracks, {found['hours']:.1f} h;"
+            f" {found['bytes_per_second']:.0f} bytes a second of audio; indexing"
+            f" {found['index_times_real_time']:,.0f} x real time; CPU ms per query: {ms}",
+        ]
+    )
 
 
 def _seconds(error: float | None) -> str:

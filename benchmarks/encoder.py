@@ -65,9 +65,7 @@ def compare(which: str, python: str | None) -> dict:
     return summary(which, measured, measured.pop("peak"), difference)
 
 
-def summary(
-    which: str, seconds: dict[str, list[float]], peaks: list[float], difference: dict[str, float]
-) -> dict:
+def summary(which: str, seconds: dict[str, list[float]], peaks: list[float], difference: dict[str, float]) -> dict:
     """Turns the rounds' seconds into rates, ratios and the share of the peak."""
     flops = _networks.flops(which)
     shares = [flops * _BATCH.value / s / p for s, p in zip(seconds["ours"], peaks)]
@@ -95,9 +93,7 @@ def main(argv: list[str]) -> None:
         times = ", ".join(f"{v} x {k}" for k, v in found["times_as_fast_as"].items())
         print(f"{which}: segments per core-second: {rates}")
         print(f"{which}: ours is {times}; {found['share_of_matrix_product']:.0%} of the peak,")
-        print(
-            f"  {found['matrix_product_gflops']} GFLOP/s; differences {found['largest_difference']}"
-        )
+        print(f"  {found['matrix_product_gflops']} GFLOP/s; differences {found['largest_difference']}")
     _one_core.save(result, _OUT.value)
 
 

@@ -25,7 +25,10 @@ import threadpoolctl
 from absl import app, flags
 
 from benchmarks import fingerprints, lookalikes
-from evaluation import answering, evaluate, inputs, protocol, results
+from evaluation.scores import answers as answering
+from evaluation.scores import evaluate, results
+from evaluation.scores import questions as protocol
+from evaluation.scores import stores as inputs
 from nafp.search import index, index_files, plans
 
 _ROWS = flags.DEFINE_integer("rows", 1_000_000, "Rows of the dummy store.")
@@ -93,9 +96,7 @@ def compared(given: inputs.Inputs, built: index.Index, n: int, *, n_loop: int) -
     """Runs ours on n ids, the loop on n_loop of them, and compares the answers to those."""
     query = given.query
     choice = np.random.default_rng(0).permutation(len(query) - max(LENGTHS))[:n]
-    questions = protocol.row_aligned(
-        query, given.database, n_dummy=given.n_dummy, ids=choice, as_original=True
-    )
+    questions = protocol.row_aligned(query, given.database, n_dummy=given.n_dummy, ids=choice, as_original=True)
     runs, loops = [], []
     for _ in range(_REPEATS.value):  # In turns: a busy neighbour slows both.
         runs.append(ours(given, built, questions))
@@ -103,13 +104,10 @@ def compared(given: inputs.Inputs, built: index.Index, n: int, *, n_loop: int) -
             loops.append(looped(given, built, choice[:n_loop]))
     scored, answers, timings = runs[0][1:]
     ours_s, search_s = (
-        statistics.median(values)
-        for values in ([run[0] for run in runs], [run[3].search_cpu_s for run in runs])
+        statistics.median(values) for values in ([run[0] for run in runs], [run[3].search_cpu_s for run in runs])
     )
     loop = loops[0]
-    ratios = [
-        (each["search_s"] + each["score_s"]) * n / n_loop / run[0] for each, run in zip(loops, runs)
-    ]
+    ratios = [(each["search_s"] + each["score_s"]) * n / n_loop / run[0] for each, run in zip(loops, runs)]
     right = np.stack([scored.right[name][:n_loop] for name in METRICS], axis=2)  # [Q, M, 4]
     loop_s = (loop["search_s"] + loop["score_s"]) * n / n_loop
     if len(loops) < len(runs):
@@ -138,9 +136,13 @@ def ours(
     """Answers all questions at all lengths; gives CPU seconds and what was found."""
     began = time.process_time()
     answers, timings, _ = answering.answer(
-        questions, given.query, given.database, built,
-        lengths=LENGTHS, matcher=answering.Matcher(as_original=True),
-    )  # fmt: skip
+        questions,
+        given.query,
+        given.database,
+        built,
+        lengths=LENGTHS,
+        matcher=answering.Matcher(as_original=True),
+    )
     scored = results.score(questions, answers, LENGTHS, by_row=True, has_tracks=False)
     return time.process_time() - began, scored, answers, timings
 
@@ -165,9 +167,7 @@ def looped(given: inputs.Inputs, built: index.Index, ids: np.ndarray) -> dict:
             middle = time.process_time()
             starts = near - np.arange(len(near))[:, None]
             candidates = np.unique(starts[starts >= 0])
-            scores = np.array(
-                [np.mean(np.diag(asked @ everything[c : c + len(asked)].T)) for c in candidates]
-            )
+            scores = np.array([np.mean(np.diag(asked @ everything[c : c + len(asked)].T)) for c in candidates])
             order = np.argsort(-scores, kind="stable")[:10]
             score_s += time.process_time() - middle
             search_s += middle - began
@@ -226,9 +226,7 @@ def whole(folder: Path, places: list[str], *more: str) -> dict:
     line = [sys.executable, "-m", "nafp", "evaluate", f"--store={','.join(places)}", f"--out={out}"]
     environment = {k: v for k, v in os.environ.items() if k != "NAFP_THREADS"}
     began = time.perf_counter()
-    subprocess.run(
-        [*line, "--index_folder=", *more], check=True, env=environment, stdout=subprocess.DEVNULL
-    )
+    subprocess.run([*line, "--index_folder=", *more], check=True, env=environment, stdout=subprocess.DEVNULL)
     wall_s = time.perf_counter() - began
     found = json.loads((out / "results.json").read_text())
     memory = found["timings"]["peak_memory_mb"] * 2**20

@@ -25,8 +25,9 @@ import soundfile
 from absl import app, flags
 
 from configs import default, narrow
-from nafp import extract
-from nafp.audio import corpus, decode, manifest, segments
+from nafp.audio import decode, segments
+from nafp.corpora import corpus, manifest
+from nafp.fingerprints import extract
 from nafp.models import network
 from nafp.search import store
 
@@ -36,9 +37,7 @@ _SOURCE = flags.DEFINE_string(
 )
 _NETWORKS = flags.DEFINE_list("networks", ["full", "narrow"], "Which networks: full, narrow.")
 _BATCH = flags.DEFINE_integer("batch_size", 64, "Segments in a batch; 64 is the default on CPU.")
-_MINUTES = flags.DEFINE_list(
-    "minutes", ["4", "16"], "Audio of a format in a round, for each of the networks."
-)
+_MINUTES = flags.DEFINE_list("minutes", ["4", "16"], "Audio of a format in a round, for each of the networks.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds; each times both once.")
 _BIG = flags.DEFINE_bool("big", False, "Measure memory too: minutes, and a gigabyte of files.")
 _HOURS = flags.DEFINE_float("hours", 10.0, "Length of the long file.")
@@ -48,12 +47,12 @@ _MEASURED = flags.DEFINE_string("measured", None, "Used by --big: extract this a
 _CONFIGS = {"full": default, "narrow": narrow}
 
 
-def extractor(which: str) -> network.Extractor:
+def extractor(which: str) -> network.JaxNetwork:
     """Opens a network of random parameters: time and memory do not depend on them."""
     config = _CONFIGS[which].get_config()
     mel = np.zeros((1, *network.mel_shape(config)), np.float32)
     variables = jax.jit(network.create(config).init)(jax.random.key(0), mel)
-    return network.Extractor(variables, config, batch_size=_BATCH.value)
+    return network.JaxNetwork(variables, config, batch_size=_BATCH.value)
 
 
 def timed(work) -> np.ndarray:
@@ -63,7 +62,7 @@ def timed(work) -> np.ndarray:
     return np.array([time.perf_counter() - wall, time.process_time() - cpu])
 
 
-def encode(encoder: network.Extractor, ready: np.ndarray, n_batches: int) -> None:
+def encode(encoder: network.JaxNetwork, ready: np.ndarray, n_batches: int) -> None:
     """Runs the network, two batches under way at a time as extraction has them."""
     running = collections.deque()
     for _ in range(n_batches):
@@ -103,7 +102,7 @@ def rates(which: str, tracks: list[corpus.Source], seconds: float, folder: pathl
 
     def whole(kind: str) -> None:
         source = str(folder / kinds[kind])
-        extract.extract(encoder, source, str(folder), name=kind, identity={}, overwrite=True)
+        extract.extract(encoder, source, str(folder), name=kind, overwrite=True)
 
     for kind in kinds:
         whole(kind)
@@ -165,9 +164,7 @@ def peak_memory(source: pathlib.Path, which: str, folder: pathlib.Path) -> dict:
     """Extracts in a process of its own; returns its peak resident memory, times and rows."""
     command = [sys.executable, "-m", "benchmarks.extraction", f"--measured={which}"]
     began = time.perf_counter()
-    child = subprocess.Popen(
-        [*command, f"--source={source}", f"--out={folder / 'store'}"], cwd=ROOT
-    )
+    child = subprocess.Popen([*command, f"--source={source}", f"--out={folder / 'store'}"], cwd=ROOT)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = status
     if status:
@@ -198,7 +195,7 @@ def main(argv: list[str]) -> None:
     del argv
     if _MEASURED.value:
         encoder = extractor(_MEASURED.value)
-        extract.extract(encoder, _SOURCE.value, _OUT.value, name="db", identity={})
+        extract.extract(encoder, _SOURCE.value, _OUT.value, name="db")
         return
     device = jax.devices()[0]
     numbers = {

@@ -24,11 +24,13 @@ import numpy as np
 from absl import app, flags
 
 from configs import full, small
-from evaluation import results
+from evaluation.scores import results
 from nafp import config as config_lib
-from nafp import database, export, identify
 from nafp.audio import decode
+from nafp.database import database
+from nafp.identify import identifier
 from nafp.search import confidence
+from nafp.weights import files
 
 ROOT = pathlib.Path(__file__).parent.parent
 MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))
@@ -63,7 +65,7 @@ def made(folder: pathlib.Path) -> pathlib.Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     network = folder.with_suffix(".safetensors")
     chosen = {"full": full, "small": small}[_NETWORK.value].get_config()
-    export.write(
+    files.write(
         network,
         parameters(chosen),
         config_lib.from_json(config_lib.to_json(chosen)),
@@ -76,9 +78,7 @@ def made(folder: pathlib.Path) -> pathlib.Path:
     with there.writer() as writing:
         writing.append("known", len(known) / 2, known)
         for number in range((_ROWS.value - len(known)) // TRACK_ROWS):
-            writing.append(
-                f"made up {number}", TRACK_ROWS / 2, slow(rng, TRACK_ROWS, known.shape[1])
-            )
+            writing.append(f"made up {number}", TRACK_ROWS / 2, slow(rng, TRACK_ROWS, known.shape[1]))
     print(f"{folder}: {_ROWS.value} rows in {time.monotonic() - began:.0f} s", flush=True)
     return folder
 
@@ -124,11 +124,9 @@ def opened_and_asked(folder: pathlib.Path, runtime: str) -> dict:
         ("doubtful", -9.0, "auto"),
     ):
         fixed = confidence.Confidence([1], np.array([[weight, 0.0, 0.0]]))
-        asked = identify.Identifier(network, rows, searched, confidence=fixed, speeds=speeds)
+        asked = identifier.Identifier(network, rows, searched, confidence=fixed, speeds=speeds)
         found[name] = timed(functools.partial(asked.identify, clip, sample_rate_hz=RATE_HZ))
-    (best,) = identify.Identifier(network, rows, searched).identify(
-        clip, sample_rate_hz=RATE_HZ, top=1
-    )
+    (best,) = identifier.Identifier(network, rows, searched).identify(clip, sample_rate_hz=RATE_HZ, top=1)
     return found | {"answer": [best.track, best.start_s]}
 
 

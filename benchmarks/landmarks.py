@@ -37,19 +37,31 @@ class Audfprint:
         self.sample_rate_hz = given.samplerate
         self._for_tracks, self._for_clips = (
             cli.setup_analyzer(
-                given.density, is_clip, given.pks_per_frame, given.fanout, given.freq_sd,
-                given.shifts, given.samplerate, given.continue_on_error, None,
+                given.density,
+                is_clip,
+                given.pks_per_frame,
+                given.fanout,
+                given.freq_sd,
+                given.shifts,
+                given.samplerate,
+                given.continue_on_error,
+                None,
             )
             for is_clip in (False, True)
-        )  # fmt: skip
-        self._matcher = cli.setup_matcher(
-            given.match_win, given.search_depth, given.min_count, given.max_matches,
-            given.exact_count, given.find_time_range, given.time_quantile, given.sortbytime,
-            given.illustrate, given.illustrate_hpf,
-        )  # fmt: skip
-        self._table = hash_table.HashTable(
-            hashbits=given.hashbits, depth=given.bucketsize, maxtime=1 << _TIME_BITS
         )
+        self._matcher = cli.setup_matcher(
+            given.match_win,
+            given.search_depth,
+            given.min_count,
+            given.max_matches,
+            given.exact_count,
+            given.find_time_range,
+            given.time_quantile,
+            given.sortbytime,
+            given.illustrate,
+            given.illustrate_hpf,
+        )
+        self._table = hash_table.HashTable(hashbits=given.hashbits, depth=given.bucketsize, maxtime=1 << _TIME_BITS)
         self._samples, self._n_tracks = np.zeros(0, np.float32), 0
         audio.audio_read = lambda *_, **__: (self._samples, self.sample_rate_hz)
         random.seed(0)  # Which entries of a full bucket are dropped.

@@ -23,9 +23,7 @@ BAND = 8  # Directions that are turned among themselves.
 TRACK_ROWS = 59  # Of the row-aligned stores: 30 s, as the original's.
 
 
-def make(
-    folder: str, real: str, truth: str, *, n_dummy: int, n_tracks: int = 500, seed: int = 0
-) -> tuple[str, str]:
+def make(folder: str, real: str, truth: str, *, n_dummy: int, n_tracks: int = 500, seed: int = 0) -> tuple[str, str]:
     """Writes FOLDER/aligned (db, and query: row i of one is row i of the other) and FOLDER/dummy.
 
     real: a folder with the stores db and query; truth: the CSV that says where each query is from.
@@ -51,9 +49,7 @@ def write(folder: Path, name: str, like: store.Store, tracks: Iterator) -> None:
         writer.finish()
 
 
-def turned(
-    source: store.Store, n_rows: int, random: np.random.Generator
-) -> Iterator[tuple[str, np.ndarray]]:
+def turned(source: store.Store, n_rows: int, random: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
     """Yields turned tracks (name, rows) until there are n_rows."""
     axes, done, turn = principal_axes(source), 0, 0
     while done < n_rows:

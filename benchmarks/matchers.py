@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import app, flags
 
-from evaluation import answering, inputs, metrics, protocol, results, statistics, tables
+from evaluation.scores import answers as answering
+from evaluation.scores import metrics, results, statistics, stores, tables
+from evaluation.scores import questions as protocol
 from nafp.search import collection, index, store
 
 _STORE = flags.DEFINE_string("store", None, "Folder with the stores db and query.")
@@ -81,7 +83,7 @@ def opened(folders: Sequence[str], *, shifts: int) -> Asked:
     """Opens a query store and the database, which is in the last folder."""
     query = collection.Collection.of([store.Store.open(folders[0], "query")])
     database = collection.Collection.of([store.Store.open(folders[-1], "db")])
-    inputs.require_hops(query, database, shifts)
+    stores.require_hops(query, database, shifts)
     return Asked(protocol.truth_file(_TRUTH.value, query, database)[0], query, database)
 
 
@@ -110,9 +112,7 @@ def compared(asked: Asked, lengths: Sequence[int]) -> Iterator[dict[str, Any]]:
 def shifted(asked: Asked, lengths: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Yields a line per fineness of the query's rows, the usual one first."""
     exact, base = made(asked, "l2", 0, 100), None
-    fine = [
-        opened([folder, _STORE.value], shifts=1 << n) for n, folder in enumerate(_FINE.value, 1)
-    ]
+    fine = [opened([folder, _STORE.value], shifts=1 << n) for n, folder in enumerate(_FINE.value, 1)]
     have = set.intersection(*({Path(name).name for name in one.questions.names} for one in fine))
     for n, one in enumerate([asked, *fine]):
         keep = np.array([Path(name).name in have for name in one.questions.names])
@@ -131,9 +131,7 @@ def made(asked: Asked, kind: str, n_probe: int, k: int) -> index.Index:
     return index.build(rows, plan, check=False)
 
 
-def searched(
-    asked: Asked, built: index.Index, longest: int, *, shifts: int
-) -> tuple[answering.Found, float]:
+def searched(asked: Asked, built: index.Index, longest: int, *, shifts: int) -> tuple[answering.Found, float]:
     """Searches all rows once; gives CPU seconds, too."""
     began, n_rows = time.process_time(), answering.rows_needed(longest, shifts)
     found = answering.search(asked.questions, asked.query, built, n_rows=n_rows)
@@ -145,9 +143,7 @@ def answered(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Gives hit rates and cost of a matcher, and what it had right, bool [Q, M] per metric."""
     began = time.process_time()
-    answers = answering.match_all(
-        asked.questions, asked.query, asked.database, found, lengths=lengths, matcher=matcher
-    )
+    answers = answering.match_all(asked.questions, asked.query, asked.database, found, lengths=lengths, matcher=matcher)
     spent_s = time.process_time() - began
     scored = results.score(asked.questions, answers, lengths, by_row=False, has_tracks=True)
     counts = metrics.count(scored.right, scored.asked)
@@ -159,9 +155,7 @@ def answered(
     return {"queries": n, "match_cpu_ms_per_query": 1e3 * spent_s / n, **rates}, scored.right
 
 
-def against(
-    base: dict[str, np.ndarray], right: dict[str, np.ndarray], lengths: Sequence[int]
-) -> dict[str, Any]:
+def against(base: dict[str, np.ndarray], right: dict[str, np.ndarray], lengths: Sequence[int]) -> dict[str, Any]:
     """Gives p of the difference to the block's first line, per metric and length."""
     return {
         "p": {

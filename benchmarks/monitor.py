@@ -3,11 +3,12 @@
 python -m benchmarks.monitor --corpus=CORPUS --split=test --store=STORE --checkpoint=RUN --folder=FOLDER
     --out=FILE [--minutes=25] [--count=1] [--styles=crossfade,talk,speed,unknown,broadcast]
 
-Mixes with ground truth are rendered from the corpus (`evaluation.mixes`) and monitored (`nafp.monitor`) in a
-collection of all tracks of the store but those that were chosen to be unknown; another version of an unknown piece that
-is still in it counts as a false one. Beside it, as a baseline, the recording is cut into windows that are identified
-one by one, at the speed they have (Panako's way: 25 s, every 20 s); a window counts where its margin is large enough
-(--least_margin). Nothing is chosen here: constants come from mixes of another split.
+Mixes with ground truth are rendered from the corpus (`evaluation.queries.mixes`) and monitored
+(`nafp.monitor.stretches`) in a collection of all tracks of the store but those that were chosen to be unknown;
+another version of an unknown piece that is still in it counts as a false one. Beside it, as a baseline, the recording
+is cut into windows that are identified one by one, at the speed they have (Panako's way: 25 s, every 20 s); a window
+counts where its margin is large enough (--least_margin). Nothing is chosen here: constants come from mixes of another
+split.
 """
 
 import json
@@ -18,10 +19,15 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from evaluation import material, mixes, monitoring, results
-from nafp import identify, monitor, trained, watching
+from evaluation.queries import material, mixes
+from evaluation.scores import monitored as monitoring
+from evaluation.scores import results
 from nafp.audio import decode
+from nafp.identify import identifier as identify
+from nafp.monitor import stretches as monitor
 from nafp.search import collection, index, store
+from nafp.verbs import monitor as watching
+from nafp.weights import sources
 
 _CORPUS = flags.DEFINE_string("corpus", None, "Corpus of music, noise and speech.")
 _SPLIT = flags.DEFINE_string("split", "test", "Split that the mixes are made of.")
@@ -47,7 +53,7 @@ def main(argv: list[str]) -> None:
     if not (folder / mixes.SETTINGS).exists():
         settings = {"minutes": _MINUTES.value, "count": _COUNT.value, "seed": _SEED.value}
         mixes.render(source, source, folder, split=_SPLIT.value, styles=_STYLES.value, **settings)
-    network = trained.load(_CHECKPOINT.value, batch_size=32)
+    network = sources.load(_CHECKPOINT.value, batch_size=32)
     true = monitoring.read(folder / mixes.TRUTH, is_known=True)
     unknown = (folder / mixes.UNKNOWN).read_text().splitlines()
     rows = known_rows(store.Store.open(_STORE.value, _NAME.value), unknown)
@@ -87,9 +93,7 @@ def monitored(path, network, rows, searched, speeds) -> list[monitoring.Stretch]
     listener = monitor.Monitor(network, rows, searched, speeds=speeds)
     blocks = decode.stream(path, sample_rate_hz=network.sample_rate_hz)
     return [
-        monitoring.Stretch(
-            path.name, one.track, one.start_s, one.end_s, one.track_start_s, one.speed
-        )
+        monitoring.Stretch(path.name, one.track, one.start_s, one.end_s, one.track_start_s, one.speed)
         for one in monitor.watch(listener, blocks)
         if one.track
     ]
@@ -105,14 +109,10 @@ def windows(path, network, rows, searched, speeds) -> list[monitoring.Stretch]:
     for first in range(0, len(samples) - network.segment, step):
         window = samples[first : first + width]
         best = identifier.identify(window, sample_rate_hz=network.sample_rate_hz, top=1, least=0.0)
-        start_s, end_s = (
-            n / network.sample_rate_hz for n in (first, first + min(step, len(window)))
-        )
+        start_s, end_s = (n / network.sample_rate_hz for n in (first, first + min(step, len(window))))
         if best and best[0].margin >= _LEAST_MARGIN.value:
             one = best[0]
-            found.append(
-                monitoring.Stretch(path.name, one.track, start_s, end_s, one.start_s, one.speed)
-            )
+            found.append(monitoring.Stretch(path.name, one.track, start_s, end_s, one.start_s, one.speed))
     return found
 
 
@@ -138,11 +138,7 @@ def table(found: dict) -> str:
     lines += ["|---|---:|---:|---:|---:|---:|---:|---:|"]
     for style, ours in found["monitor"].items():
         rival = found["windows"][style]
-        cells = [
-            f"{100 * each[key]:.1f}"
-            for each in (ours, rival)
-            for key in ("precision", "recall", "f1")
-        ]
+        cells = [f"{100 * each[key]:.1f}" for each in (ours, rival) for key in ("precision", "recall", "f1")]
         stretches = f"{ours['found_stretches']} of {ours['true_stretches']}"
         cells = [*cells[:3], stretches, *cells[3:]]
         lines.append(f"| {style} | " + " | ".join(cells) + " |")

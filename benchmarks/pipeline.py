@@ -17,13 +17,12 @@ import numpy as np
 from absl import app, flags
 
 from configs import default
-from nafp.audio import corpus, manifest, segments
+from nafp.audio import segments
+from nafp.corpora import corpus, manifest
 from nafp.training import augment, pipeline
 
 ROOT = pathlib.Path(__file__).parent.parent
-_CORPUS = flags.DEFINE_string(
-    "corpus", None, "CORPUS folder; without one, the recordings in tests/ become one."
-)
+_CORPUS = flags.DEFINE_string("corpus", None, "CORPUS folder; without one, the recordings in tests/ become one.")
 _THREADS = flags.DEFINE_list("threads", ["1", "2", "4"], "Threads that read.")
 _BATCH = flags.DEFINE_integer("batch_size", 640, "Segments in a batch: twice the pairs.")
 _SECONDS = flags.DEFINE_float("seconds", 3.0, "Time for each in a round.")
@@ -39,10 +38,7 @@ def reader(music: corpus.Corpus) -> tuple[pipeline.Windows, pipeline.Reader]:
     quiet = dict(silence_db=config.data.silence_db)
     listed = pipeline.windows(music, split="train", segment=cut.segment, hop=hop, **quiet)
     sizes = dict(n_samples=cut.context + cut.segment, **quiet)
-    added = {
-        kind: pipeline.noise_source(music, kind=kind, split="train", **sizes)
-        for kind in ("noise", "speech")
-    }
+    added = {kind: pipeline.noise_source(music, kind=kind, split="train", **sizes) for kind in ("noise", "speech")}
     places = dict(segment=cut.segment, context=cut.context, margin=cut.margin)
     return listed, pipeline.Reader(music, listed, seed=config.seed, **places, **added)
 

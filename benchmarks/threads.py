@@ -21,8 +21,9 @@ import numpy as np
 import threadpoolctl
 from absl import app, flags
 
-from evaluation import results
-from nafp.search import collection, index, list_major, pool, store
+from evaluation.scores import results
+from nafp.jobs import threads
+from nafp.search import collection, index, list_major, store
 
 _STORE = flags.DEFINE_string("store", None, "Folder with the stores db and query.")
 _QUERIES = flags.DEFINE_integer("queries", 2000, "Rows asked for at once.")
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> None:
 
 def works(built: index.Index, queries: np.ndarray) -> dict[str, Callable[[], object]]:
     """Gives the same search done in each way."""
-    n = pool.n_threads()
+    n = threads.n_threads()
     by_blas = by_lists if built._lists is not None else by_faiss
     return {
         "one pool": lambda: built.search(queries, K),
@@ -84,7 +85,7 @@ def loose(built: index.Index, queries: np.ndarray, n: int) -> object:
     """Shares out over n threads that call libraries which have n threads each."""
     work = by_lists if built._lists is not None else by_faiss
     with ThreadPoolExecutor(n) as executor:
-        shares = pool.shares(len(queries), n=n)
+        shares = threads.shares(len(queries), n=n)
         return list(executor.map(lambda share: work(built, queries[share]), shares))
 
 

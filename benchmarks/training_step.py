@@ -80,9 +80,7 @@ def summary(seconds: dict[str, list[float]], difference: dict[str, float]) -> di
             name: round(_BATCH.value / statistics.median(s), 1) for name, s in seconds.items()
         },
         "times_as_fast_as": _one_core.ratios(seconds, of="ours"),
-        "times_own_forward": round(
-            statistics.median(a / b for a, b in zip(seconds["ours"], forward)), 2
-        ),
+        "times_own_forward": round(statistics.median(a / b for a, b in zip(seconds["ours"], forward)), 2),
         "relative_difference_of_a_gradient": difference,
     }
 

@@ -31,19 +31,17 @@ _THREADS = flags.DEFINE_integer("threads", 0, "Files decoded at once; 0: one a p
 def main(argv: list[str]) -> int:
     if len(argv) < 3:
         raise exits.wrong("name a database and what to put into it: nafp add DB AUDIO...")
-    from nafp import adding
     from nafp.audio import decode
+    from nafp.database import from_audio
 
     if _RUNTIME.value != "numpy" and importlib.util.find_spec("jax"):
         devices.prepare(cpu_shares=devices.cores())
-    began, folder, audio = time.monotonic(), argv[1], adding.matching(argv[2:])
-    opened = adding.open_or_create(
-        folder, checkpoint=_CHECKPOINT.value, storage=_STORAGE.value, hop_s=_HOP.value
-    )
+    began, folder, audio = time.monotonic(), argv[1], from_audio.matching(argv[2:])
+    opened = from_audio.open_or_create(folder, checkpoint=_CHECKPOINT.value, storage=_STORAGE.value, hop_s=_HOP.value)
     settings = dict(runtime=_RUNTIME.value, batch_size=_BATCH.value, threads=_THREADS.value or None)
     with decode.hushed():  # Decoders write remarks past Python.
-        report = adding.add(opened, audio, metadata=adding.parsed(_TAG.value), **settings)
-    print(adding.describe(report, folder, n_tracks=len(opened), wall_s=time.monotonic() - began))
+        report = from_audio.add(opened, audio, metadata=from_audio.parsed(_TAG.value), **settings)
+    print(from_audio.describe(report, folder, n_tracks=len(opened), wall_s=time.monotonic() - began))
     return 0 if report.added or report.unchanged or report.known else 1
 
 

@@ -3,18 +3,18 @@
 nafp compare A/results.json B/results.json ...   or   nafp compare base=R0,R1,R2 new=S0,S1,S2
 """
 
-from absl import app, flags
+from absl import flags
 
-from . import rooms
+from . import exits, rooms
 
 _OUT = flags.DEFINE_string("out", None, "Folder for compare.md and compare.json.")
 
 
 def main(argv: list[str]) -> None:
     if len(argv) < 3:
-        raise app.UsageError("give two results or more; the first is what the others differ from")
-    rooms.load("evaluation.compare").run(argv[1:], out=_OUT.value)
+        raise exits.wrong("give two results or more; the first is what the others differ from")
+    rooms.load("evaluation.scores.compare").run(argv[1:], out=_OUT.value)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

@@ -7,7 +7,7 @@ import pathlib
 
 from absl import flags, logging
 
-from nafp.search import pool
+from nafp.jobs import threads
 
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
@@ -36,9 +36,7 @@ def prepare(*, cpu_shares: int = 1) -> None:
     if _POD.value:
         jax.distributed.initialize()
     elif _COORDINATOR.value:
-        jax.distributed.initialize(
-            _COORDINATOR.value, num_processes=_PROCESSES.value, process_id=_PROCESS.value
-        )
+        jax.distributed.initialize(_COORDINATOR.value, num_processes=_PROCESSES.value, process_id=_PROCESS.value)
 
 
 def split_cpu(shares: int) -> None:
@@ -57,4 +55,4 @@ def split_cpu(shares: int) -> None:
 
 def cores() -> int:
     """Counts the cores for this process; 1 among several, whose shares of them are not known here."""
-    return 1 if _POD.value or _COORDINATOR.value else pool.n_threads()
+    return 1 if _POD.value or _COORDINATOR.value else threads.n_threads()

@@ -5,9 +5,9 @@ nafp evaluate --protocol=robustness --references=CORPUS --checkpoint=RUN@best --
 (--helpfull lists what goes with --protocol: --references, --distractors, --noise, --recording...)
 """
 
-from absl import app, flags
+from absl import flags
 
-from . import protocols, rooms
+from . import exits, protocols, rooms
 
 _SETTINGS = (
     (flags.DEFINE_list, "store", None, "Folders of stores, comma between."),
@@ -48,13 +48,13 @@ flags.mark_flag_as_required("out")
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}; every setting is a --flag=value")
+        raise exits.wrong(f"unexpected arguments {argv[1:]}; every setting is a --flag=value")
     if protocols.is_given():
         protocols.run({name: f.value for name in _NAMES if (f := flags.FLAGS[name]).present})
     else:
-        evaluate = rooms.load("evaluation.evaluate")
+        evaluate = rooms.load("evaluation.scores.evaluate")
         evaluate.run(evaluate.Request(**{name: flags.FLAGS[name].value for name in _NAMES}))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

@@ -5,32 +5,30 @@ nafp export --checkpoint=RUN@best --format=npz --out=FILE.npz
 
 import pathlib
 
-from absl import app, flags
+from absl import flags
 
-from . import devices
+from nafp import errors
 
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "RUN, RUN@STEP, RUN@best, or an exported .npz file."
-)
+from . import devices, exits
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "RUN, RUN@STEP, RUN@best, or an exported .npz file.")
 _FORMAT = flags.DEFINE_enum("format", "npz", ["npz", "safetensors"], "Format of the file.")
 _OUT = flags.DEFINE_string("out", None, "FILE to write; one of this name is replaced.")
-_DTYPE = flags.DEFINE_enum(
-    "dtype", "float32", ["float32", "float16"], "Type of the parameters in the file."
-)
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Type of the parameters in the file.")
 flags.mark_flags_as_required(["checkpoint", "out"])
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}; the file goes into --out=")
+        raise exits.wrong(f"unexpected arguments {argv[1:]}; the file goes into --out=")
     if pathlib.Path(_OUT.value).is_dir():
-        raise ValueError(f"--out={_OUT.value} is a folder: name the file to write in it.")
+        raise errors.Invalid(f"--out={_OUT.value} is a folder: name the file to write in it.")
     devices.prepare()
-    from nafp import export, trained
+    from nafp.weights import files, sources
 
-    variables, config, step, name = trained.read(_CHECKPOINT.value)
+    variables, config, step, name = sources.read(_CHECKPOINT.value)
     settings = dict(step=step, source=name, dtype=_DTYPE.value, format=_FORMAT.value)
-    written = export.write(_OUT.value, variables, config, **settings)
+    written = files.write(_OUT.value, variables, config, **settings)
     print(
         f"{name}  →  {_OUT.value}: {written.n_parameters:,} parameters as {_DTYPE.value}, "
         f"{written.n_bytes:,} bytes, sha256 {written.sha256[:12]}"
@@ -38,4 +36,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

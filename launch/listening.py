@@ -18,12 +18,10 @@ def of_training(out: str, *, count: int, seconds: float) -> None:
     devices.prepare()
     from nafp.training import listening as training
 
-    page = rooms.load("evaluation.listening")
+    page = rooms.load("evaluation.queries.page")
     drawn = training.examples(config, count=count, seconds=seconds)
     audio = config.audio
-    clips = page.from_training(
-        drawn, sample_rate_hz=audio.sample_rate_hz, segment_s=audio.segment_s
-    )
+    clips = page.from_training(drawn, sample_rate_hz=audio.sample_rate_hz, segment_s=audio.segment_s)
     where = config.data.pairs or config.data.corpus
     title = f"Training on {where}: {flags.FLAGS['config'].config_filename}"
     page.write(out, clips, title=title, about=page.settings_text(config.augment.to_dict()))

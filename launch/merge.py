@@ -11,11 +11,11 @@ from . import exits
 def main(argv: list[str]) -> int:
     if len(argv) < 3:
         raise exits.wrong("name a database and others to put into it: nafp merge DB OTHER...")
-    from nafp import database, merging
+    from nafp.database import database, from_databases
 
     with database.Database.open(argv[1]) as opened:
         report = opened.merge(argv[2:], show=True)
-        print(merging.describe(report, argv[1], n_tracks=len(opened)))
+        print(from_databases.describe(report, argv[1], n_tracks=len(opened)))
     return 0
 
 

@@ -25,13 +25,13 @@ def is_given() -> bool:
 
 def run(settings: dict[str, object]) -> None:
     """Runs the protocol; settings: what `nafp evaluate` was told, where that was said."""
-    stages, protocols = rooms.load("evaluation.stages"), rooms.load("evaluation.protocols")
+    stages, protocols = rooms.load("evaluation.protocols.stages"), rooms.load("evaluation.protocols.protocol")
     stages.run(
         stages.Run(
             protocol=protocols.load(_PROTOCOL.value),
             out=settings.pop("out"),
             store=",".join(settings.pop("store", None) or []),
-            extract=fingerprinting.Network(_CHECKPOINT.value),
+            extract=fingerprinting.Fingerprinting(_CHECKPOINT.value),
             references=_REFERENCES.value,
             distractors=_DISTRACTORS.value,
             noise=_NOISE.value,

@@ -6,9 +6,9 @@ nafp queries listen --source=CORPUS --split=test --count=4 --conditions=n5,phone
 nafp queries listen --config=configs/default.py --config.data.corpus=CORPUS --out=page.html
 """
 
-from absl import app, flags
+from absl import flags
 
-from . import listening, rooms
+from . import exits, listening, rooms
 
 _SETTINGS = (
     (flags.DEFINE_string, "source", None, "References: CORPUS, manifest.csv, or a folder."),
@@ -33,9 +33,9 @@ flags.mark_flag_as_required("out")
 
 
 def main(argv: list[str]) -> None:
-    verbs = rooms.load("evaluation.rendering")
+    verbs = rooms.load("evaluation.queries.verbs")
     if argv[1:] not in ([verb] for verb in verbs.VERBS):
-        raise app.UsageError(f"{argv[1:]} given; there are: {', '.join(verbs.VERBS)}")
+        raise exits.wrong(f"{argv[1:]} given; there are: {', '.join(verbs.VERBS)}")
     given = {name: flags.FLAGS[name].value for _, name, *_ in _SETTINGS}
     if argv[1] == "listen" and listening.is_given():
         count, seconds = given["count"] or 6, given["seconds"] or 5.0
@@ -46,4 +46,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

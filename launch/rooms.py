@@ -9,10 +9,10 @@ _PREFIX = __name__.removesuffix("launch.rooms")
 
 
 def load(module: str) -> types.ModuleType:
-    """Imports a module of another room: `rooms.load("evaluation.metrics")`."""
+    """Imports a module of another room: `rooms.load("evaluation.scores.metrics")`."""
     return importlib.import_module(_PREFIX + module)
 
 
 def folder(room: str) -> pathlib.Path:
     """Returns the folder of a room, e.g. of the shipped `configs`."""
-    return pathlib.Path(load(room).__file__).parent
+    return pathlib.Path(str(load(room).__file__)).parent

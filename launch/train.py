@@ -3,14 +3,12 @@
 nafp train --config=configs/default.py --workdir=RUN --config.data.corpus=CORPUS --config.train.batch_size=640
 """
 
-import sys
-
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from nafp import config as config_lib
 
-from . import devices
+from . import devices, exits
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file; --config.section.name=value overrides.", lock_config=True
@@ -24,18 +22,13 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(
-            f"unexpected arguments {argv[1:]}; settings look like --config.train.batch_size=640"
-        )
-    try:
-        config = config_lib.validated(_CONFIG.value)
-        devices.prepare(cpu_shares=config_lib.cpu_shares(config, cores=devices.cores()))
-        from nafp.training import loop
+        raise exits.wrong(f"unexpected arguments {argv[1:]}; settings look like --config.train.batch_size=640")
+    config = config_lib.validated(_CONFIG.value)
+    devices.prepare(cpu_shares=config_lib.cpu_shares(config, cores=devices.cores()))
+    from nafp.training import loop
 
-        loop.train(config, _WORKDIR.value, resume_from=_RESUME_FROM.value)
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
-        sys.exit(f"nafp train: {error}")
+    loop.train(config, _WORKDIR.value, resume_from=_RESUME_FROM.value)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    exits.run(main)

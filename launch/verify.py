@@ -16,16 +16,15 @@ _REPAIR = flags.DEFINE_bool("repair", False, "Take damaged tracks out, write ind
 def main(argv: list[str]) -> int:
     if len(argv) != 2:
         raise exits.wrong("name a database: nafp verify DB")
-    from nafp import database
-    from nafp.search import inspection
+    from nafp.database import check, database
 
     with database.Database.open(argv[1]) as opened:
         found = opened.verify(show=True)
-        print(inspection.describe(found, opened.folder))
+        print(check.describe(found, opened.folder))
         if _REPAIR.value and found.damages:
             opened.repair(found)
             found = opened.verify()
-            print(f"repaired: {len(opened)} tracks; {inspection.describe(found, opened.folder)}")
+            print(f"repaired: {len(opened)} tracks; {check.describe(found, opened.folder)}")
     return 2 if found.damages else 0
 
 

@@ -11,6 +11,8 @@ import json
 
 import ml_collections
 
+from nafp import errors
+
 SPECTROGRAM_KINDS = ("magnitude", "power")
 NORMS = ("layer_norm2d", "layer_norm1d", "batch_norm")
 PLACES = ("auto", "yes", "no")
@@ -39,9 +41,7 @@ def default() -> ml_collections.ConfigDict:
 
 def _audio() -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
-    c.sample_rate_hz = (
-        8000  # Music identifies itself below 4 kHz; phones and radio keep little more.
-    )
+    c.sample_rate_hz = 8000  # Music identifies itself below 4 kHz; phones and radio keep little more.
     c.segment_s = 1.0  # Length of one fingerprint. Shorter: finer time, less to hold on to.
     c.hop_s = 0.5  # Start to start. Half a segment: a query is never more than 0.25 s off.
     return c
@@ -55,14 +55,10 @@ def _spectrogram() -> ml_collections.ConfigDict:
     c.low_hz = 300.0  # Lower edge of the mel bank. 40 finds much more in noise (docs/recipes.md).
     c.high_hz = 4000.0  # Upper edge; at most half the sample rate.
     c.kind = "magnitude"  # magnitude (original) | power (pfann, librosa).
-    c.floor = (
-        "relative"  # relative: a fraction of the segment's maximum | fixed: the original's 0.06.
-    )
+    c.floor = "relative"  # relative: a fraction of the segment's maximum | fixed: the original's 0.06.
     c.relative_floor = 1e-3  # -60 dB: deeper than this is noise in any recording of a loudspeaker.
     c.fixed_floor = 0.06  # Added to the mel magnitude of a full-scale waveform when floor is fixed.
-    c.waveform_norm = (
-        "none"  # none | rms | peak: level brought to 1 before the fixed floor means anything.
-    )
+    c.waveform_norm = "none"  # none | rms | peak: level brought to 1 before the fixed floor means anything.
     return c
 
 
@@ -91,9 +87,7 @@ def _data() -> ml_collections.ConfigDict:
     c.train_split = "train"
     c.val_split = "val"
     c.noise_split = "train"  # Background noise, speech and responses heard in training.
-    c.val_noise_split = (
-        "val"  # The same in validation; falls back to noise_split when that is empty.
-    )
+    c.val_noise_split = "val"  # The same in validation; falls back to noise_split when that is empty.
     c.silence_db = -60.0  # Windows quieter than this (RMS, dB of full scale) are not trained on.
     c.noise_silence_db = -60.0
     # Where the recordings lie: yes: in the accelerator's memory, 58 MB an hour at 8 kHz, and hosts send numbers | no:
@@ -109,16 +103,12 @@ def _data() -> ml_collections.ConfigDict:
 def _augment() -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
     c.enabled = True
-    c.offset_s = (
-        0.2  # Anchor off its grid, and replica off its anchor, by up to this much either way.
-    )
+    c.offset_s = 0.2  # Anchor off its grid, and replica off its anchor, by up to this much either way.
     c.context_s = 1.0  # Audio before the segment that feeds the reverb tail.
     c.speed = 0.0  # Replica played faster or slower by up to this share: 0.05 is 5 %.
     c.noise = _noise(probability=1.0, low_db=0.0, high_db=10.0)
     c.speech = _noise(probability=0.0, low_db=0.0, high_db=10.0)  # Off in the original too.
-    c.noise_in_room = (
-        0.5  # Probability that noise is mixed before the room and shares its response.
-    )
+    c.noise_in_room = 0.5  # Probability that noise is mixed before the room and shares its response.
     c.gain = ml_collections.ConfigDict(dict(probability=1.0, low_db=-20.0, high_db=0.0))
     c.room = ml_collections.ConfigDict(dict(probability=0.8, seconds=1.0))
     c.microphone = ml_collections.ConfigDict(dict(probability=0.5, seconds=0.25))
@@ -183,9 +173,7 @@ def _optimizer() -> ml_collections.ConfigDict:
     c.schedule = "cosine"  # cosine | cosine_restarts | constant.
     c.warmup_steps = 0
     c.final_share = 1e-2  # Learning rate at the end, as a share of the peak.
-    c.restart_share = (
-        0.1  # First period of cosine_restarts, as a share of all steps; each next is twice.
-    )
+    c.restart_share = 0.1  # First period of cosine_restarts, as a share of all steps; each next is twice.
     c.weight_decay = 1e-6
     c.b1 = 0.9
     c.b2 = 0.999
@@ -196,9 +184,7 @@ def _optimizer() -> ml_collections.ConfigDict:
 def _train() -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
     c.batch_size = 640  # Segments in the global batch, half anchors and half replicas.
-    c.micro_batch = (
-        0  # Segments per device at once; 0: all. The gradient is that of the whole batch.
-    )
+    c.micro_batch = 0  # Segments per device at once; 0: all. The gradient is that of the whole batch.
     # On a CPU: shares of the batch that run side by side, as on so many devices; 0: one for each core. On two cores two
     # shares train 1.5 times as fast as one share whose operations are cut in two.
     c.cpu_shares = 0
@@ -241,7 +227,7 @@ def validated(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     _one_of("model.dtype", c.model.dtype, ("auto", "float32", "bfloat16"))
     _one_of("data.on_device", c.data.on_device, PLACES)
     if c.data.on_device == "yes" and c.data.pairs:
-        raise ValueError(
+        raise errors.Invalid(
             "config.data.on_device='yes' with config.data.pairs: a static set is read by the host. Use 'auto'."
         )
     _one_of("augment.fill", c.augment.fill, FILLS)
@@ -257,47 +243,43 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         close = difflib.get_close_matches(str(value), allowed, n=1)
         meant = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"config.{name}={value!r}: allowed are {', '.join(allowed)}.{meant}")
+        raise errors.Invalid(f"config.{name}={value!r}: allowed are {', '.join(allowed)}.{meant}")
 
 
 def _check_numbers(c: ml_collections.ConfigDict) -> None:
     nyquist_hz = c.audio.sample_rate_hz / 2
     if not 0 <= c.spectrogram.low_hz < c.spectrogram.high_hz <= nyquist_hz:
-        raise ValueError(
+        raise errors.Invalid(
             f"config.spectrogram.low_hz={c.spectrogram.low_hz}, high_hz={c.spectrogram.high_hz}: "
             f"need 0 <= low_hz < high_hz <= {nyquist_hz:g} (half of config.audio.sample_rate_hz)."
         )
     if not 0 < c.audio.hop_s <= c.audio.segment_s:
-        raise ValueError(
+        raise errors.Invalid(
             f"config.audio.hop_s={c.audio.hop_s}: must be above 0 and at most segment_s={c.audio.segment_s}."
         )
     if c.train.batch_size < 4 or c.train.batch_size % 2:
-        raise ValueError(
+        raise errors.Invalid(
             f"config.train.batch_size={c.train.batch_size}: counts anchors and replicas, "
             "so it must be even and at least 4."
         )
     if c.train.cpu_shares < 0:
-        raise ValueError(
-            f"config.train.cpu_shares={c.train.cpu_shares}: a number of shares, or 0 for one a core."
-        )
+        raise errors.Invalid(f"config.train.cpu_shares={c.train.cpu_shares}: a number of shares, or 0 for one a core.")
     if c.train.micro_batch % 2 or c.train.micro_batch < 0:
-        raise ValueError(
-            f"config.train.micro_batch={c.train.micro_batch}: must be even, or 0 for none."
-        )
+        raise errors.Invalid(f"config.train.micro_batch={c.train.micro_batch}: must be even, or 0 for none.")
     if c.train.micro_batch and c.model.norm == "batch_norm":
-        raise ValueError(
+        raise errors.Invalid(
             "config.train.micro_batch with config.model.norm='batch_norm': batch statistics of a part are not those of "
             "the whole, so the gradient would not be exact. Use a layer norm, or micro_batch=0."
         )
     if c.model.channels[-1] % c.model.dim:
-        raise ValueError(
+        raise errors.Invalid(
             f"config.model.dim={c.model.dim} does not divide the last of config.model.channels="
             f"{tuple(c.model.channels)}; the head gives every dimension an equal slice."
         )
     if c.loss.temperature <= 0:
-        raise ValueError(f"config.loss.temperature={c.loss.temperature}: must be above 0.")
+        raise errors.Invalid(f"config.loss.temperature={c.loss.temperature}: must be above 0.")
     if c.loss.memory < 0:
-        raise ValueError(f"config.loss.memory={c.loss.memory}: a number of anchors, or 0 for none.")
+        raise errors.Invalid(f"config.loss.memory={c.loss.memory}: a number of anchors, or 0 for none.")
     for name in ("noise", "speech", "gain", "saturation"):
         _ordered(f"augment.{name}", c.augment[name].low_db, c.augment[name].high_db)
     for name in ("low_pass", "high_pass"):
@@ -308,7 +290,7 @@ def _check_numbers(c: ml_collections.ConfigDict) -> None:
 
 def _ordered(name: str, low: float, high: float) -> None:
     if low > high:
-        raise ValueError(f"config.{name}: the lower end {low} is above the upper end {high}.")
+        raise errors.Invalid(f"config.{name}: the lower end {low} is above the upper end {high}.")
 
 
 def cpu_shares(config: ml_collections.ConfigDict, *, cores: int) -> int:

@@ -4,8 +4,8 @@ import pathlib
 
 import numpy as np
 
-from nafp import database, export
-from nafp.search import catalogue, snapshot, writer
+from nafp.database import catalogue, database, snapshot, writer
+from nafp.weights import files
 from tests import killed_writer, networks
 
 SEAL = 640
@@ -15,7 +15,7 @@ def network_file(folder: pathlib.Path, *, seed: int = 0) -> str:
     """Writes an exported network of random numbers, which gives the same audio the same fingerprint."""
     path, c = folder / f"tiny{seed}.safetensors", networks.config()
     if not path.exists():
-        export.write(path, networks.variables(c, seed=seed), c, step=seed)
+        files.write(path, networks.variables(c, seed=seed), c, step=seed)
     return str(path)
 
 

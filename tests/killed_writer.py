@@ -28,7 +28,7 @@ def vectors(name: str) -> np.ndarray:
 
 def create(folder: str) -> None:
     """Makes an empty database, as far as its fingerprints go."""
-    from nafp.search import catalogue
+    from nafp.database import catalogue
 
     os.makedirs(folder)
     about = {
@@ -44,7 +44,7 @@ def create(folder: str) -> None:
 
 def live(folder: str, seed: int, say, n_changes: int = 10**9) -> None:
     """Changes a database: many additions, some removals, now and then a compaction."""
-    from nafp.search import writer
+    from nafp.database import writer
 
     draw = random.Random(seed)
     with writer.Writer(folder, seal_rows=SEAL_ROWS) as changing:
@@ -97,7 +97,7 @@ def kill_at(step: int) -> None:
 
 
 def main() -> None:
-    from nafp.search import writer  # noqa: F401 - once, for all children
+    from nafp.database import writer  # noqa: F401 - once, for all children
 
     for line in sys.stdin:
         seed, step = map(int, line.split())

@@ -8,7 +8,7 @@ import numpy as np
 
 from nafp import config as config_lib
 from nafp.models import network
-from nafp.training import checkpoints
+from nafp.weights import checkpoints
 
 
 def config(**changes):
@@ -36,7 +36,7 @@ def variables(c, *, seed=0):
 
 
 def extractor(c, *, seed=0, **settings):
-    return network.Extractor(variables(c, seed=seed), c, **settings)
+    return network.JaxNetwork(variables(c, seed=seed), c, **settings)
 
 
 def write_run(folder: pathlib.Path, c, scores: dict[int, float | None]) -> pathlib.Path:

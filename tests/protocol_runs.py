@@ -7,8 +7,10 @@ import re
 
 import numpy as np
 
-from evaluation import protocols, stages
-from nafp.audio import corpus, decode, manifest, segments
+from evaluation.protocols import protocol as protocols
+from evaluation.protocols import stages
+from nafp.audio import decode, segments
+from nafp.corpora import corpus, manifest
 from nafp.search import store
 from tests import tunes
 
@@ -36,9 +38,7 @@ class Extract:
             return
         self.made[re.sub("-[0-9a-f]{8}", "", name)] += 1
         tracks = corpus.sources(source, sample_rate_hz=RATE_HZ, split=split)
-        with store.Writer(
-            folder, name, dim=64, meta={**META, "speed": speed}, overwrite=overwrite
-        ) as writer:
+        with store.Writer(folder, name, dim=64, meta={**META, "speed": speed}, overwrite=overwrite) as writer:
             for track in tracks:
                 samples = np.concatenate(list(track.blocks()))
                 samples = decode.resample(samples, from_hz=1.0, to_hz=speed)
@@ -74,9 +74,7 @@ def protocol(path: pathlib.Path, text: str) -> protocols.Protocol:
 
 def run(place, out, asked: protocols.Protocol, **changes) -> tuple[str, Extract]:
     extract = changes.pop("extract", Extract())
-    job = stages.Run(
-        protocol=asked, out=str(out), extract=extract, references=str(place), show=False, **changes
-    )
+    job = stages.Run(protocol=asked, out=str(out), extract=extract, references=str(place), show=False, **changes)
     return stages.run(job), extract
 
 

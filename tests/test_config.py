@@ -8,18 +8,14 @@ import pytest
 
 from nafp import config as config_lib
 
-CONFIGS = sorted(
-    p.stem for p in (pathlib.Path(__file__).parent.parent / "configs").glob("[a-z]*.py")
-)
+CONFIGS = sorted(p.stem for p in (pathlib.Path(__file__).parent.parent / "configs").glob("[a-z]*.py"))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_shipped_configuration_is_valid_and_documented(name):
     module = importlib.import_module(f"configs.{name}")
     config_lib.validated(module.get_config())
-    assert (
-        f"nafp train --config=configs/{name}.py" in module.__doc__ or "make demo" in module.__doc__
-    )
+    assert f"nafp train --config=configs/{name}.py" in module.__doc__ or "make demo" in module.__doc__
 
 
 def test_json_keeps_every_setting():

@@ -55,9 +55,11 @@ def imported_modules(folders: tuple[str, ...]) -> set[str]:
 
 
 def test_the_listed_packages_are_the_folders(setup):
-    library = [path.parent.relative_to(ROOT) for path in (ROOT / "nafp").rglob("__init__.py")]
-    folders = {".".join(path.parts) for path in library} | {f"nafp.{room}" for room in MAPPED}
-    assert set(lines(setup["options"]["packages"])) == folders
+    folders = [
+        path.parent.relative_to(ROOT) for room in ("nafp", *MAPPED) for path in (ROOT / room).rglob("__init__.py")
+    ]
+    packages = {".".join(path.parts if path.parts[0] == "nafp" else ("nafp", *path.parts)) for path in folders}
+    assert set(lines(setup["options"]["packages"])) == packages
     mapped = dict(re.split(r"\s*=\s*", line) for line in lines(setup["options"]["package_dir"]))
     assert mapped == {f"nafp.{room}": room for room in MAPPED}
 
@@ -86,8 +88,7 @@ def test_the_version_is_written_once():
     mentions = [
         path.name
         for path in (ROOT / "setup.cfg", ROOT / "pyproject.toml", ROOT / "nafp" / "__init__.py")
-        if f'"{nafp.__version__}"' in path.read_text()
-        or f"= {nafp.__version__}\n" in path.read_text()
+        if f'"{nafp.__version__}"' in path.read_text() or f"= {nafp.__version__}\n" in path.read_text()
     ]
     assert mentions == ["__init__.py"]
 
@@ -119,8 +120,8 @@ def test_a_wheel_brings_one_top_level_name(wheel):
 def test_a_wheel_brings_weights_and_protocols(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "nafp/weights/small.safetensors" in names
-    protocols = (ROOT / "evaluation" / "protocol_files").glob("*.toml")
-    assert {f"nafp/evaluation/protocol_files/{path.name}" for path in protocols} <= set(names)
+    protocols = (ROOT / "evaluation" / "protocols" / "files").glob("*.toml")
+    assert {f"nafp/evaluation/protocols/files/{path.name}" for path in protocols} <= set(names)
 
 
 def test_a_wheel_knows_its_verbs_anywhere(wheel, tmp_path):
@@ -130,8 +131,6 @@ def test_a_wheel_knows_its_verbs_anywhere(wheel, tmp_path):
     def help_of(folder: pathlib.Path, path: str) -> str:
         command = [sys.executable, "-m", "nafp", "--help"]
         environment = {"PYTHONPATH": path}
-        return subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=True
-        ).stdout
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
 
     assert help_of(tmp_path / "empty", str(tmp_path / "site")) == help_of(ROOT, "")

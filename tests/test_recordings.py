@@ -6,7 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from nafp.audio import decode, manifest
+from nafp.audio import decode
+from nafp.corpora import manifest
 
 FOLDER = pathlib.Path(__file__).parent / "recordings"
 TABLE = FOLDER / "RECORDINGS.csv"

@@ -1,6 +1,7 @@
-"""The rooms point one way, every outside library has one owner, and files stay small."""
+"""The rooms stand in one order, every outside library has one owner, and files stay small."""
 
 import ast
+import collections
 import pathlib
 import re
 import subprocess
@@ -9,8 +10,37 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-ROOMS = ("nafp", "configs", "launch", "evaluation", "tests", "benchmarks")
-FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+FOLDERS = ("nafp", "configs", "launch", "evaluation", "tests", "benchmarks")
+FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+# From the ground up: a room imports only rooms that stand before it. The loose files of `nafp` are rooms of one file.
+ORDER = (
+    "nafp/errors",
+    "nafp/jobs",
+    "nafp/config",
+    "nafp/audio",
+    "nafp/corpora",
+    "nafp/models",
+    "nafp/search",
+    "nafp/datasets",
+    "nafp/weights",
+    "nafp/fingerprints",
+    "nafp/identify",
+    "nafp/monitor",
+    "nafp/training",
+    "nafp/database",
+    "nafp/verbs",
+    "nafp/cli",
+    "nafp/__main__",
+    "configs",
+    "evaluation/queries",
+    "evaluation/scores",
+    "evaluation/protocols",
+    "evaluation/speeds",
+    "launch",
+)
+# What scores and queries may know of the library: sound, search, and how a clip is asked.
+SEEN_BY_EVALUATION = {"nafp/errors", "nafp/jobs", "nafp/audio", "nafp/corpora", "nafp/search", "nafp/identify"}
+NUMPY_SIDE = (*sorted(SEEN_BY_EVALUATION - {"nafp/errors"}), "nafp/datasets", "nafp/monitor", "evaluation")
 # Outside library -> the one file that may import it.
 OWNER = {
     "faiss": {"nafp/search/index.py"},
@@ -18,9 +48,9 @@ OWNER = {
     "soxr": {"nafp/audio/decode.py"},
     "sounddevice": {"nafp/audio/microphone.py"},
     "tinytag": {"nafp/audio/tags.py"},
-    "orbax": {"nafp/training/checkpoints.py"},
+    "orbax": {"nafp/weights/checkpoints.py"},
     # The second knows how to put grain's iterator into an orbax checkpoint.
-    "grain": {"nafp/training/pipeline.py", "nafp/training/checkpoints.py"},
+    "grain": {"nafp/training/pipeline.py", "nafp/weights/checkpoints.py"},
 }
 JAX_SIDE = {"jax", "jaxlib", "flax", "optax", "orbax", "grain"}
 GENERIC = re.compile(r"(^|_)(utils?|commons?|helpers?|manager|misc|base|lib)(_|$)")
@@ -52,9 +82,51 @@ def files_in(room: str) -> list[pathlib.Path]:
     return [path for path in FILES if name_of(path).startswith(room + "/")]
 
 
-def test_the_library_imports_no_other_room():
+def room_of(path: str) -> str | None:
+    """Returns the room of a file or module path without suffix; None for what is in no room of ours."""
+    rooms = [room for room in ORDER if path == room or path.startswith(room + "/")]
+    return max(rooms, key=len, default=None)
+
+
+def arrows() -> dict[tuple[str, str], list[str]]:
+    """Returns who imports whom, room by room: (importing room, imported room) -> imports."""
+    drawn = collections.defaultdict(list)
+    for path in (path for folder in ("nafp", "configs", "launch", "evaluation") for path in files_in(folder)):
+        here = room_of(name_of(path).removesuffix(".py"))
+        for name in imported(path):
+            there = room_of(name.replace(".", "/"))
+            if there and there != here:
+                drawn[here or name_of(path), there].append(f"{name_of(path)} imports {name}")
+    return drawn
+
+
+def test_every_file_has_a_room():
+    loose = {"nafp/__init__.py", "evaluation/__init__.py"}
+    for path in (path for folder in ("nafp", "configs", "launch", "evaluation") for path in files_in(folder)):
+        assert room_of(name_of(path).removesuffix(".py")) or name_of(path) in loose, name_of(path)
+
+
+def test_a_room_imports_only_rooms_below_it():
+    upwards = [lines for (here, there), lines in arrows().items() if ORDER.index(here) < ORDER.index(there)]
+    assert upwards == []
+
+
+def test_every_room_says_its_law_in_one_sentence():
+    for room in ORDER:
+        door = ROOT / room / "__init__.py"
+        if door.exists():
+            law = ast.get_docstring(ast.parse(door.read_text())) or ""
+            assert law.split("\n")[0].endswith("."), room
+
+
+def test_the_ground_stands_on_nothing():
+    assert [there for here, there in arrows() if here == "nafp/jobs" and there != "nafp/errors"] == []
+    assert [there for here, there in arrows() if here == "nafp/errors"] == []
+
+
+def test_the_library_imports_no_other_folder():
     for path in files_in("nafp"):
-        assert not heads(path) & set(ROOMS[1:]), name_of(path)
+        assert not heads(path) & set(FOLDERS[1:]), name_of(path)
 
 
 def test_a_configuration_imports_only_the_library():
@@ -62,37 +134,29 @@ def test_a_configuration_imports_only_the_library():
         assert heads(path) <= {"nafp", "ml_collections"}, name_of(path)
 
 
-def test_evaluation_knows_sound_and_search_only():
-    allowed = ("nafp.audio", "nafp.search", "nafp.__version__")
-    for path in files_in("evaluation"):
-        for name in imported(path):
-            room = name.split(".")[0]
-            assert room not in ROOMS or room == "evaluation" or name.startswith(allowed), (
-                f"{name_of(path)} imports {name}"
-            )
+def test_evaluation_knows_sound_search_and_how_a_clip_is_asked():
+    for (here, there), lines in arrows().items():
+        if here.startswith("evaluation/") and there.startswith("nafp/"):
+            assert there in SEEN_BY_EVALUATION, lines
 
 
-@pytest.mark.parametrize("room", ["nafp/audio", "nafp/search", "evaluation"])
+@pytest.mark.parametrize("room", NUMPY_SIDE)
 def test_the_numpy_side_never_imports_jax(room):
     for path in files_in(room):
         assert not heads(path) & JAX_SIDE, name_of(path)
 
 
 def test_loading_the_numpy_side_loads_no_jax():
-    modules = [
-        name_of(path).removesuffix(".py").replace("/", ".")
-        for room in ("nafp/audio", "nafp/search", "evaluation")
-        for path in files_in(room)
-    ]
+    modules = [name_of(path).removesuffix(".py").replace("/", ".") for room in NUMPY_SIDE for path in files_in(room)]
     code = f"""
 import importlib, sys
 for name in {modules!r}:
     importlib.import_module(name)
 print(*sorted({JAX_SIDE!r} & set(sys.modules)))
 """
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.strip() == ""
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert loaded.returncode == 0, loaded.stderr
+    assert loaded.stdout.strip() == ""
 
 
 @pytest.mark.parametrize("library", OWNER)
@@ -102,7 +166,7 @@ def test_an_outside_library_has_one_owner(library):
     assert users <= OWNER[library]
 
 
-def test_launchers_and_scores_reach_other_rooms_by_name_at_run_time():
+def test_launchers_and_scores_reach_other_folders_by_name_at_run_time():
     # The installed names differ from the checkout's: a literal would break one of the two.
     literal = re.compile(r"\bnafp\.(launch|evaluation|configs)\b")
     for path in FILES:
@@ -116,11 +180,10 @@ def test_no_file_has_a_name_that_says_nothing():
 
 
 def test_files_are_short():
-    assert {
-        name_of(path): n for path in FILES if (n := len(path.read_text().splitlines())) > 400
-    } == {}
+    lengths = {name_of(path): len(path.read_text().splitlines()) for path in FILES}
+    assert {name: n_lines for name, n_lines in lengths.items() if n_lines > 400} == {}
 
 
 def test_launchers_are_flags_and_one_call():
-    long = {name_of(path): len(path.read_text().splitlines()) for path in files_in("launch")}
-    assert {name: n for name, n in long.items() if n > 60} == {}
+    lengths = {name_of(path): len(path.read_text().splitlines()) for path in files_in("launch")}
+    assert {name: n_lines for name, n_lines in lengths.items() if n_lines > 60} == {}

@@ -36,9 +36,7 @@ def write(path: pathlib.Path, samples: np.ndarray, sample_rate_hz: int = 44100) 
     known = {"opus": ("OGG", "OPUS"), "ogg": ("OGG", "VORBIS"), "mp3": ("MP3", None)}
     file_format, subtype = known.get(path.suffix[1:], (path.suffix[1:].upper(), None))
     channels = 1 if samples.ndim == 1 else samples.shape[1]
-    with soundfile.SoundFile(
-        path, "w", sample_rate_hz, channels, subtype, format=file_format
-    ) as file:
+    with soundfile.SoundFile(path, "w", sample_rate_hz, channels, subtype, format=file_format) as file:
         for at in range(0, len(samples), 32768):
             file.write(samples[at : at + 32768])
     return path

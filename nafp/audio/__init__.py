@@ -1,1 +1,1 @@
-"""Sound on disk becomes segments: decoding, manifests, the packed corpus, banks of noise and responses."""
+"""One recording in, samples out: decoding, segments, live input, the microphone."""

@@ -22,6 +22,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from nafp import errors
 from nafp.audio import ffmpeg, headers, segments
 
 # fmt: off
@@ -39,17 +40,6 @@ _OPPOSITE = 1000.0  # Power of the difference over the sum (pfann); 30 dB: no mu
 _RATES_HZ = range(100, 1_000_000)  # Outside, a header is damaged, and would ask for terabytes.
 _NO_FRAMES = 7  # libsndfile's code for an MP3 file without frames; its words speak of pipes.
 _WARM_UP_S = 0.25  # Read ahead of start_s: soxr's longest filter at 8 kHz reaches back 0.05 s.
-
-
-class Undecodable(ValueError):
-    """A file gives no audio. path, reason; tool_missing: it might, were ffmpeg installed."""
-
-    def __init__(self, path: str, reason: str, tool_missing: bool = False):
-        super().__init__(f"{path}: {reason}")
-        self.path, self.reason, self.tool_missing = path, reason, tool_missing
-
-    def __reduce__(self):
-        return type(self), (self.path, self.reason, self.tool_missing)
 
 
 class Info(NamedTuple):
@@ -76,9 +66,7 @@ def load(
     complain: Complain | None = None,
 ) -> np.ndarray:
     """Decodes a file, or `seconds` of it from `start_s` on, into mono float32 [S]."""
-    blocks = stream(
-        path, sample_rate_hz=sample_rate_hz, start_s=start_s, seconds=seconds, complain=complain
-    )
+    blocks = stream(path, sample_rate_hz=sample_rate_hz, start_s=start_s, seconds=seconds, complain=complain)
     return np.concatenate(list(blocks))
 
 
@@ -99,7 +87,7 @@ def stream(
     """
     path = os.fspath(path)
     if start_s < 0 or block_s <= 0 or (seconds is not None and seconds <= 0):
-        raise ValueError(f"{path}: start_s {start_s}, seconds {seconds}, block_s {block_s} given")
+        raise errors.Invalid(f"{path}: start_s {start_s}, seconds {seconds}, block_s {block_s} given")
     first = segments.to_samples(start_s, sample_rate_hz)
     wanted = None if seconds is None else segments.to_samples(seconds, sample_rate_hz)
     block = max(1, segments.to_samples(block_s, sample_rate_hz))
@@ -202,12 +190,12 @@ def _open(path: str) -> "_SndfileReader | ffmpeg.Reader":
     if not ffmpeg.installed():
         only = f"{refusal}; ffmpeg might read it, but" if refusal else "needs ffmpeg, which"
         reason = f"{only} is not installed ({ffmpeg.HOW_TO_GET_IT})"
-        raise Undecodable(path, reason, tool_missing=True)
+        raise errors.Undecodable(path, reason, tool_missing=True)
     try:
         return _plausible(path, ffmpeg.Reader(path))
-    except ffmpeg.Failed as error:
+    except errors.FfmpegFailed as error:
         reason = "; ".join(filter(None, [refusal, str(error)]))
-        raise Undecodable(path, f"not audio that can be read ({reason})") from None
+        raise errors.Undecodable(path, f"not audio that can be read ({reason})") from None
 
 
 def _reason(error: Exception) -> str:
@@ -220,25 +208,23 @@ def _check_there(path: str) -> None:
     try:
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):
-            raise Undecodable(path, "a folder, not a file")
+            raise errors.Undecodable(path, "a folder, not a file")
         if not stat.S_ISREG(found.st_mode):
-            raise Undecodable(path, "not a regular file")
+            raise errors.Undecodable(path, "not a regular file")
         if found.st_size == 0:
-            raise Undecodable(path, "empty file, 0 bytes")
+            raise errors.Undecodable(path, "empty file, 0 bytes")
         open(path, "rb").close()
     except OSError as error:
-        raise Undecodable(path, f"cannot be opened: {error.strerror or error}") from None
+        raise errors.Undecodable(path, f"cannot be opened: {error.strerror or error}") from None
 
 
 def _plausible(path: str, reader: "_SndfileReader | ffmpeg.Reader"):
     if reader.sample_rate_hz not in _RATES_HZ:
-        raise Undecodable(path, f"its header says {reader.sample_rate_hz} samples per second")
+        raise errors.Undecodable(path, f"its header says {reader.sample_rate_hz} samples per second")
     return reader
 
 
-def _decode(
-    path: str, sample_rate_hz: int, first: int, wanted: int | None, complain: Complain
-) -> Iterator[np.ndarray]:
+def _decode(path: str, sample_rate_hz: int, first: int, wanted: int | None, complain: Complain) -> Iterator[np.ndarray]:
     """Yields `wanted` output samples from output sample `first` on, in pieces as they come.
 
     Reading starts at a whole second, where an input and an output sample coincide at any pair of
@@ -258,7 +244,7 @@ def _decode(
                 return
     if not n_kept:
         at_s = first / sample_rate_hz
-        raise Undecodable(path, f"ends before second {at_s:g}" if first else "holds no samples")
+        raise errors.Undecodable(path, f"ends before second {at_s:g}" if first else "holds no samples")
 
 
 def _mono(
@@ -270,7 +256,7 @@ def _mono(
         for second, piece in enumerate(pieces, start_s):
             mono = _mix(piece)
             if not np.isfinite(mono).all():
-                raise Undecodable(path, f"NaN or infinite samples in second {second}")
+                raise errors.Undecodable(path, f"NaN or infinite samples in second {second}")
             yield mono
 
 
@@ -290,20 +276,18 @@ def _whole(
         yield piece
     why = f" ({reader.damage})" if reader.damage else ""
     if n_frames == start_s * rate:
-        raise Undecodable(path, f"nothing can be decoded{why}; {reader.seconds:.1f} s promised")
+        raise errors.Undecodable(path, f"nothing can be decoded{why}; {reader.seconds:.1f} s promised")
     complain(
         f"damaged or cut off at {ended_s:.1f} s{why}: {n_frames / rate:.1f} s decoded"
         f" of {reader.seconds:.1f} s promised"
     )
 
 
-def _past_damage(
-    path: str, reader: "_SndfileReader | ffmpeg.Reader", n_frames: int
-) -> Iterator[np.ndarray]:
+def _past_damage(path: str, reader: "_SndfileReader | ffmpeg.Reader", n_frames: int) -> Iterator[np.ndarray]:
     """Yields what ffmpeg, which resumes after junk, finds from this frame on."""
     if isinstance(reader, ffmpeg.Reader) or not ffmpeg.installed():
         return
-    with contextlib.suppress(ffmpeg.Failed):
+    with contextlib.suppress(errors.FfmpegFailed):
         other = ffmpeg.Reader(path)
         if (other.sample_rate_hz, other.channels) == (reader.sample_rate_hz, reader.channels):
             yield from other.pieces(n_frames)

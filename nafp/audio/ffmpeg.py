@@ -9,13 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-HOW_TO_GET_IT = (
-    "apt install ffmpeg, brew install ffmpeg, conda install ffmpeg, or https://ffmpeg.org"
-)
+from nafp import errors
 
-
-class Failed(Exception):
-    """ffmpeg found no audio in the file; the message says why."""
+HOW_TO_GET_IT = "apt install ffmpeg, brew install ffmpeg, conda install ffmpeg, or https://ffmpeg.org"
 
 
 def installed() -> bool:
@@ -33,11 +29,11 @@ class Reader:
         found = _probe(path)
         streams = found.get("streams") or []
         if not streams:
-            raise Failed("no audio stream in it")
+            raise errors.FfmpegFailed("no audio stream in it")
         self.sample_rate_hz = int(streams[0].get("sample_rate") or 0)
         self.channels = int(streams[0].get("channels") or 0)
         if self.sample_rate_hz < 1 or self.channels < 1:
-            raise Failed("ffprobe cannot tell its sample rate or its channels")
+            raise errors.FfmpegFailed("ffprobe cannot tell its sample rate or its channels")
         promised = streams[0].get("duration") or found.get("format", {}).get("duration")
         self.seconds = float(promised or 0.0)
         self.tolerance_s = 1.0 + 0.05 * self.seconds  # A video may run on without its sound.
@@ -69,13 +65,11 @@ class Reader:
         """Does nothing: ffmpeg runs only while pieces are drawn."""
 
 
-def listen(
-    inputs: list[str], *, sample_rate_hz: int, block_s: float, stdin: object = None
-) -> Iterator[np.ndarray]:
+def listen(inputs: list[str], *, sample_rate_hz: int, block_s: float, stdin: object = None) -> Iterator[np.ndarray]:
     """Yields what an input of any kind gives, mono float32 [S], until it ends or nobody draws any more.
 
     inputs: ffmpeg's arguments up to the input, such as ["-i", URL]; block_s: at most so much at a time.
-    stdin: a file that the input "pipe:0" reads. Raises Failed when nothing comes, or when it breaks off.
+    stdin: a file that the input "pipe:0" reads. Raises FfmpegFailed when nothing comes, or when it breaks off.
     """
     command = ["ffmpeg", *([] if stdin else ["-nostdin"]), "-v", "error", *inputs, "-map", "0:a:0"]
     command += ["-ac", "1", "-ar", str(sample_rate_hz), "-c:a", "pcm_f32le", "-f", "f32le"]
@@ -94,7 +88,7 @@ def listen(
                 yield np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
             if process.wait():
                 complaints.seek(0)
-                raise Failed(_reason(complaints.read(), inputs[-1]))
+                raise errors.FfmpegFailed(_reason(complaints.read(), inputs[-1]))
         finally:
             process.kill()
             process.stdout.close()
@@ -107,7 +101,7 @@ def _probe(path: str) -> dict:
     command += ["-of", "json", f"file:{path}"]
     done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
     if done.returncode:
-        raise Failed(_reason(done.stderr, path))
+        raise errors.FfmpegFailed(_reason(done.stderr, path))
     return json.loads(done.stdout or b"{}")
 
 

@@ -16,6 +16,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.audio import decode, ffmpeg
 
 STDIN, MICROPHONE, FFMPEG = "-", "microphone", "ffmpeg:"
@@ -40,7 +41,7 @@ class Input(NamedTuple):
 
 
 def opened(name: str) -> Input:
-    """Says what a name stands for; raises decode.Undecodable for a file that cannot be read."""
+    """Says what a name stands for; raises errors.Undecodable for a file that cannot be read."""
     if name in (STDIN, MICROPHONE) or name.startswith(FFMPEG) or _URL.match(name):
         return Input(name, True)
     if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
@@ -49,21 +50,19 @@ def opened(name: str) -> Input:
 
 
 def check(name: str, *, raw_hz: int = 0) -> None:
-    """Raises decode.Undecodable for a live input that needs ffmpeg where it is not installed."""
+    """Raises errors.Undecodable for a live input that needs ffmpeg where it is not installed."""
     if name == MICROPHONE or (name == STDIN and raw_hz) or not opened(name).is_live:
         return
     if not ffmpeg.installed():
         hint = "; bare float32 needs none: --raw_hz" if name == STDIN else ""
         reason = f"needs ffmpeg, which is not installed ({ffmpeg.HOW_TO_GET_IT}{hint})"
-        raise decode.Undecodable(name, reason, tool_missing=True)
+        raise errors.Undecodable(name, reason, tool_missing=True)
 
 
-def blocks(
-    name: str, *, sample_rate_hz: int, start_s: float = 0.0, raw_hz: int = 0
-) -> Iterator[np.ndarray]:
+def blocks(name: str, *, sample_rate_hz: int, start_s: float = 0.0, raw_hz: int = 0) -> Iterator[np.ndarray]:
     """Yields mono float32 [S], of a file from start_s on, of anything live as it comes.
 
-    raw_hz: standard input is bare little-endian float32, mono, at this rate. Raises decode.Undecodable when
+    raw_hz: standard input is bare little-endian float32, mono, at this rate. Raises errors.Undecodable when
     nothing can be decoded, and when a live input breaks off.
     """
     if name == MICROPHONE:
@@ -85,7 +84,7 @@ def _bare(stream: BinaryIO, rate_hz: int) -> Iterator[np.ndarray]:
         samples = np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
         if not np.isfinite(samples).all() or np.abs(samples).max(initial=0) > 100:
             reason = f"is no float32 at {rate_hz} Hz (from ffmpeg: -f f32le -ac 1 -ar {rate_hz})"
-            raise decode.Undecodable(STDIN, reason)
+            raise errors.Undecodable(STDIN, reason)
         yield samples
 
 
@@ -95,8 +94,8 @@ def _through_ffmpeg(name: str, sample_rate_hz: int) -> Iterator[np.ndarray]:
         settings["stdin"] = sys.stdin.buffer
     try:
         yield from ffmpeg.listen(_arguments(name), **settings)
-    except ffmpeg.Failed as error:
-        raise decode.Undecodable(name, str(error)) from None
+    except errors.FfmpegFailed as error:
+        raise errors.Undecodable(name, str(error)) from None
 
 
 def _arguments(name: str) -> list[str]:

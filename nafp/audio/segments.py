@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from nafp import errors
+
 
 def to_samples(seconds: float, sample_rate_hz: int) -> int:
     """Gives the nearest whole number of samples."""
@@ -22,14 +24,14 @@ def to_seconds(n_samples: int, sample_rate_hz: int) -> float:
 def count(n_samples: int, *, segment: int, hop: int) -> int:
     """Counts the rows of a track; 0 when it is shorter than one segment."""
     if segment < 1 or hop < 1:
-        raise ValueError(f"segment {segment} and hop {hop} are in samples and must be at least 1")
+        raise errors.Invalid(f"segment {segment} and hop {hop} are in samples and must be at least 1")
     return 0 if n_samples < segment else (n_samples - segment) // hop + 1
 
 
 def frame(samples: np.ndarray, *, segment: int, hop: int) -> np.ndarray:
     """Cuts samples [S] into rows [N, segment] without copying; the view is read-only."""
     if samples.ndim != 1:
-        raise ValueError(f"samples of shape {samples.shape} given; one channel [S] is needed")
+        raise errors.Invalid(f"samples of shape {samples.shape} given; one channel [S] is needed")
     if not count(len(samples), segment=segment, hop=hop):
         return np.empty((0, segment), samples.dtype)
     return np.lib.stride_tricks.sliding_window_view(samples, segment)[::hop]

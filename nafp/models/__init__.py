@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 
+from nafp import errors
+
 # Name -> (module, class). A further architecture is one file here and one line.
 _ARCHITECTURES = {"nafp": ("nafp.models.fingerprinter", "Fingerprinter")}
 
@@ -23,7 +25,7 @@ def create(name: str = "nafp", **settings: object):
     if name not in _ARCHITECTURES:
         close = difflib.get_close_matches(name, names(), n=1)
         meant = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"model {name!r} is unknown; known: {', '.join(names())}.{meant}")
+        raise errors.Invalid(f"model {name!r} is unknown; known: {', '.join(names())}.{meant}")
     module, class_name = _ARCHITECTURES[name]
     frozen = {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
     return getattr(importlib.import_module(module), class_name)(**frozen)

@@ -17,9 +17,7 @@ import jax.numpy as jnp
 
 from nafp.models import convolution, layers, norms
 
-Gradients = dict[
-    str, jax.Array
-]  # As layers.Parameters, the kernel's flat and transposed: [D, taps*C].
+Gradients = dict[str, jax.Array]  # As layers.Parameters, the kernel's flat and transposed: [D, taps*C].
 
 
 class Kept(NamedTuple):
@@ -98,9 +96,7 @@ def _normalised(kept: Kept, p: layers.Parameters) -> jax.Array:
     return unit * p["norm_scale"][None] + p["norm_bias"][None]
 
 
-def _through_norm(
-    dy: jax.Array, kept: Kept, p: layers.Parameters, style: layers.Style
-) -> tuple[jax.Array, Gradients]:
+def _through_norm(dy: jax.Array, kept: Kept, p: layers.Parameters, style: layers.Style) -> tuple[jax.Array, Gradients]:
     """Pulls dy back through norm and activation, to the convolution's output."""
     a, mean, rate = kept
     gradients = {

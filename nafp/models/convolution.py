@@ -10,6 +10,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from nafp import errors
+
 FORMS = ("auto", "gemm", "lax")
 TAPS = 3
 
@@ -17,7 +19,7 @@ TAPS = 3
 def resolve(form: str) -> str:
     """Chooses the form of this machine's default backend when `form` is "auto"."""
     if form not in FORMS:
-        raise ValueError(f"form={form!r}: allowed are {', '.join(FORMS)}")
+        raise errors.Invalid(f"form={form!r}: allowed are {', '.join(FORMS)}")
     if form != "auto":
         return form
     return "gemm" if jax.default_backend() == "cpu" else "lax"
@@ -29,9 +31,7 @@ def same_padding(n: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def apply(
-    x: jax.Array, kernel: jax.Array, bias: jax.Array, *, axis: int, stride: int, form: str
-) -> jax.Array:
+def apply(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, axis: int, stride: int, form: str) -> jax.Array:
     """Convolves x [B,F,T,C] along `axis` (1 frequency, 2 time), "SAME" padding, and adds the bias.
 
     kernel: [3,1,C,D] along frequency, [1,3,C,D] along time; depthwise when its third axis is 1 and

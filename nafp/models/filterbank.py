@@ -6,6 +6,8 @@ import functools
 
 import numpy as np
 
+from nafp import errors
+
 # Slaney's Auditory Toolbox scale: linear below 1 kHz, 27 logarithmic steps for a factor of 6.4.
 _HZ_PER_MEL = 200 / 3
 _KNEE_HZ = 1000.0
@@ -28,15 +30,13 @@ def mel_to_hz(mel: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def mel_filters(
-    *, sample_rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float
-) -> np.ndarray:
+def mel_filters(*, sample_rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> np.ndarray:
     """Builds triangles of equal area on the mel scale, librosa's (htk=False, norm="slaney").
 
     Returns float32 [n_fft // 2 + 1, n_mels], read-only: a spectrum times it is the mel spectrum.
     """
     if not 0 <= low_hz < high_hz <= sample_rate_hz / 2:
-        raise ValueError(
+        raise errors.Invalid(
             f"low_hz={low_hz}, high_hz={high_hz}: need 0 <= low_hz < high_hz <= "
             f"{sample_rate_hz / 2:g}, half of sample_rate_hz={sample_rate_hz}"
         )

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from nafp import errors
 from nafp.models import convolution, cpu_stack, layers, norms
 
 DTYPES = ("auto", "float32", "bfloat16")
@@ -60,7 +61,7 @@ class Fingerprinter(nn.Module):
         _one_of("form", self.form, convolution.FORMS)
         _one_of("dtype", self.dtype, DTYPES)
         if len(self.channels) != len(self.time_strides):
-            raise ValueError(
+            raise errors.Invalid(
                 f"channels has {len(self.channels)} blocks, but time_strides "
                 f"{len(self.time_strides)}: give one stride per block"
             )
@@ -189,4 +190,4 @@ def _kernel_init(key: jax.Array, layer: layers.Layer) -> jax.Array:
 
 def _one_of(name: str, given: str, allowed: tuple[str, ...]) -> None:
     if given not in allowed:
-        raise ValueError(f"{name}={given!r}: allowed are {', '.join(allowed)}")
+        raise errors.Invalid(f"{name}={given!r}: allowed are {', '.join(allowed)}")

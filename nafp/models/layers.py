@@ -83,9 +83,7 @@ def pre_norm(x: jax.Array, layer: Layer, parameters: Parameters, style: Style) -
     return norms.activate(x, style.activation) if style.activation_order == "before_norm" else x
 
 
-def post_norm(
-    x: jax.Array, parameters: Parameters, style: Style, statistics: Statistics
-) -> jax.Array:
+def post_norm(x: jax.Array, parameters: Parameters, style: Style, statistics: Statistics) -> jax.Array:
     """Applies the norm, and the activation if it comes last."""
     scale, bias = parameters["norm_scale"], parameters["norm_bias"]
     x = norms.normalise(x, *statistics, scale, bias, epsilon=style.epsilon)

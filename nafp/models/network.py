@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,9 +17,7 @@ from nafp.audio import segments
 from nafp.models import spectrogram
 
 
-def create(
-    config: ml_collections.ConfigDict, *, dtype: str | None = None, axis_name: str | None = None
-) -> Any:
+def create(config: ml_collections.ConfigDict, *, dtype: str | None = None, axis_name: str | None = None) -> Any:
     """Builds config.model; `dtype` overrides its compute type, e.g. float32 for extraction."""
     settings = config.model.to_dict()
     if dtype:
@@ -46,26 +46,30 @@ def abstract_variables(config: ml_collections.ConfigDict) -> Any:
 def identity(variables: Any, *, source: str, step: int) -> dict[str, Any]:
     """Names a trained network by the SHA-256 of its parameters, and says where it came from."""
     digest = hashlib.sha256()
-    for path, leaf in sorted(
-        jax.tree_util.tree_flatten_with_path(variables)[0], key=lambda item: str(item[0])
-    ):
+    for path, leaf in sorted(jax.tree_util.tree_flatten_with_path(variables)[0], key=lambda item: str(item[0])):
         digest.update(str(path).encode())
         digest.update(np.ascontiguousarray(leaf, np.float32).tobytes())
     return {"sha256": digest.hexdigest(), "source": source, "step": step}
 
 
-class Extractor:
-    """Waveform in, fingerprints out: a trained network, jitted over all local devices.
+class JaxNetwork:
+    """A trained network, jitted over all local devices; a `nafp.models.protocol.Network`.
 
     One shape is compiled: smaller batches are padded, larger ones cut. A fingerprint depends on its segment
     alone, not on its batch mates.
     """
 
     def __init__(
-        self, variables: Any, config: ml_collections.ConfigDict, *, batch_size: int = 128, dtype: str = "float32",
-    ):  # fmt: skip
+        self,
+        variables: Any,
+        config: ml_collections.ConfigDict,
+        *,
+        batch_size: int = 128,
+        dtype: str = "float32",
+        identity: Mapping[str, Any] | None = None,
+    ):
         self.config = config
-        self.identity: dict[str, Any] = {}  # sha256, source, step: whoever opened it fills this in.
+        self.identity = identity or {}
         self.sample_rate_hz = config.audio.sample_rate_hz
         self.segment = segments.to_samples(config.audio.segment_s, self.sample_rate_hz)
         self.hop = segments.to_samples(config.audio.hop_s, self.sample_rate_hz)
@@ -79,9 +83,7 @@ class Extractor:
 
         self._variables = jax.tree.map(jnp.asarray, variables)
         if len(self._devices) > 1:
-            self._variables = jax.pmap(lambda _, v: v, in_axes=(0, None))(
-                np.arange(len(self._devices)), variables
-            )
+            self._variables = jax.pmap(lambda _, v: v, in_axes=(0, None))(np.arange(len(self._devices)), variables)
             self._run = jax.pmap(fingerprint)
         else:
             self._run = jax.jit(fingerprint)
@@ -106,3 +108,9 @@ class Extractor:
     def track(self, samples: np.ndarray) -> np.ndarray:
         """Fingerprints a whole waveform [S] at the hop: float32 [rows, D]."""
         return self(segments.frame(samples, segment=self.segment, hop=self.hop))
+
+    def at_hop(self, hop: int) -> JaxNetwork:
+        """Returns the same network with another hop, in samples."""
+        other = copy.copy(self)
+        other.hop = hop
+        return other

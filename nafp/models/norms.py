@@ -27,9 +27,7 @@ def activate(x: jax.Array, activation: str) -> jax.Array:
     return jnp.where(x > 0, x, jnp.exp(jnp.minimum(x, 0)) - 1)
 
 
-def statistics(
-    x: jax.Array, norm: str, *, axis_name: str | None = None
-) -> tuple[jax.Array, jax.Array]:
+def statistics(x: jax.Array, norm: str, *, axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
     """Computes mean and variance over the norm's axes, which are kept as 1. float32.
 
     axis_name: batch norm only; also averages over that mapped axis, so that the statistics are

@@ -12,6 +12,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from nafp import errors
 from nafp.models import filterbank
 
 KINDS = ("magnitude", "power")
@@ -46,9 +47,7 @@ def log_mel(
     A silent segment is finite: all floor.
     """
     _check(kind=(kind, KINDS), floor=(floor, FLOORS), waveform_norm=(waveform_norm, WAVEFORM_NORMS))
-    spectrum = jnp.abs(
-        _stft(normalised(segments, waveform_norm), n_fft, stft_hop)
-    )  # [B,T,n_fft/2+1]
+    spectrum = jnp.abs(_stft(normalised(segments, waveform_norm), n_fft, stft_hop))  # [B,T,n_fft/2+1]
     spectrum = spectrum**2 if kind == "power" else spectrum
     filters = filterbank.mel_filters(
         sample_rate_hz=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, low_hz=low_hz, high_hz=high_hz
@@ -99,4 +98,4 @@ def _fixed(mel: jax.Array, floor: float) -> jax.Array:
 def _check(**choices: tuple[str, tuple[str, ...]]) -> None:
     for name, (given, allowed) in choices.items():
         if given not in allowed:
-            raise ValueError(f"{name}={given!r}: allowed are {', '.join(allowed)}")
+            raise errors.Invalid(f"{name}={given!r}: allowed are {', '.join(allowed)}")

@@ -1,1 +1,1 @@
-"""Fingerprints become answers: stores, indexes, matches. Needs numpy and faiss, never JAX."""
+"""Fingerprints in, places out. Needs numpy and faiss, never JAX."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from nafp import errors
 from nafp.search import rows, store
 
 BLOCK_ROWS = 16_384  # 8 MiB at 128 dimensions: large for the disk, small for the memory.
@@ -93,9 +94,7 @@ class Collection:
         """Copies n rows from each start, float32 [C, n, D]; rows outside 0 .. N are clipped."""
         out = np.empty((len(starts), n, self.dim), np.float32)
         part_of = np.searchsorted(self.edges, starts, side="right") - 1
-        part_of[
-            (starts < 0) | (starts + n > self.edges[np.clip(part_of + 1, 0, len(self.parts))])
-        ] = -1
+        part_of[(starts < 0) | (starts + n > self.edges[np.clip(part_of + 1, 0, len(self.parts))])] = -1
         for number in np.unique(part_of):
             here = np.flatnonzero(part_of == number)
             if number < 0:
@@ -148,7 +147,7 @@ def check_rows(rows: np.ndarray, *, where=str, at: int = 0) -> None:
         return
     length = float(np.sqrt(squares[wrong[0]]))
     what = f"has length {length:.3g}" if np.isfinite(length) else "has NaN or infinity in it"
-    raise ValueError(
+    raise errors.Invalid(
         f"{where(at + int(wrong[0]))}: this vector {what}, and {len(wrong)} of the {len(rows)} rows "
         "around it are wrong, too; fingerprints are of length 1: extract this store again"
     )
@@ -161,13 +160,13 @@ def require_one_model(stores: Sequence[store.Store], *, hop: bool = True) -> Non
     different times, as those of a query store with several phases per hop are.
     """
     if not stores:
-        raise ValueError("no store was given")
+        raise errors.Invalid("no store was given")
     first = _identity(stores[0])
     for each in stores[1:]:
         other = _identity(each)
         differ = [key for key in first if key in other and first[key] != other[key]]
         for key in [key for key in differ if hop or key != "hop_s"]:
-            raise ValueError(
+            raise errors.Invalid(
                 f"{stores[0].folder}/{stores[0].name} and {each.folder}/{each.name} cannot be "
                 f"mixed: {key} is {first[key]!r} in one and {other[key]!r} in the other; "
                 "extract both with one checkpoint"
@@ -176,9 +175,7 @@ def require_one_model(stores: Sequence[store.Store], *, hop: bool = True) -> Non
 
 def _identity(one: store.Store) -> dict[str, object]:
     """Gives what two stores must have in common to be searched together."""
-    said = {
-        key: one.meta[key] for key in ("segment_s", "sample_rate_hz", "hop_s") if key in one.meta
-    }
+    said = {key: one.meta[key] for key in ("segment_s", "sample_rate_hz", "hop_s") if key in one.meta}
     model = one.meta.get("model")
     if model:  # Where a checkpoint lay is no part of what it is.
         said["model"] = model.get("sha256", model) if isinstance(model, dict) else model

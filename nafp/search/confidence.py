@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nafp import errors
+
 _RIDGE = 1e-4  # Keeps weights finite where right and wrong separate perfectly.
 _STEPS = 50
 
@@ -25,9 +27,7 @@ class Confidence:
     margins are taken to be no larger than they would be above this. None for no such limit.
     """
 
-    def __init__(
-        self, lengths: Sequence[int], weights: np.ndarray, elsewhere: np.ndarray | None = None
-    ):
+    def __init__(self, lengths: Sequence[int], weights: np.ndarray, elsewhere: np.ndarray | None = None):
         self.lengths, self.weights = list(lengths), np.asarray(weights, np.float64)
         self.elsewhere = None if elsewhere is None else np.asarray(elsewhere, np.float64)
 
@@ -54,14 +54,14 @@ class Confidence:
             elsewhere = saved.get("elsewhere")
             usual = None if elsewhere is None else np.array(elsewhere, np.float64)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
+            raise errors.Invalid(
                 f"{path}: no calibration ({error!r}); nafp evaluate with unknown queries "
                 "(--unknown=left-out) writes one: RESULTS/confidence.json"
             ) from error
         if weights.shape != (len(lengths), 3) or not np.isfinite(weights).all():
-            raise ValueError(f"{path}: weights {weights.shape}, not 3 for each of {lengths}")
+            raise errors.Invalid(f"{path}: weights {weights.shape}, not 3 for each of {lengths}")
         if usual is not None and (usual.shape != (len(lengths),) or not np.isfinite(usual).all()):
-            raise ValueError(f"{path}: elsewhere {usual.shape}, not a number for each of {lengths}")
+            raise errors.Invalid(f"{path}: elsewhere {usual.shape}, not a number for each of {lengths}")
         return cls(lengths, weights, usual)
 
 

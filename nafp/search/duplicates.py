@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from nafp import errors
 from nafp.search import collection
 
 SCORE = 0.75  # Mean cosine over a stretch. The benchmark's song_mine asks .9 of rows on one grid.
@@ -77,18 +78,15 @@ def find(
     Raises ValueError without a table of tracks.
     """
     if not rows.tracks:
-        raise ValueError("a bare store has no table of tracks: what would be a duplicate of what?")
+        raise errors.Invalid("a bare store has no table of tracks: what would be a duplicate of what?")
     if not 0 < score <= 1 or seconds <= 0 or stride < 1:
-        raise ValueError(f"score {score} (0 to 1), seconds {seconds}, stride {stride} given")
+        raise errors.Invalid(f"score {score} (0 to 1), seconds {seconds}, stride {stride} given")
     _check_size(rows)
     window = max(2, round(seconds / rows.hop_s))
     hits, silences = _asked(rows, searched, stride, k, done)
     pairs = {}
     for (track, other), diagonals in _proposed(hits, len(rows.tracks)).items():
-        compared = [
-            _compare(rows, track, other, diagonal, silences, score, window)
-            for diagonal in diagonals
-        ]
+        compared = [_compare(rows, track, other, diagonal, silences, score, window) for diagonal in diagonals]
         best = max(compared, key=lambda pair: pair.matched_s * pair.score)
         if best.matched_s >= seconds and (best.is_whole or best.score >= max(score, PART_SCORE)):
             pairs[track, other] = best
@@ -121,7 +119,7 @@ def groups(pairs: Iterable[Pair | tuple], n_tracks: int) -> list[int]:
 def _check_size(rows: collection.Collection) -> None:
     longest = int((rows.end_rows - rows.first_rows).max(initial=0))
     if len(rows.tracks) > _MOST_TRACKS or 2 * longest >= _SPAN:
-        raise ValueError(
+        raise errors.Invalid(
             f"{len(rows.tracks)} tracks, the longest of {longest} rows; duplicates are looked for "
             f"among up to {_MOST_TRACKS} tracks of up to {_SPAN // 2} rows: take a part of them"
         )
@@ -148,9 +146,7 @@ def _asked(
     return _merged(found), _distinct(silent, rows.dim)
 
 
-def _is_silent(
-    rows: collection.Collection, some: np.ndarray, queries: np.ndarray, near: np.ndarray
-) -> np.ndarray:
+def _is_silent(rows: collection.Collection, some: np.ndarray, queries: np.ndarray, near: np.ndarray) -> np.ndarray:
     """Tells which rows equal the next of their track and rows of several others: bool [n]."""
     tracks = rows.track_of(some)
     _, ends = rows.borders(tracks)
@@ -163,9 +159,7 @@ def _is_silent(
     return silent
 
 
-def _packed(
-    rows: collection.Collection, some: np.ndarray, cosines: np.ndarray, near: np.ndarray
-) -> np.ndarray:
+def _packed(rows: collection.Collection, some: np.ndarray, cosines: np.ndarray, near: np.ndarray) -> np.ndarray:
     """Packs neighbours in other tracks into int64 [n]: two tracks, the first below, and diagonal."""
     own, theirs = rows.track_of(some)[:, None], rows.track_of(np.maximum(near, 0))
     asked, place = np.nonzero((near >= 0) & (cosines >= _VOTE) & (own != theirs))
@@ -200,23 +194,16 @@ def _distinct(silent: Sequence[np.ndarray], dim: int) -> np.ndarray:
     return kept
 
 
-def _proposed(
-    hits: tuple[np.ndarray, np.ndarray], n_tracks: int
-) -> dict[tuple[int, int], list[int]]:
+def _proposed(hits: tuple[np.ndarray, np.ndarray], n_tracks: int) -> dict[tuple[int, int], list[int]]:
     """Gives the diagonals worth a look of every pair of tracks, those with most votes first."""
     places, votes = hits
     beside = _votes_beside(places, votes)
     enough = beside >= _VOTES
     tracks, others, diagonals = _unpacked(places[enough], n_tracks)
     proposed: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for track, other, diagonal, n in zip(
-        tracks.tolist(), others.tolist(), diagonals.tolist(), beside[enough].tolist()
-    ):
+    for track, other, diagonal, n in zip(tracks.tolist(), others.tolist(), diagonals.tolist(), beside[enough].tolist()):
         proposed.setdefault((track, other), []).append((-n, diagonal))
-    return {
-        pair: [diagonal for _, diagonal in sorted(each)[:_DIAGONALS]]
-        for pair, each in proposed.items()
-    }
+    return {pair: [diagonal for _, diagonal in sorted(each)[:_DIAGONALS]] for pair, each in proposed.items()}
 
 
 def _votes_beside(places: np.ndarray, votes: np.ndarray) -> np.ndarray:

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from nafp.search import collection, list_major, memory, pool
+from nafp import errors
+from nafp.jobs import memory, threads
+from nafp.search import collection, list_major
 from nafp.search.plans import KINDS, SEED, Plan, as_original, plan
 
-with pool.fit_for_faiss():
+with threads.fit_for_faiss():
     import faiss
 
 VERSION = faiss.__version__
@@ -45,9 +47,7 @@ class Index:
         if self._lists is not None:
             return (self._lists.code_size + 8) * len(self)
         links = self._cpu.hnsw.neighbors.size() * 4 if hasattr(self._cpu, "hnsw") else 0
-        return (
-            self._cpu.d * 4 * len(self) + links if links else self._cpu.sa_code_size() * len(self)
-        )
+        return self._cpu.d * 4 * len(self) + links if links else self._cpu.sa_code_size() * len(self)
 
     @property
     def batch_rows(self) -> int:
@@ -69,11 +69,11 @@ class Index:
         if self._is_list_major(len(queries)):
             answers = self._walk_lists(queries, k)
         elif len(queries) < 64 or self._fast is not self._cpu:
-            faiss.omp_set_num_threads(pool.n_threads())
+            faiss.omp_set_num_threads(threads.n_threads())
             answers = self._fast.search(queries, k)
         else:
-            shares = pool.shares(len(queries), n=4 * pool.n_threads(), smallest=64)
-            with pool.threads() as lend:
+            shares = threads.shares(len(queries), n=4 * threads.n_threads(), smallest=64)
+            with threads.threads() as lend:
                 answers = _joined(lend(lambda share: self._cpu.search(queries[share], k), shares))
         return np.where(answers[1] < 0, -np.inf, self._cosines(answers[0])), answers[1]
 
@@ -115,10 +115,7 @@ class Index:
         return plain and self._fast is self._cpu
 
     def _is_list_major(self, n_queries: int) -> bool:
-        return (
-            self._can_walk()
-            and n_queries * self._lists.nprobe / self._lists.nlist >= LIST_MAJOR_FROM
-        )
+        return self._can_walk() and n_queries * self._lists.nprobe / self._lists.nlist >= LIST_MAJOR_FROM
 
     def _walk_lists(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         def walk(share: slice) -> tuple[np.ndarray, np.ndarray]:
@@ -126,8 +123,8 @@ class Index:
             _, probes = self._lists.quantizer.search(some, self._lists.nprobe)
             return list_major.search(_readable(self._lists), some, probes, k=k)
 
-        shares = pool.shares(len(queries), n=pool.n_threads(), smallest=64)
-        with pool.threads() as lend:
+        shares = threads.shares(len(queries), n=threads.n_threads(), smallest=64)
+        with threads.threads() as lend:
             return _joined(lend(walk, shares))
 
     def _cosines(self, distances: np.ndarray) -> np.ndarray:
@@ -159,7 +156,7 @@ def build(
     Raises ValueError for a factory string faiss does not know, and for a row that is no
     fingerprint (check=False: not looked at).
     """
-    faiss.omp_set_num_threads(pool.n_threads())
+    faiss.omp_set_num_threads(threads.n_threads())
     started = time.perf_counter()
     index = _made(chosen.factory, rows.dim)
     if not index.is_trained:
@@ -173,11 +170,9 @@ def build(
     return Index(index, chosen, about={"train_s": train_s, "add_s": add_s})
 
 
-def exact(
-    rows: collection.Collection, queries: np.ndarray, *, k: int
-) -> tuple[np.ndarray, np.ndarray]:
+def exact(rows: collection.Collection, queries: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Finds the k nearest rows of each query by looking at all of them, in constant memory."""
-    faiss.omp_set_num_threads(pool.n_threads())
+    faiss.omp_set_num_threads(threads.n_threads())
     heap = faiss.ResultHeap(len(queries), k)
     for start, block in rows.blocks():
         n = min(k, len(block))
@@ -197,7 +192,7 @@ def _made(factory: str, dim: int) -> faiss.Index:
     try:
         index = faiss.index_factory(dim, factory)
     except RuntimeError as error:
-        raise ValueError(
+        raise errors.Invalid(
             f"--index={factory}: neither one of {', '.join(KINDS)} nor a factory string that faiss "
             f"{faiss.__version__} knows for {dim} dimensions ({str(error).splitlines()[-1]})"
         ) from error

@@ -52,9 +52,7 @@ def opened(
     return built
 
 
-def recipe(
-    rows: collection.Collection, chosen: index.Plan, train_on: collection.Collection | None
-) -> dict:
+def recipe(rows: collection.Collection, chosen: index.Plan, train_on: collection.Collection | None) -> dict:
     """Gives everything an index depends on; how it is searched is no part of it."""
     return {
         "factory": chosen.factory,

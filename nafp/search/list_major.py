@@ -29,9 +29,7 @@ class Lists(NamedTuple):
     decode: Callable[[int, int, np.ndarray], None]
 
 
-def search(
-    lists: Lists, queries: np.ndarray, probes: np.ndarray, *, k: int
-) -> tuple[np.ndarray, np.ndarray]:
+def search(lists: Lists, queries: np.ndarray, probes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Finds the k nearest vectors of each query among the lists it probes.
 
     queries: float32 [Q, D]; probes: [Q, P] list numbers, -1 for none. Returns squared distances

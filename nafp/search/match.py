@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
 from nafp.search import collection
 
 TOP = 10
@@ -91,7 +92,7 @@ def rank(
     the hop would hold there, nearly.
     """
     if between and as_original:
-        raise ValueError("as_original and between: the original looks at rows only")
+        raise errors.Invalid("as_original and between: the original looks at rows only")
     phases = [
         _scored(
             query[phase::shifts],
@@ -110,9 +111,7 @@ def matches(ranking: Ranking, rows: collection.Collection) -> list[Match]:
     """Puts a ranking into words, and keeps the best place of each track."""
     found: dict[int, Match] = {}
     first_rows, _ = rows.borders(ranking.tracks)
-    for track, start, first, score in zip(
-        ranking.tracks, ranking.starts, first_rows, ranking.scores
-    ):
+    for track, start, first, score in zip(ranking.tracks, ranking.starts, first_rows, ranking.scores):
         name = rows.tracks[track] if rows.tracks else ""
         start_s, margin = float(start - first) * rows.hop_s, float(score) - ranking.elsewhere
         found.setdefault(int(track), Match(name, start_s, float(score), margin))
@@ -132,9 +131,7 @@ def _proposed(
     return _distinct(tracks, starts, offsets)
 
 
-def _distinct(
-    tracks: np.ndarray, starts: np.ndarray, since: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _distinct(tracks: np.ndarray, starts: np.ndarray, since: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Keeps one of each start in a track, the one proposed first; ascending by start.
 
     A start before its track's first row is a place of that track, not of the one before it.
@@ -190,7 +187,7 @@ def between_rows(windows: np.ndarray, query: np.ndarray, is_inside: np.ndarray) 
     """Gives the cosines, float32 [C, L], of a query [L, D] with the mean of each two rows that follow each other.
 
     windows: float32 [C, L + 1, D]; is_inside: bool [C, L + 1]: a row outside its track is nothing. The same mean
-    as of `nafp.search.diagonals`, which looks anywhere between rows and needs every product of a band for it.
+    as of `nafp.monitor.diagonals`, which looks anywhere between rows and needs every product of a band for it.
     """
     there = is_inside.astype(np.float32)
     one, other = there[:, :-1], there[:, 1:]
@@ -215,9 +212,7 @@ def _ranked(
     ]
     tracks, starts, scores, halves = map(np.concatenate, zip(*parts))
     order = np.argsort(-scores, kind="stable")
-    elsewhere = _elsewhere(
-        tracks[order], starts[order], scores[order], rows, length, twin_cosine=twin_cosine
-    )
+    elsewhere = _elsewhere(tracks[order], starts[order], scores[order], rows, length, twin_cosine=twin_cosine)
     order = order[:top]
     return Ranking(
         tracks[order],
@@ -228,9 +223,7 @@ def _ranked(
     )
 
 
-def _at(
-    found: Candidates, n_rows: int, late: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _at(found: Candidates, n_rows: int, late: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Gives tracks, starts and scores of the candidates over n_rows rows, and how far between rows each is.
 
     late: by how much of a row the first row of this phase comes after the query's beginning.

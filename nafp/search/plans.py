@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nafp import errors
+
 KINDS = ("auto", "l2", "ivf", "ivfpq", "ivfpq-rr", "hnsw")
 SEED = 1234  # faiss' own seed for k-means: the original never sets another.
 ROWS_PER_LIST = 256  # faiss never trains a centroid on more.
@@ -29,16 +31,14 @@ class Plan(NamedTuple):
     reason: str
 
 
-def plan(
-    kind: str, *, n_rows: int, dim: int, n_probe: int = 0, k: int = 0, train_rows: int = 0
-) -> Plan:
+def plan(kind: str, *, n_rows: int, dim: int, n_probe: int = 0, k: int = 0, train_rows: int = 0) -> Plan:
     """Chooses the parameters of an index; n_probe, k and train_rows overrule when above 0."""
     factory, probes, neighbours, reason = _chosen(kind, n_rows=n_rows, dim=dim)
     lists = _n_lists(factory)
     rows = max(65_536, ROWS_PER_LIST * lists) if _learns(factory) else 0
     centres = max(lists, 0 if factory.endswith("Flat") else 256)  # Codes of 8 bits have 256.
     if _learns(factory) and n_rows < centres:
-        raise ValueError(
+        raise errors.Invalid(
             f"--index={kind} learns {centres} centres, and there are only {n_rows} rows; "
             "use --index=l2 (or auto) for so few"
         )
@@ -74,7 +74,7 @@ def _chosen(kind: str, *, n_rows: int, dim: int) -> tuple[str, int, int, str]:
     }
     if kind in original:
         if "PQ64" in original[kind] and dim % 64:
-            raise ValueError(
+            raise errors.Invalid(
                 f"--index={kind} cuts a vector into 64 parts and {dim} dimensions are no multiple "
                 f"of 64; use a factory string such as IVF256,PQ{dim // 2}"
             )

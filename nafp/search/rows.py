@@ -11,6 +11,8 @@ import weakref
 
 import numpy as np
 
+from nafp import errors
+
 MAPPED_BYTES = 32 * 2**20  # A file of up to this size is used as it is mapped.
 
 
@@ -44,9 +46,7 @@ class OnDisk:
         while left:
             n = os.preadv(self._file, (left,), place)
             if not n:
-                raise ValueError(
-                    f"a file of vectors ended at byte {place}; it was cut while in use"
-                )
+                raise errors.Invalid(f"a file of vectors ended at byte {place}; it was cut while in use")
             left, place = left[n:], place + n
 
     def windows(self, starts: np.ndarray, out: np.ndarray) -> None:

@@ -79,9 +79,15 @@ def rows_heard(length: float, speed: float, *, segment_rows: float) -> int:
 
 
 def rank(
-    heard: Sequence[Heard], rows: collection.Collection, *, shifts: int = 1, top: int = match.TOP,
-    twin_cosine: float = match.TWIN_COSINE, handicap: float = HANDICAP, between: bool = True,
-) -> list[Ranking]:  # fmt: skip
+    heard: Sequence[Heard],
+    rows: collection.Collection,
+    *,
+    shifts: int = 1,
+    top: int = match.TOP,
+    twin_cosine: float = match.TWIN_COSINE,
+    handicap: float = HANDICAP,
+    between: bool = True,
+) -> list[Ranking]:
     """Ranks the places of one clip at each length: those of the version that stands out most.
 
     What stands out is margin and a share of the score (SCORE_SHARE); other speeds than the clip's own, 1, need
@@ -89,18 +95,21 @@ def rank(
     """
     by_version = [
         match.rank(
-            each.vectors, each.near, rows,
-            lengths=[max(1, length) for length in each.lengths], top=top, shifts=shifts,
-            twin_cosine=twin_cosine, between=between,
+            each.vectors,
+            each.near,
+            rows,
+            lengths=[max(1, length) for length in each.lengths],
+            top=top,
+            shifts=shifts,
+            twin_cosine=twin_cosine,
+            between=between,
         )
         for each in heard
-    ]  # fmt: skip
+    ]
     chosen = []
     for column in range(len(heard[0].lengths)):
         standing = [
-            _stands_out(found[column]) - handicap * (each.speed != 1)
-            if each.lengths[column]
-            else -np.inf
+            _stands_out(found[column]) - handicap * (each.speed != 1) if each.lengths[column] else -np.inf
             for each, found in zip(heard, by_version)
         ]
         best = int(np.argmax(standing))
@@ -110,7 +119,7 @@ def rank(
 
 def part_scores(
     one: Heard, ranking: Ranking, place: int, rows: collection.Collection, *, shifts: int = 1, column: int = 0
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Gives the cosine of each row of a version at one place of its ranking, float32 [L]; 0 beyond the track's ends."""
     first, phase = _row_and_phase(ranking.compared[place : place + 1], shifts)
     query = _phase_rows(one, int(phase[0]), column, shifts)
@@ -133,7 +142,7 @@ def _stands_out(ranking: match.Ranking) -> float:
 
 def _aligned(
     one: Heard, number: int, found: match.Ranking, column: int, rows: collection.Collection, shifts: int
-) -> Ranking:  # fmt: skip
+) -> Ranking:
     """Estimates start and slope at the best places."""
     compared, slopes = found.compared.copy(), np.ones(len(found.starts))
     halves = found.starts - compared
@@ -163,9 +172,12 @@ def _phase_rows(one: Heard, phase: int, column: int, shifts: int) -> np.ndarray:
 
 
 def _fitted(
-    query: np.ndarray, first: np.ndarray, between: np.ndarray, borders: tuple[np.ndarray, np.ndarray],
+    query: np.ndarray,
+    first: np.ndarray,
+    between: np.ndarray,
+    borders: tuple[np.ndarray, np.ndarray],
     rows: collection.Collection,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Finds by how many rows each start moves, how far it is between rows then, and the slope from there: [C] each.
 
     between: float [C], the score of a place between the first row and the next, 0 of a place on rows.

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nafp import errors
+
 FORMAT = 1
 COLUMNS = ("track", "first_row", "n_rows", "seconds")
 BARE_HOP_S = 0.5  # The original's hop (config/default.yaml); a bare store does not say its own.
@@ -43,9 +45,7 @@ class Store:
     meta: what NAME.json says, {} for a bare store.
     """
 
-    def __init__(
-        self, folder: Path, name: str, vectors: np.ndarray, tracks: list[TrackRows], meta: dict
-    ):
+    def __init__(self, folder: Path, name: str, vectors: np.ndarray, tracks: list[TrackRows], meta: dict):
         self.folder, self.name = folder, name
         self.vectors, self.tracks, self.meta = vectors, tracks, meta
 
@@ -135,13 +135,11 @@ class Writer:
         """Adds one whole track, [n, D] (n may be 0: too short for a row); durable on return."""
         vectors = np.ascontiguousarray(vectors, dtype="<f4")
         if vectors.ndim != 2 or vectors.shape[1] != self._dim:
-            raise ValueError(
-                f"{track}: vectors are {vectors.shape}, this store takes [n, {self._dim}]"
-            )
+            raise errors.Invalid(f"{track}: vectors are {vectors.shape}, this store takes [n, {self._dim}]")
         if track in self.done:
-            raise ValueError(f"{track}: this track is in {self._files.part} already")
+            raise errors.Invalid(f"{track}: this track is in {self._files.part} already")
         if not np.isfinite(vectors).all():
-            raise ValueError(f"{track}: a vector has NaN or infinity in it; nothing was written")
+            raise errors.Invalid(f"{track}: a vector has NaN or infinity in it; nothing was written")
         self._vectors.write(vectors.data)
         _sync(self._vectors)  # Before the journal: a line there promises that its rows are safe.
         row = TrackRows(track, self.n_rows, len(vectors), float(seconds))
@@ -178,7 +176,7 @@ class Writer:
     def _refuse_finished(self, overwrite: bool) -> None:
         files = self._files
         if files.vectors.exists() and not files.is_unfinished() and not overwrite:
-            raise FileExistsError(
+            raise errors.AlreadyExists(
                 f"{files.vectors} is a finished store and is left as it is; "
                 "overwrite it explicitly (--overwrite), or write under another name"
             )
@@ -188,7 +186,7 @@ class Writer:
             fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._journal.close()
-            raise FileExistsError(
+            raise errors.AlreadyExists(
                 f"{self._files.journal} is locked: another process is writing this store; "
                 "wait for it, or write under another name"
             ) from error
@@ -200,7 +198,7 @@ class Writer:
         begun = json.loads(lines[0]) if lines else None
         if begun is not None and begun != head and not overwrite:
             self._journal.close()
-            raise ValueError(
+            raise errors.Invalid(
                 f"{files.journal} was begun with other settings ({_differences(begun, head)}); "
                 "finish it with those, or start anew with overwrite (--overwrite)"
             )
@@ -232,14 +230,13 @@ class _Files:
 
 def _require_finished(files: _Files) -> None:
     if not files.folder.is_dir():
-        raise FileNotFoundError(f"{files.folder}: no such folder of fingerprints")
+        raise errors.NotFound(f"{files.folder}: no such folder of fingerprints")
     if files.is_unfinished():
-        raise FileNotFoundError(
-            f"{files.folder}: {files.name!r} is unfinished; "
-            "run the same `nafp extract` again, it resumes"
+        raise errors.NotFound(
+            f"{files.folder}: {files.name!r} is unfinished; run the same `nafp extract` again, it resumes"
         )
     if not files.vectors.exists() or not files.shape.exists():
-        raise FileNotFoundError(
+        raise errors.NotFound(
             f"{files.folder} has no store {files.name!r} "
             f"({files.vectors.name} and {files.shape.name}); "
             f"it has: {', '.join(names(files.folder)) or 'none'}"
@@ -253,7 +250,7 @@ def _read_meta(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(
+        raise errors.Invalid(
             f"{path} is no JSON ({error}); extract this store again, or remove the file to use the "
             "vectors without what it said"
         ) from error
@@ -263,13 +260,11 @@ def _map(files: _Files) -> np.ndarray:
     """Maps the vectors into memory once shape file and file size agree."""
     shape = np.load(files.shape, allow_pickle=False).ravel()
     if shape.size != 2 or shape[1] < 1 or shape[0] < 0:
-        raise ValueError(
-            f"{files.shape} says {shape.tolist()}; it should be two numbers: rows, dimensions"
-        )
+        raise errors.Invalid(f"{files.shape} says {shape.tolist()}; it should be two numbers: rows, dimensions")
     n_rows, dim = int(shape[0]), int(shape[1])
     n_bytes = files.vectors.stat().st_size
     if n_bytes != n_rows * dim * 4:
-        raise ValueError(
+        raise errors.Invalid(
             f"{files.vectors} has {n_bytes} bytes, but {files.shape.name} says {n_rows} rows of "
             f"{dim} float32, which are {n_rows * dim * 4} bytes; the two are not of one run"
         )
@@ -282,13 +277,8 @@ def _read_tracks(path: Path) -> list[TrackRows]:
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as lines:
         table = csv.DictReader(lines)
         if not set(COLUMNS) <= set(table.fieldnames or ()):
-            raise ValueError(
-                f"{path} needs the columns {', '.join(COLUMNS)}; it has {table.fieldnames}"
-            )
-        return [
-            TrackRows(r["track"], int(r["first_row"]), int(r["n_rows"]), float(r["seconds"]))
-            for r in table
-        ]
+            raise errors.Invalid(f"{path} needs the columns {', '.join(COLUMNS)}; it has {table.fieldnames}")
+        return [TrackRows(r["track"], int(r["first_row"]), int(r["n_rows"]), float(r["seconds"])) for r in table]
 
 
 def _check_tracks(path: Path, tracks: list[TrackRows], *, n_rows: int) -> None:
@@ -296,17 +286,15 @@ def _check_tracks(path: Path, tracks: list[TrackRows], *, n_rows: int) -> None:
     next_row = 0
     for track in tracks:
         if track.first_row != next_row or track.n_rows < 0:
-            raise ValueError(
-                f"{path}: {track.track} begins at row {track.first_row}, not at {next_row}"
-            )
+            raise errors.Invalid(f"{path}: {track.track} begins at row {track.first_row}, not at {next_row}")
         next_row += track.n_rows
     if next_row != n_rows:
-        raise ValueError(f"{path} accounts for {next_row} rows, the store has {n_rows}")
+        raise errors.Invalid(f"{path} accounts for {next_row} rows, the store has {n_rows}")
 
 
 def _check_name(name: str) -> None:
     if not name or name != Path(name).name or name.startswith("."):
-        raise ValueError(f"a store name is a plain word such as db or query, not {name!r}")
+        raise errors.Invalid(f"a store name is a plain word such as db or query, not {name!r}")
 
 
 def _table(tracks: list[TrackRows]) -> bytes:

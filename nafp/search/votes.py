@@ -81,9 +81,7 @@ def _most_proposed(starts: np.ndarray) -> int:
     return int(values[np.argmax(counts)])
 
 
-def _best(
-    starts: np.ndarray, scores: np.ndarray, rows: collection.Collection, *, top: int
-) -> Ranking:
+def _best(starts: np.ndarray, scores: np.ndarray, rows: collection.Collection, *, top: int) -> Ranking:
     order = np.argsort(-scores, kind="stable")
     tracks = rows.track_of(starts[order])
     others = np.flatnonzero(tracks != tracks[0]) if len(tracks) else tracks

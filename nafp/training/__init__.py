@@ -1,1 +1,1 @@
-"""Segments become parameters: the input pipeline, augmentation, losses, the step and the loop."""
+"""Segments in, parameters out: the input pipeline, augmentation, losses, the step and the loop."""

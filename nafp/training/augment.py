@@ -42,9 +42,7 @@ def fft_length(clip_samples: int, response_samples: int, *, kept_samples: int) -
     The tail that wraps has clip + response - 1 - n samples and must end before the kept part starts.
     """
     discarded = clip_samples - kept_samples
-    return scipy.fft.next_fast_len(
-        max(clip_samples, clip_samples + response_samples - 1 - discarded), real=True
-    )
+    return scipy.fft.next_fast_len(max(clip_samples, clip_samples + response_samples - 1 - discarded), real=True)
 
 
 def rms(samples: jax.Array) -> jax.Array:
@@ -70,9 +68,14 @@ def convolve(samples: jax.Array, spectrum: jax.Array) -> jax.Array:
 
 
 def cut_off(
-    samples: jax.Array, *, sample_rate_hz: int, low_pass_hz: jax.Array, low_pass_slope: jax.Array,
-    high_pass_hz: jax.Array, high_pass_slope: jax.Array,
-) -> jax.Array:  # fmt: skip
+    samples: jax.Array,
+    *,
+    sample_rate_hz: int,
+    low_pass_hz: jax.Array,
+    low_pass_slope: jax.Array,
+    high_pass_hz: jax.Array,
+    high_pass_slope: jax.Array,
+) -> jax.Array:
     """Filters [S] with Butterworth magnitudes: -3 dB at the cut-off, `slope` dB per octave beyond.
 
     An infinite low_pass_hz, or a high_pass_hz of 0, passes everything. Zero phase.
@@ -81,9 +84,7 @@ def cut_off(
     hz = jnp.asarray(np.fft.rfftfreq(n_fft, 1 / sample_rate_hz), jnp.float32)
     decade = 20 * np.log10(2.0)  # dB per octave of one order.
     low = 1 / jnp.sqrt(1 + (hz / low_pass_hz) ** (2 * low_pass_slope / decade))
-    high = 1 / jnp.sqrt(
-        1 + (high_pass_hz / jnp.maximum(hz, 1e-3)) ** (2 * high_pass_slope / decade)
-    )
+    high = 1 / jnp.sqrt(1 + (high_pass_hz / jnp.maximum(hz, 1e-3)) ** (2 * high_pass_slope / decade))
     return jnp.fft.irfft(jnp.fft.rfft(samples, n_fft) * low * high, n_fft)[: samples.shape[-1]]
 
 
@@ -94,9 +95,7 @@ def saturate(samples: jax.Array, *, drive_db: jax.Array) -> jax.Array:
     return jnp.tanh(samples / peak * drive) * peak / jnp.tanh(drive)
 
 
-def play(
-    clip: jax.Array, *, start: jax.Array, n_samples: int, pivot: int, speed: jax.Array
-) -> jax.Array:
+def play(clip: jax.Array, *, start: jax.Array, n_samples: int, pivot: int, speed: jax.Array) -> jax.Array:
     """Cuts n_samples out of clip [S] from (fractional) sample `start`, played at `speed` around `pivot`.
 
     Output sample i is clip at start + pivot + (i - pivot) * speed, interpolated by a Hann-windowed sinc.
@@ -108,9 +107,7 @@ def play(
     base = base.astype(jnp.int32)
     total = jnp.zeros(n_samples, jnp.float32)
     for tap, weight in zip(_TAPS, weights):
-        total += weight * clip.at[base + int(tap)].get(
-            mode="fill", fill_value=0.0, wrap_negative_indices=False
-        )
+        total += weight * clip.at[base + int(tap)].get(mode="fill", fill_value=0.0, wrap_negative_indices=False)
     return total
 
 
@@ -130,9 +127,7 @@ def _hann_sinc(fraction: jax.Array) -> list[jax.Array]:
     for k in _TAPS:
         distance = k - fraction
         near = jnp.abs(distance) < 1e-4
-        sinc = jnp.where(
-            near, 1.0, (-1.0) ** (k + 1) * sine / jnp.where(near, 1.0, jnp.pi * distance)
-        )
+        sinc = jnp.where(near, 1.0, (-1.0) ** (k + 1) * sine / jnp.where(near, 1.0, jnp.pi * distance))
         window = 0.5 + 0.5 * (np.cos(narrow * k) * far_cos + np.sin(narrow * k) * far_sin)
         weights.append(sinc * window)
     return weights
@@ -164,16 +159,20 @@ def settings(*, audio: Any, augment: Any) -> Settings:
     context = round(augment.context_s * rate)
     offset = round(augment.offset_s * rate)
     reach = 2 * offset  # The anchor moves off its grid and the replica off the anchor.
-    stretch = int(np.ceil(augment.speed * (segment / 2 + context))) + (
-        _SINC_TAPS if augment.speed else 0
-    )
+    stretch = int(np.ceil(augment.speed * (segment / 2 + context))) + (_SINC_TAPS if augment.speed else 0)
     return Settings(rate, segment, context, reach + stretch, offset, augment)
 
 
 def pairs(
-    s: Settings, keys: jax.Array, clips: jax.Array, noise: jax.Array | None, speech: jax.Array | None,
-    rooms: Bank | None, microphones: Bank | None, degraded: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+    s: Settings,
+    keys: jax.Array,
+    clips: jax.Array,
+    noise: jax.Array | None,
+    speech: jax.Array | None,
+    rooms: Bank | None,
+    microphones: Bank | None,
+    degraded: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
     """Cuts and degrades a batch.
 
     keys: [B] one per example. clips: [B, context + margin + segment + margin] in -1..1. noise, speech: [B, context +
@@ -191,9 +190,7 @@ def pairs(
     return jax.vmap(one, in_axes=axes)(keys, clips, noise, speech, degraded)
 
 
-def _cut(
-    s: Settings, key: jax.Array, clip: jax.Array, other: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _cut(s: Settings, key: jax.Array, clip: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Draws the two offsets: the anchor's off its grid in `clip`, the replica's in `other` off the anchor; uniform."""
     k_anchor, k_replica, k_speed = jax.random.split(jax.random.fold_in(key, 0), 3)
     moved = jax.random.randint(k_anchor, (), -s.offset, s.offset + 1)
@@ -209,9 +206,14 @@ def _cut(
 
 
 def degrade(
-    s: Settings, key: jax.Array, samples: jax.Array, noise: jax.Array | None, speech: jax.Array | None,
-    rooms: Bank | None, microphones: Bank | None,
-) -> jax.Array:  # fmt: skip
+    s: Settings,
+    key: jax.Array,
+    samples: jax.Array,
+    noise: jax.Array | None,
+    speech: jax.Array | None,
+    rooms: Bank | None,
+    microphones: Bank | None,
+) -> jax.Array:
     """Applies the chain to one clip [context + segment]: noise, room, noise, microphone, filters, saturation, gain.
 
     Noise is mixed before the room with probability `noise_in_room`, otherwise after it, never twice.
@@ -231,9 +233,7 @@ def degrade(
         samples = jnp.where(happens(k[7], a.saturation.probability), clipped, samples)
     if a.gain.probability:
         gain_db = uniform(k[8], a.gain.low_db, a.gain.high_db)
-        samples = samples * jnp.where(
-            happens(k[9], a.gain.probability), 10.0 ** (gain_db / 20.0), 1.0
-        )
+        samples = samples * jnp.where(happens(k[9], a.gain.probability), 10.0 ** (gain_db / 20.0), 1.0)
     return samples
 
 
@@ -241,9 +241,7 @@ def _add(s: Settings, key, samples, noise, setting, *, when):
     if noise is None or not setting.probability:
         return samples
     k_db, k_happens = jax.random.split(key)
-    mixed = mix(
-        samples, noise, snr_db=uniform(k_db, setting.low_db, setting.high_db), over=s.segment
-    )
+    mixed = mix(samples, noise, snr_db=uniform(k_db, setting.low_db, setting.high_db), over=s.segment)
     return jnp.where(when & happens(k_happens, setting.probability), mixed, samples)
 
 
@@ -262,12 +260,8 @@ def _filter(s: Settings, key, samples):
     if not low.probability and not high.probability:
         return samples
     k = jax.random.split(key, 6)
-    low_hz = jnp.where(
-        happens(k[0], low.probability), uniform(k[1], low.low_hz, low.high_hz), jnp.inf
-    )
-    high_hz = jnp.where(
-        happens(k[2], high.probability), uniform(k[3], high.low_hz, high.high_hz), 0.0
-    )
+    low_hz = jnp.where(happens(k[0], low.probability), uniform(k[1], low.low_hz, low.high_hz), jnp.inf)
+    high_hz = jnp.where(happens(k[2], high.probability), uniform(k[3], high.low_hz, high.high_hz), 0.0)
     return cut_off(
         samples,
         sample_rate_hz=s.sample_rate_hz,
@@ -280,9 +274,7 @@ def _filter(s: Settings, key, samples):
 
 def masked(keys: jax.Array, mels: jax.Array, *, augment: Any) -> jax.Array:
     """Masks log-mel spectrograms [B, F, T], each with its own draw: cut-out, frequency mask, time mask."""
-    return jax.vmap(lambda key, mel: _mask_one(jax.random.fold_in(key, 2), mel, augment))(
-        keys, mels
-    )
+    return jax.vmap(lambda key, mel: _mask_one(jax.random.fold_in(key, 2), mel, augment))(keys, mels)
 
 
 def _mask_one(key: jax.Array, mel: jax.Array, a: Any) -> jax.Array:

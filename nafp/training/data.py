@@ -8,7 +8,10 @@ import jax
 import ml_collections
 import numpy as np
 
-from nafp.audio import acoustics, corpus, pairs, segments
+from nafp import errors
+from nafp.audio import segments
+from nafp.corpora import banks as acoustics
+from nafp.corpora import corpus, static_pairs
 from nafp.training import augment, pipeline, resident, step, validation
 
 
@@ -28,9 +31,7 @@ def open_data(config: ml_collections.ConfigDict, cut: augment.Settings) -> Data:
     if config.data.pairs:
         return _open_pairs(config, cut)
     music, sounds = _corpora(config)
-    listed = _windows(
-        config, cut, music, split=config.data.train_split, fraction=config.data.fraction
-    )
+    listed = _windows(config, cut, music, split=config.data.train_split, fraction=config.data.fraction)
     reader = _reader(config, cut, music, sounds, listed, noise_split=config.data.noise_split)
     notes = [_describe(config, listed, config.data.corpus)]
     banks = _banks(config, cut, sounds, split=config.data.noise_split)
@@ -69,7 +70,7 @@ def _laid(config, cut, music, listed, sounds) -> resident.Laid:
 
 def _open_pairs(config: ml_collections.ConfigDict, cut: augment.Settings) -> Data:
     """Opens a static set: nothing is degraded online, so there are no banks."""
-    static = pairs.Pairs(config.data.pairs)
+    static = static_pairs.Pairs(config.data.pairs)
     _check_rate(config, static.corpus)
     nothing = step.Banks(None, None)
 
@@ -139,7 +140,7 @@ def _describe(config: ml_collections.ConfigDict, listed: pipeline.Windows, folde
 
 def _corpora(config: ml_collections.ConfigDict) -> tuple[corpus.Corpus, corpus.Corpus]:
     if not config.data.corpus:
-        raise ValueError(
+        raise errors.Invalid(
             "config.data.corpus is empty: name a folder that `nafp corpus build` wrote, --config.data.corpus=CORPUS."
         )
     music = corpus.Corpus.open(config.data.corpus)
@@ -151,16 +152,14 @@ def _corpora(config: ml_collections.ConfigDict) -> tuple[corpus.Corpus, corpus.C
 
 def _check_rate(config: ml_collections.ConfigDict, opened: corpus.Corpus) -> None:
     if opened.sample_rate_hz != config.audio.sample_rate_hz:
-        raise ValueError(
+        raise errors.Invalid(
             f"{opened.folder} was built at {opened.sample_rate_hz} Hz, config.audio.sample_rate_hz is "
             f"{config.audio.sample_rate_hz}. Build it again with --sample_rate_hz={config.audio.sample_rate_hz}."
         )
 
 
 def _reader(config, cut, music, sounds, listed, *, noise_split: str) -> pipeline.Reader:
-    found = {
-        kind: _noise(config, cut, sounds, kind=kind, split=noise_split) for kind in _added(config)
-    }
+    found = {kind: _noise(config, cut, sounds, kind=kind, split=noise_split) for kind in _added(config)}
     return pipeline.Reader(
         music,
         listed,
@@ -187,7 +186,7 @@ def _noise(config, cut, sounds, *, kind: str, split: str) -> pipeline.Noise:
         silence_db=config.data.noise_silence_db,
     )
     if source is None:
-        raise ValueError(_missing(config, sounds, kind=kind, split=split))
+        raise errors.Invalid(_missing(config, sounds, kind=kind, split=split))
     return source
 
 
@@ -208,14 +207,10 @@ def _banks(config, cut, sounds, *, split: str) -> step.Banks:
             banks.append(None)
             continue
         if not sounds.select(kind=kind, split=split):
-            raise ValueError(_missing(config, sounds, kind=kind, split=split))
+            raise errors.Invalid(_missing(config, sounds, kind=kind, split=split))
         n_samples = segments.to_samples(setting.seconds, config.audio.sample_rate_hz)
         responses = acoustics.response_bank(sounds, kind=kind, split=split, n_samples=n_samples)
-        banks.append(
-            augment.bank(
-                responses, clip_samples=cut.context + cut.segment, kept_samples=cut.segment
-            )
-        )
+        banks.append(augment.bank(responses, clip_samples=cut.context + cut.segment, kept_samples=cut.segment))
     return step.Banks(*banks)
 
 
@@ -227,14 +222,10 @@ def _validation(config, cut, music, sounds, banks, notes):
         return None, banks
     listed = _windows(config, cut, music, split=config.data.val_split)
     split = config.data.val_noise_split
-    wanted = [
-        k for k in ("noise", "speech", "room", "microphone") if config.augment[k].probability > 0
-    ]
+    wanted = [k for k in ("noise", "speech", "room", "microphone") if config.augment[k].probability > 0]
     lacking = [k for k in wanted if not sounds.select(kind=k, split=split)]
     if lacking:
-        notes.append(
-            f"no {', '.join(lacking)} in split {split!r}: validates with those of {config.data.noise_split!r}"
-        )
+        notes.append(f"no {', '.join(lacking)} in split {split!r}: validates with those of {config.data.noise_split!r}")
         split = config.data.noise_split
     reader = _reader(config, cut, music, sounds, listed, noise_split=split)
     held = _examples(config, cut, listed, reader)
@@ -245,14 +236,10 @@ def _unvalidated(config: ml_collections.ConfigDict) -> str:
     return f"no music in split {config.data.val_split!r}: trains without validation, nothing is called best"
 
 
-def _examples(
-    config, cut: augment.Settings, listed: pipeline.Windows, reader: pipeline.Reader
-) -> validation.Examples:
+def _examples(config, cut: augment.Settings, listed: pipeline.Windows, reader: pipeline.Reader) -> validation.Examples:
     rows = segments.count(
         segments.to_samples(validation.EXCERPT_S, config.audio.sample_rate_hz),
         segment=cut.segment,
         hop=segments.to_samples(config.audio.hop_s, config.audio.sample_rate_hz),
     )
-    return validation.examples(
-        listed, reader, tracks=config.validate.tracks, rows_per_track=rows, batch_size=64
-    )
+    return validation.examples(listed, reader, tracks=config.validate.tracks, rows_per_track=rows, batch_size=64)

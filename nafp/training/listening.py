@@ -8,7 +8,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from nafp.audio import corpus, segments
+from nafp.audio import segments
+from nafp.corpora import corpus
 from nafp.training import augment, data, step
 
 

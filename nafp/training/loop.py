@@ -14,9 +14,10 @@ import ml_collections
 import numpy as np
 
 from nafp import config as config_lib
-from nafp import trained
+from nafp import errors
 from nafp.models import network
-from nafp.training import augment, checkpoints, data, journal, optimizers, step, validation
+from nafp.training import augment, data, journal, optimizers, step, validation
+from nafp.weights import checkpoints, sources
 
 _FIXED = (
     "audio",
@@ -27,10 +28,6 @@ _FIXED = (
     "augment",
     "loss",
 )  # May not change within a run.
-
-
-class NotFinite(FloatingPointError):
-    """A loss that is not a number; the message names the step."""
 
 
 class Progress(NamedTuple):
@@ -45,9 +42,7 @@ class Progress(NamedTuple):
         return Progress(self.best, np.int64(self.since_best + 1))
 
 
-def train(
-    config: ml_collections.ConfigDict, workdir: str, *, resume_from: int | None = None
-) -> step.State:
+def train(config: ml_collections.ConfigDict, workdir: str, *, resume_from: int | None = None) -> step.State:
     """Trains until the configuration says stop, resuming what is in `workdir`. Returns the last state, on the host.
 
     resume_from: a step to go back to; checkpoints after it are set aside. Raises ValueError for settings that cannot
@@ -60,9 +55,7 @@ def train(
     beginning = _beginning(config)
     cut = augment.settings(audio=config.audio, augment=config.augment)
     opened = data.open_data(config, cut)
-    per_epoch = config.train.steps_per_epoch or max(
-        1, len(opened.windows.start) // (config.train.batch_size // 2)
-    )
+    per_epoch = config.train.steps_per_epoch or max(1, len(opened.windows.start) // (config.train.batch_size // 2))
     total = config.train.steps or config.train.epochs * per_epoch
     recipe = step.recipe_of(config, cut, total_steps=total)
     log = journal.Journal(run, config)
@@ -96,9 +89,7 @@ class _Session:
         self.state = step.initial(recipe, n_mels=n_mels, n_frames=n_frames)
         self.progress = Progress(np.float64(-np.inf), np.int64(0))
         self.done = 0
-        self.schedule = optimizers.schedule(
-            config.optimizer, total_steps=total, batch_size=config.train.batch_size
-        )
+        self.schedule = optimizers.schedule(config.optimizer, total_steps=total, batch_size=config.train.batch_size)
         self.search = None
         if opened.held is not None:
             self.search = validation.MiniSearch(
@@ -115,9 +106,7 @@ class _Session:
             if beginning is not None:
                 self.state = self.state._replace(**beginning)
                 begun = f" of {self.config.train.begin_from}"
-            self.log.say(
-                f"starts anew in {run}: {count:,} parameters{begun}, {self.total} steps of {self._batch()}"
-            )
+            self.log.say(f"starts anew in {run}: {count:,} parameters{begun}, {self.total} steps of {self._batch()}")
             return
         variables, rest = self.kept.restore(
             latest,
@@ -160,20 +149,15 @@ class _Session:
                 if reason:
                     break
         self.kept.wait()
-        self.log.say(
-            f"stopped at step {self.done}: {reason or 'all steps done'}; checkpoint at {saved} in {run}"
-        )
+        self.log.say(f"stopped at step {self.done}: {reason or 'all steps done'}; checkpoint at {saved} in {run}")
         return step.on_host(self.state)
 
     def _check(self, scores: dict[str, Any], meter: _Meter) -> None:
         """Waits for the step (several steps in flight deadlock virtual CPU devices) and stops at a NaN."""
-        local = {
-            name: float(np.asarray(x.addressable_shards[0].data).ravel()[0])
-            for name, x in scores.items()
-        }
+        local = {name: float(np.asarray(x.addressable_shards[0].data).ravel()[0]) for name, x in scores.items()}
         self.log.loss(self.done, local["loss"])
         if not math.isfinite(local["loss"]) or not math.isfinite(local["grad_norm"]):
-            raise NotFinite(
+            raise errors.NotFinite(
                 f"step {self.done}: loss {local['loss']}, gradient norm {local['grad_norm']}. The last "
                 f"checkpoint is from step {self.kept.latest}. Lower config.optimizer.learning_rate, or "
                 "try --config.model.dtype=float32."
@@ -187,9 +171,7 @@ class _Session:
             return None
         scores, similarity = self.search(_variables(step.on_host(self.state)))
         self.log.scalars(self.done, {f"validation/{k}": v for k, v in scores.items()})
-        shown = "  ".join(
-            f"{k[5:]}: {100 * v:.1f}" for k, v in scores.items() if k.startswith("top1_")
-        )
+        shown = "  ".join(f"{k[5:]}: {100 * v:.1f}" for k, v in scores.items() if k.startswith("top1_"))
         self.log.say(f"epoch {epoch}: top-1 % of the mini-search by segments  {shown}")
         if jax.process_index() == 0:
             path = run / "similarity" / f"{self.done:07d}.png"
@@ -248,11 +230,7 @@ class _Meter:
     def every(self, done: int, total: int, schedule) -> None:
         seconds = time.monotonic() - self._since
         first = done == 1 or self.started == self._since
-        if (
-            done != total
-            and not first
-            and (len(self._scores) < self._config.train.log_every or seconds < 5)
-        ):
+        if done != total and not first and (len(self._scores) < self._config.train.log_every or seconds < 5):
             return
         n = len(self._scores)
         mean = {k: float(np.mean([s[k] for s in self._scores])) for k in self._scores[0]}
@@ -303,20 +281,18 @@ class _Interrupt:
 def _check_devices(config: ml_collections.ConfigDict) -> None:
     pairs, devices = config.train.batch_size // 2, jax.device_count()
     if pairs % devices:
-        raise ValueError(
+        raise errors.Invalid(
             f"config.train.batch_size={config.train.batch_size} is {pairs} pairs, which do not divide among "
             f"{devices} devices; use a multiple of {2 * devices}."
         )
     micro, segments = config.train.micro_batch, 2 * pairs // devices
     if micro and segments % micro:
-        raise ValueError(
+        raise errors.Invalid(
             f"config.train.micro_batch={micro} does not divide the {segments} segments "
             f"that each of {devices} devices has."
         )
     if config.train.minutes and jax.process_count() > 1:
-        raise ValueError(
-            "config.train.minutes needs one clock: with several processes use config.train.steps."
-        )
+        raise errors.Invalid("config.train.minutes needs one clock: with several processes use config.train.steps.")
 
 
 def _beginning(config: ml_collections.ConfigDict) -> dict[str, Any] | None:
@@ -324,11 +300,11 @@ def _beginning(config: ml_collections.ConfigDict) -> dict[str, Any] | None:
     source = config.train.begin_from
     if not source:
         return None
-    variables, theirs, _, name = trained.read(source)
+    variables, theirs, _, name = sources.read(source)
     before, now = theirs.model.to_dict(), config.model.to_dict()
     other = [key for key in now if key not in ("form", "dtype") and before[key] != now[key]]
     if other:
-        raise ValueError(
+        raise errors.Invalid(
             f"config.train.begin_from={source!r}: {name} has "
             f"{', '.join(f'model.{key}={before[key]}, not {now[key]}' for key in other)}. "
             "Give this run the same config.model, or begin from nothing."
@@ -345,7 +321,7 @@ def _check_unchanged(run: pathlib.Path, config: ml_collections.ConfigDict) -> No
     before, now = config_lib.from_json(path.read_text()).to_dict(), config.to_dict()
     changed = list(_differences(_fixed(before), _fixed(now)))
     if changed:
-        raise ValueError(
+        raise errors.Invalid(
             f"{run} was begun with other settings: {'; '.join(changed)}. Use another --workdir, or the old settings."
         )
 

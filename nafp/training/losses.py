@@ -10,10 +10,16 @@ _NEVER = -1e9  # A logit that takes no part in the softmax.
 
 
 def nt_xent(
-    mine: jax.Array, everyone: jax.Array, *, first_pair: jax.Array | int, temperature: float = 0.05,
-    my_tracks: jax.Array | None = None, all_tracks: jax.Array | None = None,
-    past: jax.Array | None = None, never: jax.Array | None = None,
-) -> jax.Array:  # fmt: skip
+    mine: jax.Array,
+    everyone: jax.Array,
+    *,
+    first_pair: jax.Array | int,
+    temperature: float = 0.05,
+    my_tracks: jax.Array | None = None,
+    all_tracks: jax.Array | None = None,
+    past: jax.Array | None = None,
+    never: jax.Array | None = None,
+) -> jax.Array:
     """Pulls anchors and replicas together and away from all else: this device's share of the global mean, in nats.
 
     mine: [2, b, D] unit-norm, anchors then replicas of this device's pairs; everyone: [2, B, D], those of all

@@ -25,9 +25,7 @@ def schedule(optimizer: Any, *, total_steps: int, batch_size: int) -> optax.Sche
     elif optimizer.schedule == "cosine":
         main = optax.cosine_decay_schedule(peak, after, alpha=optimizer.final_share)
     else:
-        main = _restarts(
-            peak, after, share=optimizer.restart_share, final_share=optimizer.final_share
-        )
+        main = _restarts(peak, after, share=optimizer.restart_share, final_share=optimizer.final_share)
     if not warmup:
         return main
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])

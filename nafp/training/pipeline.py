@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import grain.python as grain
 import numpy as np
 
-from nafp.audio import acoustics, corpus, segments
+from nafp import errors
+from nafp.audio import segments
+from nafp.corpora import banks, corpus
 
 
 class Windows(NamedTuple):
@@ -27,28 +29,32 @@ class Windows(NamedTuple):
 
 
 def windows(
-    source: corpus.Corpus, *, split: str, segment: int, hop: int, silence_db: float, fraction: float = 1.0,
-) -> Windows:  # fmt: skip
+    source: corpus.Corpus,
+    *,
+    split: str,
+    segment: int,
+    hop: int,
+    silence_db: float,
+    fraction: float = 1.0,
+) -> Windows:
     """Lists the audible segments of a split's music. Raises ValueError when there are none."""
     chosen = [t for t in source.select(kind="music", split=split) if t.n_samples >= segment]
     kept = chosen[: max(1, round(len(chosen) * fraction))] if fraction < 1 else chosen
     number = {track.path: i for i, track in enumerate(source.tracks)}
     starts, tracks = [], []
     for track in kept:
-        start = track.first_sample + hop * np.arange(
-            segments.count(track.n_samples, segment=segment, hop=hop)
-        )
+        start = track.first_sample + hop * np.arange(segments.count(track.n_samples, segment=segment, hop=hop))
         starts.append(start)
         tracks.append(np.full(len(start), number[track.path], np.int32))
     if not starts:
-        raise ValueError(
+        raise errors.Invalid(
             f"{source.folder}: no music in split {split!r}; it has {source.summary()}. "
             "Set config.data.train_split, or give the manifest a split column."
         )
     start, track = np.concatenate(starts), np.concatenate(tracks)
-    loud = acoustics.loudness_db(source, start, n_samples=segment) >= silence_db
+    loud = banks.loudness_db(source, start, n_samples=segment) >= silence_db
     if not loud.any():
-        raise ValueError(
+        raise errors.Invalid(
             f"{source.folder}: all {len(start)} windows of split {split!r} are quieter than {silence_db} dB; "
             "lower config.data.silence_db."
         )
@@ -58,9 +64,7 @@ def windows(
 class Noise:
     """Random audible stretches of noise or speech out of a corpus."""
 
-    def __init__(
-        self, source: corpus.Corpus, *, kind: str, split: str, n_samples: int, silence_db: float
-    ):
+    def __init__(self, source: corpus.Corpus, *, kind: str, split: str, n_samples: int, silence_db: float):
         tracks = [t for t in source.select(kind=kind, split=split) if t.n_samples > 0]
         self._samples = source.samples
         self._first = np.array([t.first_sample for t in tracks], np.int64)
@@ -90,9 +94,7 @@ class Noise:
         return np.array(self._samples[start : start + self._n_samples])
 
 
-def noise_source(
-    source: corpus.Corpus, *, kind: str, split: str, n_samples: int, silence_db: float
-) -> Noise | None:
+def noise_source(source: corpus.Corpus, *, kind: str, split: str, n_samples: int, silence_db: float) -> Noise | None:
     """Returns a source of noise, or None when the corpus has none of that kind in that split."""
     found = Noise(source, kind=kind, split=split, n_samples=n_samples, silence_db=silence_db)
     return found if len(found) else None
@@ -105,16 +107,23 @@ class Reader:
     """
 
     def __init__(
-        self, source: corpus.Corpus, listed: Windows, *, segment: int, context: int, margin: int, seed: int,
-        noise: Noise | None = None, speech: Noise | None = None, variants: Sequence[np.ndarray] = (),
-    ):  # fmt: skip
+        self,
+        source: corpus.Corpus,
+        listed: Windows,
+        *,
+        segment: int,
+        context: int,
+        margin: int,
+        seed: int,
+        noise: Noise | None = None,
+        speech: Noise | None = None,
+        variants: Sequence[np.ndarray] = (),
+    ):
         self._samples, self._windows, self._seed = source.samples, listed, seed
         self._variants = variants
         self._before, self._after = context + margin, segment + margin
         self._noise, self._speech = noise, speech
-        self._bounds = np.array(
-            [(t.first_sample, t.first_sample + t.n_samples) for t in source.tracks], np.int64
-        )
+        self._bounds = np.array([(t.first_sample, t.first_sample + t.n_samples) for t in source.tracks], np.int64)
         self._margin, self._segment = margin, segment
 
     def __call__(self, position: int, window: int) -> dict[str, np.ndarray]:
@@ -138,9 +147,7 @@ class Reader:
         """Reads context + margin before `start` and segment + margin after; silence outside the track."""
         samples = self._samples if samples is None else samples
         low, high = self._bounds[track]
-        start = min(
-            start, max(int(high) - self._after, int(low) + self._margin)
-        )  # Keep offsets inside.
+        start = min(start, max(int(high) - self._after, int(low) + self._margin))  # Keep offsets inside.
         start = max(start, min(int(low) + self._margin, int(high) - self._after))
         first, last = start - self._before, start + self._after
         inside = samples[max(first, low) : min(last, high)]
@@ -148,9 +155,16 @@ class Reader:
 
 
 def batches(
-    n_windows: int, read: Reader, *, seed: int, pairs: int, host: int = 0, hosts: int = 1, read_threads: int = 4,
+    n_windows: int,
+    read: Reader,
+    *,
+    seed: int,
+    pairs: int,
+    host: int = 0,
+    hosts: int = 1,
+    read_threads: int = 4,
     prefetch: int = 8,
-) -> Any:  # fmt: skip
+) -> Any:
     """Returns a grain iterator (it has get_state and set_state) over this host's share of the global batches.
 
     pairs: of the global batch; it must divide by hosts. Every epoch has its own order; the stream never ends.
@@ -161,9 +175,7 @@ def batches(
     if hosts > 1:
         stream = stream[host::hosts]
     stream = stream.batch(mine, drop_remainder=True)
-    options = grain.ReadOptions(
-        num_threads=read_threads, prefetch_buffer_size=max(prefetch, read_threads)
-    )
+    options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=max(prefetch, read_threads))
     return iter(stream.to_iter_dataset(options))
 
 
@@ -193,5 +205,5 @@ def _order(n_windows: int, seed: int) -> grain.MapDataset:
 
 def _share_of(pairs: int, hosts: int) -> int:
     if pairs % hosts:
-        raise ValueError(f"a global batch of {pairs} pairs does not divide among {hosts} hosts.")
+        raise errors.Invalid(f"a global batch of {pairs} pairs does not divide among {hosts} hosts.")
     return pairs // hosts

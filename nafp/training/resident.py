@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nafp.audio import corpus
+from nafp.corpora import corpus
 from nafp.training import augment
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ class Laid(NamedTuple):
     speech: Stretches | None
 
 
-def n_bytes(
-    music: corpus.Corpus, listed: pipeline.Windows, sounds: corpus.Corpus, *, split: str
-) -> int:
+def n_bytes(music: corpus.Corpus, listed: pipeline.Windows, sounds: corpus.Corpus, *, split: str) -> int:
     """Says what `lay` will put on each device at most: with noise and speech."""
     kept = [music.tracks[i] for i in np.unique(listed.track)]
     kept += [t for kind in _KEYS for t in sounds.select(kind=kind, split=split)]
@@ -60,17 +58,21 @@ def n_bytes(
 
 
 def lay(
-    s: augment.Settings, music: corpus.Corpus, listed: pipeline.Windows, sounds: corpus.Corpus, *, split: str,
-    kinds: Sequence[str], silence_db: float,
-) -> Laid:  # fmt: skip
+    s: augment.Settings,
+    music: corpus.Corpus,
+    listed: pipeline.Windows,
+    sounds: corpus.Corpus,
+    *,
+    split: str,
+    kinds: Sequence[str],
+    silence_db: float,
+) -> Laid:
     """Copies the tracks of the windows, and the noise or speech asked for, into one array on the host.
 
     kinds: of "noise" and "speech". Both corpora have one rate, and so one cell.
     """
     cell = music.cell
-    heard = {
-        kind: [t for t in sounds.select(kind=kind, split=split) if t.n_samples] for kind in kinds
-    }
+    heard = {kind: [t for t in sounds.select(kind=kind, split=split) if t.n_samples] for kind in kinds}
     tracks = np.unique(listed.track)
     pieces = [music.audio(music.tracks[i]) for i in tracks]
     pieces += [sounds.audio(t) for kind in kinds for t in heard[kind]]
@@ -87,18 +89,14 @@ def lay(
     return Laid(samples, *places, stretches.get("noise"), stretches.get("speech"))
 
 
-def _stretches(
-    rows: np.ndarray, recordings: list[corpus.CorpusTrack], silence_db: float
-) -> Stretches:
+def _stretches(rows: np.ndarray, recordings: list[corpus.CorpusTrack], silence_db: float) -> Stretches:
     length = np.array([t.n_samples for t in recordings], np.int64)
     share = np.cumsum(length / max(length.sum(), 1)).astype(np.float32)
     quiet = np.float32(32768.0 * 10.0 ** (silence_db / 20.0))
     return Stretches(rows.astype(np.int32), length.astype(np.int32), share, quiet)
 
 
-def _places(
-    s: augment.Settings, music: corpus.Corpus, listed: pipeline.Windows, rows: dict, cell: int
-) -> list:
+def _places(s: augment.Settings, music: corpus.Corpus, listed: pipeline.Windows, rows: dict, cell: int) -> list:
     """Works out row, offset, left, right and track of every window, as `pipeline.Reader.clip` does for one."""
     before, after = s.context + s.margin, s.segment + s.margin
     low = np.array([t.first_sample for t in music.tracks], np.int64)[listed.track]
@@ -119,9 +117,7 @@ def noise_samples(s: augment.Settings) -> int:
     return s.context + s.segment
 
 
-def read(
-    s: augment.Settings, laid: Laid, keys: jax.Array, batch: dict[str, jax.Array]
-) -> dict[str, jax.Array]:
+def read(s: augment.Settings, laid: Laid, keys: jax.Array, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """Turns windows [b] and positions [b] into what a host would have sent: clips, noise, speech and tracks.
 
     keys: [b], one a pair, folded from the seed and its position.
@@ -138,9 +134,7 @@ def read(
     return found
 
 
-def _drawn(
-    s: augment.Settings, laid: Laid, among: Stretches, keys: jax.Array, number: int
-) -> jax.Array:
+def _drawn(s: augment.Settings, laid: Laid, among: Stretches, keys: jax.Array, number: int) -> jax.Array:
     def one(key):
         return _stretch(laid.samples, among, jax.random.fold_in(key, number), noise_samples(s))
 

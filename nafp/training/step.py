@@ -60,15 +60,11 @@ class Recipe(NamedTuple):
     micro_batch: int
 
 
-def recipe_of(
-    config: ml_collections.ConfigDict, cut: augment.Settings, *, total_steps: int
-) -> Recipe:
+def recipe_of(config: ml_collections.ConfigDict, cut: augment.Settings, *, total_steps: int) -> Recipe:
     """Unpacks the configuration into what a step is made of."""
     return Recipe(
         model=network.create(config, axis_name=AXIS if config.model.norm == "batch_norm" else None),
-        optimizer=optimizers.create(
-            config.optimizer, total_steps=total_steps, batch_size=config.train.batch_size
-        ),
+        optimizer=optimizers.create(config.optimizer, total_steps=total_steps, batch_size=config.train.batch_size),
         augment=cut,
         mel=network.mel_settings(config),
         seed=config.seed,
@@ -131,25 +127,19 @@ def heard(
     )
 
 
-def seen(
-    recipe: Recipe, keys: jax.Array, anchors: jax.Array, replicas: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def seen(recipe: Recipe, keys: jax.Array, anchors: jax.Array, replicas: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Transforms both sides [b, S] and masks them, as the network gets them: [b, F, T] each."""
     mels = [spectrogram.log_mel(side, **recipe.mel) for side in (anchors, replicas)]
     settings = recipe.augment.augment
     if settings.enabled:
-        sides = jax.vmap(jax.random.split)(
-            keys
-        )  # [b, 2] keys: the two sides are masked independently.
+        sides = jax.vmap(jax.random.split)(keys)  # [b, 2] keys: the two sides are masked independently.
         mels[1] = augment.masked(sides[:, 1], mels[1], augment=settings)
         if settings.mask_anchors:
             mels[0] = augment.masked(sides[:, 0], mels[0], augment=settings)
     return mels[0], mels[1]
 
 
-def train_step(
-    recipe: Recipe, state: State, batch: dict[str, jax.Array], banks: Banks
-) -> tuple[State, dict]:
+def train_step(recipe: Recipe, state: State, batch: dict[str, jax.Array], banks: Banks) -> tuple[State, dict]:
     """One step on this device's share of the global batch; needs the axis "data" around it."""
     if banks.recordings is not None:
         keys = keys_of(recipe, batch)
@@ -169,16 +159,12 @@ def train_step(
 
 
 def _apply(recipe: Recipe, params: Any, stats: Any, mels: jax.Array) -> tuple[jax.Array, Any]:
-    z, changed = recipe.model.apply(
-        {"params": params, "batch_stats": stats}, mels, train=True, mutable=["batch_stats"]
-    )
+    z, changed = recipe.model.apply({"params": params, "batch_stats": stats}, mels, train=True, mutable=["batch_stats"])
     return z, changed.get("batch_stats", stats)
 
 
 def _embed_at_once(recipe: Recipe, state: State, mels: jax.Array):
-    z, pull, stats = jax.vjp(
-        lambda p: _apply(recipe, p, state.batch_stats, mels), state.params, has_aux=True
-    )
+    z, pull, stats = jax.vjp(lambda p: _apply(recipe, p, state.batch_stats, mels), state.params, has_aux=True)
     return z, lambda dz: pull(dz)[0], stats
 
 
@@ -223,9 +209,7 @@ def _loss(
     first = jax.lax.axis_index(AXIS) * n_mine
 
     def share(mine, everyone):
-        return losses.nt_xent(
-            mine, everyone, first_pair=first, temperature=recipe.temperature, **more
-        )
+        return losses.nt_xent(mine, everyone, first_pair=first, temperature=recipe.temperature, **more)
 
     loss, (d_mine, d_everyone) = jax.value_and_grad(share, argnums=(0, 1))(mine, everyone)
     d_mine += jax.lax.psum_scatter(d_everyone, AXIS, scatter_dimension=1, tiled=True)

@@ -27,8 +27,13 @@ class Examples(NamedTuple):
 
 
 def examples(
-    listed: pipeline.Windows, read: pipeline.Reader, *, tracks: int, rows_per_track: int, batch_size: int,
-) -> Examples:  # fmt: skip
+    listed: pipeline.Windows,
+    read: pipeline.Reader,
+    *,
+    tracks: int,
+    rows_per_track: int,
+    batch_size: int,
+) -> Examples:
     """Reads the first rows of evenly spaced tracks. The last batch is padded by repetition."""
     there = np.unique(listed.track)
     chosen = there[np.linspace(0, len(there) - 1, min(tracks, len(there))).astype(int)]
@@ -37,24 +42,18 @@ def examples(
     read_all = [read(position, int(row)) for position, row in enumerate(padded)]
     stacked = {name: np.stack([e[name] for e in read_all]) for name in read_all[0]}
     cut = range(0, len(padded), batch_size)
-    return Examples(
-        [{k: v[i : i + batch_size] for k, v in stacked.items()} for i in cut], listed.track[rows]
-    )
+    return Examples([{k: v[i : i + batch_size] for k, v in stacked.items()} for i in cut], listed.track[rows])
 
 
 class MiniSearch:
     """Embeds the validation examples with given parameters and scores them."""
 
-    def __init__(
-        self, recipe: step.Recipe, banks: step.Banks, held: Examples, *, lengths: tuple[int, ...]
-    ):
+    def __init__(self, recipe: step.Recipe, banks: step.Banks, held: Examples, *, lengths: tuple[int, ...]):
         self._held, self._lengths, self._banks = held, lengths, banks
         s = recipe.augment
 
         def embed(variables, batch, banks):
-            keys = jax.vmap(lambda p: jax.random.fold_in(jax.random.key(recipe.seed + 1), p))(
-                batch["position"]
-            )
+            keys = jax.vmap(lambda p: jax.random.fold_in(jax.random.key(recipe.seed + 1), p))(batch["position"])
             start = s.context + s.margin
             clean = batch["clip"][:, start : start + s.segment].astype(jnp.float32) / 32768.0
             _, degraded = step.heard(s, keys, batch, banks)
@@ -69,9 +68,7 @@ class MiniSearch:
         z = [np.asarray(self._embed(variables, batch, self._banks)) for batch in self._held.batches]
         clean, degraded = np.concatenate(z, axis=1)[:, : len(self._held.track)]
         similarity = degraded @ clean.T
-        rates = {
-            f"top1_{n}": top1(similarity, self._held.track, n_segments=n) for n in self._lengths
-        }
+        rates = {f"top1_{n}": top1(similarity, self._held.track, n_segments=n) for n in self._lengths}
         known = [r for r in rates.values() if np.isfinite(r)]
         return {**rates, "score": float(np.mean(known)) if known else 0.0}, similarity
 

@@ -1,0 +1,71 @@
+"""The last stage of a protocol: evaluates stores, unless the very same was evaluated before."""
+
+import hashlib
+import json
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from nafp import errors
+from nafp.search import index_files, speeds, store
+
+from ..scores import evaluate, stores
+from ..scores import speeds as over_speeds
+
+_NOTE = "evaluated.txt"  # In RESULTS: what these are the results of.
+
+
+def evaluated(request: dict[str, Any], others: Sequence[str], *, show: bool) -> dict[str, Any]:
+    """Evaluates, and returns what results.json holds.
+
+    request: settings of evaluate.Request. others: stores of the same queries at other speeds.
+    """
+    out, key = pathlib.Path(request["out"]), _key(request, others)
+    written = out / "results.json"
+    if written.exists() and (out / _NOTE).exists() and (out / _NOTE).read_text() == key:
+        if show:
+            print(f"{out}: evaluated before, unchanged", flush=True)
+        return json.loads(written.read_text(encoding="utf-8"))
+    shutil.rmtree(out, ignore_errors=True)
+    asking = evaluate.Request(**request, show=False)
+    if others:
+        found = over_speeds.run(asking, queries=[request["query"], *others])
+    else:
+        found = evaluate.run(asking)
+    (out / _NOTE).write_text(key)
+    return found
+
+
+def at_speeds(name: str, said: str) -> list[tuple[str, float]]:
+    """Lists the stores of queries at other speeds, and the speeds; said: auto, or numbers."""
+    try:
+        wanted = speeds.SPEEDS if said == "auto" else [float(s) for s in said.split(",") if s]
+    except ValueError:
+        raise errors.Invalid(f"evaluation.scores.speeds = {said!r}: give auto, or numbers such as 0.97,1.03") from None
+    return [(f"{name}@{speed:g}", float(speed)) for speed in wanted if speed != 1]
+
+
+def rows(folder: str, name: str, lengths_s: Sequence[float]) -> list[int]:
+    """Gives lengths as rows of a store: a row is a segment, the next begins a hop later."""
+    meta = store.Store.open(folder, name).meta
+    found = [int((s - meta["segment_s"]) / meta["hop_s"] + 1e-6) + 1 for s in lengths_s]
+    if min(lengths_s) < meta["segment_s"]:
+        raise errors.Invalid(
+            f"lengths_s: {min(lengths_s):g} s is shorter than a segment of this network, {meta['segment_s']:g} s"
+        )
+    return found
+
+
+def _key(request: dict[str, Any], others: Sequence[str]) -> str:
+    """Identifies an evaluation: what was asked of which fingerprints, with which truth."""
+    names = {*others, request["query"], request.get("db", "db"), request["unknown"]}
+    names.add(request.get("dummy") or stores.DUMMY)
+    found = [
+        (folder, name, index_files.digest(store.Store.open(folder, name)))
+        for folder in request["store"]
+        for name in sorted(filter(None, names))
+        if name in store.names(folder)
+    ]
+    truth = pathlib.Path(request["truth"]).read_bytes() if request["truth"] else b""
+    return hashlib.sha256(repr((request, found)).encode() + truth).hexdigest()

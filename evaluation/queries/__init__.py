@@ -1,0 +1,1 @@
+"""Recordings in, queries with their ground truth out."""

@@ -1,0 +1,147 @@
+"""Recordings to cut from, noise to mix in, rooms to play them in: a corpus, a manifest or a folder."""
+
+import functools
+import logging
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from nafp import errors
+from nafp.audio import decode, segments
+from nafp.corpora import build, corpus, manifest
+
+from . import degrade
+
+_QUIETEST = 1e-4  # RMS, -80 dB: below, a stretch of noise is taken for silence.
+_DRAWS = 20
+
+
+class Piece(NamedTuple):
+    name: str  # As it is called in a store: the answer.
+    kind: str
+    split: str
+    n_samples: int
+    sample_rate_hz: int
+
+
+class Material:
+    """What can be cut from; every piece at its own rate, a corpus at the corpus' rate.
+
+    kind: of what lies in a plain folder, which does not say. pieces: list[Piece]. failures: files
+    whose header cannot be read.
+    """
+
+    def __init__(self, path: str | os.PathLike, *, kind: str = "music"):
+        self.path = os.fspath(path)
+        self._corpus, self.failures = None, []
+        if build.is_corpus(path):
+            self._corpus = corpus.Corpus.open(path)
+            self.pieces = [
+                Piece(t.path, t.kind, t.split, t.n_samples, self._corpus.sample_rate_hz) for t in self._corpus.tracks
+            ]
+            self._tracks = {track.path: track for track in self._corpus.tracks}
+        else:
+            tracks, self.failures = _listed(self.path, kind)
+            for failure in self.failures:
+                logging.getLogger(__name__).warning("%s: %s", failure.path, failure.reason)
+            self.pieces = [_piece(track) for track in tracks]
+
+    def select(self, *, kind: str, split: str) -> list[Piece]:
+        """Lists the pieces of a kind and split; a piece without a split is in all of them."""
+        return [p for p in self.pieces if p.kind == kind and p.split in (split, "")]
+
+    def read(self, piece: Piece, *, first: int = 0, n_samples: int | None = None) -> np.ndarray:
+        """Reads samples [first, first + n_samples) as float32; raises errors.Undecodable."""
+        last = piece.n_samples if n_samples is None else first + n_samples
+        if self._corpus:
+            return decode.to_float(self._corpus.audio(self._tracks[piece.name])[first:last])
+        rate = piece.sample_rate_hz
+        start_s, seconds = first / rate, (last - first) / rate
+        return decode.load(piece.name, sample_rate_hz=rate, start_s=start_s, seconds=seconds)
+
+
+class Drawn(NamedTuple):
+    samples: np.ndarray  # float32 [S]
+    name: str  # Without folder and suffix.
+    direct: int = 0  # Of a response: the sample of the direct sound.
+
+
+class Surroundings:
+    """Draws noise, speech and responses of one split at any rate.
+
+    A noise shorter than asked for starts over; a silent stretch is drawn again. A file that cannot
+    be decoded, or a response of zeros, is named once, and another drawn in its place.
+    """
+
+    def __init__(self, material: Material, *, split: str):
+        self._material, self._split = material, split
+        self._bad: dict[str, ValueError] = {}
+        self._listed: dict[str, list[Piece]] = {}
+
+    def pieces(self, kind: str) -> list[Piece]:
+        """Lists the pieces of a kind; raises ValueError, saying what there is, for none."""
+        if kind not in self._listed:
+            self._listed[kind] = self._material.select(kind=kind, split=self._split)
+        if not self._listed[kind]:
+            there = sorted({f"{p.kind}/{p.split or '-'}" for p in self._material.pieces})
+            raise errors.Invalid(
+                f"{self._material.path}: no {kind} of split {self._split}; it has"
+                f" {' '.join(there)}; name another place, or leave out conditions with {kind}"
+            )
+        return self._listed[kind]
+
+    def noise(self, rng: np.random.Generator, *, kind: str, n_samples: int, sample_rate_hz: int) -> Drawn:
+        """Draws background of kind noise or speech: float32 [n_samples]."""
+
+        def stretch(piece: Piece) -> Drawn | None:
+            there = n_samples * piece.sample_rate_hz // sample_rate_hz + 1
+            first = int(rng.integers(max(1, piece.n_samples - there)))
+            here = self._material.read(piece, first=first, n_samples=min(there, piece.n_samples))
+            here = decode.resample(here, from_hz=piece.sample_rate_hz, to_hz=sample_rate_hz)
+            samples = np.resize(here, n_samples)
+            is_heard = np.sqrt(np.square(samples, dtype=np.float64).mean()) > _QUIETEST
+            return Drawn(samples, stem(piece.name)) if is_heard else None
+
+        return self._draw(rng, kind, stretch)
+
+    def response(self, rng: np.random.Generator, *, kind: str, sample_rate_hz: int) -> Drawn:
+        """Draws a response of kind room or microphone, starting at its direct sound."""
+        return self._draw(rng, kind, lambda piece: self._response(piece, sample_rate_hz))
+
+    def _draw(self, rng: np.random.Generator, kind: str, read: Callable[[Piece], Drawn | None]) -> Drawn:
+        pieces = self.pieces(kind)
+        for _ in range(_DRAWS):
+            piece = pieces[rng.integers(len(pieces))]
+            try:
+                if (drawn := read(piece)) is not None:
+                    return drawn
+            except (errors.Undecodable, errors.Silent) as error:
+                if self._bad.setdefault(piece.name, error) is error:  # The first of all threads.
+                    logging.getLogger(__name__).warning("left out: %s: %s", piece.name, error)
+        raise errors.Invalid(f"{self._material.path}: {_DRAWS} draws of {kind} were all silent or undecodable")
+
+    @functools.lru_cache(maxsize=256)  # noqa: B019 - lives as long as the rendering
+    def _response(self, piece: Piece, sample_rate_hz: int) -> Drawn:
+        samples = self._material.read(piece)
+        samples = decode.resample(samples, from_hz=piece.sample_rate_hz, to_hz=sample_rate_hz)
+        samples, direct = degrade.direct_sound(samples, sample_rate_hz=sample_rate_hz)
+        return Drawn(samples, stem(piece.name), direct)
+
+
+def stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _listed(path: str, kind: str) -> tuple[list[manifest.Track], list[manifest.Failure]]:
+    if path.endswith(".csv"):
+        tracks = manifest.read(path)
+        # Headers are read where seconds are unknown; here the rate must be known too.
+        return manifest.fill([t if t.sample_rate_hz else t._replace(seconds=0) for t in tracks])
+    return manifest.scan(path, kind=kind, by_folder=False)
+
+
+def _piece(track: manifest.Track) -> Piece:
+    n_samples = segments.to_samples(track.seconds, track.sample_rate_hz)
+    return Piece(track.path, track.kind, track.split, n_samples, track.sample_rate_hz)

@@ -1,0 +1,295 @@
+"""Tracks and a seed become hours-long recordings with ground truth: sets, broadcasts, radio.
+
+    OUT/crossfade_0.wav   ...
+    OUT/truth.csv         mix,style,track,start_s,end_s,track_start_s,track_end_s,speed,known
+    OUT/unknown.txt       tracks that must not be in the database, one a line
+    OUT/mixes.json        the settings; written last
+
+Every stretch of music is one line of truth.csv, from the first sample of its fade-in to the last of
+its fade-out: overlapping where tracks cross-fade. speed: seconds of the track that pass in one
+second of the mix. Unknown music is listed too, with known=0. The same settings give the same bytes.
+"""
+
+import csv
+import dataclasses
+import difflib
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from nafp import errors
+from nafp.audio import decode, segments
+from nafp.jobs import progress
+
+from . import material
+
+# fmt: off
+COLUMNS = (
+    "mix", "style", "track", "start_s", "end_s", "track_start_s", "track_end_s", "speed", "known",
+)
+# fmt: on
+TRUTH, UNKNOWN, SETTINGS = "truth.csv", "unknown.txt", "mixes.json"
+SHORTEST_S = 12.0  # Tracks shorter than this are jingles, and not played.
+_RMS = 0.08  # Of music before its level is drawn: -22 dBFS.
+_SPEED_STEPS = 10_000  # Speeds are multiples of 1/10,000: resampling from one whole rate to another.
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """What a mix is like. Pairs are ranges that are drawn from evenly."""
+
+    play_s: tuple[float, float] = (30.0, 150.0)
+    fade_s: tuple[float, float] = (4.0, 10.0)  # Cross-fades, of equal power.
+    level_db: tuple[float, float] = (-3.0, 3.0)
+    speed: tuple[float, float] = (1.0, 1.0)
+    repeats: float = 0.15  # Share of tracks that were played before in the same mix.
+    unknown: float = 0.0  # Share of music that is not in the database.
+    pauses: float = 0.0  # Share of transitions that are silence instead of a cross-fade.
+    pause_s: tuple[float, float] = (4.0, 20.0)
+    talk_every_s: tuple[float, float] | None = None  # Silence between two stretches of talk.
+    talk_s: tuple[float, float] = (3.0, 15.0)
+    talk_db: tuple[float, float] = (0.0, 10.0)  # Speech above music.
+    noise_db: float | None = None  # Music above background noise.
+
+
+STYLES = {
+    "crossfade": Style(),
+    "talk": Style(talk_every_s=(5.0, 30.0), noise_db=12.0, pauses=0.2),
+    "speed": Style(speed=(0.97, 1.03)),
+    "speed6": Style(speed=(0.94, 1.06)),
+    "unknown": Style(unknown=0.5, pauses=0.2),
+    "broadcast": Style(speed=(0.99, 1.02), unknown=0.3, pauses=0.3, talk_every_s=(20.0, 60.0), noise_db=20.0),
+}
+
+
+class Play(NamedTuple):
+    """A stretch of music in a mix; its fields are the columns of truth.csv but for the mix."""
+
+    piece: material.Piece
+    start_s: float
+    end_s: float
+    track_start_s: float
+    speed: float
+    known: bool
+
+    @property
+    def track_end_s(self) -> float:
+        return self.track_start_s + (self.end_s - self.start_s) * self.speed
+
+
+def render(
+    source: material.Material,
+    noise: material.Material,
+    out: str | os.PathLike,
+    *,
+    split: str = "test",
+    styles: Sequence[str] = tuple(STYLES),
+    count: int = 1,
+    minutes: float = 25.0,
+    unknown_share: float = 0.25,
+    seed: int = 0,
+    show: bool = False,
+    overwrite: bool = False,
+) -> list[dict[str, str]]:
+    """Renders `count` mixes of each style; returns the rows of truth.csv.
+
+    unknown_share: of the tracks of the split, those that styles with unknown music take it from;
+    the others are all that is known. Raises ValueError before any work when a style or a kind of
+    material is missing, FileExistsError for a folder that holds mixes.
+    """
+    chosen = {name: _style(name) for name in styles}
+    surroundings = material.Surroundings(noise, split=split)
+    for kind, needed in (("speech", "talk_every_s"), ("noise", "noise_db")):
+        if any(getattr(style, needed) is not None for style in chosen.values()):
+            surroundings.pieces(kind)
+    known, unknown = _divided(source, split, unknown_share, seed)
+    folder = _fresh(out, overwrite)
+    rows = []
+    with progress.Progress(count * len(chosen), "mixes", label="render", show=show) as bar:
+        for number, (name, style) in enumerate(chosen.items()):
+            for i in range(count):
+                rng = np.random.default_rng([seed, number, i])
+                plays = plan(known, unknown, style, seconds=60 * minutes, rng=rng)
+                path = folder / f"{name}_{i}.wav"
+                rate = plays[0].piece.sample_rate_hz
+                decode.write_wav(path, _sound(source, surroundings, plays, style, rng), sample_rate_hz=rate)
+                rows += [_row(path.name, name, play) for play in plays]
+                bar.add()
+    settings = {"split": split, "styles": list(styles), "count": count, "minutes": minutes}
+    settings |= {"unknown_share": unknown_share, "seed": seed, "source": source.path}
+    _finish(folder, rows, [piece.name for piece in unknown], settings)
+    return rows
+
+
+def plan(
+    known: Sequence[material.Piece],
+    unknown: Sequence[material.Piece],
+    style: Style,
+    *,
+    seconds: float,
+    rng: np.random.Generator,
+) -> list[Play]:
+    """Draws what is played when, until the mix is full; pieces of one rate."""
+    plays: list[Play] = []
+    at_s, heard = 0.0, set()
+    while at_s < seconds - SHORTEST_S:
+        is_known = rng.random() >= style.unknown
+        again = [play for play in plays[:-1] if play.known]
+        if again and is_known and rng.random() < style.repeats:
+            piece = again[rng.integers(len(again))].piece
+        else:
+            pool = known if is_known else unknown
+            fresh = [piece for piece in pool if piece.name not in heard] or list(pool)
+            piece = fresh[rng.integers(len(fresh))]
+        heard.add(piece.name)
+        speed = round(rng.uniform(*style.speed) * _SPEED_STEPS) / _SPEED_STEPS
+        there_s = piece.n_samples / piece.sample_rate_hz / speed
+        play_s = min(rng.uniform(*style.play_s), there_s, seconds - at_s)
+        first_s = 0.0 if rng.random() < 0.5 else rng.uniform(0, there_s - play_s)
+        plays.append(Play(piece, at_s, at_s + play_s, first_s * speed, speed, bool(is_known)))
+        if rng.random() < style.pauses:
+            at_s += play_s + rng.uniform(*style.pause_s)
+        else:
+            at_s += play_s - min(rng.uniform(*style.fade_s), play_s / 3)
+    return plays
+
+
+def _style(name: str) -> Style:
+    if name not in STYLES:
+        close = difflib.get_close_matches(name, STYLES, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(STYLES)}"
+        raise errors.Invalid(f"style {name!r}: {hint}")
+    return STYLES[name]
+
+
+def _divided(
+    source: material.Material, split: str, unknown_share: float, seed: int
+) -> tuple[list[material.Piece], list[material.Piece]]:
+    music = [
+        piece
+        for piece in source.select(kind="music", split=split)
+        if piece.n_samples >= SHORTEST_S * piece.sample_rate_hz
+    ]
+    rates = sorted({piece.sample_rate_hz for piece in music})
+    if len(rates) > 1:
+        raise errors.Invalid(
+            f"{source.path}: tracks of {', '.join(map(str, rates))} Hz cannot be mixed; build a "
+            "corpus, which has one rate, or name one with --sample_rate_hz"
+        )
+    n_unknown = round(unknown_share * len(music))
+    if len(music) - n_unknown < 2:
+        raise errors.Invalid(
+            f"{source.path}: {len(music)} tracks of {SHORTEST_S:g} s or more of split {split}; too "
+            "few to mix: choose another split, or lower the share of unknown ones"
+        )
+    order = np.random.default_rng([seed, 99]).permutation(len(music))
+    return [music[i] for i in order[n_unknown:]], [music[i] for i in order[:n_unknown]]
+
+
+def _sound(
+    source: material.Material,
+    surroundings: material.Surroundings,
+    plays: Sequence[Play],
+    style: Style,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Puts the plays, the talk and the noise together: float32 [S], peak 0.9 at most."""
+    rate = plays[0].piece.sample_rate_hz
+    mixed = np.zeros(segments.to_samples(plays[-1].end_s, rate) + 1, np.float32)
+    for play, before, after in zip(plays, [None, *plays], [*plays[1:], None]):
+        samples = _played(source, play)
+        samples *= np.float32(10 ** (rng.uniform(*style.level_db) / 20))
+        head = before.end_s - play.start_s if before else 0.0
+        tail = play.end_s - after.start_s if after else 0.0
+        _fade(samples, segments.to_samples(max(head, 0.5), rate), slice(None))
+        _fade(samples, segments.to_samples(max(tail, 0.5), rate), slice(None, None, -1))
+        first = segments.to_samples(play.start_s, rate)
+        samples = samples[: len(mixed) - first]
+        mixed[first : first + len(samples)] += samples
+    if style.talk_every_s:
+        _talk(mixed, surroundings, style, rng, rate)
+    if style.noise_db is not None:
+        _noise(mixed, surroundings, style.noise_db, rng, rate)
+    return mixed * np.float32(min(1.0, 0.9 / max(1e-9, float(np.abs(mixed).max()))))
+
+
+def _played(source: material.Material, play: Play) -> np.ndarray:
+    """Reads the stretch, at its speed and at one loudness."""
+    rate = play.piece.sample_rate_hz
+    first = segments.to_samples(play.track_start_s, rate)
+    last = min(segments.to_samples(play.track_end_s, rate), play.piece.n_samples)
+    samples = source.read(play.piece, first=first, n_samples=last - first)
+    samples = decode.resample(samples, from_hz=round(play.speed * _SPEED_STEPS), to_hz=_SPEED_STEPS).astype(np.float32)
+    return samples * np.float32(_RMS / max(_rms(samples), 1e-4))
+
+
+def _fade(samples: np.ndarray, n_samples: int, direction: slice) -> None:
+    """Fades the head in, or, backwards, the tail out; two that cross keep their power."""
+    n = min(n_samples, len(samples))
+    samples[direction][:n] *= np.sin(np.linspace(0, np.pi / 2, n, dtype=np.float32))
+
+
+def _talk(mixed, surroundings, style: Style, rng: np.random.Generator, rate: int) -> None:
+    at = segments.to_samples(rng.uniform(*style.talk_every_s), rate)
+    while at < len(mixed):
+        n = min(segments.to_samples(rng.uniform(*style.talk_s), rate), len(mixed) - at)
+        said = _speech(surroundings, n, rng, rate)
+        music = _rms(mixed[at : at + n]) or _RMS
+        said *= np.float32(music * 10 ** (rng.uniform(*style.talk_db) / 20) / _rms(said))
+        mixed[at : at + n] += said
+        at += n + segments.to_samples(rng.uniform(*style.talk_every_s), rate)
+
+
+def _speech(surroundings, n_samples: int, rng: np.random.Generator, rate: int) -> np.ndarray:
+    """Says one sentence after the other, float32 [n_samples]."""
+    parts, n = [], 0
+    while n < n_samples:
+        length = segments.to_samples(1.5, rate)
+        part = surroundings.noise(rng, kind="speech", n_samples=length, sample_rate_hz=rate)
+        parts.append(part.samples / np.float32(_rms(part.samples)))
+        n += length
+    return np.concatenate(parts)[:n_samples]
+
+
+def _noise(mixed, surroundings, snr_db: float, rng: np.random.Generator, rate: int) -> None:
+    """Lays noise under everything, another one every half minute."""
+    block = 30 * rate
+    level = np.float32(_RMS * 10 ** (-snr_db / 20))
+    for at in range(0, len(mixed), block):
+        n = min(block, len(mixed) - at)
+        drawn = surroundings.noise(rng, kind="noise", n_samples=n, sample_rate_hz=rate).samples
+        mixed[at : at + n] += drawn * (level / np.float32(_rms(drawn)))
+
+
+def _rms(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.square(samples, dtype=np.float64).mean())) if len(samples) else 0.0
+
+
+def _row(mix: str, style: str, play: Play) -> dict[str, str]:
+    times = {name: f"{getattr(play, name):.3f}" for name in COLUMNS[3:7]}
+    names = {"mix": mix, "style": style, "track": play.piece.name}
+    return {**names, **times, "speed": f"{play.speed:.4f}", "known": str(int(play.known))}
+
+
+def _fresh(out: str | os.PathLike, overwrite: bool) -> pathlib.Path:
+    folder = pathlib.Path(out)
+    if (folder / SETTINGS).exists() and not overwrite:
+        raise errors.AlreadyExists(f"{folder}: holds mixes already; --overwrite replaces them")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SETTINGS).unlink(missing_ok=True)
+    for old in folder.glob("*.wav"):
+        old.unlink()
+    return folder
+
+
+def _finish(folder: pathlib.Path, rows: list[dict], unknown: list[str], settings: dict) -> None:
+    with open(folder / TRUTH, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / UNKNOWN).write_text("".join(f"{name}\n" for name in unknown))
+    (folder / SETTINGS).write_text(json.dumps({"format": 1, **settings}, indent=1) + "\n")

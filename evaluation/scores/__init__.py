@@ -1,0 +1,1 @@
+"""Stores or answers in, hit rates with intervals out."""

@@ -1,0 +1,381 @@
+"""Stores in, hit rates out. Works on saved fingerprints alone: no audio, no network, no JAX."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nafp import errors
+from nafp.jobs import memory
+from nafp.search import collection, confidence, index, index_files, match
+
+from . import answers as answering
+from . import left_out, metrics, open_set, repeats, results, stores, tables
+from . import questions as protocol
+
+LENGTHS = (1, 3, 5, 9, 11, 19)  # Segments; 1, 2, 3, 5, 6, 10 s. The original's.
+RECALL_ROWS = 500  # Query rows on which the index is compared with an exact search.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be evaluated, and how; `nafp evaluate --help` explains each."""
+
+    store: Sequence[str]
+    out: str
+    query: str = "query"
+    db: str = "db"
+    dummy: str | None = None
+    unknown: str | None = None
+    index: str = "auto"
+    lengths: Sequence[int] = LENGTHS
+    ids: str = "all"
+    compat: bool = False
+    truth: str | None = None
+    group: Sequence[str] | None = None
+    seed: int = 0
+    k: int = 0
+    n_probe: int = 0
+    train_rows: int = 0
+    index_folder: str | None = None
+    matcher: str = "diagonal"
+    shifts: int = 1
+    between: bool = True
+    sharpness: float = 0.0
+    twin_cosine: float = match.TWIN_COSINE
+    rows_per_track: int = 0
+    false_accepts: float = 0.01
+    confidence: str | None = None
+    repeats: Sequence[str] = ()
+    recall: bool = False
+    gpu: bool = True
+    report: str | None = None
+    show: bool = True
+
+
+class _Asked(NamedTuple):
+    """Questions, the rows they are made of, and what there is to say about them."""
+
+    questions: protocol.Questions
+    rows: collection.Collection
+    notes: list[str]
+
+
+def run(request: Request) -> dict[str, Any]:
+    """Evaluates, prints the table, writes RESULTS, and returns what results.json holds.
+
+    Raises ValueError or FileNotFoundError for anything that cannot be right, before work starts.
+    """
+    rule, lengths = _checked(request)
+    fitted = confidence.Confidence.load(request.confidence) if request.confidence else None
+    if request.report:
+        from . import page as report  # Here: matplotlib is an extra, and its absence shows at once.
+    given = stores.read(
+        request.store,
+        query=request.query,
+        db=request.db,
+        dummy=request.dummy,
+        unknown=None if request.unknown == open_set.LEFT_OUT else request.unknown,
+        rows_per_track=request.rows_per_track,
+        shifts=request.shifts,
+    )
+    if request.unknown == open_set.LEFT_OUT and not given.database.tracks:
+        raise errors.Invalid("--unknown=left-out needs stores that know their tracks; these are bare")
+    asked = _asked(request, given, rule, lengths)
+    _check_groups(request, asked.questions)
+    sound = repeats.opened(request.repeats, asked.questions.songs)
+    built, about = index_of(request, given)
+    _introduce(request, asked, given, about)
+    answers, timings, neighbours = answering.answer(
+        asked.questions,
+        asked.rows,
+        given.database,
+        built,
+        lengths=lengths,
+        matcher=rule,
+        show=request.show,
+    )
+    scored = results.score(
+        asked.questions,
+        answers,
+        lengths,
+        by_row=request.compat or not given.database.tracks,
+        has_tracks=bool(given.database.tracks),
+    )
+    scored, heard = listened(request, scored, given.database, sound)
+    without = _left_out(request, asked, given, neighbours, answers, rule, lengths)
+    found = {
+        "format": results.FORMAT,
+        "hit_rates": results.hit_rates(scored),
+        "clustered": results.clustered(scored, seed=request.seed),
+        "groups": results.grouped(scored, columns_of(request, asked.questions)),
+        "open_set": open_set.judged(scored, without, false_accepts=request.false_accepts, fitted=fitted),
+        "index": about,
+        "repeats": heard,
+        "recall": _recall(request, built, asked, given.database),
+        "timings": timed(timings, about),
+        "cost": cost_of(timings, built, given.database),
+        "questions": counted(asked.questions),
+        "audio": {"hop_s": given.database.hop_s, "segment_s": segment_s(given.database)},
+        "stores": results.sides(given),
+        "run": results.repeatable(request),
+        "notes": asked.notes,
+    }
+    results.save(request.out, found, scored, tables.report(found, markdown=True))
+    _say(request, tables.report(found))
+    kept = ", confidence.json" if found["open_set"] else ""
+    _say(request, f"written: {request.out}/results.json, table.md, table.csv, answers.npz{kept}")
+    if request.report:
+        _say(request, f"written: {report.write(request.report, found, scored)}")
+    return found
+
+
+def _checked(request: Request) -> tuple[answering.Matcher, tuple[int, ...]]:
+    """Refuses what contradicts itself; gives the matcher and the lengths."""
+    if not request.store:
+        raise errors.Invalid("--store=STORE, or --protocol=NAME, is needed")
+    given = [str(length).strip() for length in request.lengths]
+    if not given or not all(length.isdigit() and int(length) for length in given):
+        raise errors.Invalid(f"--lengths={','.join(given)}: numbers of segments, such as 1,3,5")
+    lengths = tuple(dict.fromkeys(int(length) for length in given))
+    if request.matcher not in answering.MATCHERS:
+        raise errors.Invalid(f"--matcher={request.matcher}: allowed are {', '.join(answering.MATCHERS)}")
+    plain = request.matcher == "diagonal" and request.shifts == 1 and not request.sharpness
+    if request.compat and not plain:
+        raise errors.Invalid("--compat is the original's matcher: no --matcher, --shifts, --sharpness")
+    if request.compat and (request.truth or request.index == "auto"):
+        raise errors.Invalid("--compat is the original's protocol: no --truth, and --index by its name")
+    if request.matcher != "diagonal" and request.shifts > 1:
+        raise errors.Invalid(f"--matcher={request.matcher} knows no --shifts; use --matcher=diagonal")
+    if request.compat and request.unknown:
+        raise errors.Invalid("--compat asks only for what is in the database: no --unknown")
+    if request.repeats and (request.compat or request.rows_per_track):
+        raise errors.Invalid("--repeats needs names of tracks: no --compat, no --rows_per_track")
+    if request.shifts < 1 or not 0 < request.false_accepts < 1:
+        raise errors.Invalid("--shifts is at least 1, --false_accepts is between 0 and 1")
+    rule = answering.Matcher(
+        request.matcher,
+        request.shifts,
+        request.sharpness,
+        request.twin_cosine,
+        as_original=request.compat,
+        between=request.between and request.matcher == "diagonal" and not request.compat,
+    )
+    return rule, lengths
+
+
+def _asked(request: Request, given: stores.Inputs, rule: answering.Matcher, lengths: Sequence[int]) -> _Asked:
+    """Reads the questions, known and unknown."""
+    if request.truth:
+        questions, missing = protocol.truth_file(request.truth, given.query, given.database)
+        some = f"{len(missing)} queries of the truth file have no rows, such as "
+        notes = [some + missing[0]] if missing else []
+    else:
+        questions, notes = _row_aligned(request, given, rule, lengths)
+    rows = given.query
+    if given.unknown is not None:
+        rows = collection.Collection.of([*given.query.sources, *given.unknown.sources])
+        questions = protocol.joined(
+            questions,
+            protocol.unknown(
+                given.unknown,
+                first_row=len(given.query),
+                n_rows=answering.rows_needed(max(lengths), rule.shifts),
+            ),
+        )
+    return _Asked(questions, rows, notes)
+
+
+def _row_aligned(
+    request: Request, given: stores.Inputs, rule: answering.Matcher, lengths: Sequence[int]
+) -> tuple[protocol.Questions, list[str]]:
+    n_rows = len(given.database) - given.n_dummy
+
+    def questions(ids: np.ndarray) -> protocol.Questions:
+        return protocol.row_aligned(
+            given.query,
+            given.database,
+            n_dummy=given.n_dummy,
+            ids=ids,
+            shifts=rule.shifts,
+            as_original=rule.as_original,
+        )
+
+    every = questions(np.arange(n_rows))
+    needs = [answering.rows_needed(length, rule.shifts) for length in lengths]
+    # Drawn ids leave room for the longest query that any track has room for.
+    room = max((n for n in needs if n <= every.n_rows.max()), default=0)
+    fits = np.full(n_rows, True) if rule.as_original else every.n_rows >= room
+    asked = protocol.read_ids(request.ids, n_rows=n_rows, fits=fits, seed=request.seed)
+    notes = []
+    if not given.database.tracks:
+        notes.append(
+            "the stores have no table of tracks: borders are unknown and `song` is not scored "
+            "(--rows_per_track=59 if these are the original's clips of 30 s)"
+        )
+    crossing = int((every.n_rows[asked] < max(needs)).sum())
+    if crossing:
+        notes.append(
+            f"{crossing} of {len(asked)} test ids have fewer than {max(lengths)} rows left in their "
+            + ("store: shortened, as by the original" if rule.as_original else "track: asked less")
+        )
+    return every.some(asked), notes
+
+
+def columns_of(request: Request, questions: protocol.Questions) -> list[str]:
+    """Gives the columns to group by: those asked for, else `condition` where there is one."""
+    if request.group is None:
+        return [name for name in ("condition",) if name in questions.groups]
+    return list(request.group)
+
+
+def _check_groups(request: Request, questions: protocol.Questions) -> None:
+    for name in columns_of(request, questions):
+        if name not in questions.groups:
+            there = ", ".join(questions.groups) or "no column to group by"
+            raise errors.Invalid(f"--group={name}: there is {there}")
+
+
+def index_of(request: Request, given: stores.Inputs) -> tuple[index.Index, dict[str, Any]]:
+    """Builds or loads the index, and describes it."""
+    if request.compat and given.dummy is None:
+        raise errors.Invalid("--compat trains on the dummy store as the original does; there is none")
+    rows = given.database
+    chosen = index.plan(
+        request.index,
+        n_rows=len(rows),
+        dim=rows.dim,
+        k=request.k,
+        n_probe=request.n_probe,
+        train_rows=request.train_rows,
+    )
+    if request.compat and chosen.train_rows and not request.train_rows:
+        chosen = index.as_original(chosen, n_dummy=len(given.dummy))
+    folder = request.store[0] if request.index_folder is None else request.index_folder or None
+    train_on = given.dummy if request.compat else None
+    built = index_files.opened(rows, chosen, folder, train_on=train_on)
+    about = {**chosen._asdict(), "rows": len(built), "bytes": built.n_bytes, **built.about}
+    if request.gpu:
+        about["device"] = built.use_gpu()
+    return built, about
+
+
+def _introduce(request: Request, asked: _Asked, given: stores.Inputs, about: dict[str, Any]) -> None:
+    for note in asked.notes:
+        _say(request, f"note: {note}")
+    probed = f", {about['n_probe']} lists probed" if about["n_probe"] else ""
+    made = f"read from {about['file']}" if "load_s" in about else f"built in {_built_s(about):.1f} s"
+    _say(
+        request,
+        f"index: {about['factory']} ({about['reason']}), {about['rows']} rows{probed}, "
+        f"{about['k']} neighbours, trained on {min(about['train_rows'], about['rows'])} rows, {made}",
+    )
+    n_asked = counted(asked.questions)
+    _say(
+        request,
+        f"queries: {n_asked['known']} of recordings in the database, {n_asked['unknown']} of others; "
+        f"database: {len(given.database)} rows, {given.n_dummy} of them dummy",
+    )
+
+
+def _left_out(
+    request: Request,
+    asked: _Asked,
+    given: stores.Inputs,
+    neighbours: answering.Found,
+    answers: metrics.Answers,
+    rule: answering.Matcher,
+    lengths: Sequence[int],
+) -> metrics.Answers | None:
+    """Answers every query once more as if its track were not in the database."""
+    if request.unknown != open_set.LEFT_OUT:
+        return None
+    return left_out.answers(
+        asked.questions,
+        asked.rows,
+        given.database,
+        neighbours,
+        answers,
+        lengths=lengths,
+        matcher=rule,
+        show=request.show,
+    )
+
+
+def listened(
+    request: Request, scored: results.Scored, database: collection.Collection, sound: repeats.Sound | None
+) -> tuple[results.Scored, dict[str, Any] | None]:
+    """Counts exact repeats as right, where their sound was given; and says how many there were."""
+    if sound is None:
+        return scored, None
+    return repeats.counted(scored, database, sound, segment_s=segment_s(database), show=request.show)
+
+
+def _recall(
+    request: Request, built: index.Index, asked: _Asked, database: collection.Collection
+) -> dict[str, Any] | None:
+    """Compares the index with an exact search of the whole database."""
+    if not request.recall:
+        return None
+    first = asked.questions.first
+    drawn = np.random.default_rng(request.seed).permutation(len(first))[:RECALL_ROWS]
+    queries = asked.rows.take(np.sort(first[drawn]))
+    _, found = built.search(queries)
+    _, exact = index.exact(database, queries, k=min(10, len(database)))
+    kept = [len(set(a) & set(b)) / len(b) for a, b in zip(found.tolist(), exact.tolist())]
+    best = (found == exact[:, :1]).any(axis=1)
+    return {
+        "rows": len(queries),
+        "exact_nearest_among_neighbours": float(best.mean()),
+        "exact_10_nearest_among_neighbours": float(np.mean(kept)),
+    }
+
+
+def timed(timings: answering.Timings, about: dict[str, Any]) -> dict[str, Any]:
+    """Gathers what took how long, and the peak memory of this process."""
+    asked = max(1, timings.n_questions)
+    return {
+        **timings._asdict(),
+        "index_s": _built_s(about),
+        "ms_per_query": 1e3 * (timings.search_s + timings.match_s) / asked,
+        "cpu_ms_per_query": 1e3 * (timings.search_cpu_s + timings.match_cpu_s) / asked,
+        "peak_memory_mb": memory.peak_mb(),
+    }
+
+
+def _built_s(about: dict[str, Any]) -> float:
+    return about["train_s"] + about["add_s"]
+
+
+def cost_of(timings: answering.Timings, built: index.Index, database: collection.Collection) -> dict[str, float]:
+    """Gives what a user pays: bytes per second of audio, CPU per query."""
+    audio_s = max(1e-9, len(database) * database.hop_s)
+    spent_s = timings.search_cpu_s + timings.match_cpu_s
+    return {
+        "index_bytes_per_audio_s": built.n_bytes / audio_s,
+        "vector_bytes_per_audio_s": 4 * database.dim * len(database) / audio_s,
+        "cpu_ms_per_query": 1e3 * spent_s / max(1, timings.n_questions),
+    }
+
+
+def counted(questions: protocol.Questions) -> dict[str, int]:
+    """Counts questions, of recordings that are there and of others, and the songs they are of."""
+    known = int(questions.is_known.sum())
+    return {
+        "all": len(questions),
+        "known": known,
+        "unknown": len(questions) - known,
+        "songs": len(set(questions.songs)),
+    }
+
+
+def segment_s(rows: collection.Collection) -> float:
+    """Gives the length of a segment; a bare store's are the original's, twice the hop."""
+    said = [one.meta["segment_s"] for one in rows.sources if "segment_s" in one.meta]
+    return float(said[0]) if said else 2 * rows.hop_s
+
+
+def _say(request: Request, text: str) -> None:
+    if request.show:
+        print(text, flush=True)

@@ -1,0 +1,1 @@
+"""Many recordings as one: manifests, splits, the packed corpus, banks of noise and responses."""

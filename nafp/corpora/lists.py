@@ -1,0 +1,124 @@
+"""Lists of files as other systems keep them: pfann's CSV, text files, pickled lists.
+
+    .csv              a manifest, or pfann's list: file,duration,sample_rate,channels
+    .txt .lst .m3u    one path a line, # for remarks; pfann's builder reads them
+    .pkl              a pickled list of paths (the magcil benchmark's train and val lists), read as
+                      data: see `pickles`
+
+Paths in a list are relative to the list's own folder, or to a root: pfann's CSVs are relative to
+its music folder, and of a pickled path the benchmark keeps the last two parts only.
+"""
+
+import csv
+import os
+from collections.abc import Sequence
+
+from nafp import errors
+from nafp.corpora import manifest, pickles
+from nafp.jobs import whole_files
+
+TEXT = (".txt", ".lst", ".m3u", ".m3u8")
+PICKLED = (".pkl", ".pickle")
+FORMS = ("manifest", "pfann", "text", "pickle")
+_PFANN_COLUMNS = ("file", "duration", "sample_rate", "channels")
+_ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}  # File names are bytes, not text.
+
+
+def is_list(path: str) -> bool:
+    """Tells by its name whether a file lists others."""
+    return os.path.splitext(path)[1].lower() in (".csv", *TEXT, *PICKLED)
+
+
+def read(path: str | os.PathLike, *, root: str = "") -> list[manifest.Track]:
+    """Reads any of these lists; those that are no CSV give music without a split.
+
+    root: folder that relative paths start from, "" for the list's own. Raises ValueError with the
+    line, or with what is wrong with a pickle.
+    """
+    path = os.path.abspath(path)
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix == ".csv":
+        return manifest.read(path, root=root)
+    if suffix in TEXT:
+        names = _lines(path)
+    elif suffix in PICKLED:
+        names = _pickled(path, root)
+    else:
+        raise errors.Invalid(f"{path}: no list; .csv, {', '.join((*TEXT, *PICKLED))} are read")
+    if not names:
+        raise errors.Invalid(f"{path}: names no file; write one path a line")
+    folder = os.path.abspath(root) if root else os.path.dirname(path)
+    return [manifest.Track(os.path.normpath(os.path.join(folder, name))) for name in names]
+
+
+def write(path: str | os.PathLike, tracks: Sequence[manifest.Track], *, form: str = "", root: str = "") -> None:
+    """Writes a list, which appears whole or not at all.
+
+    form: one of FORMS, "" to tell by the suffix (.csv: manifest). root: folder that the paths of
+    pfann's form are relative to, which the others do not need: theirs are absolute.
+    Raises ValueError for a form that does not fit the suffix, and for a file outside of the root.
+    """
+    path = os.path.abspath(path)
+    form = _form(path, form)
+    if form == "manifest":
+        manifest.write(path, tracks)
+    elif form == "pickle":
+        pickles.write(path, [track.path for track in tracks])
+    elif form == "text":
+        _write(path, "".join(f"{track.path}\n" for track in tracks))
+    else:
+        _write_pfann(path, tracks, root)
+
+
+def _form(path: str, form: str) -> str:
+    suffix = os.path.splitext(path)[1].lower()
+    fits = {".csv": ("manifest", "pfann")} | dict.fromkeys(TEXT, ("text",))
+    fits |= dict.fromkeys(PICKLED, ("pickle",))
+    if suffix not in fits:
+        raise errors.Invalid(f"{path}: lists are written as {', '.join(fits)}")
+    if form and form not in fits[suffix]:
+        known = form if form in FORMS else f"{form!r}, which is none of {', '.join(FORMS)},"
+        raise errors.Invalid(f"{path}: {known} is not written into {suffix} files")
+    return form or fits[suffix][0]
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            lines = [line.strip() for line in file]
+    except OSError as error:
+        raise errors.Invalid(f"{path}: {error.strerror}") from None
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _pickled(path: str, root: str) -> list[str]:
+    values = pickles.read(path)
+    values = values.tolist() if hasattr(values, "tolist") else values
+    if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
+        raise errors.Invalid(f"{path}: holds a {type(values).__name__}, not a list of paths")
+    names = [name.replace("\\", "/") for name in values]
+    return ["/".join(name.split("/")[-2:]) for name in names] if root else names
+
+
+def _write_pfann(path: str, tracks: Sequence[manifest.Track], root: str) -> None:
+    root = os.path.abspath(root or os.path.dirname(path))
+    lines = _Lines()
+    writer = csv.writer(lines)
+    writer.writerow(_PFANN_COLUMNS)
+    for track in tracks:
+        name = os.path.relpath(track.path, root)
+        if name.startswith(".."):
+            raise errors.Invalid(f"{track.path}: not below {root}; say --root=FOLDER of the music")
+        writer.writerow((name, track.seconds, track.sample_rate_hz, track.channels))
+    _write(path, "".join(lines))
+
+
+class _Lines(list):
+    """A list that csv can write into."""
+
+    write = list.append
+
+
+def _write(path: str, text: str) -> None:
+    with whole_files.opened(path, newline="", **_ENCODING) as file:
+        file.write(text)

@@ -1,0 +1,258 @@
+"""The list of tracks: a CSV file that says what each audio file is and which split it belongs to.
+
+Columns path, seconds, sample_rate_hz, channels, kind, split, group; only `path` is required, others
+are kept as they are. Paths are relative to the CSV's own folder, or absolute.
+"""
+
+import csv
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent import futures
+from typing import NamedTuple
+
+from nafp import errors
+from nafp.audio import decode
+from nafp.corpora import kinds
+from nafp.jobs import progress, whole_files
+
+COLUMNS = ("path", "seconds", "sample_rate_hz", "channels", "kind", "split", "group")
+_FOREIGN_COLUMNS = {"file": "path", "duration": "seconds", "sample_rate": "sample_rate_hz"}
+_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}  # File names are bytes, not text.
+
+
+class Track(NamedTuple):
+    path: str
+    seconds: float = 0.0  # 0 where nobody knows.
+    sample_rate_hz: int = 0
+    channels: int = 0
+    kind: str = "music"  # music, noise, speech, room or microphone
+    split: str = ""  # train, val, test, dummy or nothing
+    group: str = ""  # What must not be torn apart by a split: an album, a package; or db, query.
+    extra: tuple[tuple[str, str], ...] = ()  # Foreign columns, as they were.
+
+
+class Failure(NamedTuple):
+    path: str
+    reason: str
+
+
+def scan(
+    folders: str | Sequence[str],
+    *,
+    kind: str = "",
+    split: str = "",
+    by_folder: bool = True,
+    jobs: int = 0,
+    show: bool = False,
+) -> tuple[list[Track], list[Failure]]:
+    """Lists the audio files below these folders (or files), sorted by path, with their headers read.
+
+    kind, split: for all of them; where "", guessed (see `original_tree`), without by_folder only for
+    the original authors' tree. jobs: threads, 0 for two
+    per processor. show: whether to show progress. Files whose header cannot be read are failures.
+    Raises ValueError when a folder is missing, or no audio file is there at all.
+    """
+    folders = [folders] if isinstance(folders, str) else list(folders)
+    _check(kind, kinds.KINDS, "kind")
+    _check(split, kinds.SPLITS, "split")
+    places = _find(folders, by_folder)
+    if not places:
+        wanted = " ".join(sorted(decode.SNDFILE | decode.FFMPEG))
+        raise errors.Invalid(f"no audio files below {', '.join(folders)}; looked for {wanted}")
+    tracks = [
+        Track(path, kind=kind or place.kind, split=split or place.split, group=place.group)
+        for path, place in places.items()
+    ]
+    return fill(tracks, jobs=jobs, show=show)
+
+
+def fill(tracks: Sequence[Track], *, jobs: int = 0, show: bool = False) -> tuple[list[Track], list[Failure]]:
+    """Reads the headers of tracks whose seconds are not known; the rest stay as they are."""
+    found = []
+    with (
+        futures.ThreadPoolExecutor(jobs or 2 * (os.cpu_count() or 1)) as pool,
+        progress.Progress(len(tracks), "files", label="scan", show=show) as bar,
+    ):
+        for result in pool.map(_header, tracks):
+            found.append(result)
+            bar.add()
+    good = [track for track in found if isinstance(track, Track)]
+    return good, [failure for failure in found if isinstance(failure, Failure)]
+
+
+def read(path: str | os.PathLike, *, root: str = "") -> list[Track]:
+    """Reads a manifest; raises ValueError with the line for what cannot be meant.
+
+    root: folder that relative paths start from, "" for the manifest's own.
+    """
+    path = os.path.abspath(path)
+    folder = os.path.abspath(root) if root else os.path.dirname(path)
+    try:
+        with open(path, newline="", **_TEXT) as file:
+            rows = csv.DictReader(line.lstrip("\ufeff") for line in file)
+            columns = [_FOREIGN_COLUMNS.get(name, name) for name in rows.fieldnames or []]
+            if "path" not in columns:
+                raise errors.Invalid(f"{path}: columns {columns}; a column named path is needed")
+            rows.fieldnames = columns
+            tracks = [_track(row, folder, f"{path}, line {rows.line_num}") for row in rows]
+    except OSError as error:
+        raise errors.Invalid(f"{path}: {error.strerror}; nafp corpus scan writes a manifest") from None
+    if not tracks:
+        raise errors.Invalid(f"{path}: names no file; nafp corpus scan DIR --out={path} fills it")
+    check_unique(tracks, path)
+    return tracks
+
+
+def write(path: str | os.PathLike, tracks: Iterable[Track]) -> None:
+    """Writes a manifest; it appears whole or not at all. Files below its folder are relative to it."""
+    path, tracks = os.path.abspath(path), list(tracks)
+    foreign = list(dict.fromkeys(name for track in tracks for name, _ in track.extra))
+    with whole_files.opened(path, newline="", **_TEXT) as file:
+        writer = csv.DictWriter(file, [*COLUMNS, *foreign], restval="")
+        writer.writeheader()
+        writer.writerows(_row(track, os.path.dirname(path)) for track in tracks)
+
+
+def assign_splits(tracks: Sequence[Track], *, val: float = 0.0, test: float = 0.0) -> list[Track]:
+    """Gives music without a split one: shares `val` and `test` of the groups, the rest train.
+
+    A group goes whole, by a hash of its name, so that a track keeps its split when others are
+    added; a track without a group is one of its own.
+    """
+    if not 0 <= val + test <= 1 or min(val, test) < 0:
+        raise errors.Invalid(f"shares val {val} and test {test} given; they are parts of 1")
+
+    def chosen(track: Track) -> str:
+        if track.split or track.kind != "music":
+            return track.split
+        name = (track.group or os.path.basename(track.path)).encode(errors="surrogateescape")
+        share = int.from_bytes(hashlib.sha256(name).digest()[:8]) / 2**64
+        return "test" if share < test else "val" if share < test + val else "train"
+
+    return [track._replace(split=chosen(track)) for track in tracks]
+
+
+def summary(rows: Iterable[tuple[str, str, float]]) -> str:
+    """Counts tracks and hours of (kind, split, seconds), in one line; no hours where none known."""
+    n_tracks, seconds = Counter(), Counter()
+    for kind, split, track_s in rows:
+        n_tracks[kind, split] += 1
+        seconds[kind, split] += track_s
+    return ", ".join(
+        " ".join(filter(None, [kind, split, f"{n_tracks[kind, split]:,}"]))
+        + (f" ({seconds[kind, split] / 3600:.2f} h)" if seconds[kind, split] else "")
+        for kind, split in sorted(n_tracks)
+    )
+
+
+def report(failures: Sequence[Failure], what: str) -> str:
+    """Lists files with their reasons, and their number, for a person; nothing when there are none."""
+    if not failures:
+        return ""
+    lines = [f"  {failure.path}: {failure.reason}\n" for failure in failures]
+    return f"{len(failures)} file{'s' if len(failures) > 1 else ''} {what}:\n{''.join(lines)}"
+
+
+def check_unique(tracks: Iterable[Track], where: str) -> None:
+    """Raises ValueError when a path is listed twice."""
+    twice = [path for path, n in Counter(track.path for track in tracks).items() if n > 1]
+    if twice:
+        raise errors.Invalid(f"{where}: lists {twice[0]} twice ({len(twice)} such files); keep one row")
+
+
+def audio_files(folder: str | os.PathLike) -> list[str]:
+    """Lists the audio files below a folder by their names. Raises ValueError when the folder is missing."""
+    folder = os.path.abspath(folder)
+    if not os.path.isdir(folder):
+        raise errors.Invalid(f"{folder}: no such folder")
+    return list(_walk(folder, set()))
+
+
+def _find(folders: Sequence[str], by_folder: bool) -> dict[str, kinds.Place]:
+    found = {}
+    for folder in map(os.path.abspath, folders):
+        if os.path.isdir(folder):
+            for path in _walk(folder, set()):
+                inside = os.path.relpath(path, folder) if by_folder else os.path.basename(path)
+                found[path] = kinds.place(path, inside)
+        elif os.path.isfile(folder):
+            found[folder] = kinds.place(folder, os.path.basename(folder))
+        else:
+            raise errors.Invalid(f"{folder}: no such folder or file")
+    return dict(sorted(found.items()))
+
+
+def _walk(folder: str, entered: set[tuple[int, int]]) -> Iterator[str]:
+    """Finds audio by name, hidden files left out; links are followed, each folder entered once."""
+    here = os.stat(folder)
+    if (here.st_dev, here.st_ino) in entered:
+        return
+    entered.add((here.st_dev, here.st_ino))
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except PermissionError:
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry.path, entered)
+        elif os.path.splitext(entry.name)[1].lower() in decode.SNDFILE | decode.FFMPEG:
+            yield entry.path
+
+
+def _header(track: Track) -> Track | Failure:
+    if track.seconds:
+        return track
+    try:
+        info = decode.probe(track.path)
+    except errors.Undecodable as error:
+        return Failure(track.path, error.reason)
+    return track._replace(seconds=round(info.seconds, 3), sample_rate_hz=info.sample_rate_hz, channels=info.channels)
+
+
+def _track(row: dict[str, str], folder: str, where: str) -> Track:
+    path = os.path.join(folder, row["path"] or "")
+    if not row["path"]:
+        raise errors.Invalid(f"{where}: no path")
+    kind, split = row.get("kind") or "music", row.get("split") or ""
+    known = kinds.known_kind(kind, row["path"])
+    if not known:
+        _check(kind, (*kinds.KINDS, *kinds.FOREIGN_KINDS), f"{where}: kind")
+    if split and not kinds.known_split(split):
+        _check(split, kinds.SPLITS, f"{where}: split")
+    return Track(
+        os.path.normpath(path),
+        _number(row.get("seconds"), float, f"{where}: seconds"),
+        _number(row.get("sample_rate_hz"), int, f"{where}: sample_rate_hz"),
+        _number(row.get("channels"), int, f"{where}: channels"),
+        known,
+        kinds.known_split(split),
+        row.get("group") or "",
+        tuple((name, text or "") for name, text in row.items() if name and name not in COLUMNS),
+    )
+
+
+def _row(track: Track, folder: str) -> dict[str, object]:
+    inside = track.path.startswith(folder.rstrip(os.sep) + os.sep)
+    path = os.path.relpath(track.path, folder) if inside else track.path
+    known = zip(COLUMNS, track._replace(path=path))
+    return {**dict(track.extra), **dict(known)}
+
+
+def _number(text: str | None, kind: type, where: str) -> float:
+    try:
+        value = kind(text or 0)
+    except ValueError:
+        value = -1
+    if not 0 <= value < float("inf"):
+        raise errors.Invalid(f"{where}: {text!r} is not a number of at least 0")
+    return value
+
+
+def _check(name: str, allowed: Sequence[str], what: str) -> None:
+    if name and name not in allowed:
+        listed = ", ".join(filter(None, allowed))
+        raise errors.Invalid(f"{what} {name!r} is unknown; one of {listed}")

@@ -1,0 +1,131 @@
+"""Test ids of the original: numbers of the rows of a store at which queries start.
+
+The original keeps them as an int64 .npy (eval/test_ids_icassp2021.npy: 2,000 of 29,500 rows, 500
+clips of 59); AMG-Embedding as a pickle, {longest query: {query length: [ids]}}. A number says
+nothing without the list of files it was counted over: here it becomes file, row and second, and
+back. Files count in the order of their paths, as both systems sort them.
+"""
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from nafp import errors
+from nafp.audio import segments
+from nafp.corpora import manifest, pickles
+from nafp.jobs import whole_files
+
+SEGMENT_S, HOP_S = 1.0, 0.5
+COLUMNS = ("id", "path", "row", "start_s")
+_RATE_HZ = 8000  # Of the original; rows are counted in its samples.
+
+
+class Place(NamedTuple):
+    """Where a query starts: row of the file (from 0), and its second."""
+
+    id: int
+    path: str
+    row: int
+    start_s: float
+
+
+def read(path: str | os.PathLike) -> np.ndarray:
+    """Reads test ids from .npy or .pkl: int64 [n]; "ids.pkl#10.19" is the list at [10][19]."""
+    path, _, key = os.fspath(path).partition("#")
+    if path.endswith(".npy"):
+        try:
+            ids = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise errors.Invalid(f"{path}: not an array of row numbers ({error})") from None
+    else:
+        ids = _inside(pickles.read(path), key, path)
+    ids = np.asarray(ids)
+    if ids.ndim != 1 or ids.dtype.kind not in "iu" or not len(ids) or ids.min() < 0:
+        raise errors.Invalid(f"{path}: holds {ids.dtype} {list(ids.shape)}; row numbers [n] are needed")
+    return ids.astype(np.int64)
+
+
+def write(path: str | os.PathLike, ids: Sequence[int] | np.ndarray) -> None:
+    """Writes test ids as int64 .npy, which the original and `nafp evaluate --ids` read."""
+    with whole_files.opened(path, "wb") as file:
+        np.save(file, np.asarray(ids, np.int64))
+
+
+def places(ids: Iterable[int], tracks: Sequence[manifest.Track]) -> list[Place]:
+    """Says which file and second each id is; tracks: the files that were counted over.
+
+    Raises ValueError for an id beyond the last row, and for tracks of unknown length.
+    """
+    ordered, ends = _counted(tracks)
+    found = []
+    for number in map(int, ids):
+        at = int(np.searchsorted(ends, number, side="right"))
+        if at == len(ordered):
+            total = int(ends[-1]) if len(ends) else 0
+            raise errors.Invalid(f"id {number}: {len(ordered)} files have rows 0 .. {total - 1}; wrong list?")
+        row = number - (int(ends[at - 1]) if at else 0)
+        found.append(Place(number, ordered[at].path, row, segments.start_s(row, hop_s=HOP_S)))
+    return found
+
+
+def ids_of(starts: Iterable[tuple[str, float]], tracks: Sequence[manifest.Track]) -> np.ndarray:
+    """Gives the ids of (path, second) among the tracks: the row nearest to each second."""
+    ordered, ends = _counted(tracks)
+    first = dict(zip((t.path for t in ordered), (int(end) for end in np.concatenate([[0], ends]))))
+    last = dict(zip((track.path for track in ordered), ends))
+    ids = []
+    for path, start_s in starts:
+        if path not in first:
+            raise errors.Invalid(f"{path}: not in the list of tracks that rows are counted over")
+        number = first[path] + round(segments.row_of(start_s, hop_s=HOP_S))
+        if not first[path] <= number < last[path]:
+            raise errors.Invalid(f"{path}: {start_s} s is beyond its last row")
+        ids.append(number)
+    return np.array(ids, np.int64)
+
+
+def read_places(path: str | os.PathLike) -> list[tuple[str, float]]:
+    """Reads (path, start_s) from a table as `write_places` writes it, or any with these columns."""
+    folder = os.path.dirname(os.path.abspath(path))
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = csv.DictReader(file)
+        if not {"path", "start_s"} <= set(rows.fieldnames or ()):
+            raise errors.Invalid(f"{path}: columns path and start_s are needed; has {rows.fieldnames}")
+        return [(os.path.normpath(os.path.join(folder, r["path"])), float(r["start_s"])) for r in rows]
+
+
+def write_places(path: str | os.PathLike, found: Iterable[Place]) -> None:
+    """Writes a table of COLUMNS."""
+    with whole_files.opened(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        rows.writerows(found)
+
+
+def _counted(tracks: Sequence[manifest.Track]) -> tuple[list[manifest.Track], np.ndarray]:
+    ordered = sorted(tracks, key=lambda track: track.path)
+    unknown = [track.path for track in ordered if not track.seconds]
+    if unknown:
+        raise errors.Invalid(f"{unknown[0]}: its length is not known; nafp corpus scan reads lengths")
+    segment, hop = (segments.to_samples(s, _RATE_HZ) for s in (SEGMENT_S, HOP_S))
+    rows = [segments.count(segments.to_samples(track.seconds, _RATE_HZ), segment=segment, hop=hop) for track in ordered]
+    return ordered, np.cumsum(rows, dtype=np.int64)
+
+
+def _inside(values: object, key: str, path: str) -> object:
+    for part in filter(None, key.split(".")):
+        if not isinstance(values, dict):
+            raise errors.Invalid(f"{path}: #{key}: nothing is inside of {part!r}")
+        known = {str(name): value for name, value in values.items()}
+        if part not in known:
+            raise errors.Invalid(f"{path}: #{key}: no {part!r}; there are {', '.join(known)}")
+        values = known[part]
+    if isinstance(values, dict):
+        names = ", ".join(map(str, values))
+        raise errors.Invalid(
+            f"{path}: holds several lists; choose one, as in {path}#{next(iter(values))}; there are {names}"
+        )
+    return values

@@ -1,0 +1,82 @@
+"""BAF, broadcast monitoring with background music (ISMIR 2022): references, queries, annotations.
+
+    references/ref_0001.wav    2,000 pieces of production music, 8 kHz
+    queries/query_0001.wav     3,425 minutes of television
+    queries_info.csv           filename, country, channel, datetime
+    cross_annotations.csv      query, reference, query_start, query_end, annotators, x_tag
+
+Layout as mirdata's loader (mirdata/datasets/baf.py) has it. x_tag says how many of three people
+heard a match: unanimity, majority, single.
+"""
+
+import csv
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from nafp import errors
+from nafp.corpora import manifest
+
+TAGS = ("unanimity", "majority", "single")
+
+
+class Heard(NamedTuple):
+    """A reference that is heard in a query from start_s to end_s of the query."""
+
+    query: str
+    reference: str
+    start_s: float
+    end_s: float
+    tag: str
+
+
+def scan(folder: str, **how) -> tuple[list[manifest.Track], list[manifest.Failure]]:
+    """Lists the references (group db) and the queries (group query), all of the split test.
+
+    Queries carry country, channel and datetime as columns. how: `show` and `jobs` of
+    `manifest.fill`.
+    """
+    about = _queries_info(folder)
+    tracks = []
+    for name, group in (("references", "db"), ("queries", "query")):
+        for path in manifest.audio_files(os.path.join(folder, name)):
+            extra = about.get(os.path.basename(path), ()) if group == "query" else ()
+            tracks.append(manifest.Track(path, 0.0, 0, 0, "music", "test", group, extra))
+    listed = {os.path.basename(track.path) for track in tracks if track.group == "query"}
+    missing = [
+        manifest.Failure(os.path.join(folder, "queries", name), "in queries_info.csv, not there")
+        for name in about
+        if name not in listed
+    ]
+    good, bad = manifest.fill(tracks, **how)
+    return good, [*bad, *missing]
+
+
+def heard(folder: str, *, agreed: str = "unanimity") -> list[Heard]:
+    """Reads what is heard where; agreed: at least by so many ("majority" includes unanimity)."""
+    if agreed not in TAGS:
+        raise errors.Invalid(f"agreed {agreed!r}; one of {', '.join(TAGS)}")
+    wanted = TAGS[: TAGS.index(agreed) + 1]
+    rows = _table(folder, "cross_annotations.csv", ("query", "reference", "query_start", "x_tag"))
+    return [
+        Heard(r["query"], r["reference"], float(r["query_start"]), float(r["query_end"]), r["x_tag"])
+        for r in rows
+        if r["x_tag"] in wanted
+    ]
+
+
+def _queries_info(folder: str) -> dict[str, tuple[tuple[str, str], ...]]:
+    rows = _table(folder, "queries_info.csv", ("filename",))
+    return {row["filename"]: tuple((k, v or "") for k, v in row.items() if k and k != "filename") for row in rows}
+
+
+def _table(folder: str, name: str, columns: Iterable[str]) -> list[dict[str, str]]:
+    path = os.path.join(folder, name)
+    if not os.path.isfile(path):
+        raise errors.Invalid(f"{path}: missing; {folder} should be the unpacked BAF dataset")
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        lacking = [column for column in columns if column not in (rows.fieldnames or ())]
+        if lacking:
+            raise errors.Invalid(f"{path}: no column {', '.join(lacking)}; has {rows.fieldnames}")
+        return list(rows)

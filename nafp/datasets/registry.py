@@ -1,0 +1,207 @@
+"""Public datasets by name: what they hold, where to get them, and how their folders become tracks.
+
+Downloading is the user's step, licences and forms included: docs/datasets.md says how for each. A
+description takes it from the unpacked folder on.
+"""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+from nafp import errors
+from nafp.corpora import manifest
+from nafp.datasets import air, audioset, baf, fma
+
+Found = tuple[list[manifest.Track], list[manifest.Failure]]
+
+
+class Options(NamedTuple):
+    """What a scan may be told. converted: where audio goes that has to be converted first."""
+
+    metadata: str = ""
+    keep: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    converted: str = ""
+    jobs: int = 0
+    show: bool = False
+
+    @property
+    def how(self) -> dict[str, object]:
+        return {"jobs": self.jobs, "show": self.show}
+
+
+class Dataset(NamedTuple):
+    """One dataset. about: a line on what it is; get: where from; n_tracks: of the whole, if known.
+
+    verify: lists files that are not what the authors published, None where they tell no checksums.
+    """
+
+    about: str
+    get: str
+    scan: Callable[[str, Options], Found]
+    n_tracks: int = 0
+    verify: Callable[[str], list[manifest.Failure]] | None = None
+
+
+def find(name: str) -> Dataset:
+    """Gives a dataset by name; raises ValueError with the names there are."""
+    if name not in DATASETS:
+        raise errors.Invalid(f"--dataset={name}: known are {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def folder_digest(folder: str) -> str:
+    """Digests a folder as `checksumdir -a md5` does: MD5 of the sorted MD5s of all its files."""
+    digests = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(place, name), "rb") as file:
+                digests.append(hashlib.file_digest(file, "md5").hexdigest())
+    return hashlib.md5("".join(sorted(digests)).encode()).hexdigest()
+
+
+# Of the original's README, Dataset-full v1.1; its SHA-1 there has a digit too many to be one.
+_ORIGINAL_FULL_MD5 = "aa90a8fbd3e6f938cac220d8aefdb134"
+_ORIGINAL_PARTS = {
+    ("music", "train", "train"): 10_000,
+    ("music", "val", "db"): 500,
+    ("music", "test", "db"): 500,
+    ("music", "test", "query"): 500,
+}
+_NUMBERED = re.compile(r"[-_]?\d+$")
+
+
+def _original(folder: str, options: Options) -> Found:
+    """Lists the original authors' tree, and says where it is not whole."""
+    tracks, failures = manifest.scan(folder, by_folder=True, **options.how)
+    counts = Counter((track.kind, track.split, track.group) for track in tracks)
+    if not any(split for _, split, _ in counts):
+        raise errors.Invalid(f"{folder}: no music/train-10k-30s, aug/bg/tr, ... of the dataset there")
+    for part, expected in _ORIGINAL_PARTS.items():
+        if counts[part] != expected:
+            name = f"{folder}: {' '.join(part)}"
+            failures.append(manifest.Failure(name, f"{counts[part]} files, {expected} expected"))
+    return tracks, failures
+
+
+def _verify_original(folder: str) -> list[manifest.Failure]:
+    digest = folder_digest(folder)
+    if digest == _ORIGINAL_FULL_MD5:
+        return []
+    reason = f"checksumdir -a md5 gives {digest}, Dataset-full v1.1 has {_ORIGINAL_FULL_MD5}"
+    return [manifest.Failure(folder, reason)]
+
+
+def _fma(subset: str, n_tracks: int, size: str, sha1: str) -> Dataset:
+    def scan(folder: str, options: Options) -> Found:
+        return fma.scan(folder, subset=subset, metadata=options.metadata, **options.how)
+
+    return Dataset(
+        f"{n_tracks:,} {'whole tracks' if subset == 'fma_full' else 'clips of 30 s'}, {size}, MP3",
+        f"https://github.com/mdeff/fma: {subset}.zip (SHA-1 {sha1}) and fma_metadata.zip",
+        scan,
+        n_tracks,
+        lambda folder: fma.verify(folder, subset=subset),
+    )
+
+
+def _audioset(folder: str, options: Options) -> Found:
+    return audioset.scan(folder, metadata=options.metadata, keep=options.keep, drop=options.drop, **options.how)
+
+
+def _air(folder: str, options: Options) -> Found:
+    return air.scan(folder, converted=options.converted, show=options.show)
+
+
+def _microphones(folder: str, options: Options) -> Found:
+    """Lists the responses of MicIRP: one microphone a file, named by it."""
+    tracks, failures = manifest.scan(folder, kind="microphone", **options.how)
+    return [track._replace(split="", group=_stem(track.path)) for track in tracks], failures
+
+
+def _rirs_noises(folder: str, options: Options) -> Found:
+    """Lists rooms and noises; those of one room, simulated or measured, are one group."""
+    tracks, failures = manifest.scan(folder, kind="room", **options.how)
+    return [_room_or_noise(track) for track in tracks], failures
+
+
+def _room_or_noise(track: manifest.Track) -> manifest.Track:
+    parts = track.path.split(os.sep)
+    if "simulated_rirs" in parts:
+        return track._replace(split="", group="/".join(parts[-3:-1]))
+    is_noise = "pointsource_noises" in parts or "_noise_" in parts[-1]
+    room, previous = _stem(track.path), ""
+    while not is_noise and room != previous:  # ..._aula_carolina_1_3_90_3: numbers of one room.
+        room, previous = _NUMBERED.sub("", room), room
+    return track._replace(kind="noise" if is_noise else "room", split="", group=room)
+
+
+def _musan(folder: str, options: Options) -> Found:
+    """Lists music, noise and speech, each file a group."""
+    tracks, failures = [], []
+    for kind in ("music", "noise", "speech"):
+        place = os.path.join(folder, kind)
+        if os.path.isdir(place):
+            good, bad = manifest.scan(place, kind=kind, **options.how)
+            tracks += [track._replace(split="", group=_stem(track.path)) for track in good]
+            failures += bad
+    if not tracks:
+        raise errors.Invalid(f"{folder}: no folders music, noise and speech of MUSAN with audio in it")
+    return tracks, failures
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+DATASETS: dict[str, Dataset] = {
+    "neural_audio_fp_mini": Dataset(
+        "the original authors' music, noise and responses, small dummy database; 11.2 GB, WAV",
+        "https://www.kaggle.com/mimbres/neural-audio-fingerprint",
+        _original,
+    ),
+    "neural_audio_fp_full": Dataset(
+        "the same with 100,000 whole songs as dummy database; 443 GB, WAV",
+        "http://ieee-dataport.org/open-access/neural-audio-fingerprint-dataset",
+        _original,
+        verify=_verify_original,
+    ),
+    "fma_small": _fma("fma_small", 8_000, "7.2 GiB", "ade154f733639d52e35e32f5593efe5be76c6d70"),
+    "fma_medium": _fma("fma_medium", 25_000, "22 GiB", "c67b69ea232021025fca9231fc1c7c1a063ab50b"),
+    "fma_large": _fma("fma_large", 106_574, "93 GiB", "497109f4dd721066b5ce5e5f250ec604dc78939e"),
+    "fma_full": _fma("fma_full", 106_574, "879 GiB", "0f0ace23fbe9ba30ecb7e95f763e435ea802b8ab"),
+    "audioset": Dataset(
+        "background noise: clips by label, of those that were downloaded",
+        "https://research.google.com/audioset/download.html: *_segments.csv, ontology.json",
+        _audioset,
+    ),
+    "air": Dataset(
+        "rooms: the Aachen Impulse Response database 1.4, .mat files (converted to WAV)",
+        "https://www.iks.rwth-aachen.de/en/research/tools-downloads/databases/aachen-impulse-response-database/",
+        _air,
+    ),
+    "micirp": Dataset(
+        "microphones: the Microphone Impulse Response Project, WAV",
+        "http://micirp.blogspot.com/",
+        _microphones,
+    ),
+    "rirs_noises": Dataset(
+        "rooms, simulated and measured, and point-source noises, 16 kHz WAV",
+        "https://www.openslr.org/28/: rirs_noises.zip",
+        _rirs_noises,
+    ),
+    "musan": Dataset(
+        "music, speech and noise, 16 kHz WAV",
+        "https://www.openslr.org/17/: musan.tar.gz",
+        _musan,
+    ),
+    "baf": Dataset(
+        "broadcast monitoring: 2,000 references, 3,425 minutes of television, annotated; on request",
+        "https://doi.org/10.5281/zenodo.6868083",
+        lambda folder, options: baf.scan(folder, **options.how),
+        5_425,
+    ),
+}

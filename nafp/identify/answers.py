@@ -1,0 +1,127 @@
+"""What is said of a clip: answers as records, and as text, JSON, CSV and TSV.
+
+pfann's three files (TSV, `_detail.csv`, `.bin`) are in `nafp.identify.pfann_files`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+FORMATS = ("text", "json", "csv", "tsv")
+COLUMNS = (
+    "query",
+    "seconds",
+    "rank",
+    "track",
+    "start_s",
+    "score",
+    "probability",
+    "margin",
+    "speed",
+    "error",
+)
+
+
+class Answer(NamedTuple):
+    """One track that a clip may come from.
+
+    start_s: where in the track the clip begins. score: mean cosine, -1..1. probability: that this answer is right, None
+    where nobody has calibrated the network. margin: score less the best score of another recording. speed: 1.04 for a
+    clip that plays 4 % faster than the track.
+    """
+
+    track: str
+    start_s: float
+    score: float
+    probability: float | None
+    margin: float
+    speed: float = 1.0
+
+
+class Reply(NamedTuple):
+    """All that is said of one clip. answers: best first, none when it is not in the collection; closest: the best
+    candidate where that was too doubtful to be an answer; error: why there is no answer at all."""
+
+    query: str
+    seconds: float
+    answers: Sequence[Answer] = ()
+    closest: Answer | None = None
+    error: str = ""
+
+
+def header(format: str) -> str:
+    """Returns the first line of a table, "" for formats without one."""
+    return _separated(COLUMNS, format) if format in ("csv", "tsv") else ""
+
+
+def said(reply: Reply, format: str = "text") -> str:
+    """Writes a reply in one of FORMATS, without the last line's end."""
+    if format == "json":
+        return as_json(reply)
+    if format in ("csv", "tsv"):
+        return as_table(reply, format)
+    return as_text(reply)
+
+
+def as_json(reply: Reply) -> str:
+    """Writes a reply as one JSON object on one line."""
+    record = {
+        "query": reply.query,
+        "seconds": round(reply.seconds, 3),
+        "answers": [_rounded(answer) for answer in reply.answers],
+    }
+    return json.dumps(record | ({"error": reply.error} if reply.error else {}))
+
+
+def as_table(reply: Reply, format: str = "csv") -> str:
+    """Writes a reply as lines of a table with COLUMNS; a clip without answers has one, with no track in it."""
+    clip = {"query": reply.query, "seconds": round(reply.seconds, 3), "error": reply.error}
+    lines = [clip | {"rank": rank} | _rounded(answer) for rank, answer in enumerate(reply.answers, 1)]
+    return "\n".join(_separated([line.get(name) for name in COLUMNS], format) for line in lines or [clip])
+
+
+def as_text(reply: Reply) -> str:
+    """Writes a reply for people, a line each answer."""
+    clip = f"{pathlib.PurePath(reply.query).name} ({reply.seconds:.1f} s)"
+    if reply.error:
+        return f"{clip}  →  {reply.error}"
+    lines = [f"{clip}  →  {_in_words(answer)}" for answer in reply.answers]
+    if not lines:
+        nearest = f"   (closest: {_in_words(reply.closest)})" if reply.closest else ""
+        lines = [f"{clip}  →  not in the collection{nearest}"]
+    return "\n".join(lines)
+
+
+def _in_words(answer: Answer) -> str:
+    at = f"{'-' if answer.start_s < -0.05 else ''}{_clock(abs(answer.start_s))}"
+    words = [f"{pathlib.PurePath(answer.track).stem}   at {at}"]
+    if abs(answer.speed - 1) >= 0.005:
+        words.append(f"speed {100 * (answer.speed - 1):+.1f} %")
+    words.append(f"score {answer.score:.2f}   margin {answer.margin:.2f}")
+    if answer.probability is not None:
+        words.append(f"{100 * min(answer.probability, 0.999):.1f} % sure".replace(".0 %", " %"))
+    return "   ".join(words)
+
+
+def _clock(seconds: float) -> str:
+    minutes, tenths = divmod(round(10 * seconds), 600)
+    return f"{minutes}:{tenths / 10:04.1f}"
+
+
+def _rounded(answer: Answer) -> dict[str, object]:
+    digits = dict(start_s=3, score=4, probability=4, margin=4, speed=3)
+    return {
+        name: value if name not in digits or value is None else round(float(value), digits[name])
+        for name, value in answer._asdict().items()
+    }
+
+
+def _separated(values: Sequence[object], format: str) -> str:
+    line = io.StringIO()
+    csv.writer(line, delimiter="\t" if format == "tsv" else ",", lineterminator="").writerow(values)
+    return line.getvalue()

@@ -1,0 +1,1 @@
+"""A recording without end in, stretches of played tracks out."""

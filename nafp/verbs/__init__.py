@@ -1,0 +1,1 @@
+"""What each verb does, returning its exit code. The only room that prints."""

@@ -1,0 +1,1 @@
+"""Trained parameters in and out: checkpoints, exported files, the network that ships."""

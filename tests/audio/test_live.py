@@ -1,0 +1,99 @@
+"""Sound comes in alike, whatever it comes through."""
+
+import io
+import shutil
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from nafp import errors
+from nafp.audio import decode, live, microphone
+from tests import tunes
+
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs ffmpeg")
+
+
+@pytest.fixture(scope="module")
+def tune(tmp_path_factory):
+    return tunes.write(tmp_path_factory.mktemp("live") / "tune.wav", tunes.tune(5.0))
+
+
+def heard(name, **settings):
+    return np.concatenate(list(live.blocks(str(name), sample_rate_hz=8000, **settings)))
+
+
+def bare(samples):
+    return types.SimpleNamespace(buffer=io.BytesIO(samples.astype("<f4").tobytes()))
+
+
+def test_a_file_is_heard_as_it_is_decoded(tune):
+    whole = decode.load(tune, sample_rate_hz=8000)
+    np.testing.assert_array_equal(heard(tune), whole)
+    np.testing.assert_allclose(heard(tune, start_s=2.0), whole[16000:], atol=1e-5)
+    assert live.opened(str(tune)) == (str(tune), False, pytest.approx(5.0))
+
+
+@needs_ffmpeg
+def test_arguments_of_ffmpeg_are_an_input(tune):
+    name = f"ffmpeg:-ss 1 -i '{tune}'"
+    assert live.opened(name).is_live
+    through = heard(name)
+    whole = decode.load(tune, sample_rate_hz=8000)[8000:]
+    assert len(through) == pytest.approx(len(whole), abs=10)
+    n = min(len(through), len(whole))
+    assert np.corrcoef(through[:n], whole[:n])[0, 1] > 0.99
+
+
+@needs_ffmpeg
+def test_a_file_of_any_kind_comes_through_standard_input(tune, tmp_path):
+    coded = tunes.write(tmp_path / "tune.flac", tunes.tune(5.0))
+    code = "from nafp.audio import live; print(sum(map(len, live.blocks('-', sample_rate_hz=8000))))"
+    with open(coded, "rb") as file:
+        done = subprocess.run([sys.executable, "-c", code], stdin=file, capture_output=True)
+    assert int(done.stdout) == pytest.approx(40000, abs=10)
+
+
+def test_bare_samples_come_through_standard_input(tune, monkeypatch):
+    samples = decode.load(tune, sample_rate_hz=16000)
+    monkeypatch.setattr(sys, "stdin", bare(samples))
+    through = heard("-", raw_hz=16000)
+    np.testing.assert_allclose(through, decode.resample(samples, from_hz=16000, to_hz=8000), atol=1e-4)
+
+
+def test_what_is_no_bare_float_is_refused(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", bare(np.full(8000, 1e9)))
+    with pytest.raises(errors.Undecodable, match="f32le"):
+        heard("-", raw_hz=8000)
+
+
+@needs_ffmpeg
+def test_a_stream_that_cannot_be_opened_is_named_with_the_reason():
+    with pytest.raises(errors.Undecodable, match=r"tcp://127\.0\.0\.1:9: ffmpeg: "):
+        heard("tcp://127.0.0.1:9")
+
+
+def test_the_microphone_is_brought_to_the_rate_of_the_network(monkeypatch):
+    def blocks(*, sample_rate_hz, block_s):
+        yield from (np.ones(round(sample_rate_hz * block_s), np.float32) for _ in range(3))
+
+    monkeypatch.setattr(microphone, "blocks", blocks)
+    assert len(heard("microphone")) == pytest.approx(24000, abs=2)
+    assert live.opened("microphone").is_live
+
+
+def test_urls_and_devices_are_live_and_missing_files_are_an_error(tmp_path):
+    assert live.opened("https://radio.example/stream.mp3").is_live
+    assert live.opened("/dev/null").is_live
+    with pytest.raises(errors.Undecodable, match="cannot be opened"):
+        live.opened(str(tmp_path / "nowhere.wav"))
+
+
+def test_without_ffmpeg_a_stream_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(errors.Undecodable, match=r"needs ffmpeg.*--raw_hz"):
+        live.check("-")
+    live.check("-", raw_hz=8000)
+    live.check("microphone")

@@ -1,0 +1,162 @@
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from nafp.corpora import corpus, manifest
+from tests import tunes
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory):
+    return tunes.collection(tmp_path_factory.mktemp("audio"))
+
+
+def scanned(folder):
+    return manifest.scan(str(folder))[0]
+
+
+def content(folder):
+    names = ("samples.i16", "tracks.csv", "loudness.npy", "corpus.json")
+    return {name: (pathlib.Path(folder) / name).read_bytes() for name in names}
+
+
+DIES_AT_EACH_STEP = """
+import os, shutil, sys
+from nafp.audio import corpus, manifest
+folder, out = sys.argv[1:]
+tracks = manifest.scan(folder)[0]
+
+def build():
+    corpus.build(tracks[:4], out, jobs=0)
+    corpus.build(tracks, out, jobs=0)
+
+def dies_at(step):
+    # Before and after every call that changes what is on the disk.
+    counted = iter(range(1, 10**6))
+    def wrap(function):
+        def wrapped(*given, **named):
+            if next(counted) == step: os._exit(9)
+            result = function(*given, **named)
+            if next(counted) == step: os._exit(9)
+            return result
+        return wrapped
+    for module, name in ((os, "fsync"), (os, "replace"), (os, "remove"), (shutil, "copyfileobj")):
+        setattr(module, name, wrap(getattr(module, name)))
+
+build()
+names = ("samples.i16", "tracks.csv", "loudness.npy", "corpus.json")
+read = lambda: [open(os.path.join(out, name), "rb").read() for name in names]
+expected, step, deaths = read(), 0, 0
+while True:
+    shutil.rmtree(out)
+    step += 1
+    child = os.fork()
+    if not child:
+        dies_at(step)
+        build()
+        os._exit(0)
+    died = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if not died:
+        break
+    deaths += 1
+    if os.path.exists(os.path.join(out, "corpus.json")):
+        found = corpus.Corpus.open(out)  # What is finished stays readable at any moment.
+        assert all(len(found.audio(t)) == t.n_samples for t in found.tracks)
+    build()
+    assert read() == expected, step
+print(deaths)
+"""
+
+
+def run(code, *arguments):
+    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_build_that_dies_at_any_step_ends_in_the_same_bytes(audio, tmp_path):
+    done = run(DIES_AT_EACH_STEP, audio, tmp_path / "C")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 50
+
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
+BUILD = """
+import signal, sys
+from nafp.audio import corpus, manifest
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    corpus.build(manifest.read(sys.argv[1]), sys.argv[2], jobs=2, progress=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A manifest of 60 tracks, a second or two of work."""
+    folder = tmp_path_factory.mktemp("many")
+    for i in range(3):
+        tunes.write(folder / f"{i}.flac", tunes.stereo(20.0, seed=i))
+    for i in range(3, 60):
+        shutil.copy(folder / f"{i % 3}.flac", folder / f"{i}.flac")
+    manifest.write(folder / "tracks.csv", scanned(folder))
+    (folder / "build.py").write_text(BUILD)
+    return folder
+
+
+def start(folder, out):
+    command = [sys.executable, folder / "build.py", folder / "tracks.csv", out]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, start_new_session=True, text=True)
+
+
+def test_a_build_killed_at_random_moments_ends_in_the_same_bytes(many, tmp_path):
+    corpus.build(manifest.read(many / "tracks.csv"), tmp_path / "whole", jobs=2)
+    rng, kills = np.random.default_rng(), 0
+    for attempt in range(12):
+        process = start(many, tmp_path / "C")
+        # From after the first part is there: a moment that a fast machine reaches too.
+        while process.poll() is None and not any((tmp_path / "C").glob("parts/*")):
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0.0, 0.3) / 2**attempt)
+        if process.poll() is None:
+            # The builder alone, or its workers too.
+            (os.kill, os.killpg)[kills % 2](process.pid, signal.SIGKILL)
+            kills += 1
+        process.communicate()
+        if kills == 4:
+            break
+        if process.returncode == 0:
+            shutil.rmtree(tmp_path / "C")  # It was done before the signal: from the start again.
+    assert kills
+    corpus.build(manifest.read(many / "tracks.csv"), tmp_path / "C", jobs=2)
+    assert content(tmp_path / "C") == content(tmp_path / "whole")
+
+
+def test_ctrl_c_keeps_what_is_decoded_and_says_so(many, tmp_path):
+    for n_tracks in (60, 600):  # A short build may end before the signal reaches it.
+        music, folder = tmp_path / f"music{n_tracks}", tmp_path / f"C{n_tracks}"
+        music.mkdir()
+        for i in range(n_tracks):
+            os.link(many / f"{i % 3}.flac", music / f"{i}.flac")
+        manifest.write(music / "tracks.csv", scanned(music))
+        (music / "build.py").write_text(BUILD)
+        process = start(music, folder)
+        while not any((folder / "parts").glob("*")):
+            if process.poll() is not None:
+                break
+            time.sleep(0.001)
+        else:
+            os.killpg(process.pid, 2)  # As a terminal does: to the whole group.
+        _, said = process.communicate(timeout=120)
+        if process.returncode:
+            break
+    assert process.returncode
+    assert "stopped; what is decoded stays in" in said
+    corpus.build(manifest.read(music / "tracks.csv"), folder, jobs=0)
+    assert len(corpus.Corpus.open(folder).tracks) == n_tracks

@@ -1,0 +1,223 @@
+import collections
+import datetime
+import os
+import pathlib
+import pickle
+import random
+
+import numpy as np
+import pytest
+
+from nafp.corpora import corpus, lists, manifest, pickles, row_ids
+from tests import tunes
+
+
+@pytest.fixture
+def music(tmp_path):
+    for name in ("a/1.wav", "a/2.wav", "b/3.wav"):
+        tunes.write(tmp_path / "music" / name, tunes.tune(1.0, sample_rate_hz=8000), 8000)
+    return tmp_path / "music"
+
+
+def paths(tracks, folder):
+    return [os.path.relpath(track.path, folder) for track in tracks]
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.txt", "list.pkl", "list.m3u"])
+def test_a_list_of_any_form_reads_back_the_files_it_was_written_with(tmp_path, music, name):
+    tracks, _ = manifest.scan(str(music))
+    lists.write(tmp_path / name, tracks)
+    assert [track.path for track in lists.read(tmp_path / name)] == [t.path for t in tracks]
+    sources = corpus.sources(tmp_path / name, sample_rate_hz=8000)
+    assert [source.name for source in sources] == [track.path for track in tracks]
+
+
+def test_pfanns_csv_is_relative_to_its_music_folder_both_ways(tmp_path, music):
+    tracks, _ = manifest.scan(str(music))
+    lists.write(tmp_path / "p.csv", tracks, form="pfann", root=str(music))
+    text = (tmp_path / "p.csv").read_text()
+    assert text.splitlines()[:2] == ["file,duration,sample_rate,channels", "a/1.wav,1.0,8000,1"]
+    again = lists.read(tmp_path / "p.csv", root=str(music))
+    assert [track[:4] for track in again] == [track[:4] for track in tracks]
+    with pytest.raises(ValueError, match=r"not below .*say --root"):
+        lists.write(tmp_path / "p.csv", tracks, form="pfann", root=str(music / "a"))
+
+
+def test_a_text_list_skips_remarks_and_starts_from_its_own_folder(tmp_path):
+    (tmp_path / "l.txt").write_text("# music\n\na/1.wav\n/abs/2.wav\n")
+    assert [t.path for t in lists.read(tmp_path / "l.txt")] == [
+        str(tmp_path / "a/1.wav"),
+        "/abs/2.wav",
+    ]
+    (tmp_path / "e.txt").write_text("# nothing\n")
+    with pytest.raises(ValueError, match="names no file"):
+        lists.read(tmp_path / "e.txt")
+
+
+def test_of_a_pickled_path_the_last_two_parts_count_below_a_root(tmp_path):
+    stored = ["/home/somebody/music/a/1.wav", "C:\\music\\b\\3.wav"]
+    (tmp_path / "l.pkl").write_bytes(pickle.dumps(stored))
+    found = lists.read(tmp_path / "l.pkl", root="/data")
+    assert [track.path for track in found] == ["/data/a/1.wav", "/data/b/3.wav"]
+
+
+def test_what_is_no_list_of_paths_is_refused(tmp_path):
+    (tmp_path / "l.pkl").write_bytes(pickle.dumps([1, 2]))
+    with pytest.raises(ValueError, match="not a list of paths"):
+        lists.read(tmp_path / "l.pkl")
+    with pytest.raises(ValueError, match="no list"):
+        lists.read(tmp_path / "l.json")
+    with pytest.raises(ValueError, match=r"written as .csv"):
+        lists.write(tmp_path / "l.json", [])
+    with pytest.raises(ValueError, match=r"pickle is not written into .csv"):
+        lists.write(tmp_path / "l.csv", [], form="pickle")
+
+
+DATA = [
+    ["a", "b\n", "\u00e9\udcff"],
+    ("x", 1, -(2**70), 2.5, None, True),
+    {"a": [1, 2], 10: {19: [3]}},
+    collections.OrderedDict(a=1),
+    b"bytes",
+    [],
+]
+ARRAYS = [
+    np.arange(5),
+    np.array([[1.5, 2], [3, 4]], order="F"),
+    np.array(["ab", "c"]),
+    np.arange(3, dtype=">i4"),
+    np.array(True),
+]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_data_reads_as_pythons_own_reader_reads_it(tmp_path, protocol):
+    path = tmp_path / "data.pkl"
+    for value in DATA:
+        path.write_bytes(pickle.dumps(value, protocol))
+        assert pickles.read(path) == pickle.loads(path.read_bytes())
+    for array in ARRAYS:
+        path.write_bytes(pickle.dumps({"ids": array}, protocol))
+        found = pickles.read(path)["ids"]
+        assert found.dtype == array.dtype
+        np.testing.assert_array_equal(found, array)
+    path.write_bytes(pickle.dumps([pathlib.Path("/a/b"), np.int64(3), {1}], protocol))
+    assert pickles.read(path) == ["/a/b", 3, [1]]
+
+
+class Runs:
+    """Runs a command when Python's own reader reads it."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_malicious_pickle_is_refused_and_nothing_runs(tmp_path, protocol):
+    proof = tmp_path / "proof"
+    for bad in (
+        Runs(os.system, f"touch {proof}"),
+        Runs(eval, f"open({str(proof)!r}, 'w')"),
+        Runs(os.mkdir, str(proof)),
+        Runs(getattr, "text", "upper"),
+    ):
+        (tmp_path / "bad.pkl").write_bytes(pickle.dumps(["a.wav", bad], protocol))
+        with pytest.raises(ValueError, match=r"asks to run .* was not run"):
+            lists.read(tmp_path / "bad.pkl")
+    assert not proof.exists()
+    (tmp_path / "bad.pkl").write_bytes(b"cos\nsystem\n(S'touch " + bytes(proof) + b"'\ntR.")
+    with pytest.raises(ValueError, match=r"os.system; it was not run"):
+        pickles.read(tmp_path / "bad.pkl")
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("value", [datetime.date(2020, 1, 1), len, np.array([None, "x"], object), pathlib.Path])
+def test_whatever_is_no_data_is_refused(tmp_path, value):
+    (tmp_path / "v.pkl").write_bytes(pickle.dumps(value))
+    with pytest.raises(ValueError, match="not a pickle of plain data"):
+        pickles.read(tmp_path / "v.pkl")
+
+
+def test_what_contains_itself_is_refused_and_what_is_shared_is_read_once(tmp_path):
+    circle = []
+    circle.append(circle)
+    (tmp_path / "c.pkl").write_bytes(pickle.dumps(circle))
+    with pytest.raises(ValueError, match="contains itself"):
+        pickles.read(tmp_path / "c.pkl")
+    nested = ["x"]
+    for _ in range(200):  # 2 to the 200 strings, if each were read by itself.
+        nested = [nested, nested]
+    (tmp_path / "n.pkl").write_bytes(pickle.dumps(nested))
+    assert len(pickles.read(tmp_path / "n.pkl")) == 2
+
+
+def test_damage_gives_a_reason_or_data_and_never_anything_else(tmp_path):
+    rng = random.Random(0)
+    whole = [
+        pickle.dumps(value, protocol)
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+        for value in ([f"/data/{i}.wav" for i in range(9)], {"a": np.arange(4)})
+    ]
+    refused = 0
+    for _ in range(1500):
+        data = bytearray(rng.choice(whole))
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        (tmp_path / "d.pkl").write_bytes(data[: rng.randint(1, len(data) + 1)])
+        try:
+            pickles.read(tmp_path / "d.pkl")
+        except ValueError as error:
+            refused += "not a pickle of plain data" in str(error)
+    assert refused > 1000
+
+
+def clips(n, seconds=30.0):
+    return [manifest.Track(f"/db/{i:03d}.wav", seconds) for i in range(n)]
+
+
+def test_test_ids_become_files_and_seconds_and_back(tmp_path):
+    tracks = clips(500)
+    ids = np.sort(np.random.default_rng(0).choice(29_500, 2000, replace=False))
+    row_ids.write(tmp_path / "ids.npy", ids)
+    stored = np.load(tmp_path / "ids.npy")
+    assert stored.dtype == np.int64
+    found = row_ids.places(row_ids.read(tmp_path / "ids.npy"), random.Random(0).sample(tracks, 500))
+    for place in found[::100]:
+        assert place.path == tracks[place.id // 59].path
+        assert place.row == place.id % 59
+        assert place.start_s == 0.5 * place.row
+    row_ids.write_places(tmp_path / "ids.csv", found)
+    starts = row_ids.read_places(tmp_path / "ids.csv")
+    np.testing.assert_array_equal(row_ids.ids_of(starts, tracks), ids)
+
+
+def test_ids_of_a_pickled_dict_are_chosen_by_its_keys(tmp_path):
+    path = tmp_path / "ids.pkl"
+    path.write_bytes(pickle.dumps({10: {1: [5, 3], 19: np.array([7, 9])}, 30: {59: [1]}}))
+    np.testing.assert_array_equal(row_ids.read(f"{path}#10.1"), [5, 3])
+    np.testing.assert_array_equal(row_ids.read(f"{path}#10.19"), [7, 9])
+    with pytest.raises(ValueError, match=r"several lists; choose one, as in .*#10; .* 10, 30"):
+        row_ids.read(path)
+    with pytest.raises(ValueError, match="no '20'; there are 1, 19"):
+        row_ids.read(f"{path}#10.20")
+
+
+def test_ids_that_do_not_fit_their_list_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"rows 0 .. 117"):
+        row_ids.places([118], clips(2))
+    with pytest.raises(ValueError, match="beyond its last row"):
+        row_ids.ids_of([("/db/000.wav", 29.5)], clips(2))
+    with pytest.raises(ValueError, match="not in the list"):
+        row_ids.ids_of([("/db/9.wav", 0.0)], clips(2))
+    with pytest.raises(ValueError, match="length is not known"):
+        row_ids.places([0], clips(2, seconds=0.0))
+    np.save(tmp_path / "f.npy", np.array([0.5]))
+    with pytest.raises(ValueError, match="row numbers"):
+        row_ids.read(tmp_path / "f.npy")
+    np.save(tmp_path / "o.npy", np.array([Runs(os.mkdir, str(tmp_path / "p"))]), allow_pickle=True)
+    with pytest.raises(ValueError, match="not an array of row numbers"):
+        row_ids.read(tmp_path / "o.npy")
+    assert not (tmp_path / "p").exists()

@@ -1,0 +1,153 @@
+"""Rows as bytes: how near they stay, how they are searched, how one storage becomes another."""
+
+import json
+
+import numpy as np
+import pytest
+
+from nafp.database import catalogue, codes, index_segments, snapshot, writer
+from nafp.search import plans
+from tests.databases import SEAL, create_bare, fill, names, snapped, unit
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return create_bare(tmp_path / "db")
+
+
+def codec_of(storage, dim):
+    if storage in codes.LEARNED:
+        return codes.learn(storage, unit(3000, dim=dim))
+    return codes.codec(storage, dim=dim)
+
+
+@pytest.mark.parametrize("storage", codes.STORAGES)
+def test_a_storage_keeps_rows_of_length_one(storage):
+    codec, rows = codec_of(storage, 128), unit(500, dim=128, seed=1)
+    kept = codec.encode(rows)
+    back = codec.decode(kept)
+    assert kept.shape == (500, codec.row_bytes)
+    assert kept.dtype == np.uint8
+    least = {
+        "float32": 1 - 1e-6,
+        "float16": 0.999999,
+        "int8": 0.9998,
+        "int4": 0.97,
+        "pq2": 0.9,
+        "pq1": 0.7,
+    }[storage]
+    assert (np.vecdot(rows, back) / np.linalg.norm(back, axis=1)).min() >= least
+    np.testing.assert_allclose(np.linalg.norm(back, axis=1), 1, atol=1e-3)
+    windows = kept.reshape(50, 10, -1)
+    np.testing.assert_array_equal(codec.decode(windows), back.reshape(50, 10, -1))
+    same = codes.of(json.loads(json.dumps({"dim": 128} | codes.told(codec))))  # As a catalogue keeps it.
+    np.testing.assert_array_equal(same.decode(kept), back)
+    np.testing.assert_array_equal(same.encode(rows), kept)
+
+
+@pytest.mark.parametrize("storage", codes.STORAGES)
+def test_a_score_means_the_same_in_every_storage(folder, storage):
+    fill(folder, 60)
+    rows = snapped(folder).rows.read(0, 2400)
+    with writer.Writer(folder) as writing:
+        writing.compact(storage)
+        writing.compact("float16" if storage == "float32" else storage)
+    kept = snapped(folder).rows.read(0, 2400)
+    noisy = rows + 0.25 * unit(2400, seed=5000) * np.float32(4)
+    noisy /= np.linalg.norm(noisy, axis=1, keepdims=True)
+    assert np.vecdot(noisy, kept).mean() == pytest.approx(np.vecdot(noisy, rows).mean(), abs=0.01)
+
+
+@pytest.mark.parametrize("storage", codes.STORAGES)
+def test_bytes_that_a_disk_damaged_are_still_numbers(storage):
+    codec = codec_of(storage, 16)
+    junk = np.random.default_rng(0).integers(0, 256, (2000, codec.row_bytes), np.uint8)
+    junk[0], junk[1] = 255, 0
+    assert np.isfinite(codec.decode(junk)).all()
+
+
+def test_an_unknown_storage_says_which_there_are():
+    with pytest.raises(ValueError, match="float32, float16, int8, int4, pq2, pq1"):
+        codes.codec("int3", dim=16)
+
+
+@pytest.mark.parametrize("storage", ["float32", "int8", "int4"])
+def test_compacting_changes_storage_and_gives_space_back(folder, storage):
+    fill(folder, 60)
+    before = snapped(folder)
+    with writer.Writer(folder, seal_rows=SEAL) as writing:
+        writing.remove([str(n) for n in range(0, 60, 3)])
+        writing.compact(storage)
+        writing.append("new", 1.0, unit(9, seed=3))
+    after = snapped(folder)
+    codec = codes.codec(storage, dim=16)
+    assert len(after.rows) == 40 * 40 + 9
+    assert after.rows.path.stat().st_size == len(after.rows) * codec.row_bytes
+    assert len(list(folder.glob("fingerprints-*"))) == 1
+    for number in (1, 32, 59):
+        place = names(after).index(str(number))
+        first, end = after.rows.first_rows[place], after.rows.end_rows[place]
+        was = before.rows.read(40 * number, 40 * number + 40)
+        assert np.vecdot(after.rows.read(first, end), was).min() > 0.95
+    assert catalogue.Catalogue(folder).track("59").metadata == {"title": "T59"}
+
+
+@pytest.mark.parametrize("storage", codes.LEARNED)
+def test_a_learned_storage_searches_the_codes_it_keeps(folder, storage):
+    fill(folder, 60)
+    with writer.Writer(folder, seal_rows=SEAL) as writing:
+        writing.compact(storage)
+        for number in range(60, 70):
+            writing.append(str(number), 1.0, unit(40, seed=number))
+        writing.remove(["5"])
+    there = snapped(folder)
+    assert list(folder.glob("segment-*")) == []
+    assert there.rows.path.stat().st_size == 70 * 40 * there.rows.codec.row_bytes
+    kept = there.rows.read(0, len(there.rows))
+    asked = kept[[100, 1000, 2500]]
+    _, near = there.index.search(asked, 50)
+    assert near[:, 0].tolist() == [100, 1000, 2500]
+    assert not ((near >= 200) & (near < 240)).any()
+    exact = np.argsort(-(asked @ kept.T), axis=1)[:, :20]  # Of rows made to length 1; the index does without.
+    shared = [len(set(a) & set(b)) for a, b in zip(exact.tolist(), near.tolist())]
+    assert min(shared) >= 12
+    writer.Writer(folder).close()  # Changed nothing: what is indexed is taken over.
+    again = snapshot.Snapshot(folder, catalogue.Catalogue(folder), there)
+    assert again.index._parts[0].index is there.index._parts[0].index
+
+
+def test_a_learned_storage_begins_when_there_is_enough_to_learn_from(folder):
+    book = catalogue.Catalogue(folder, write=True)
+    with book.change():
+        book.tell({"wanted": "pq2"})
+    book.close()
+    with writer.Writer(folder, seal_rows=1600) as writing:
+        for number in range(39):
+            writing.append(str(number), 1.0, unit(40, seed=number))
+        assert writing.catalogue.about()["storage"] == "float16"
+        with pytest.raises(ValueError, match="1024 are needed, 0 there"):
+            codes.learn("pq1", unit(0))
+        for number in range(39, 50):
+            writing.append(str(number), 1.0, unit(40, seed=number))
+    assert (catalogue.Catalogue(folder).about()["storage"], len(snapped(folder).rows)) == (
+        "pq2",
+        2000,
+    )
+    _, near = snapped(folder).index.search(unit(40, seed=45)[:1], 5)
+    assert 45 * 40 in near
+
+
+def test_a_very_large_index_file_has_lists_and_finds_the_same(folder, monkeypatch):
+    monkeypatch.setattr(index_segments, "_LISTS_FROM", 4000)
+    monkeypatch.setattr(plans, "FLAT_BELOW", 4000)
+    fill(folder, 120)
+    with writer.Writer(folder, seal_rows=SEAL) as writing:
+        writing.compact()
+        writing.remove([str(number) for number in range(0, 120, 2)])
+    there = snapped(folder)
+    assert len(there.index._parts) == 1
+    asked = there.rows.take(np.arange(50, 4800, 80))  # Of tracks 1, 3, 5, ...
+    _, near = there.index.search(asked, 5)
+    assert (near[:, 0] == np.arange(50, 4800, 80)).mean() > 0.95
+    assert ((near < 0) | (near // 40 % 2 == 1)).all()
+    assert there.index.search(asked[:2], 2400)[1].shape == (2, 2400)

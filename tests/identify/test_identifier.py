@@ -1,0 +1,78 @@
+"""A clip is answered with its track and place, whatever its rate; another network's store is refused."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nafp import config as config_lib
+from nafp.audio import decode
+from nafp.fingerprints import extract
+from nafp.identify import identifier
+from nafp.models import network
+
+MUSIC = sorted((pathlib.Path(__file__).parents[1] / "recordings" / "music").glob("*.opus"))[:3]
+
+
+def untrained(seed):
+    """Even random weights give the same audio the same fingerprint; enough for everything but robustness."""
+    c = config_lib.default()
+    with c.unlocked():
+        c.model.channels, c.model.dim, c.model.head_hidden = (4, 4, 8, 8, 8, 8, 64, 64), 64, 4
+    mel = jnp.zeros((1, *network.mel_shape(c)))
+    variables = jax.jit(network.create(c).init)(jax.random.key(seed), mel)
+    identity = network.identity(variables, source=f"seed{seed}", step=0)
+    return network.JaxNetwork(variables, c, batch_size=32, identity=identity)
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("identify")
+    extractor = untrained(0)
+    listed = folder / "list.txt"
+    listed.write_text("".join(f"{path}\n" for path in MUSIC))
+    extract.extract(extractor, str(listed), str(folder / "store"), name="db")
+    return folder, identifier.Identifier.open(extractor, folder / "store", speeds="none")
+
+
+@pytest.mark.parametrize("track, start_s", [(0, 3.5), (1, 12.0), (2, 20.5)])
+def test_a_clip_is_found_in_its_track_at_its_place(opened, track, start_s):
+    clip = decode.load(MUSIC[track], sample_rate_hz=8000)[int(start_s * 8000) :][:40000]
+    best, *others = opened[1].identify(clip, sample_rate_hz=8000)
+    assert pathlib.Path(best.track) == MUSIC[track]
+    assert best.start_s == pytest.approx(start_s)
+    assert best.score == pytest.approx(1.0, abs=1e-3)
+    assert all(best.score > other.score for other in others)
+    assert len({match.track for match in [best, *others]}) == 1 + len(others)
+
+
+def test_rate_of_the_clip_does_not_matter(opened, tmp_path):
+    audio = decode.load(MUSIC[1], sample_rate_hz=22050, start_s=5.0, seconds=4.0)
+    best = opened[1].identify(audio, sample_rate_hz=22050)[0]
+    assert pathlib.Path(best.track) == MUSIC[1]
+    assert best.start_s == pytest.approx(5.0)
+    decode.write_wav(tmp_path / "clip.wav", audio, sample_rate_hz=22050)
+    again = opened[1].identify_file(tmp_path / "clip.wav")[0]
+    assert (again.track, again.start_s) == (best.track, best.start_s)
+
+
+def test_two_query_rows_for_each_of_the_store_place_a_clip_between_rows(opened):
+    first = opened[1]
+    finer = identifier.Identifier(first._extractor, first.rows, first._index, shifts=2, speeds="none")
+    clip = decode.load(MUSIC[0], sample_rate_hz=8000)[int(7.25 * 8000) :][:40000]
+    best = finer.identify(clip, sample_rate_hz=8000)[0]
+    assert best.start_s == pytest.approx(7.25)
+    assert best.score > first.identify(clip, sample_rate_hz=8000)[0].score - 1e-3
+
+
+def test_a_clip_shorter_than_a_segment_is_refused_with_its_length(opened):
+    with pytest.raises(ValueError, match=r"0\.50 s of audio; at least 1 s"):
+        opened[1].identify(np.zeros(4000, np.float32), sample_rate_hz=8000)
+
+
+def test_a_store_of_another_network_is_refused(opened):
+    other = untrained(1)
+    with pytest.raises(ValueError, match="was written by seed0, not by seed1"):
+        identifier.Identifier.open(other, opened[0] / "store")

@@ -1,0 +1,68 @@
+"""Into how many shares a CPU cuts a batch."""
+
+import os
+
+import jax
+import pytest
+from absl import flags
+
+from launch import devices
+from nafp import config as config_lib
+from nafp.jobs import threads
+
+
+@pytest.fixture(autouse=True)
+def eight_cores(monkeypatch):
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    monkeypatch.setattr(threads, "n_threads", lambda: 8)
+
+
+@pytest.mark.parametrize(
+    "batch, micro, asked, shares",
+    [
+        (640, 0, 0, 8),
+        (20, 0, 0, 5),  # Ten pairs: five shares of two.
+        (26, 0, 0, 1),  # Thirteen pairs.
+        (640, 40, 0, 8),  # Two parts of each share.
+        (640, 320, 0, 2),  # Parts of 320 segments: no more than two shares of them.
+        (640, 640, 0, 1),
+        (640, 0, 4, 4),
+    ],
+)
+def test_shares_are_equal_and_at_most_one_for_each_core(batch, micro, asked, shares):
+    config = config_lib.default()
+    with config.unlocked():
+        config.train.batch_size, config.train.micro_batch = batch, micro
+        config.train.cpu_shares = asked
+    assert config_lib.cpu_shares(config, cores=devices.cores()) == shares
+
+
+def test_what_xla_flags_say_goes_first(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(jax.config, "update", asked.__setitem__)
+    monkeypatch.setattr(jax, "__version_info__", (0, 11, 2))
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
+    devices.split_cpu(2)
+    assert not asked
+    assert os.environ["XLA_FLAGS"].split() == [
+        "--xla_force_host_platform_device_count=3",
+        "--xla_cpu_multi_thread_eigen=false",
+    ]
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=true")
+    devices.split_cpu(2)
+    assert asked == {"jax_num_cpu_devices": 2}
+    assert os.environ["XLA_FLAGS"] == "--xla_cpu_multi_thread_eigen=true"
+
+
+def test_one_of_several_processes_cuts_no_further(monkeypatch):
+    monkeypatch.setattr(devices, "_COORDINATOR", type("Given", (), {"value": "host:1234"}))
+    assert devices.cores() == 1
+
+
+def test_a_share_cannot_be_less_than_none():
+    config = config_lib.default()
+    with config.unlocked():
+        config.train.cpu_shares = -1
+    with pytest.raises(ValueError, match="cpu_shares=-1"):
+        config_lib.validated(config)

@@ -1,0 +1,96 @@
+"""Convolutions of three taps: two forms, one result; and a backward pass by hand that is exact."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nafp.models import by_hand, convolution, cpu_stack, layers
+
+# Axis, its length and stride: even and odd, single, and too short for all three taps.
+CASES = [(1, 8, 2), (2, 6, 2), (1, 7, 2), (2, 5, 1), (2, 2, 1), (1, 2, 2), (2, 1, 1), (1, 1, 2)]
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+def signal(axis, n, channels=3):
+    return normal(0, 2, *((n, 4) if axis == 1 else (4, n)), channels)
+
+
+def kernel_shape(axis, n_inputs, n_outputs):
+    return (*((3, 1) if axis == 1 else (1, 3)), n_inputs, n_outputs)
+
+
+@pytest.mark.parametrize("axis,n,stride", CASES)
+@pytest.mark.parametrize("inputs,outputs", [((3, 3), 5), ((1, 1), 5), ((3, 1), 3)])
+def test_both_forms_are_the_same_convolution(axis, n, stride, inputs, outputs):
+    n_channels, n_inputs = inputs  # The last case is depthwise.
+    x = signal(axis, n, n_channels)
+    kernel, bias = normal(1, *kernel_shape(axis, n_inputs, outputs)), normal(2, outputs)
+    convolve = functools.partial(convolution.apply, x, kernel, bias, axis=axis, stride=stride)
+    np.testing.assert_allclose(convolve(form="gemm"), convolve(form="lax"), atol=1e-5)
+
+
+@pytest.mark.parametrize("axis,n,stride", CASES)
+def test_gradients_of_columns_are_put_back_where_they_were_read(axis, n, stride):
+    x = signal(axis, n)
+    seen, pull = jax.vjp(lambda x: convolution.columns(x, axis, stride), x)
+    dy = normal(3, *seen.shape)
+    ours = convolution.uncolumns(dy, n, axis, stride)
+    np.testing.assert_allclose(ours, pull(dy)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("n,stride,expected", [(8, 2, (0, 1)), (7, 2, (1, 1)), (5, 1, (1, 1))])
+def test_padding_is_that_of_keras(n, stride, expected):
+    assert convolution.same_padding(n, stride) == expected
+
+
+def test_the_form_follows_the_backend():
+    assert convolution.resolve("auto") == ("gemm" if jax.default_backend() == "cpu" else "lax")
+    with pytest.raises(ValueError, match="allowed are auto, gemm, lax"):
+        convolution.resolve("winograd")
+
+
+STYLE = layers.Style("layer_norm2d", "elu", "before_norm", 1e-3, "gemm")
+
+
+def small_stack(activation="elu"):
+    plan = layers.plan((8, 6), channels=(2, 3, 4), time_strides=(2, 1, 2), depthwise=False)
+    parameters = [
+        {
+            "kernel": normal(i, *layer.kernel_shape),
+            "bias": normal(i + 10, layer.shape[2]),
+            "norm_scale": 1 + 0.2 * normal(i + 20, *layer.shape),
+            "norm_bias": normal(i + 30, *layer.shape),
+        }
+        for i, layer in enumerate(plan)
+    ]
+    return plan, parameters, STYLE._replace(activation=activation)
+
+
+@pytest.mark.parametrize("activation", ["elu", "relu"])
+@pytest.mark.parametrize("groups", [((2, 1), (2, 2)), ((6, 4),)])
+def test_the_backward_pass_by_hand_equals_autodiff(activation, groups):
+    plan, parameters, style = small_stack(activation)
+    x, target = normal(4, 4, 8, 6, 1), normal(5, 4, *plan[-1].shape)
+    assert by_hand.covers(plan, style, x.dtype)
+
+    def gradients(stack):
+        return jax.jit(jax.grad(lambda x, p: jnp.sum(stack(x, plan, p, style) * target), argnums=(0, 1)))(x, parameters)
+
+    ours = gradients(functools.partial(cpu_stack.stack, groups=groups))
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(gradients(layers.stack)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * (1 + np.abs(b).max()))
+
+
+@pytest.mark.parametrize("n_segments", [1, 3, 6])
+def test_any_batch_goes_through_in_micro_batches(n_segments):
+    plan, parameters, style = small_stack()
+    x = normal(4, n_segments, 8, 6, 1)
+    ours = jax.jit(lambda x: cpu_stack.stack(x, plan, parameters, style, groups=((2, 1), (2, 4))))
+    whole = jax.jit(lambda x: layers.stack(x, plan, parameters, style))
+    np.testing.assert_allclose(ours(x), whole(x), atol=1e-5)

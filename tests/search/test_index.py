@@ -1,0 +1,237 @@
+"""Each index against the obvious search; the list-by-list walk against faiss."""
+
+import subprocess
+import sys
+
+import faiss
+import numpy as np
+import pytest
+
+from nafp.jobs import memory, threads
+from nafp.search import collection, index, list_major
+
+
+def unit(n_rows, *, dim=16, seed=0):
+    rows = np.random.default_rng(seed).normal(size=(n_rows, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+VECTORS = unit(6000)
+QUERIES = (VECTORS[:300] + 0.5 * unit(300, seed=1)) / 1.1
+QUERIES /= np.linalg.norm(QUERIES, axis=1, keepdims=True)
+ROWS = collection.Collection([VECTORS[:5000], VECTORS[5000:]])
+
+
+def obvious(queries, k):
+    cosines = queries @ VECTORS.T
+    rows = np.argsort(-cosines, axis=1)[:, :k]
+    return np.take_along_axis(cosines, rows, axis=1), rows
+
+
+def made(kind, **settings):
+    return index.build(ROWS, index.plan(kind, n_rows=len(ROWS), dim=16, **settings))
+
+
+@pytest.mark.parametrize("n", [5, 300])
+@pytest.mark.parametrize("kind", ["l2", "auto"])
+def test_exact_kinds_equal_the_obvious_search(kind, n):
+    cosines, rows = made(kind).search(QUERIES[:n], 10)
+    expected_cosines, expected = obvious(QUERIES[:n], 10)
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_allclose(cosines, expected_cosines, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "kind, least",
+    [
+        ("IVF16,Flat", 1.0),
+        ("IVF16,PQ8", 0.5),
+        ("HNSW16", 0.9),
+        ("IVF16,PQ8x4fs", 0.2),
+        ("ivf", 0.4),
+    ],
+)
+def test_recall_is_that_of_the_kind(kind, least):
+    built = made(kind, n_probe=40)
+    _, found = built.search(QUERIES, 10)
+    _, expected = obvious(QUERIES, 10)
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, expected)])
+    assert recall >= least
+    assert len(built) == 6000
+    assert built.n_bytes > 6000
+
+
+@pytest.mark.parametrize("kind", ["IVF16,PQ8", "IVF16,Flat", "IVF16,PQ4"])
+@pytest.mark.parametrize("k", [1, 20, 700])
+def test_walking_the_lists_equals_faiss(kind, k):
+    built = made(kind, n_probe=5)
+    assert built._is_list_major(len(QUERIES))
+    cosines, rows = built.search(QUERIES, k)
+    distances, expected = built._cpu.search(QUERIES, k)
+    np.testing.assert_allclose(1 - cosines, distances / 2, atol=1e-6)
+    for row in range(len(QUERIES)):  # Equal distances may come in any order.
+        assert_same_but_ties(rows[row], expected[row], distances[row])
+
+
+def assert_same_but_ties(found, expected, distances):
+    differ = np.flatnonzero(found != expected)
+    for place in differ:
+        near = np.flatnonzero(np.abs(distances - distances[place]) < 1e-6)
+        at_the_edge = place in near and len(distances) - 1 in near
+        assert found[place] in expected[near] or at_the_edge
+
+
+def test_small_blocks_change_nothing(monkeypatch):
+    built = made("IVF16,PQ8", n_probe=7)
+    expected = built.search(QUERIES, 20)
+    monkeypatch.setattr(list_major, "QUERY_BLOCK", 13)
+    monkeypatch.setattr(list_major, "VECTOR_BLOCK", 50)
+    found = built.search(QUERIES, 20)
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_a_query_with_few_neighbours_gets_what_there_is():
+    built = index.build(collection.Collection([VECTORS[:400]]), index.plan("IVF64,Flat", n_rows=400, dim=16))
+    built._lists.nprobe = 1
+    cosines, rows = built.search(QUERIES, 100)
+    assert (rows == -1).any()
+    assert np.isneginf(cosines[rows == -1]).all()
+    assert (rows[:, 0] >= 0).all()
+
+
+def test_training_reads_the_rows_faiss_would_draw():
+    chosen = index.plan("IVF16,Flat", n_rows=6000, dim=16)._replace(train_rows=256 * 16)
+    ours = index.build(ROWS, chosen)
+    theirs = faiss.index_factory(16, "IVF16,Flat")
+    theirs.train(VECTORS)
+    np.testing.assert_array_equal(ours._cpu.quantizer.reconstruct_n(0, 16), theirs.quantizer.reconstruct_n(0, 16))
+
+
+@pytest.mark.parametrize("kind", ["IVF16,PQ8np", "IVF16,Flat", "IVF16,SQ8"])
+def test_sized_lists_hold_what_faiss_would_put_there(kind):
+    chosen = index.plan(kind, n_rows=6000, dim=16)
+    ours = index.build(ROWS, chosen)._cpu
+    theirs = faiss.clone_index(ours)
+    theirs.reset()
+    theirs.add(VECTORS)
+    for number in range(16):
+        n = ours.invlists.list_size(number)
+        assert n == theirs.invlists.list_size(number)
+        for read, width in (("get_ids", 1), ("get_codes", ours.code_size)):
+            a, b = (faiss.rev_swig_ptr(getattr(each.invlists, read)(number), n * width) for each in (ours, theirs))
+            np.testing.assert_array_equal(a, b)
+
+
+def test_the_original_kinds_have_the_original_parameters():
+    plans = {kind: index.plan(kind, n_rows=10**6, dim=128) for kind in index.KINDS[1:]}
+    assert {p.k for p in plans.values()} == {20}
+    assert plans["ivf"].factory == "IVF400,Flat"
+    assert plans["ivfpq"] == index.Plan(
+        "ivfpq", "IVF256,PQ64", n_probe=40, k=20, train_rows=65536, reason="as the original"
+    )
+    refined = index._made(plans["ivfpq-rr"].factory, 128)
+    assert (refined.refine_pq.M, refined.refine_pq.nbits) == (4, 4)
+
+
+def test_auto_probes_a_sixth_of_the_lists_and_says_why():
+    few = index.plan("auto", n_rows=999_999, dim=128)
+    many = index.plan("auto", n_rows=5_000_000, dim=128)
+    assert few.factory == "Flat"
+    assert many.factory == "IVF1024,PQ64x4fs"
+    assert many.n_probe >= 0.16 * 1024
+    assert "5000000 rows" in many.reason
+    overruled = index.plan("auto", n_rows=5_000_000, dim=128, n_probe=3, k=7)
+    assert (overruled.n_probe, overruled.k) == (3, 7)
+
+
+def test_an_unknown_kind_lists_the_known_ones():
+    with pytest.raises(ValueError, match="one of auto, l2, ivf, ivfpq"):
+        made("ivfqp")
+    with pytest.raises(ValueError, match="only 100 rows"):
+        index.plan("ivfpq", n_rows=100, dim=128)
+    with pytest.raises(ValueError, match="multiple of 64"):
+        index.plan("ivfpq", n_rows=10**6, dim=96)
+
+
+def test_a_saved_index_is_a_plain_faiss_file(tmp_path):
+    built = made("IVF16,PQ8", n_probe=5)
+    built.save(tmp_path / "db.faiss")
+    assert [path.name for path in tmp_path.iterdir()] == ["db.faiss"]
+    assert faiss.read_index(str(tmp_path / "db.faiss")).ntotal == 6000
+    again = index.Index.load(tmp_path / "db.faiss", built.plan)
+    np.testing.assert_array_equal(again.search(QUERIES)[1], built.search(QUERIES)[1])
+
+
+def test_an_index_that_cannot_be_written_leaves_nothing(tmp_path):
+    built = made("IVF16,PQ8")
+    with pytest.raises(OSError, match="nowhere"):
+        built.save(tmp_path / "nowhere" / "db.faiss")
+    (tmp_path / "db.faiss").mkdir()
+    with pytest.raises(OSError, match=r"db\.faiss"):
+        built.save(tmp_path / "db.faiss")
+    assert [path.name for path in tmp_path.iterdir()] == ["db.faiss"]
+
+
+def test_one_thread_or_many_give_the_same_rows(monkeypatch):
+    for kind in ("l2", "IVF16,PQ8"):
+        built = made(kind, n_probe=5)
+        monkeypatch.setenv("NAFP_THREADS", "1")
+        one = built.search(QUERIES, 20)
+        monkeypatch.delenv("NAFP_THREADS")
+        monkeypatch.setattr(threads, "n_threads", lambda: 3)
+        three = built.search(QUERIES, 20)
+        np.testing.assert_array_equal(one[1], three[1])
+        monkeypatch.undo()
+
+
+def test_shares_cover_everything_once():
+    for n_items in (0, 1, 7, 1000):
+        shares = threads.shares(n_items, n=4, smallest=5)
+        assert [i for share in shares for i in range(n_items)[share]] == list(range(n_items))
+        assert len(shares) <= 4
+
+
+def test_a_gpu_is_used_when_faiss_sees_one(monkeypatch):
+    """No GPU here: a double of faiss' calls says what would be asked of it."""
+    built = made("l2")
+    assert "CPU" in built.use_gpu()
+    expected = built.search(QUERIES)
+    moved = []
+
+    def to_all_gpus(cpu, options):
+        moved.append(options.useFloat16LookupTables)
+        return faiss.clone_index(cpu)
+
+    class Options:
+        useFloat16LookupTables = False
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2, raising=False)
+    monkeypatch.setattr(faiss, "GpuMultipleClonerOptions", Options, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", to_all_gpus, raising=False)
+    assert built.use_gpu() == "searching on 2 GPUs"
+    assert moved == [True]
+    np.testing.assert_array_equal(built.search(QUERIES)[1], expected[1])
+
+    def refuse(cpu, options):
+        raise RuntimeError("not implemented")
+
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", refuse, raising=False)
+    assert "cannot hold Flat on a GPU (not implemented)" in made("l2").use_gpu()
+
+
+def test_memory_is_given_back_where_the_system_can(monkeypatch):
+    """Nothing changes but what the process holds; elsewhere than on glibc nothing happens."""
+    held = np.ones(4_000_000)
+    del held
+    memory.give_back()
+    monkeypatch.setattr(memory, "_function", lambda name: None)
+    memory.give_back()
+    with memory.growing():
+        pass
+
+
+def test_peak_memory_is_that_of_the_process_not_of_the_one_that_started_it():
+    held = np.ones(30_000_000)  # 240 MB.
+    asked = "from nafp.search import memory; print(memory.peak_mb())"
+    told = float(subprocess.check_output([sys.executable, "-c", asked]))
+    assert memory.peak_mb() > held.nbytes / 2**20 > told > 1

@@ -1,0 +1,135 @@
+"""Laws of the input stream, on the recordings that ship with the repository."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from nafp.corpora import corpus, manifest
+from nafp.training import pipeline
+
+RECORDINGS = pathlib.Path(__file__).parents[1] / "recordings" / "RECORDINGS.csv"
+SEGMENT, HOP, CONTEXT, MARGIN = 8000, 4000, 8000, 3200
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    return corpus.build(manifest.read(RECORDINGS), tmp_path_factory.mktemp("pipeline") / "corpus", jobs=2)
+
+
+@pytest.fixture(scope="module")
+def listed(recordings):
+    return pipeline.windows(recordings, split="train", segment=SEGMENT, hop=HOP, silence_db=-60.0)
+
+
+def reader(recordings, listed, **changes):
+    noise = pipeline.noise_source(
+        recordings, kind="noise", split="train", n_samples=CONTEXT + SEGMENT, silence_db=-60.0
+    )
+    settings = dict(segment=SEGMENT, context=CONTEXT, margin=MARGIN, seed=3, noise=noise)
+    return pipeline.Reader(recordings, listed, **{**settings, **changes})
+
+
+def stream(recordings, listed, **changes):
+    settings = dict(seed=5, pairs=8, read_threads=2, prefetch=2)
+    return pipeline.batches(len(listed.start), reader(recordings, listed), **{**settings, **changes})
+
+
+def take(iterator, n):
+    return [next(iterator) for _ in range(n)]
+
+
+def same(left, right):
+    return all(np.array_equal(a[k], b[k]) for a, b in zip(left, right) for k in a)
+
+
+def test_windows_are_audible_segments_of_their_split(recordings, listed):
+    tracks = [recordings.tracks[i] for i in np.unique(listed.track)]
+    assert {(t.kind, t.split) for t in tracks} == {("music", "train")}
+    for start, track in zip(listed.start[::37], listed.track[::37]):
+        t = recordings.tracks[track]
+        assert t.first_sample <= start
+        assert start + SEGMENT <= t.first_sample + t.n_samples
+        window = recordings.samples[start : start + SEGMENT].astype(np.float64)
+        assert 20 * np.log10(np.sqrt(np.mean(window**2)) / 32768) > -60.5
+
+
+def test_a_split_that_is_not_there_is_said_with_what_is(recordings):
+    with pytest.raises(ValueError, match=r"no music in split 'trian'.*music train"):
+        pipeline.windows(recordings, split="trian", segment=SEGMENT, hop=HOP, silence_db=-60.0)
+
+
+def test_a_clip_is_the_track_around_its_window(recordings, listed):
+    read = reader(recordings, listed)
+    start, track = int(listed.start[20]), int(listed.track[20])
+    t = recordings.tracks[track]
+    assert start - CONTEXT - MARGIN >= t.first_sample
+    clip = read.clip(start, track)
+    expected = recordings.samples[start - CONTEXT - MARGIN : start + SEGMENT + MARGIN]
+    np.testing.assert_array_equal(clip, expected)
+
+
+def test_a_clip_never_holds_another_track(recordings, listed):
+    read = reader(recordings, listed)
+    n_samples = CONTEXT + SEGMENT + 2 * MARGIN
+    for track in np.unique(listed.track):
+        t = recordings.tracks[track]
+        first, last = t.first_sample, t.first_sample + t.n_samples - SEGMENT
+        for start in (first, last):
+            clip = read.clip(int(start), int(track))
+            assert len(clip) == n_samples
+            audio = recordings.audio(t)
+            if start == first:
+                np.testing.assert_array_equal(clip[:CONTEXT], 0)  # Nothing was before it.
+                np.testing.assert_array_equal(clip[CONTEXT:], audio[: SEGMENT + 2 * MARGIN])
+            else:
+                np.testing.assert_array_equal(clip, audio[-n_samples:])
+
+
+def test_every_epoch_has_every_window_once_in_its_own_order(recordings, listed):
+    few = pipeline.Windows(listed.start[:24], listed.track[:24])
+    batches = take(stream(recordings, few), 6)
+    clips = [b["clip"].tobytes() for batch in batches for b in ({"clip": c} for c in batch["clip"])]
+    first, second = clips[:24], clips[24:]
+    assert sorted(first) == sorted(second)
+    assert first != second
+
+
+def test_noise_is_drawn_anew_every_epoch(recordings, listed):
+    few = pipeline.Windows(listed.start[:8], listed.track[:8])
+    first, second = take(stream(recordings, few), 2)
+    assert not {n.tobytes() for n in first["noise"]} & {n.tobytes() for n in second["noise"]}
+    assert (np.abs(first["noise"].astype(int)).mean(axis=1) > 0).all()
+
+
+def test_the_stream_follows_from_the_seed_and_not_from_threads(recordings, listed):
+    one = take(stream(recordings, listed, read_threads=1), 4)
+    assert same(one, take(stream(recordings, listed, read_threads=4), 4))
+    assert not same(one, take(stream(recordings, listed, seed=6), 4))
+
+
+def test_hosts_share_each_global_batch(recordings, listed):
+    whole = take(stream(recordings, listed), 3)
+    hosts = [take(stream(recordings, listed, host=h, hosts=2), 3) for h in (0, 1)]
+    for i, batch in enumerate(whole):
+        together = {n for h in (0, 1) for n in hosts[h][i]["position"].tolist()}
+        assert together == set(batch["position"].tolist())
+        for h in (0, 1):
+            for position, noise in zip(hosts[h][i]["position"], hosts[h][i]["noise"]):
+                at = batch["position"].tolist().index(position)
+                np.testing.assert_array_equal(noise, batch["noise"][at])
+
+
+def test_a_restored_stream_goes_on_as_if_nothing_had_happened(recordings, listed):
+    running = stream(recordings, listed)
+    take(running, 3)
+    state = running.get_state()
+    expected = take(running, 3)
+    fresh = stream(recordings, listed)
+    fresh.set_state(state)
+    assert same(take(fresh, 3), expected)
+
+
+def test_a_batch_that_hosts_cannot_share_is_refused(recordings, listed):
+    with pytest.raises(ValueError, match="8 pairs does not divide among 3 hosts"):
+        stream(recordings, listed, hosts=3)

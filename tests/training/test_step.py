@@ -1,0 +1,192 @@
+"""Laws of the training step: devices, parts and mappings change nothing but the speed."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+
+from nafp import config as config_lib
+from nafp.models import network
+from nafp.training import augment, step
+
+
+class Projection(nn.Module):
+    """A network that compiles in a moment: the laws of the step hold for any."""
+
+    @nn.compact
+    def __call__(self, mel, *, train=False):
+        z = nn.Dense(16)(jnp.tanh(nn.Dense(24)(mel.reshape(mel.shape[0], -1))))
+        return z / jnp.linalg.norm(z, axis=-1, keepdims=True)
+
+
+def tiny(**changes):
+    """The default configuration with a network small enough for a test."""
+    c = config_lib.default()
+    with c.unlocked():
+        c.model.channels, c.model.dim, c.model.head_hidden = (4, 4, 8, 8, 8, 8, 16, 16), 16, 4
+        c.spectrogram.n_mels, c.spectrogram.n_fft, c.spectrogram.stft_hop = 16, 512, 1000
+        c.augment.context_s, c.augment.offset_s = 0.1, 0.05
+        c.augment.room.seconds = 0.1
+        c.augment.enabled = False
+        c.optimizer.learning_rate = 1e-2
+        c.update_from_flattened_dict(changes)
+    return c
+
+
+def recipe_and_state(c, *, real_network=False):
+    recipe = step.recipe_of(c, augment.settings(audio=c.audio, augment=c.augment), total_steps=10)
+    if not real_network:
+        recipe = recipe._replace(model=Projection())
+    n_mels, n_frames = network.mel_shape(c)
+    return recipe, step.initial(recipe, n_mels=n_mels, n_frames=n_frames)
+
+
+def batch(recipe, n_pairs, seed=0):
+    rng, s = np.random.default_rng(seed), recipe.augment
+    clip = s.context + s.segment + 2 * s.margin
+    return {
+        "clip": rng.integers(-9000, 9000, (n_pairs, clip)).astype(np.int16),
+        "noise": rng.integers(-9000, 9000, (n_pairs, s.context + s.segment)).astype(np.int16),
+        "track": (np.arange(n_pairs, dtype=np.int32) // 2),
+        "position": np.arange(n_pairs, dtype=np.uint32) + 1000 * seed,
+    }
+
+
+def banks(recipe):
+    s, rng = recipe.augment, np.random.default_rng(9)
+    sizes = dict(clip_samples=s.context + s.segment, kept_samples=s.segment)
+    return step.Banks(
+        augment.bank(rng.standard_normal((3, 800)).astype(np.float32) * 0.03, **sizes),
+        augment.bank(rng.standard_normal((3, 200)).astype(np.float32) * 0.06, **sizes),
+    )
+
+
+def run_pmap(c, devices, n_steps=4, n_pairs=8, **network):
+    recipe, state = recipe_and_state(c, **network)
+    mapped = jax.pmap(
+        lambda s, b, k: step.train_step(recipe, s, b, k),
+        axis_name=step.AXIS,
+        devices=jax.devices()[:devices],
+    )
+
+    def stack(tree):
+        return jax.tree.map(lambda x: np.stack([np.asarray(x)] * devices), tree)
+
+    state, bank, losses = stack(state), stack_banks(banks(recipe), devices), []
+    for i in range(n_steps):
+        shared = {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch(recipe, n_pairs, seed=i).items()}
+        state, scores = mapped(state, shared, bank)
+        losses.append(float(jax.block_until_ready(scores["loss"])[0]))
+    return losses, jax.tree.map(lambda x: np.asarray(x[0]), state.params)
+
+
+def stack_banks(made, devices):
+    return jax.tree.map(lambda x: np.stack([np.asarray(x)] * devices), made)
+
+
+def plain_losses(c, n_steps=4, n_pairs=8):
+    """The slow, obvious step: no mapping, no gathering, the loss of the whole batch differentiated at once."""
+    recipe, state = recipe_and_state(c)
+    made, past, past_tracks = banks(recipe), np.zeros((0, 16), np.float32), np.zeros(0, int)
+
+    def loss_of(params, b, past, past_tracks):
+        z = recipe.model.apply({"params": params}, step.spectrograms(recipe, b, made))
+        n, logits = z.shape[0] // 2, z @ z.T / recipe.temperature
+        tracks = jnp.concatenate([b["track"]] * 2)
+        partner = (jnp.arange(2 * n) + n) % (2 * n)
+        unrelated = (tracks[:, None] != tracks[None, :]) if recipe.mask_same_track else ~jnp.eye(2 * n, dtype=bool)
+        allowed = unrelated | (jnp.arange(2 * n)[None, :] == partner[:, None])
+        logits = jnp.where(allowed, logits, -1e9)
+        before = jnp.where(tracks[:, None] == past_tracks[None, :], -1e9, z @ past.T / recipe.temperature)
+        before = before.at[:n].set(-1e9)  # Replicas only.
+        logits = jnp.concatenate([logits, before], axis=1)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, partner).mean(), z[:n]
+
+    params, opt, losses = state.params, state.optimizer, []
+    gradient = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
+    for i in range(n_steps):
+        b = batch(recipe, n_pairs, seed=i)
+        (loss, anchors), grads = gradient(params, b, past, past_tracks)
+        past = np.concatenate([anchors, past])[: recipe.memory]
+        past_tracks = np.concatenate([b["track"], past_tracks])[: recipe.memory]
+        updates, opt = recipe.optimizer.update(grads, opt, params)
+        params = optax.apply_updates(params, updates)
+        losses.append(float(loss))
+    return losses
+
+
+@pytest.mark.parametrize("masked, memory", [(True, 0), (False, 0), (True, 12)])
+def test_one_two_and_four_devices_equal_the_plain_step(masked, memory):
+    c = tiny(**{"loss.mask_same_track": masked, "loss.memory": memory})
+    expected = plain_losses(c)
+    for devices in (1, 2, 4):
+        np.testing.assert_allclose(run_pmap(c, devices)[0], expected, rtol=2e-5)
+
+
+def test_degraded_replicas_are_the_same_on_any_number_of_devices():
+    c = tiny(**{"augment.enabled": True})
+    one, two = (run_pmap(c, devices, n_steps=2)[0] for devices in (1, 2))
+    np.testing.assert_allclose(one, two, rtol=2e-5)
+    assert one[0] != run_pmap(tiny(), 1, n_steps=1)[0][0]
+
+
+def test_shard_map_equals_pmap():
+    c = tiny()
+    recipe, state = recipe_and_state(c)
+    mesh = Mesh(np.array(jax.devices()[:2]), (step.AXIS,))
+    all_of, part = PartitionSpec(), PartitionSpec(step.AXIS)
+    mapped = jax.jit(
+        jax.shard_map(
+            lambda s, b, k: step.train_step(recipe, s, b, k),
+            mesh=mesh,
+            in_specs=(all_of, part, all_of),
+            out_specs=(all_of, all_of),
+            check_vma=False,
+        )
+    )
+    made, losses = banks(recipe), []
+    for i in range(4):
+        state, scores = mapped(state, batch(recipe, 8, seed=i), made)
+        losses.append(float(jax.block_until_ready(scores["loss"])))
+    np.testing.assert_allclose(losses, run_pmap(c, 2)[0], rtol=2e-5)
+
+
+def test_a_batch_in_parts_gives_the_gradient_of_the_whole():
+    whole, params = run_pmap(tiny(), 1)
+    parts, params_of_parts = run_pmap(tiny(**{"train.micro_batch": 4}), 1)
+    np.testing.assert_allclose(parts, whole, rtol=2e-5)
+    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(params_of_parts)):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+@pytest.mark.slow
+def test_batch_norm_shares_its_statistics_among_devices():
+    c = tiny(**{"model.norm": "batch_norm"})
+    one, two = (run_pmap(c, devices, n_steps=2, real_network=True)[0] for devices in (1, 2))
+    np.testing.assert_allclose(one, two, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_network_in_parts_on_two_devices_trains_as_at_once_on_one():
+    one = run_pmap(tiny(), 1, n_steps=2, real_network=True)[0]
+    parts = run_pmap(tiny(**{"train.micro_batch": 4}), 2, n_steps=2, real_network=True)[0]
+    np.testing.assert_allclose(parts, one, rtol=1e-4)
+
+
+def test_order_within_the_batch_does_not_change_the_loss():
+    c = tiny()
+    recipe, state = recipe_and_state(c)
+    made, b = banks(recipe), batch(recipe, 8)
+    order = np.random.default_rng(0).permutation(8)
+    run = jax.pmap(
+        lambda s, x, k: step.train_step(recipe, s, x, k)[1],
+        axis_name=step.AXIS,
+        devices=jax.devices()[:1],
+    )
+    one = jax.tree.map(lambda x: np.asarray(x)[None], (state, made))
+    first = run(one[0], {k: v[None] for k, v in b.items()}, one[1])["loss"]
+    again = run(one[0], {k: v[order][None] for k, v in b.items()}, one[1])["loss"]
+    np.testing.assert_allclose(first, again, rtol=1e-5)

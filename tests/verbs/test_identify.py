@@ -1,0 +1,240 @@
+"""`nafp identify` from end to end: whatever is named is answered, and what cannot be read is named and skipped."""
+
+import csv
+import io
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from nafp import cli
+from nafp.audio import decode
+from nafp.database import database
+from nafp.identify import clips, identifier
+from nafp.search import confidence
+from nafp.verbs import identify as replies
+from nafp.weights import sources
+from tests import tunes
+
+ROOT = pathlib.Path(__file__).parents[2]
+MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:5]
+KNOWN, STRANGER = MUSIC[:4], MUSIC[4]
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory):
+    """A database of four recordings; a margin of 0.15 above what is usual in large ones is even odds."""
+    folder = tmp_path_factory.mktemp("identify") / "db"
+    network = sources.load("small", runtime="numpy")
+    made = database.Database.create(folder)
+    with made.writer() as writing:
+        for path in KNOWN:
+            audio = decode.load(path, sample_rate_hz=network.sample_rate_hz, seconds=15)
+            writing.append(path.stem, 15.0, network.track(audio))
+    made.close()
+    weights = np.array([[-6.0, 40.0, 0.0]] * 2)
+    confidence.Confidence([1, 19], weights, [0.5, 0.4]).save(folder / "confidence.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    """Clips: a known one, one of it 4 % too fast, an unknown one, one too short, one broken."""
+    folder = tmp_path_factory.mktemp("clips")
+    audio = decode.load(KNOWN[1], sample_rate_hz=16000, start_s=4.0, seconds=6.0)
+    decode.write_wav(folder / "known.wav", audio[:80000], sample_rate_hz=16000)
+    fast = decode.resample(audio, from_hz=16640, to_hz=16000)
+    decode.write_wav(folder / "fast.wav", fast[:80000], sample_rate_hz=16000)
+    decode.write_wav(folder / "short.wav", audio[:8000], sample_rate_hz=16000)
+    strange = decode.load(STRANGER, sample_rate_hz=16000, start_s=3.0, seconds=5.0)
+    decode.write_wav(folder / "strange.wav", strange, sample_rate_hz=16000)
+    (folder / "broken.wav").write_bytes(b"no sound")
+    return folder
+
+
+def asked(capsys, names, where, **settings):
+    code = replies.run(replies.Request([str(name) for name in names], str(where), **{"runtime": "numpy"} | settings))
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def records(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_known_clip_is_found_at_its_place(db, cut, capsys):
+    code, out, _ = asked(capsys, [cut / "known.wav"], db, format="json")
+    (record,) = records(out)
+    (answer,) = record["answers"]
+    assert (code, record["query"], record["seconds"]) == (0, str(cut / "known.wav"), 5.0)
+    assert answer["track"] == KNOWN[1].stem
+    assert answer["start_s"] == pytest.approx(4.0, abs=0.3)
+    assert answer["probability"] > 0.9
+    assert answer["speed"] == pytest.approx(1.0)
+
+
+def test_a_clip_that_plays_too_fast_is_found_and_its_speed_told(db, cut, capsys):
+    code, out, _ = asked(capsys, [cut / "fast.wav"], db, format="json", speeds="0.97,1.04")
+    (answer,) = records(out)[0]["answers"]
+    assert (code, answer["track"]) == (0, KNOWN[1].stem)
+    assert answer["speed"] == pytest.approx(1.04, abs=0.021)
+    assert answer["start_s"] == pytest.approx(4.0, abs=0.6)
+
+
+def test_a_clip_of_something_else_is_not_in_the_collection(db, cut, capsys):
+    code, out, _ = asked(capsys, [cut / "strange.wav"], db, format="json")
+    assert (code, records(out)[0]["answers"]) == (1, [])
+    code, out, _ = asked(capsys, [cut / "strange.wav"], db, format="json", probability=0.0, top=3)
+    doubtful = records(out)[0]["answers"]
+    assert (code, len({each["track"] for each in doubtful})) == (0, 3)
+    assert all(each["probability"] < 0.5 for each in doubtful)
+
+
+def test_a_folder_is_answered_clip_by_clip_and_what_is_broken_is_named(db, cut, capsys):
+    code, out, err = asked(capsys, [cut], db, format="json")
+    said = {pathlib.Path(record["query"]).name: record for record in records(out)}
+    assert code == 2
+    assert set(said) == {"known.wav", "fast.wav", "short.wav", "strange.wav", "broken.wav"}
+    assert "at least 1 s" in said["short.wav"]["error"]
+    assert "broken.wav" in err
+    assert "2 could not be read" in err
+    assert said["known.wav"]["answers"]
+
+
+def test_a_list_is_a_table_in_its_order(db, cut, tmp_path, capsys):
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{cut / 'strange.wav'}\n{cut / 'known.wav'}\n")
+    code, out, _ = asked(capsys, [listed], db, format="csv")
+    table = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0
+    assert [pathlib.Path(row["query"]).name for row in table] == ["strange.wav", "known.wav"]
+    assert [row["track"] for row in table] == ["", KNOWN[1].stem]
+
+
+def test_pfanns_files_can_be_read_as_pfann_writes_them(db, cut, tmp_path, capsys):
+    names = [cut / "known.wav", cut / "broken.wav", cut / "strange.wav"]
+    code, out, _ = asked(capsys, names, db, format="pfann", out=str(tmp_path / "result.tsv"))
+    assert (code, out) == (2, "")
+    lines = [line.split("\t") for line in (tmp_path / "result.tsv").read_text().splitlines()]
+    assert [line[0] for line in lines] == [str(name) for name in names]
+    assert [line[1] for line in lines][:2] == [KNOWN[1].stem, "error"]
+    detail = list(csv.reader(io.StringIO((tmp_path / "result_detail.csv").read_text())))
+    assert detail[0] == ["query", "answer", "score", "time", "part_scores"]
+    score, time_s, *parts = (float(value) for value in detail[1][2:])
+    assert time_s == pytest.approx(4.0, abs=0.3)
+    assert np.mean(parts) == pytest.approx(score, abs=1e-3)
+    songs = (tmp_path / "result_songs.txt").read_text().splitlines()
+    board = np.fromfile(tmp_path / "result.tsv.bin", np.float32).reshape(3, len(songs), 2)
+    assert songs[board[0, :, 0].argmax()] == KNOWN[1].stem
+    assert board[0, :, 0].max() == pytest.approx(score, abs=1e-5)
+    assert not board[1].any()
+
+
+def test_formats_and_files_go_together(db, cut):
+    with pytest.raises(ValueError, match="needs --out"):
+        replies.run(replies.Request([str(cut / "known.wav")], str(db), format="pfann"))
+
+
+def test_python_gets_the_same_answers(db, cut):
+    samples = decode.load(cut / "known.wav", sample_rate_hz=16000)
+    with database.Database.open(db, runtime="numpy") as opened:
+        (answer,) = opened.identify(samples, 16000)
+    assert answer.track == KNOWN[1].stem
+    assert answer.start_s == pytest.approx(4.0, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    "samples, rate_hz, words",
+    [
+        (np.zeros((2, 16000)), 8000, "one channel"),
+        (np.zeros(4000), 8000, "0.50 s of audio; at least 1 s"),
+        (np.full(16000, np.nan), 8000, "NaN"),
+        (np.zeros(16000), 0, "sample_rate_hz=0"),
+    ],
+)
+def test_what_is_no_waveform_is_refused(db, samples, rate_hz, words):
+    with database.Database.open(db, runtime="numpy") as opened:
+        finder = identifier.Identifier(opened.network(), opened.rows, opened.index)
+        with pytest.raises(ValueError, match=words):
+            finder.identify(samples, sample_rate_hz=rate_hz)
+
+
+@pytest.mark.parametrize("wanted", ["sometimes", "3", "0.9,x", ""])
+def test_speeds_are_words_or_numbers(db, wanted):
+    with pytest.raises(ValueError, match="auto, none, or numbers"):
+        identifier.Identifier(sources.load("small", runtime="numpy"), None, None, speeds=wanted)
+
+
+def test_silence_is_not_in_the_collection(db):
+    with database.Database.open(db, runtime="numpy") as opened:
+        assert opened.identify(np.zeros(40000, np.float32), 8000) == []
+
+
+def test_of_a_long_clip_the_beginning_is_listened_to(tmp_path):
+    path = tunes.write(tmp_path / "long.wav", tunes.tune(70.0, sample_rate_hz=8000), 8000)
+    (clip,) = clips.listed([str(path)], sample_rate_hz=16000, longest_s=20.0)
+    samples, seconds = clip.load()
+    assert (len(samples), round(seconds)) == (320000, 70)
+
+
+def shell(*arguments, data=b"", block=()):
+    """Runs the command as a shell does, with some packages not installed."""
+    code = (
+        f"import sys\nsys.modules.update(dict.fromkeys({block!r}))\n"
+        "from nafp import cli\nsys.argv = ['nafp', *sys.argv[1:]]\ntry:\n    cli.main()\nfinally:\n"
+        "    print(*sorted({name.split('.')[0] for name in sys.modules}), file=sys.stderr)\n"
+        "    print('training' if 'nafp.training' in sys.modules else '', file=sys.stderr)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        input=data,
+        capture_output=True,
+    )
+
+
+def test_identifying_loads_no_training_code_and_no_jax(db, cut):
+    ran = shell("identify", db, cut / "known.wav", "--format=json")
+    assert ran.returncode == 0, ran.stderr.decode()
+    *_, loaded, training = ran.stderr.decode().splitlines()
+    assert records(ran.stdout.decode())[0]["answers"][0]["track"] == KNOWN[1].stem
+    assert not {"jax", "flax", "grain", "optax", "orbax", "tensorboardX"} & set(loaded.split())
+    assert training == ""
+
+
+def test_identifying_works_where_jax_is_not_installed_and_in_a_pipe(db, cut):
+    missing = ("jax", "jaxlib", "flax", "grain", "optax", "orbax", "tensorboardX")
+    data = (cut / "known.wav").read_bytes()
+    ran = shell("identify", db, "-", "--format=json", data=data, block=missing)
+    assert ran.returncode == 0, ran.stderr.decode()
+    (record,) = records(ran.stdout.decode())
+    assert (record["query"], record["answers"][0]["track"]) == ("-", KNOWN[1].stem)
+
+
+def test_bare_samples_come_through_a_pipe(db, cut, capsys, monkeypatch):
+    samples = decode.load(cut / "known.wav", sample_rate_hz=16000)
+    stream = io.TextIOWrapper(io.BytesIO(samples.astype("<f4").tobytes()))
+    monkeypatch.setattr(sys, "stdin", stream)
+    code, out, _ = asked(capsys, ["-"], db, format="json", raw_hz=16000)
+    assert (code, records(out)[0]["answers"][0]["track"]) == (0, KNOWN[1].stem)
+
+
+@pytest.mark.parametrize("arguments", [["--fromat=x", "a"], ["--top=0", "a"], []])
+def test_a_wrong_command_line_ends_with_2(db, arguments):
+    assert shell("identify", db, *arguments).returncode == 2
+
+
+def test_the_microphone_says_what_it_lacks(db, capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(ModuleNotFoundError) as missing:  # nafp.cli names the extra.
+        asked(capsys, [], db, microphone=1.0)
+    assert missing.value.name in cli.EXTRAS
+    monkeypatch.delitem(sys.modules, "sounddevice")
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
+    monkeypatch.syspath_prepend(tmp_path)
+    code, _, err = asked(capsys, [], db, microphone=1.0)
+    assert code == 2
+    assert "libportaudio2" in err

@@ -1,0 +1,346 @@
+"""An exported network is the trained one: in the file, in JAX again, and in numpy without JAX."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from nafp import config as config_lib
+from nafp.audio import decode
+from nafp.fingerprints import extract
+from nafp.identify import identifier
+from nafp.models import fingerprinter, network, numpy_network, spectrogram
+from nafp.weights import files, sources
+from tests import networks
+
+ROOT = pathlib.Path(__file__).parents[2]
+MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:2]
+ABOUT = {"format", "config", "step", "sha256", "source"}
+
+
+@pytest.fixture(scope="module")
+def waveforms():
+    """Loud, quiet, one-sided and silent: [5, 8000]."""
+    audio = np.random.default_rng(0).standard_normal((5, 8000)).astype(np.float32) / 5
+    audio[1] /= 100
+    audio[2, 4000:] = 0
+    audio[3] = np.sin(np.arange(8000) / 3)
+    audio[4] = 0
+    return audio
+
+
+def trained_variables(c, *, seed=0):
+    """Random ones with the signs and the type that training gives."""
+    variables = jax.tree.map(np.float32, networks.variables(c, seed=seed))
+    stats = variables["batch_stats"].items()
+    positive = {k: np.abs(v) + 0.5 if "variance" in k else v for k, v in stats}
+    return {"params": variables["params"], "batch_stats": positive}
+
+
+def by_jax(c, variables, waveforms):
+    with c.unlocked():
+        c.model.form = "lax"  # Compiles fastest.
+    mel = spectrogram.log_mel(waveforms, **network.mel_settings(c))
+    return np.asarray(jax.jit(network.create(c, dtype="float32").apply)(variables, mel))
+
+
+def assert_same_tree(found, wanted):
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
+# The network
+
+
+def test_the_default_shapes_give_what_jax_gives(tmp_path, waveforms):
+    c = config_lib.default()
+    with c.unlocked():
+        c.model.channels = (8, 8, 16, 16, 32, 32, 128, 128)
+    variables = trained_variables(c)
+    files.write(tmp_path / "a.npz", variables, c, step=1)
+    found = files.load(tmp_path / "a.npz")(waveforms)
+    assert (found.shape, found.dtype) == ((5, 128), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(found, by_jax(c, variables, waveforms), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "norm, activation, order, depthwise, changes",
+    [
+        ("layer_norm1d", "relu", "after_norm", True, {}),
+        ("layer_norm1d", "elu", "before_norm", False, {"audio.segment_s": 0.7}),
+        ("batch_norm", "elu", "before_norm", True, {"spectrogram.n_mels": 21}),
+        ("batch_norm", "relu", "after_norm", False, {"model.dim": 12}),
+        ("layer_norm2d", "relu", "before_norm", True, {"model.head_hidden": 3}),
+        ("layer_norm2d", "elu", "after_norm", False, {"spectrogram.kind": "power"}),
+    ],
+)
+def test_every_option_gives_what_jax_gives(waveforms, norm, activation, order, depthwise, changes):
+    c = networks.config(**changes)
+    with c.unlocked():
+        c.model.norm, c.model.activation = norm, activation
+        c.model.activation_order, c.model.depthwise = order, depthwise
+    variables = trained_variables(c)
+    run = numpy_network.NumpyNetwork(variables, c, identity={})
+    audio = waveforms[:, : run.segment]
+    np.testing.assert_allclose(run(audio), by_jax(c, variables, audio), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"kind": "power", "floor": "fixed", "waveform_norm": "rms"},
+        {"floor": "fixed", "waveform_norm": "peak"},
+        {"n_fft": 600, "stft_hop": 250, "n_mels": 40, "low_hz": 0.0, "high_hz": 3000.0},
+    ],
+)
+def test_the_spectrogram_is_that_of_jax(waveforms, changes):
+    settings = {**network.mel_settings(config_lib.default()), **changes}
+    found = numpy_network.log_mel(waveforms, **settings)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, spectrogram.log_mel(waveforms, **settings), atol=1e-4)
+
+
+def test_what_is_no_setting_is_the_same_in_both():
+    assert fingerprinter.Fingerprinter.time_strides == numpy_network._TIME_STRIDES
+    assert fingerprinter.Fingerprinter.epsilon == numpy_network._EPSILON
+    assert fingerprinter._TINY == numpy_network._TINY_LENGTH
+
+
+@pytest.fixture(scope="module")
+def small():
+    c = networks.config()
+    variables = trained_variables(c)
+    return variables, c, numpy_network.NumpyNetwork(variables, c, identity={})
+
+
+def test_a_fingerprint_depends_on_its_segment_alone(small, waveforms):
+    many = np.concatenate([waveforms[:1]] * 45 + [waveforms[1:2]])
+    found = small[2](many)
+    np.testing.assert_allclose(found[:45], np.repeat(small[2](many[:1]), 45, axis=0), atol=1e-6)
+    np.testing.assert_allclose(found[45:], small[2](many[45:]), atol=1e-6)
+    assert small[2](many[:0]).shape == (0, 16)
+
+
+def test_a_track_is_its_segments_at_the_hop(small, waveforms):
+    run, samples = small[2], waveforms.ravel()[:18000]
+    assert (run.sample_rate_hz, run.segment, run.hop, run.dim) == (8000, 8000, 4000, 16)
+    cut = np.stack([samples[start : start + 8000] for start in (0, 4000, 8000)])
+    np.testing.assert_array_equal(run.track(samples), run(cut))
+
+
+@pytest.mark.parametrize("shape", [(8000,), (2, 7999), (1, 2, 8000)])
+def test_waveforms_of_another_shape_are_told_the_right_one(small, shape):
+    with pytest.raises(ValueError, match=r"need \[n, 8000\].*1 s at 8000 Hz.*track\(\)"):
+        small[2](np.zeros(shape, np.float32))
+
+
+# The file
+
+
+@pytest.mark.parametrize("format", files.FORMATS)
+@pytest.mark.parametrize("norm", ["layer_norm2d", "batch_norm"])
+def test_what_is_read_is_what_was_written(tmp_path, norm, format):
+    c = networks.config(**{"model.norm": norm, "audio.hop_s": 0.25})
+    variables = trained_variables(c)
+    path = tmp_path / "new" / "a.bin"
+    written = files.write(path, variables, c, step=7, source="run@7", format=format)
+    found, found_config, step = files.read(path)
+    assert_same_tree(found, variables)
+    assert (found_config.to_dict(), step) == (c.to_dict(), 7)
+    assert written.n_bytes == path.stat().st_size
+    assert written.n_parameters == sum(x.size for x in jax.tree.leaves(variables["params"]))
+    assert written.sha256 == network.identity(variables, source="", step=7)["sha256"]
+    identity = {"sha256": written.sha256, "source": "a.bin", "step": 7}
+    assert files.load(path).identity == identity
+
+
+def test_entries_have_names_to_read(tmp_path, small):
+    files.write(tmp_path / "a.npz", *small[:2], step=3, source="run@3")
+    with np.load(tmp_path / "a.npz") as file:
+        assert file["params/block1_time/kernel"].shape == (1, 3, 1, 4)
+        assert file["params/head/output_bias"].shape == (16,)
+        assert {name for name in file.files if "/" not in name} == ABOUT
+        assert json.loads(file["config"].item())["model"]["dim"] == 16
+        assert (file["step"].item(), file["source"].item()) == (3, "run@3")
+
+
+@pytest.mark.parametrize("format", files.FORMATS)
+def test_float16_halves_the_file_and_keeps_the_fingerprints(tmp_path, small, waveforms, format):
+    variables, c, run = small
+    whole = files.write(tmp_path / "whole", variables, c, step=0, format=format)
+    half = files.write(tmp_path / "half", variables, c, step=0, format=format, dtype="float16")
+    assert whole.n_bytes - half.n_bytes == pytest.approx(2 * whole.n_parameters, abs=200)
+    cosines = np.sum(files.load(tmp_path / "half")(waveforms) * run(waveforms), axis=1)
+    assert cosines.min() > 0.999
+    assert half.sha256 != whole.sha256  # Another network: its fingerprints differ a little.
+    read = files.read(tmp_path / "half")[0]
+    assert half.sha256 == network.identity(read, source="", step=0)["sha256"]
+
+
+def test_running_statistics_stay_float32(tmp_path):
+    c = networks.config(**{"model.norm": "batch_norm"})
+    variables = trained_variables(c)
+    variables["batch_stats"]["block1_time_mean"][...] = 1e6
+    files.write(tmp_path / "a.npz", variables, c, step=0, dtype="float16")
+    assert_same_tree(files.read(tmp_path / "a.npz")[0]["batch_stats"], variables["batch_stats"])
+
+
+def test_a_parameter_too_large_for_float16_is_refused(tmp_path, small):
+    variables = jax.tree.map(np.copy, small[0])
+    variables["params"]["block2_time"]["bias"][0] = 1e5
+    with pytest.raises(ValueError, match=r"params/block2_time/bias has values beyond 65504.*float32"):
+        files.write(tmp_path / "a.npz", variables, small[1], step=0, dtype="float16")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_same_network_is_the_same_bytes(tmp_path, small):
+    files.write(tmp_path / "a.npz", *small[:2], step=3)
+    files.write(tmp_path / "b.npz", *small[:2], step=3)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, small, monkeypatch):
+    path = tmp_path / "a.npz"
+    files.write(path, *small[:2], step=3)
+
+    def fail(file, **entries):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="disk full"):
+        files.write(path, *small[:2], step=4)
+    assert files.read(path)[2] == 3
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_safetensors_is_what_its_own_library_reads(tmp_path, small):
+    library = pytest.importorskip("safetensors")
+    files.write(tmp_path / "a.safetensors", *small[:2], step=3, format="safetensors")
+    with library.safe_open(tmp_path / "a.safetensors", "numpy") as file:
+        assert set(file.metadata()) == ABOUT
+        bias = file.get_tensor("params/block8_time/norm_bias")
+        assert len(list(file.keys())) == len(jax.tree.leaves(small[0]))
+    np.testing.assert_array_equal(bias, small[0]["params"]["block8_time"]["norm_bias"])
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no such exported network.*nafp export"):
+        files.read(tmp_path / "a.npz")
+
+
+def test_another_npz_is_told_what_it_lacks(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros(3), step=1)
+    with pytest.raises(ValueError, match=r"no exported network: format, config, sha256.*nafp export"):
+        files.read(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, world; this is no network", b"\xff" * 64])
+def test_another_file_is_refused(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.npz is damaged, or no exported network.*nafp export"):
+        files.read(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("format", files.FORMATS)
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_a_damaged_file_is_refused(tmp_path, small, format, damage):
+    path = tmp_path / "a"
+    files.write(path, *small[:2], step=3, format=format)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    path.write_bytes(data if damage == "flipped" else data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"is damaged.*nafp export"):
+        files.read(path)
+
+
+def test_a_file_of_a_later_format_is_refused(tmp_path, small, monkeypatch):
+    monkeypatch.setattr(files, "_FORMAT", "nafp network 2")
+    files.write(tmp_path / "a.npz", *small[:2], step=3)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="format 'nafp network 2', this nafp reads"):
+        files.read(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("setting", [{"dtype": "int8"}, {"format": "onnx"}])
+def test_a_wrong_setting_is_told_the_right_ones(tmp_path, small, setting):
+    with pytest.raises(ValueError, match=r"allowed are (float32, float16|npz, safetensors)"):
+        files.write(tmp_path / "a.npz", *small[:2], step=3, **setting)
+
+
+# The verbs, and life without JAX
+
+
+def nafp(*arguments):
+    command = [sys.executable, "-m", "nafp", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Exports the best of a run by the command: (folder, what it said)."""
+    folder = tmp_path_factory.mktemp("export")
+    networks.write_run(folder / "run", networks.config(), {10: 0.5, 20: 0.25})
+    done = nafp("export", f"--checkpoint={folder}/run@best", f"--out={folder}/small.npz")
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_the_command_says_what_it_wrote(exported):
+    folder, said = exported
+    variables, c, step, _ = sources.read(f"{folder}/run@10")
+    found, found_config, found_step = files.read(folder / "small.npz")
+    assert_same_tree(found, variables)
+    assert (found_config.to_dict(), found_step) == (c.to_dict(), step)
+    n_parameters = sum(x.size for x in jax.tree.leaves(variables["params"]))
+    assert said.startswith(f"run@10  →  {folder}/small.npz: {n_parameters:,} parameters as float32")
+    assert f"{(folder / 'small.npz').stat().st_size:,} bytes" in said
+
+
+def test_a_folder_as_the_file_is_refused_before_work(exported):
+    done = nafp("export", f"--checkpoint={exported[0]}/run", f"--out={exported[0]}")
+    assert done.returncode == 2
+    assert "is a folder: name the file" in done.stderr
+
+
+def test_the_file_serves_where_the_run_does_and_numpy_finds_what_jax_stored(exported):
+    folder, _ = exported
+    extractor = sources.open_extractor(str(folder / "small.npz"), batch_size=32)
+    identity, of_run = extractor.identity, sources.open_extractor(f"{folder}/run@10", batch_size=32).identity
+    assert identity["sha256"] == of_run["sha256"]
+    (folder / "list.txt").write_text("".join(f"{path}\n" for path in MUSIC))
+    store = folder / "store"
+    extract.extract(extractor, str(folder / "list.txt"), str(store), name="db")
+    in_numpy = files.load(folder / "small.npz")
+    clip = decode.load(MUSIC[1], sample_rate_hz=8000)[24000:64000]
+    np.testing.assert_allclose(in_numpy.track(clip), extractor.track(clip), atol=1e-4)
+    best = identifier.Identifier.open(in_numpy, store).identify(clip, sample_rate_hz=8000)[0]
+    assert (pathlib.Path(best.track), best.start_s) == (MUSIC[1], 3.0)
+
+
+def test_reading_and_running_needs_no_jax(exported, waveforms):
+    folder, _ = exported
+    np.save(folder / "waveforms.npy", waveforms)
+    code = """
+import sys
+for name in ("jax", "jaxlib", "flax", "scipy"):
+    sys.modules[name] = None
+import numpy
+from nafp.identify import identifier
+from nafp.weights import files
+folder = sys.argv[1]
+network = files.load(f"{folder}/small.npz")
+numpy.save(f"{folder}/found.npy", network(numpy.load(f"{folder}/waveforms.npy")))
+assert not [name for name in sys.modules if name.startswith(("jax.", "flax.", "orbax"))]
+"""
+    command = [sys.executable, "-c", code, str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    here = files.load(folder / "small.npz")(waveforms)
+    np.testing.assert_allclose(np.load(folder / "found.npy"), here, atol=1e-6)
