@@ -1,5 +1,6 @@
 """`nafp VERB --help` lists every flag that the pages use with the verb, and names no path of the machine."""
 
+import dataclasses
 import functools
 import pathlib
 import re
@@ -8,6 +9,8 @@ import sys
 
 import pytest
 
+from evaluation.queries import verbs
+from evaluation.scores import evaluate
 from nafp import cli
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -35,7 +38,7 @@ def listed(text: str) -> set[str]:
 
 
 def test_commands_are_found_in_prose_and_across_lines():
-    text = "`nafp queries listen --config=c.py --config.data.x=1 --out=a`, then\n\n    nafp add DB x \\\n        --tag=a=b | sort --u\n"
+    text = "`nafp queries listen --config=c.py --config.data.x=1 --out=a`\n\n    nafp add DB x \\\n      --tag=a=b | sort --u\n"
     assert used(text, "queries") == {"config", "out"}
     assert used(text, "add") == {"tag"}
 
@@ -59,3 +62,24 @@ def test_the_help_of_evaluate_and_queries_lists_the_flags_of_their_parts():
     assert {"source", "conditions", "config", "out"} <= listed(help_of("queries"))
     for verb in ("train", "extract"):
         assert {"coordinator", "processes", "process", "pod"} <= listed(help_of(verb))
+
+
+@pytest.mark.parametrize(("verb", "request_type"), [("evaluate", evaluate.Request), ("queries", verbs.Request)])
+def test_the_defaults_that_the_help_names_are_those_of_the_request(verb, request_type):
+    texts = dict(re.findall(r"^  --(?:\[no\])?(\w+): ((?:.+\n(?!  --))*.+)", help_of(verb), re.MULTILINE))
+    for field in dataclasses.fields(request_type):
+        if field.name == "show":  # Progress, which is not a flag.
+            continue
+        text = " ".join(texts[field.name].partition("\n    (")[0].split())
+        assert text.endswith("."), f"{field.name}: {text}"
+        if field.default not in (None, (), dataclasses.MISSING) and "Default: the index's" not in text:
+            assert f"Default: {named(field.default)}." in text or "no tracks" in text, f"{field.name}: {text}"
+
+
+def named(default: object) -> str:
+    """Writes a default as the help texts do."""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return f"{default:g}" if isinstance(default, float) else str(default)
