@@ -12,7 +12,7 @@ from absl import flags
 
 from . import exits, listening, rooms
 
-# The defaults are those of `evaluation.queries.verbs.Request`. A test compares them with these texts.
+# The defaults are those of `evaluation.queries.verbs.QueriesRequest`. A test compares them with these texts.
 _SETTINGS = {
     "source": (flags.DEFINE_string, "References to cut from: a CORPUS, a manifest or a folder of audio."),
     "noise": (flags.DEFINE_string, "Noise and responses: a CORPUS, a manifest or a folder. Default: --source."),
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
         listening.of_training(given["out"], count=given.get("count", 6), seconds=given.get("seconds", 5.0))
         print(given["out"])
     else:
-        print(verbs.VERBS[argv[1]](verbs.Request(**given)))
+        print(verbs.VERBS[argv[1]](verbs.QueriesRequest(**given)))
 
 
 if __name__ == "__main__":

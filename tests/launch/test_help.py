@@ -64,7 +64,7 @@ def test_the_help_of_evaluate_and_queries_lists_the_flags_of_their_parts():
         assert {"coordinator", "processes", "process", "pod"} <= listed(help_of(verb))
 
 
-@pytest.mark.parametrize(("verb", "request_type"), [("evaluate", evaluate.Request), ("queries", verbs.Request)])
+@pytest.mark.parametrize(("verb", "request_type"), [("evaluate", evaluate.Request), ("queries", verbs.QueriesRequest)])
 def test_the_defaults_that_the_help_names_are_those_of_the_request(verb, request_type):
     texts = dict(re.findall(r"^  --(?:\[no\])?(\w+): ((?:.+\n(?!  --))*.+)", help_of(verb), re.MULTILINE))
     for field in dataclasses.fields(request_type):
