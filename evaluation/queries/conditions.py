@@ -34,7 +34,7 @@ _ADDED = ("n10", "n5", "n0", "room", "phone")
 # The set that the published systems were compared on; the protocol `robustness` names the same.
 ROBUSTNESS = ("clean", *_ADDED, "codec", "speed+4", "speed-4", "tempo+10", "pitch+1", "gain-20")
 _ALIASES = {"reverb": "room", "microphone": "mic"}
-_PHONE_HZ = {"low_hz": 300.0, "high_hz": 3400.0}  # The band of a telephone line.
+_telephone = functools.partial(degrade.band, low_hz=300.0, high_hz=3400.0)  # The band of a telephone line.
 _NUMBER = r"([+-]?\d+(?:\.\d+)?)"
 _PART = re.compile(rf"(mp3@|[a-z]+@?){_NUMBER}(?:~{_NUMBER})?")
 
@@ -59,7 +59,8 @@ class Take:
         return slice(self.head, self.head + self.n_samples)
 
 
-_Rng, _Around = np.random.Generator, material.Surroundings
+_Rng = np.random.Generator
+_Around = material.Surroundings
 _Change = Callable[..., np.ndarray]  # (samples, *, sample_rate_hz, ...) -> samples
 Step = Callable[[Take, _Rng, _Around], None]
 
@@ -198,11 +199,15 @@ def _part(
     return _Part((functools.partial(step, **settings),), rate, kinds, ffmpeg, codecs)
 
 
-def _coded(*choices: str, **settings: float) -> _Part:
-    return _part(_codec, ffmpeg=True, codecs=choices, choices=choices, **settings)
+def _coded(*choices: str, kbit_s: float = 0) -> _Part:
+    return _part(_codec, ffmpeg=True, codecs=choices, choices=choices, kbit_s=kbit_s)
 
 
-def _changed(change: _Change, *, ffmpeg: bool = False, **settings: float) -> _Part:
+def _at_rate(codec: str) -> Callable[[float], _Part]:
+    return lambda kbit_s: _coded(codec, kbit_s=kbit_s)
+
+
+def _changed(change: _Change, *, ffmpeg: bool = False, **settings: Any) -> _Part:
     return _part(_filter, ffmpeg=ffmpeg, change=change, **settings)
 
 
@@ -211,12 +216,12 @@ def _faster_part(step: Callable[..., None], percent: float, *, ffmpeg: bool = Fa
     return _part(step, rate=factor, ffmpeg=ffmpeg, factor=factor)
 
 
-_FIXED = {
+_FIXED: dict[str, _Part] = {
     "clean": _Part(),
     "room": _part(_response, "room", kind="room"),
     "mic": _part(_response, "microphone", kind="microphone"),
     "speaker": _changed(degrade.phone_speaker),
-    "band": _changed(degrade.band, **_PHONE_HZ),
+    "band": _changed(_telephone),
     "clipped": _part(_clip),
     "compressed": _changed(codecs.compress, ffmpeg=True),
     "codec": _coded("mp3", "opus"),
@@ -226,12 +231,12 @@ _FIXED = {
             functools.partial(_response, kind="room"),
             functools.partial(_noise, snr_db=5.0),
             _clip,
-            functools.partial(_filter, change=degrade.band, **_PHONE_HZ),
+            functools.partial(_filter, change=_telephone),
         ),
         kinds=("room", "noise"),
     ),
 }
-_NUMBERED = {
+_NUMBERED: dict[str, Callable[[float], _Part]] = {
     "n": lambda db: _part(_noise, "noise", snr_db=db),
     "noise": lambda db: _part(_noise, "noise", snr_db=db),
     "speech": lambda db: _part(_noise, "speech", snr_db=db, kind="speech"),
@@ -244,7 +249,7 @@ _NUMBERED = {
     "speed": lambda percent: _faster_part(_speed, percent),
     "tempo": lambda percent: _faster_part(_tempo, percent, ffmpeg=True),
     "pitch": lambda semitones: _changed(codecs.change_pitch, ffmpeg=True, semitones=semitones),
-    **{f"{name}@": functools.partial(lambda name, kbit_s: _coded(name, kbit_s=kbit_s), name) for name in codecs.CODECS},
+    **{f"{name}@": _at_rate(name) for name in codecs.CODECS},
 }
 # Numbers that are not above these would mean nothing, or would stop the clock.
 _ABOVE = {"lowpass": 0, "highpass": 0, "echo": 0, "rate": 0, "speed": -90, "tempo": -50}

@@ -64,11 +64,14 @@ def band(samples: np.ndarray, *, low_hz: float = 0.0, high_hz: float = np.inf, s
     An upper edge near or above half the sample rate filters nothing.
     """
     has_top = high_hz < 0.49 * sample_rate_hz
-    if not has_top and not low_hz:
+    if low_hz and has_top:
+        sections = signal.butter(4, (low_hz, high_hz), "bandpass", fs=sample_rate_hz, output="sos")
+    elif has_top:
+        sections = signal.butter(4, high_hz, "lowpass", fs=sample_rate_hz, output="sos")
+    elif low_hz:
+        sections = signal.butter(4, low_hz, "highpass", fs=sample_rate_hz, output="sos")
+    else:
         return samples
-    kind = "bandpass" if has_top and low_hz else "lowpass" if has_top else "highpass"
-    edges = {"bandpass": (low_hz, high_hz), "lowpass": high_hz, "highpass": low_hz}[kind]
-    sections = signal.butter(4, edges, kind, fs=sample_rate_hz, output="sos")
     return signal.sosfilt(sections, samples).astype(np.float32)
 
 
