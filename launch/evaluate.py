@@ -1,8 +1,7 @@
-"""Scores queries against stores of fingerprints: hit rates with confidence intervals.
+"""Scores queries against stores of fingerprints: hit rates with intervals. A protocol makes the stores, too.
 
 nafp evaluate --store=STORE [--query=query --db=db --dummy=dummy_db] --index=ivfpq --out=RESULTS
 nafp evaluate --protocol=robustness --references=CORPUS --checkpoint=RUN@best --out=RESULTS
-(renders the queries and makes the fingerprints, too)
 """
 
 from absl import flags
@@ -10,7 +9,7 @@ from absl import flags
 from . import exits, protocols, rooms
 
 # The defaults are those of `evaluation.scores.evaluate.Request`. A test compares them with these texts.
-_SETTINGS = {
+_SETTINGS: dict[str, tuple] = {
     "store": (flags.DEFINE_list, "STORE folders to score, with commas between them."),
     "query": (flags.DEFINE_string, "Name of the store of queries. Default: query."),
     "db": (flags.DEFINE_string, "Name of the store of the recordings asked for. Default: db."),

@@ -8,12 +8,15 @@ nafp queries listen --config=configs/default.py --config.data.corpus=CORPUS --ou
 The same settings and the same --seed give the same bytes.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from absl import flags
 
 from . import exits, listening, rooms
 
 # The defaults are those of `evaluation.queries.verbs.QueriesRequest`. A test compares them with these texts.
-_SETTINGS = {
+_SETTINGS: dict[str, tuple[Callable[..., Any], str]] = {
     "source": (flags.DEFINE_string, "References to cut from: a CORPUS, a manifest or a folder of audio."),
     "noise": (flags.DEFINE_string, "Noise and responses: a CORPUS, a manifest or a folder. Default: --source."),
     "out": (flags.DEFINE_string, "Folder to write, or the HTML file of listen. Required."),
@@ -39,7 +42,7 @@ def main(argv: list[str]) -> None:
     verbs = rooms.load("evaluation.queries.verbs")
     if argv[1:] not in ([verb] for verb in verbs.VERBS):
         raise exits.wrong(f"{argv[1:]} given; there are: {', '.join(verbs.VERBS)}")
-    given = {name: flags.FLAGS[name].value for name in _SETTINGS if flags.FLAGS[name].present}
+    given: dict[str, Any] = {name: flags.FLAGS[name].value for name in _SETTINGS if flags.FLAGS[name].present}
     if argv[1] == "listen" and listening.is_given():
         listening.of_training(given["out"], count=given.get("count", 6), seconds=given.get("seconds", 5.0))
         print(given["out"])

@@ -36,7 +36,7 @@ class Seconds(NamedTuple):
     reported: float
     true: float
 
-    def __add__(self, other: "Seconds") -> "Seconds":
+    def __add__(self, other: "Seconds") -> "Seconds":  # type: ignore[override]  # A tuple's joins.
         return Seconds(*(a + b for a, b in zip(self, other)))
 
     @property
@@ -73,9 +73,14 @@ class PairedStretches(NamedTuple):
     place_s: np.ndarray
     speed: np.ndarray
 
-    def __add__(self, other: "PairedStretches") -> "PairedStretches":
-        sums = [a + b for a, b in zip(self[:4], other[:4])]
-        return PairedStretches(*sums, *(np.concatenate(columns) for columns in zip(self[4:], other[4:])))
+    def __add__(self, other: "PairedStretches") -> "PairedStretches":  # type: ignore[override]  # Likewise.
+        return PairedStretches(
+            self.true + other.true,
+            self.reported + other.reported,
+            self.found + other.found,
+            self.partners + other.partners,
+            *(np.concatenate(columns) for columns in zip(self[4:], other[4:])),
+        )
 
 
 def seconds(true: Sequence[PlayedStretch], reported: Sequence[PlayedStretch]) -> Seconds:

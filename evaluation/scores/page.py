@@ -34,7 +34,6 @@ def write(folder: str, record: dict[str, Any], scored: results.Scored) -> pathli
     place.mkdir(parents=True, exist_ok=True)
     figures = pictures.all_of(record, scored)
     images = {name: pictures.as_png(figure) for name, figure in figures.items()}
-    pictures.close(figures)
     for name, image in images.items():
         (place / f"{name}.png").write_bytes(image)
     page = place / "index.html"

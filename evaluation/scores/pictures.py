@@ -5,12 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import ticker
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy import special
@@ -21,7 +18,7 @@ from . import metrics, open_set, results, tables
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 RIGHT, WRONG, UNKNOWN = "#0072B2", "#D55E00", "#555555"
 LABELS = tables.LABELS | {"song": "right track"}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -42,8 +39,8 @@ OTHER_LOSSES = ("reverb", "speech", "microphone", "codec")  # Columns of a truth
 
 
 def all_of(record: dict[str, Any], scored: results.Scored) -> dict[str, Figure]:
-    """Returns name -> figure for everything that the results have, the overview first. Close them after use."""
-    with plt.rc_context(STYLE):
+    """Returns name -> figure for everything that the results have, the overview first."""
+    with matplotlib.rc_context(STYLE):
         drawn = {
             "overview": overview(record, scored),
             "hit_rate_by_length": _alone(by_length, record),
@@ -60,30 +57,31 @@ def all_of(record: dict[str, Any], scored: results.Scored) -> dict[str, Figure]:
 
 def overview(record: dict[str, Any], scored: results.Scored) -> Figure:
     """Draws the four pictures that say most as one figure, for the top of a page."""
-    figure, ((one, two), (three, four)) = plt.subplots(2, 2, figsize=(11, 7.6))
-    by_length(one, record, legend="lower right")
+    figure = Figure(figsize=(11, 7.6))
+    (first, second), (third, fourth) = figure.subplots(2, 2)
+    by_length(first, record, legend="lower right")
     columns = [c for c in ("condition", "snr") if len(set(scored.questions.groups.get(c, ()))) > 1]
     length = _middle(scored.lengths)
     if columns:
-        by_group(two, record, scored, columns[0], legend="lower left")
+        by_group(second, record, scored, columns[0], legend="lower left")
     else:
-        histograms(two, record, scored, length, "score", legend="upper left")
-    histograms(three, record, scored, length, "margin", legend="upper right")
+        histograms(second, record, scored, length, "score", legend="upper left")
+    histograms(third, record, scored, length, "margin", legend="upper right")
     if record["open_set"]:
-        trade_off(four, record, legend="lower left")
+        trade_off(fourth, record, legend="lower left")
     else:
-        histograms(four, record, scored, length, "score", legend="upper left")
+        histograms(fourth, record, scored, length, "score", legend="upper left")
     return figure
 
 
-def _alone(draw: Callable, *given: Any, size: tuple[float, float] = (7, 4)) -> Figure:
+def _alone(draw: Callable[..., None], *arguments: Any, size: tuple[float, float] = (7, 4)) -> Figure:
     """Returns a figure of its own with one picture."""
-    figure, axes = plt.subplots(figsize=size)
-    draw(axes, *given)
+    figure = Figure(figsize=size)
+    draw(figure.subplots(), *arguments)
     return figure
 
 
-def by_length(axes: plt.Axes, record: dict[str, Any], *, legend: str = "") -> None:
+def by_length(axes: Axes, record: dict[str, Any], *, legend: str = "") -> None:
     """Draws hit rate against query length, with bands of 95 %."""
     rates = record["hit_rates"]
     audio_s = [tables.seconds(int(n), **record["audio"]) for n in rates]
@@ -101,7 +99,7 @@ def by_length(axes: plt.Axes, record: dict[str, Any], *, legend: str = "") -> No
     _legend(axes, legend)
 
 
-def by_group(axes: plt.Axes, record: dict[str, Any], scored: results.Scored, column: str, *, legend: str = "") -> None:
+def by_group(axes: Axes, record: dict[str, Any], scored: results.Scored, column: str, *, legend: str = "") -> None:
     """Draws hit rate against a column of the truth file, as a line or a row of points for each length."""
     name = "song" if scored.asked["song"].any() else "exact"
     groups = _groups(record, scored, column)
@@ -120,7 +118,7 @@ def by_group(axes: plt.Axes, record: dict[str, Any], scored: results.Scored, col
         axes.plot(aside[joined], middle[joined], color=colour, lw=1.4)
     shown = [label.replace("..", " to ").replace("(none)", "no noise") for label in labels]
     is_long = len("".join(shown)) > 40
-    turn = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
+    turn: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
     axes.set_xticks(range(len(labels)), shown, **turn)
     axes.grid(is_number, axis="x")
     _percent(axes, "right track first" if name == "song" else "right place first")
@@ -147,7 +145,7 @@ def _groups(record: dict[str, Any], scored: results.Scored, column: str) -> dict
     }
 
 
-def trade_off(axes: plt.Axes, record: dict[str, Any], *, legend: str = "") -> None:
+def trade_off(axes: Axes, record: dict[str, Any], *, legend: str = "") -> None:
     """Draws DET curves on normal-deviate axes: false accepts against misses."""
     judged = record["open_set"]
     lengths, lowest = _at_most_six([int(n) for n in judged]), _SHARES[-2]
@@ -159,7 +157,7 @@ def trade_off(axes: plt.Axes, record: dict[str, Any], *, legend: str = "") -> No
         seconds = tables.seconds(length, **record["audio"])
         axes.plot(*_deviate(curve[inside]).T, color=colour, lw=1.6, label=f"{seconds:g} s")
     nominal = next(iter(judged.values()))["nominal_false_accepts"]
-    axes.axvline(_deviate(np.array(nominal)), color="#888888", lw=1, ls="--")
+    axes.axvline(float(_deviate(np.array(nominal))), color="#888888", lw=1, ls="--")
     for axis, label in ((axes.xaxis, "false accepts"), (axes.yaxis, "missed or wrong")):
         axis.set_ticks(ticks, [f"{100 * share:g}" for share in _SHARES])
         axis.set_label_text(f"{label}, %")
@@ -172,7 +170,8 @@ def trade_off(axes: plt.Axes, record: dict[str, Any], *, legend: str = "") -> No
 def similarity(record: dict[str, Any], scored: results.Scored) -> Figure:
     """Draws scores and margins of right, wrong and unknown answers, with a row for each length."""
     lengths = _at_most_six(scored.lengths)[:4]
-    figure, panels = plt.subplots(len(lengths), 2, figsize=(11, 1.7 * len(lengths) + 0.8), sharex="col", squeeze=False)
+    figure = Figure(figsize=(11, 1.7 * len(lengths) + 0.8))
+    panels = figure.subplots(len(lengths), 2, sharex="col", squeeze=False)
     for row, length in zip(panels, lengths):
         histograms(row[0], record, scored, length, "score", legend="none")
         histograms(row[1], record, scored, length, "margin")
@@ -185,7 +184,7 @@ def similarity(record: dict[str, Any], scored: results.Scored) -> Figure:
 
 
 def histograms(
-    axes: plt.Axes,
+    axes: Axes,
     record: dict[str, Any],
     scored: results.Scored,
     length: int,
@@ -240,19 +239,13 @@ def as_png(figure: Figure) -> bytes:
     return small.getvalue()
 
 
-def close(figures: dict[str, Figure]) -> None:
-    """Frees the memory of figures."""
-    for figure in figures.values():
-        plt.close(figure)
-
-
-def _percent(axes: plt.Axes, label: str) -> None:
+def _percent(axes: Axes, label: str) -> None:
     axes.set_ylim(top=101)
     axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axes.set_ylabel(f"{label}, %")
 
 
-def _legend(axes: plt.Axes, where: str = "", title: str = "", *, columns: int = 1) -> None:
+def _legend(axes: Axes, where: str = "", title: str = "", *, columns: int = 1) -> None:
     """Draws the legend in a corner, or by default beside the axes, where it covers nothing."""
     place = {"loc": where} if where else {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
     axes.legend(title=title or None, fontsize=9, ncols=columns, **place)

@@ -43,7 +43,7 @@ class Questions(NamedTuple):
     @property
     def is_known(self) -> np.ndarray:
         """Whether the recording of each question is in the database, bool [Q]."""
-        return (self.tracks >= 0).any(axis=1)
+        return np.any(self.tracks >= 0, axis=1)
 
     def some(self, keep: np.ndarray) -> "Questions":
         """Returns the questions at these places, in their order. keep: int [N], or bool [Q]."""

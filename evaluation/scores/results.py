@@ -228,17 +228,17 @@ def _fitted(judged: Mapping[str, Any]) -> confidence.Confidence:
 def _save_answers(path: Path, scored: Scored) -> None:
     questions, answers = scored.questions, scored.answers
     text = {"names": questions.names, "songs": questions.songs, "groups": questions.groups}
-    np.savez_compressed(
-        path,
-        text=np.array(json.dumps(text)),
-        lengths=np.array(scored.lengths),
-        first=questions.first,
-        truth_tracks=questions.tracks,
-        truth_starts=questions.starts,
+    arrays: dict[str, Any] = {
+        "text": np.array(json.dumps(text)),
+        "lengths": np.array(scored.lengths),
+        "first": questions.first,
+        "truth_tracks": questions.tracks,
+        "truth_starts": questions.starts,
         **{f"answer_{name}": value for name, value in answers._asdict().items()},
         **{f"right_{name}": value for name, value in scored.right.items()},
         **{f"asked_{name}": value for name, value in scored.asked.items()},
-    )
+    }
+    np.savez_compressed(path, **arrays)
 
 
 def load(path: str | os.PathLike) -> tuple[dict[str, Any], Scored]:
