@@ -311,7 +311,9 @@ def test_the_double_of_the_options_has_the_fields_of_faiss():
             pytest.skip("this faiss has neither GPUs nor stubs")
         with open(stubs) as file:
             text = file.read()
-        declared = [text.split(f"class {name}", 1)[1].split("\nclass ")[0] for name in ("GpuClonerOptions", "GpuMultipleC")]
+        declared = [
+            text.split(f"class {name}", 1)[1].split("\nclass ")[0] for name in ("GpuClonerOptions", "GpuMultipleC")
+        ]
         told = {line.split(":")[0].strip() for body in declared for line in body.splitlines()[1:] if ":" in line}
         assert {name for name in told if name.isidentifier()} <= fields
         assert "useFloat16" in told
