@@ -159,8 +159,7 @@ class Identifier:
 
     def _answers(self, ranking: speeds.Ranking, length: int, top: int) -> list[Answer]:
         """Puts the best places of the best tracks into words."""
-        _, first = np.unique(ranking.tracks, return_index=True)
-        best = np.sort(first)[:top]
+        best = match.best_of_each_track(ranking.tracks)[:top]
         tracks, starts, scores = (each[best] for each in (ranking.tracks, ranking.starts, ranking.scores))
         places = match.Ranking(tracks, starts, scores, ranking.elsewhere, starts)
         found = match.matches(places, self.rows)
