@@ -28,7 +28,7 @@ from nafp import errors
 
 from . import codecs, degrade, material
 
-# The set the published systems were compared on (README, "Robustness").
+# The set the published systems were compared on (docs/evaluating.md).
 # fmt: off
 ROBUSTNESS = (
     "clean", "n10", "n5", "n0", "room", "phone", "codec", "speed+4", "speed-4", "tempo+10",
