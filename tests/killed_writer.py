@@ -9,6 +9,7 @@ that whoever reads it can tell whether it is whole.
 """
 
 import contextlib
+import functools
 import importlib
 import os
 import random
@@ -24,6 +25,7 @@ DIM, SEAL_ROWS = 16, 192
 STEPS = ("pwrite", "fsync", "ftruncate", "replace", "unlink", "mkdir")
 
 
+@functools.cache
 def vectors(name: str) -> np.ndarray:
     """Returns the fingerprints of a track: 8 to 64 rows."""
     rng = np.random.default_rng(list(name.encode()))

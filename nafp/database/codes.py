@@ -33,7 +33,7 @@ LEARNED = {"pq2": 2, "pq1": 4}  # Learned storages -> dimensions that share a co
 STORAGES = ("float32", "float16", "int8", "int4", *LEARNED)
 
 
-class Codec(Protocol):
+class RowCodec(Protocol):
     """Turns rows into bytes and back.
 
     name: the storage. dim: numbers in a row, D. row_bytes: bytes of a coded row. gain: the length that a decoded row
@@ -189,7 +189,7 @@ def check(storage: str, *, dim: int) -> None:
         raise errors.Invalid(f"storage {storage} needs a multiple of {multiple} dimensions, not {dim}")
 
 
-def codec(storage: str, *, dim: int) -> Codec:
+def codec(storage: str, *, dim: int) -> RowCodec:
     """Returns the codec of a storage that learns nothing. For the learned ones see `learn` and `of`."""
     check(storage, dim=dim)
     if storage.startswith("float"):
@@ -197,7 +197,7 @@ def codec(storage: str, *, dim: int) -> Codec:
     return Int8(dim) if storage == "int8" else Int4(dim)
 
 
-def of(about: Mapping[str, Any]) -> Codec:
+def of(about: Mapping[str, Any]) -> RowCodec:
     """Returns the codec of a database. about: what its catalogue says, with storage, dim, places and gain."""
     storage = about["storage"]
     if storage not in LEARNED:
@@ -206,7 +206,7 @@ def of(about: Mapping[str, Any]) -> Codec:
     return Learned(storage, places.reshape(-1, 16, LEARNED[storage]), gain=about["gain"])
 
 
-def facts(codec: Codec) -> dict[str, Any]:
+def facts(codec: RowCodec) -> dict[str, Any]:
     """Returns the facts from which `of` makes this codec again."""
     if not isinstance(codec, Learned):
         return {"storage": codec.name, "places": None, "gain": None}

@@ -86,7 +86,7 @@ class LogRows(collection.Collection):
     def __init__(
         self,
         path: Path,
-        codec: coding.Codec,
+        codec: coding.RowCodec,
         *,
         first: int = 0,
         n_rows: int,

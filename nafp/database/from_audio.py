@@ -47,7 +47,7 @@ class AddReport:
     damaged: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
 
-class Recording(NamedTuple):
+class NewRecording(NamedTuple):
     """A recording to add.
 
     is_file: whether its name is the path of the file that holds its audio. metadata: the columns of a CSV list.
@@ -61,7 +61,7 @@ class Recording(NamedTuple):
 def add(
     into: writer.DatabaseWriter,
     open_network: Callable[[], protocol.Network],
-    recordings: Sequence[Recording],
+    recordings: Sequence[NewRecording],
     *,
     metadata: Mapping[str, str] | None = None,
     threads: int | None = None,
@@ -80,18 +80,18 @@ def add(
     return adding.report
 
 
-def listed(names: Sequence[str], *, sample_rate_hz: int) -> list[Recording]:
+def listed(names: Sequence[str], *, sample_rate_hz: int) -> list[NewRecording]:
     """Lists the recordings behind names, each once.
 
     names: files, folders, lists (.txt .m3u .csv), corpus folders, patterns such as "*.mp3", or "-" as `matching` has
     it. Raises errors.Invalid for a name that is none of these.
     """
-    recordings: dict[str, Recording] = {}
+    recordings: dict[str, NewRecording] = {}
     for path in matching(names):
         is_file = not (os.path.isdir(path) and build.is_corpus(path))
         columns = _columns(path) if path.lower().endswith(".csv") else {}
         for source in corpus.sources(path, sample_rate_hz=sample_rate_hz):
-            recordings.setdefault(source.name, Recording(source, is_file, columns.get(source.name, {})))
+            recordings.setdefault(source.name, NewRecording(source, is_file, columns.get(source.name, {})))
     return list(recordings.values())
 
 
@@ -119,7 +119,7 @@ class _Adding:
         self._files: dict[str, writer.SourceFile] = {}
         self._decoded: dict[str, tuple[str, dict[str, str]]] = {}  # Name -> digest of the audio, metadata.
 
-    def is_known(self, recording: Recording) -> bool:
+    def is_known(self, recording: NewRecording) -> bool:
         """Returns whether the database holds a recording, by name or by the bytes of its file, and notes it if so."""
         book, name = self._writer.catalogue, recording.source.name
         if not recording.is_file:
@@ -138,7 +138,7 @@ class _Adding:
             return True
         return False
 
-    def run(self, recordings: Sequence[Recording], network: protocol.Network, threads: int | None) -> None:
+    def run(self, recordings: Sequence[NewRecording], network: protocol.Network, threads: int | None) -> None:
         """Fingerprints recordings and adds each as soon as it is done."""
         by_name = {recording.source.name: recording for recording in recordings}
         sources = [
@@ -170,7 +170,7 @@ class _Adding:
         else:
             self.report.known.append((name, track))
 
-    def _blocks(self, recording: Recording) -> Iterator[np.ndarray]:
+    def _blocks(self, recording: NewRecording) -> Iterator[np.ndarray]:
         """Digests the audio on its way to the network. Runs in a thread of its own for each file."""
         name = recording.source.name
         digest = hashlib.sha256()

@@ -229,7 +229,7 @@ class DatabaseWriter:
     def _build(self, rows: fingerprint_log.LogRows, first: int, n_rows: int, generation: int) -> catalogue.Segment:
         return index_segments.build(self.folder, rows, first=first, n_rows=n_rows, generation=generation)
 
-    def _other_codec(self, storage: str) -> codes.Codec:
+    def _other_codec(self, storage: str) -> codes.RowCodec:
         """Returns the codec of another storage, learned from rows of this database if it is a learned one."""
         if storage not in codes.LEARNED:
             return codes.codec(storage, dim=self._codec.dim)
@@ -249,7 +249,7 @@ class DatabaseWriter:
         n_present = self._log.path.stat().st_size // self._codec.row_bytes
         return fingerprint_log.LogRows(self._log.path, self._codec, n_rows=min(self._log.n_rows, n_present))
 
-    def _copy(self, path: Path, codec: codes.Codec) -> _Copied:
+    def _copy(self, path: Path, codec: codes.RowCodec) -> _Copied:
         """Writes the live rows into another log. Raises errors.Invalid if the rows of a track are damaged."""
         path.unlink(missing_ok=True)
         rows, damaged, copied = self._log_rows(), [], _Copied([], [], 0)
@@ -278,7 +278,7 @@ class DatabaseWriter:
         return copied._replace(n_rows=new.n_rows)
 
     def _go_over(
-        self, copied: _Copied, codec: codes.Codec, segments: Sequence[catalogue.Segment], generation: int
+        self, copied: _Copied, codec: codes.RowCodec, segments: Sequence[catalogue.Segment], generation: int
     ) -> None:
         """Changes over to a copied log in one transaction."""
         with self.catalogue.change():

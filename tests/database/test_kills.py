@@ -94,22 +94,24 @@ class Ledger:
         tracks = {track.name: track for track in book.tracks()}
         happened = self.names ^ set(tracks)
         assert happened in (set(), set(self.begun)), f"{happened} differ, {self.begun} was begun"
-        first_rows = [check_whole(opened, track) for track in tracks.values()]
-        if first_rows:  # Every track answers to its first fingerprint.
-            queries = np.stack([killed_writer.vectors(name)[0] for name in tracks])
-            _, near = opened.index.search(queries, 20)
-            assert (near == np.array(first_rows)[:, None]).any(axis=1).all()
+        check_whole(opened, list(tracks.values()))
         book.close()
         self.names = set(tracks)
 
 
-def check_whole(opened, track):
-    """Checks that a track holds what its name says; returns its first row."""
-    rows = opened.rows.read(track.first_row, track.first_row + track.n_rows)
-    np.testing.assert_allclose(rows, killed_writer.vectors(track.name), atol=1e-3)
-    assert opened.rows.tracks[int(opened.rows.track_of(np.array(track.first_row)))] == track.name
-    assert track.metadata in ({}, {"title": f"Title of {track.name}"})
-    return track.first_row
+def check_whole(opened, tracks):
+    """Checks that tracks hold what their names say, and that each answers to its first fingerprint."""
+    if not tracks:
+        return
+    expected = [killed_writer.vectors(track.name) for track in tracks]
+    rows = [opened.rows.read(track.first_row, track.first_row + track.n_rows) for track in tracks]
+    assert [len(block) for block in rows] == [len(block) for block in expected]
+    np.testing.assert_allclose(np.concatenate(rows), np.concatenate(expected), atol=1e-3)
+    first_rows = np.array([track.first_row for track in tracks])
+    assert [opened.rows.tracks[number] for number in opened.rows.track_of(first_rows)] == [t.name for t in tracks]
+    assert all(track.metadata in ({}, {"title": f"Title of {track.name}"}) for track in tracks)
+    _, near = opened.index.search(np.stack([block[0] for block in expected]), 20)
+    assert (near == first_rows[:, None]).any(axis=1).all()
 
 
 def test_a_writer_killed_at_every_step_to_the_disk_leaves_a_whole_database(folder, victim):
