@@ -173,7 +173,7 @@ def answer(
 
 def _ranked(
     clip: int, versions: Sequence[Version], database: collection.Collection, way: Way, without: np.ndarray | None
-) -> list[speeds.Ranking]:
+) -> list[speeds.ClipRanking]:
     """Ranks one clip at all lengths; what is sure at its own speed stays as it is."""
     settings = dict(shifts=way.shifts, twin_cosine=way.twin_cosine, between=way.between)
     heard = [each for one in versions for each in _heard(clip, one, database, way, without)]
@@ -192,7 +192,7 @@ def _ranked(
 
 def _heard(
     clip: int, one: Version, database: collection.Collection, way: Way, without: np.ndarray | None
-) -> list[speeds.Heard]:
+) -> list[speeds.ClipAtSpeed]:
     """Gives the rows of one version; and its brief one, for a length of one segment that is too short otherwise."""
     segment_rows = _segment_rows(one.rows, way.shifts)
     lengths = [speeds.rows_heard(n, one.speed, segment_rows=segment_rows) for n in way.lengths]
@@ -213,11 +213,11 @@ def _rows(
     lengths: Sequence[int],
     database: collection.Collection,
     without: np.ndarray | None,
-) -> speeds.Heard:
+) -> speeds.ClipAtSpeed:
     near = one.near[first : first + n_rows]
     if without is not None:
         near = np.where(np.isin(database.track_of(near), without), -1, near)
-    return speeds.Heard(one.speed, one.rows.read(first, first + n_rows), near, lengths)
+    return speeds.ClipAtSpeed(one.speed, one.rows.read(first, first + n_rows), near, lengths)
 
 
 def _segment_rows(rows: collection.Collection, shifts: int) -> float:

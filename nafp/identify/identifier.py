@@ -129,7 +129,9 @@ class Identifier:
         ranking = speeds.rank(heard, self.rows, shifts=shifts, top=_EVERY_PLACE)[0]
         return Found(self._answers(ranking, heard[0].lengths[0], top), ranking, heard, shifts)
 
-    def _hear(self, samples: np.ndarray, sample_rate_hz: int, at: Sequence[float], shifts: int) -> list[speeds.Heard]:
+    def _hear(
+        self, samples: np.ndarray, sample_rate_hz: int, at: Sequence[float], shifts: int
+    ) -> list[speeds.ClipAtSpeed]:
         """Fingerprints a clip at some speeds, in one batch, and searches for all of them at once."""
         framed = {speed: self._framed(samples, sample_rate_hz, speed, shifts) for speed in at}
         framed = {speed: rows for speed, rows in framed.items() if len(rows)}
@@ -137,7 +139,7 @@ class Identifier:
         _, near = self._index.search(vectors)
         ends = np.cumsum([len(rows) for rows in framed.values()])[:-1]
         parts = zip(framed, np.split(vectors, ends), np.split(near, ends))
-        return [speeds.Heard(speed, one, rows, [len(one[::shifts])]) for speed, one, rows in parts]
+        return [speeds.ClipAtSpeed(speed, one, rows, [len(one[::shifts])]) for speed, one, rows in parts]
 
     def _framed(self, samples: np.ndarray, sample_rate_hz: int, speed: float, shifts: int) -> np.ndarray:
         """Cuts a clip, its speed undone, into segments [n, S]; none when it is too short then."""
@@ -157,10 +159,9 @@ class Identifier:
             return best.margin >= _SURE_MARGIN
         return best.probability >= SURE
 
-    def _answers(self, ranking: speeds.Ranking, length: int, top: int) -> list[Answer]:
+    def _answers(self, ranking: speeds.ClipRanking, length: int, top: int) -> list[Answer]:
         """Puts the best places of the best tracks into words."""
-        _, first = np.unique(ranking.tracks, return_index=True)
-        best = np.sort(first)[:top]
+        best = match.best_of_each_track(ranking.tracks)[:top]
         tracks, starts, scores = (each[best] for each in (ranking.tracks, ranking.starts, ranking.scores))
         places = match.Ranking(tracks, starts, scores, ranking.elsewhere, starts)
         found = match.matches(places, self.rows)
@@ -180,8 +181,8 @@ class Found(NamedTuple):
     place proposed; heard: what was searched for, with so many shifts."""
 
     answers: list[Answer]
-    ranking: speeds.Ranking
-    heard: list[speeds.Heard]
+    ranking: speeds.ClipRanking
+    heard: list[speeds.ClipAtSpeed]
     shifts: int
 
 

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from nafp.search import collection, speeds
+from nafp.search import collection, match, speeds
 
 DETAIL = ("query", "answer", "score", "time", "part_scores")
 
@@ -59,7 +59,8 @@ class Files:
 
     def _write(self, query: str, found: Any, board: np.ndarray) -> None:
         ranking, heard = found.ranking, found.heard[found.ranking.heard]
-        tracks, first = np.unique(ranking.tracks, return_index=True)
+        first = match.best_of_each_track(ranking.tracks)
+        tracks = ranking.tracks[first]
         begins, _ = self._rows.borders(tracks)
         times = (ranking.starts[first] - begins) * self._rows.hop_s
         positive = ranking.scores[first] > 0

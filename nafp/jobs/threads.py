@@ -31,26 +31,27 @@ _OLD_KERNELS = {
 
 @contextmanager
 def fit_for_faiss() -> Iterator[None]:
-    """Prepares the process for importing faiss within.
+    """Sets what faiss reads while it is loaded, for an import of faiss within, and restores all of it.
 
-    faiss-cpu brings an OpenBLAS of its own (0.3.15) that takes a processor younger than itself for
-    a Barcelona of 2007: flat search ran at 49 GFLOP/s a core on a Zen 5, at 163 with the kernels
-    that numpy's OpenBLAS chose there. A choice of the user's (OPENBLAS_CORETYPE) stands. And a
-    thread that waits at a barrier by spinning takes the core from the one it waits for: training a
-    small index on 2 busy cores took 0.1 s with sleeping threads, 0.4 to 3 s with spinning ones.
+    faiss-cpu brings an OpenBLAS of its own (0.3.15). It takes a processor younger than itself for a Barcelona of 2007:
+    flat search ran at 49 GFLOP/s a core on a Zen 5, and at 163 with the kernels that numpy's OpenBLAS chose there. A
+    thread that waits at a barrier by spinning takes the core from the one it waits for: training a small index on 2
+    busy cores took 0.1 s with sleeping threads, 0.4 to 3 s with spinning ones. A choice of the user's stands.
     """
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # It tells all it tries to load.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    blas = [each for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"]
+    blas = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
     kernels = _OLD_KERNELS.get(blas[0].get("architecture", "") if blas else "")
-    told = kernels is not None and "OPENBLAS_CORETYPE" not in os.environ
-    if told:
-        os.environ["OPENBLAS_CORETYPE"] = kernels
+    wanted = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_CORETYPE": kernels}
+    ours = {name: value for name, value in wanted.items() if value and name not in os.environ}
+    log = logging.getLogger("faiss.loader")  # It tells all it tries to load.
+    level = log.level
+    log.setLevel(logging.WARNING)
+    os.environ.update(ours)
     try:
         yield
     finally:
-        if told:
-            del os.environ["OPENBLAS_CORETYPE"]
+        for name in ours:
+            os.environ.pop(name, None)
+        log.setLevel(level)
 
 
 def n_threads() -> int:

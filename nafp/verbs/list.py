@@ -45,14 +45,14 @@ def write(opened: database.Database, patterns: Sequence[str], out: TextIO, *, fo
     return n_tracks
 
 
-def record(track: catalogue.Track) -> dict[str, Any]:
+def record(track: catalogue.DatabaseTrack) -> dict[str, Any]:
     """Returns all that is known of a track as one flat record: the fixed fields, then its metadata."""
     values = track._asdict() | {"fingerprints": track.n_rows, "seconds": round(track.seconds, 3)}
     fixed = {key: values[key] for key in _FIELDS}
     return fixed | {key: value for key, value in track.metadata.items() if key not in fixed}
 
 
-def _chosen(opened: database.Database, patterns: Sequence[str]) -> Iterator[catalogue.Track]:
+def _chosen(opened: database.Database, patterns: Sequence[str]) -> Iterator[catalogue.DatabaseTrack]:
     if not patterns:
         yield from opened.tracks()
         return
@@ -61,7 +61,7 @@ def _chosen(opened: database.Database, patterns: Sequence[str]) -> Iterator[cata
         yield opened.track(name)
 
 
-def _line(track: catalogue.Track, format: str) -> str:
+def _line(track: catalogue.DatabaseTrack, format: str) -> str:
     if format == "json":
         return json.dumps(record(track))
     if format == "names":
@@ -73,7 +73,7 @@ def _line(track: catalogue.Track, format: str) -> str:
     return _printable(f"{track.id:6}  {minutes:3}:{seconds:02}  {name}")
 
 
-def _write_table(tracks: list[catalogue.Track], out: TextIO, *, delimiter: str) -> int:
+def _write_table(tracks: list[catalogue.DatabaseTrack], out: TextIO, *, delimiter: str) -> int:
     records = [record(track) for track in tracks]
     columns = list(dict.fromkeys([*_FIELDS, *(key for fields in records for key in fields)]))
     table = csv.DictWriter(out, columns, restval="", delimiter=delimiter, lineterminator="\n")

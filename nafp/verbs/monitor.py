@@ -54,7 +54,7 @@ class Opened(NamedTuple):
 
     network: protocol.Network
     rows: collection.Collection
-    searched: index.Index | snapshot.Searched
+    searched: index.Index | snapshot.LiveIndex
     calibrated: confidence.Confidence | None
 
     @property
