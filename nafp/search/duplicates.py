@@ -80,8 +80,8 @@ def find(
         raise errors.Invalid("a bare store has no table of tracks, so there are no tracks to compare")
     if not 0 < score <= 1 or seconds <= 0 or stride < 1:
         raise errors.Invalid(
-            f"score {score:g}, seconds {seconds:g}, stride {stride}: the score is above 0 and at most 1, the seconds are "
-            "above 0, the stride is 1 or more"
+            f"score {score:g}, seconds {seconds:g}, stride {stride}: the score is above 0 and at most 1, "
+            "the seconds are above 0, the stride is 1 or more"
         )
     _check_size(rows)
     window = max(2, round(seconds / rows.hop_s))
