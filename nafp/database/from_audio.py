@@ -219,7 +219,7 @@ class _Adding:
         found = tags.read(name) if stamp else {}
         self._heard[name] = heard.hexdigest(), found | dict(one.metadata) | self._metadata
 
-    def _take(self, outcome: stream.Outcome, one: Input) -> str:
+    def _take(self, outcome: stream.TrackOutcome, one: Input) -> str:
         """Adds what became of a recording; returns what there is to say about it."""
         name, file = outcome.name, self._files.pop(outcome.name, None)
         digest, metadata = self._heard.pop(name, ("", {}))
@@ -242,7 +242,7 @@ class _Adding:
         )
         return self._note_added(outcome, replaces)
 
-    def _note_added(self, outcome: stream.Outcome, replaces: bool) -> str:
+    def _note_added(self, outcome: stream.TrackOutcome, replaces: bool) -> str:
         report = self.report
         report.added.append(outcome.name)
         self.report = report._replace(
