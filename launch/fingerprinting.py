@@ -51,7 +51,9 @@ class Fingerprinting:
 
 
 def _require_same(opened: store.Store, identity: Mapping[str, Any]) -> None:
+    from nafp.models import identities
+
     made_by = opened.meta.get("model")
-    if made_by != identity:
+    if not identities.same_record(made_by, identity):
         where = f"{opened.folder}/{opened.name}"
         raise errors.Invalid(f"{where} was made by {made_by}, not by {identity}; give another --out, or --overwrite")

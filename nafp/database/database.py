@@ -21,7 +21,7 @@ import numpy as np
 from nafp import errors
 from nafp.database import catalogue, check, creation, network_file, snapshot, track_names, writer, writer_lock
 from nafp.identify import answers
-from nafp.models import protocol
+from nafp.models import identities, protocol
 from nafp.search import collection, confidence
 from nafp.weights import sources
 
@@ -300,7 +300,7 @@ def open_or_create(
             raise errors.Invalid(
                 f"{folder}: its {fact} is {present}, not {asked}: leave the flag out, or name a new folder"
             )
-    if checkpoint is not None and sources.load(checkpoint).identity["sha256"] != about["network"]["sha256"]:
+    if checkpoint is not None and not identities.same_network(sources.load(checkpoint).identity, about["network"]):
         raise errors.Invalid(
             f"{folder}: was made with {about['network']['source']}, not with {checkpoint}: fingerprints of two "
             "networks cannot be compared. Leave --checkpoint out, or name a new folder"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from nafp import errors
 from nafp.database import catalogue, snapshot, writer
 from nafp.jobs import progress
+from nafp.models import identities
 
 _TOGETHER_ROWS = 16_384  # Rows that become safe in one go.
 
@@ -96,7 +97,7 @@ def _require_alike(into: writer.DatabaseWriter, other: snapshot.Snapshot) -> Non
                 f"{other.folder}: its {fact} is {theirs[fact]}, that of {into.folder} {ours[fact]}; "
                 "only databases of one kind can be merged"
             )
-    if ours["network"]["sha256"] != theirs["network"]["sha256"]:
+    if not identities.same_network(ours["network"], theirs["network"]):
         raise errors.Invalid(
             f"{other.folder}: was made with the network {theirs['network']['source']}, {into.folder} with "
             f"{ours['network']['source']}: fingerprints of two networks cannot be compared; add the audio files "

@@ -10,7 +10,7 @@ from nafp import errors
 from nafp.audio import segments
 from nafp.database import index_segments
 from nafp.jobs import whole_files
-from nafp.models import protocol
+from nafp.models import identities, protocol
 from nafp.search import confidence
 from nafp.weights import files, sources
 
@@ -61,7 +61,7 @@ def opened(
     """
     path = folder / NETWORK
     network = sources.load(os.fspath(path), runtime=runtime, batch_size=batch_size)
-    if network.identity["sha256"] != identity["sha256"]:
+    if not identities.same_network(network.identity, identity):
         raise errors.Invalid(
             f"{path}: is not the network that made these fingerprints, {identity['source']}; "
             "restore the file from a copy"

@@ -11,7 +11,7 @@ import numpy as np
 from nafp import errors
 from nafp.audio import decode, segments
 from nafp.identify.answers import Answer
-from nafp.models import protocol
+from nafp.models import identities, protocol
 from nafp.search import collection, confidence, index, index_files, match, speeds, store
 
 LEAST_PROBABLE = 0.5  # What is less is not in the collection.
@@ -189,8 +189,8 @@ class Found(NamedTuple):
 def require_same(identity: Mapping[str, Any], stores: Sequence[store.Store]) -> None:
     """Raises ValueError when one of the stores was written by another network than that of this identity."""
     for opened in stores:
-        made_by = opened.meta.get("model", {}).get("sha256")
-        if made_by and made_by != identity["sha256"]:
+        made_by = opened.meta.get("model", {})
+        if made_by.get("sha256") and not identities.same_network(made_by, identity):
             raise errors.Invalid(
                 f"{opened.folder}/{opened.name} was written by {opened.meta['model'].get('source')}, not by "
                 f"{identity['source']}: fingerprints of two networks cannot be compared. Name the "

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from nafp import errors
+from nafp.models import identities
 from nafp.search import rows as row_readers
 from nafp.search import store
 
@@ -189,7 +190,7 @@ def _identity(source: store.Store) -> dict[str, object]:
     identity |= {key: source.meta[key] for key in ("segment_s", "sample_rate_hz", "hop_s") if key in source.meta}
     model = source.meta.get("model")
     if model:  # Where a checkpoint lay is no part of what it is.
-        identity["model"] = model.get("sha256", model) if isinstance(model, dict) else model
+        identity["model"] = identities.digest(model)
     config = source.meta.get("config")
     if isinstance(config, dict):
         identity["spectrogram settings"] = config.get("spectrogram")

@@ -26,6 +26,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.jobs import whole_files
+from nafp.models import identities
 
 FORMAT = 1
 COLUMNS = ("track", "first_row", "n_rows", "seconds")
@@ -213,9 +214,10 @@ class Writer:
 
     def _recover(self, overwrite: bool) -> list[TrackRows]:
         """Returns the tracks that are safely on the disk, or begins a new journal."""
-        files, head = self._files, {"dim": self._dim, "meta": self._meta}
-        lines = _whole_lines(self._journal)
+        files, lines = self._files, _whole_lines(self._journal)
         begun = json.loads(lines[0]) if lines else None
+        self._meta = identities.as_begun(self._meta, begun)
+        head = {"dim": self._dim, "meta": self._meta}
         if begun is not None and begun != head and not overwrite:
             self._journal.close()
             raise errors.Invalid(

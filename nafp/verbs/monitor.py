@@ -15,7 +15,7 @@ from nafp.audio import live
 from nafp.database import database, snapshot
 from nafp.identify import identifier
 from nafp.jobs import progress
-from nafp.models import protocol
+from nafp.models import identities, protocol
 from nafp.monitor import lines, state, stretches
 from nafp.search import collection, confidence, index, index_files, store
 from nafp.weights import sources
@@ -62,7 +62,7 @@ class Opened(NamedTuple):
         """Changes with the network and with the tracks."""
         rows = self.rows
         tracks = "\n".join(rows.tracks) + str([*rows.first_rows, *rows.end_rows])
-        text = self.network.identity["sha256"] + tracks
+        text = identities.digest(self.network.identity) + tracks
         return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 

@@ -11,7 +11,7 @@ from nafp import config as config_lib
 from nafp.audio import decode
 from nafp.fingerprints import extract
 from nafp.identify import identifier
-from nafp.models import network
+from nafp.models import identities, network
 
 MUSIC = sorted((pathlib.Path(__file__).parents[1] / "recordings" / "music").glob("*.opus"))[:3]
 
@@ -23,7 +23,7 @@ def untrained(seed):
         c.model.channels, c.model.dim, c.model.head_hidden = (4, 4, 8, 8, 8, 8, 64, 64), 64, 4
     mel = jnp.zeros((1, *network.mel_shape(c)))
     variables = jax.jit(network.create(c).init)(jax.random.key(seed), mel)
-    identity = network.identity(variables, source=f"seed{seed}", step=0)
+    identity = identities.of(variables, source=f"seed{seed}", step=0)
     return network.JaxNetwork(variables, c, batch_size=32, identity=identity)
 
 
