@@ -47,3 +47,6 @@ def nt_xent(
             logits = jnp.concatenate([logits, before], axis=1)  # [b, 2B + M]
         total += optax.softmax_cross_entropy_with_integer_labels(logits, own).sum()
     return total / (2 * n_pairs)
+
+
+LOSSES = {"nt_xent": nt_xent}
