@@ -1,4 +1,4 @@
-"""What a launcher knows of the machine: pods, the compilation cache."""
+"""The devices of a command: the processes of a pod, the shares of a CPU, and the compilation cache."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from nafp.jobs import threads
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "Several processes: address of process 0, host:port. On TPU pods, Slurm and GKE give --pod instead.",
+    "Address of process 0, as host:port, if several processes train together. On TPU pods, Slurm and GKE use --pod.",
 )
-_PROCESSES = flags.DEFINE_integer("processes", 1, "Several processes: how many there are.")
-_PROCESS = flags.DEFINE_integer("process", 0, "Several processes: which one this is, from 0.")
-_POD = flags.DEFINE_bool("pod", False, "Join the pod that the cluster's environment describes.")
+_PROCESSES = flags.DEFINE_integer("processes", 1, "Number of processes, with --coordinator.")
+_PROCESS = flags.DEFINE_integer("process", 0, "Number of this process, from 0, with --coordinator.")
+_POD = flags.DEFINE_bool("pod", False, "Join the processes that the environment of a cluster describes.")
 
 
 def prepare(*, cpu_shares: int = 1) -> None:
-    """Joins the other processes, if any, and keeps compiled programs for the next start.
+    """Joins the other processes, if any, and lets JAX keep compiled programs for the next start.
 
-    cpu_shares: devices that a CPU counts as; XLA_FLAGS, where they say it, go first.
+    cpu_shares: the number of devices that a CPU counts as, unless XLA_FLAGS sets it.
     """
     import jax
 
     if cpu_shares > 1:
         split_cpu(cpu_shares)
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.ERROR)  # orbax tells every file it renames.
+        logging.set_verbosity(logging.ERROR)  # orbax logs every file that it renames.
     cache = os.environ.get("NAFP_CACHE") or pathlib.Path.home() / ".cache" / "nafp" / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -40,9 +40,10 @@ def prepare(*, cpu_shares: int = 1) -> None:
 
 
 def split_cpu(shares: int) -> None:
-    """Lets a CPU count as so many devices, before JAX's first operation; what XLA_FLAGS say goes first.
+    """Lets a CPU count as `shares` devices, unless XLA_FLAGS sets their number. Call it before JAX's first operation.
 
-    With jax 0.11 each has one thread: cut into threads, a transform of one waits for another's, on two cores for ever.
+    With jax 0.11 each device gets one thread. With more, a transform of one device waits for another's, and on two
+    cores for ever.
     """
     import jax
 
@@ -54,5 +55,5 @@ def split_cpu(shares: int) -> None:
 
 
 def cores() -> int:
-    """Counts the cores for this process; 1 among several, whose shares of them are not known here."""
+    """Returns the number of cores for this process. It is 1 if there are several, whose shares are not known here."""
     return 1 if _POD.value or _COORDINATOR.value else threads.n_threads()
