@@ -9,14 +9,10 @@ from absl import flags, logging
 
 from nafp.jobs import threads
 
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator",
-    None,
-    "Address of process 0, as host:port, if several processes train together. On TPU pods, Slurm and GKE use --pod.",
-)
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "Address (host:port) of process 0, for training by several.")
 _PROCESSES = flags.DEFINE_integer("processes", 1, "Number of processes, with --coordinator.")
 _PROCESS = flags.DEFINE_integer("process", 0, "Number of this process, from 0, with --coordinator.")
-_POD = flags.DEFINE_bool("pod", False, "Join the processes that the environment of a cluster describes.")
+_POD = flags.DEFINE_bool("pod", False, "Join the processes that the environment of a TPU pod, Slurm or GKE describes.")
 
 
 def prepare(*, cpu_shares: int = 1) -> None:
@@ -30,24 +26,29 @@ def prepare(*, cpu_shares: int = 1) -> None:
         split_cpu(cpu_shares)
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)  # orbax logs every file that it renames.
-    cache = os.environ.get("NAFP_CACHE") or pathlib.Path.home() / ".cache" / "nafp" / "compiled"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    keep_compiled()
     if _POD.value:
         jax.distributed.initialize()
     elif _COORDINATOR.value:
         jax.distributed.initialize(_COORDINATOR.value, num_processes=_PROCESSES.value, process_id=_PROCESS.value)
 
 
-def split_cpu(shares: int) -> None:
-    """Lets a CPU count as `shares` devices, unless XLA_FLAGS sets their number. Call it before JAX's first operation.
+def keep_compiled() -> None:
+    """Lets JAX keep compiled programs in NAFP_CACHE, else where JAX_COMPILATION_CACHE_DIR says, else under ~/.cache."""
+    import jax
 
-    With jax 0.11 each device gets one thread. With more, a transform of one device waits for another's, and on two
-    cores for ever.
-    """
+    folder = os.environ.get("NAFP_CACHE") or jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", folder or str(pathlib.Path.home() / ".cache" / "nafp" / "compiled"))
+    least_s = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", min(0.5, least_s))
+
+
+def split_cpu(shares: int) -> None:
+    """Lets a CPU count as `shares` devices, unless XLA_FLAGS sets their number. JAX must not have run anything yet."""
     import jax
 
     given = os.environ.get("XLA_FLAGS", "")
+    # One thread per device: with more, transforms of two devices wait for each other, on two cores for ever.
     if jax.__version_info__ >= (0, 11) and "xla_cpu_multi_thread_eigen" not in given:
         os.environ["XLA_FLAGS"] = f"{given} --xla_cpu_multi_thread_eigen=false".strip()
     if "host_platform_device_count" not in given:

@@ -9,10 +9,13 @@ from nafp.training import masks
 from tests.training import test_augment
 
 
+masked = jax.jit(masks.masked, static_argnames="chain")
+
+
 def holes(mels, **changes):
     s = test_augment.only(**changes)
     keys = jax.random.split(jax.random.key(3), mels.shape[0])
-    return np.asarray(masks.masked(keys, mels, chain=s.chain)), s
+    return np.asarray(masked(keys, mels, chain=s.chain)), s
 
 
 def test_masks_have_the_sizes_asked_for_and_differ_from_example_to_example():
