@@ -1,8 +1,8 @@
 """One pool of threads for everything that searches.
 
-numpy's BLAS, faiss' BLAS and faiss' OpenMP each keep a pool as large as the machine; left alone
-they fight for the cores (2.4 to 2.8 times slower on 2 busy cores than a single thread of each).
-Here the threads are ours, one per core, and a library called by one of them stays on it.
+numpy's BLAS, faiss' BLAS and faiss' OpenMP each keep a pool as large as the machine. Left alone they compete for the
+cores: 2.4 to 2.8 times slower on 2 busy cores than a single thread of each. Here one pool has a thread for each core,
+and a library that one of these threads calls stays on it.
 """
 
 import itertools
@@ -15,7 +15,8 @@ from typing import TypeVar
 
 import threadpoolctl
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Map = Callable[[Callable[[Item], Result], Iterable[Item]], list[Result]]
 
 
@@ -55,31 +56,34 @@ def fit_for_faiss() -> Iterator[None]:
 
 
 def n_threads() -> int:
-    """Counts the cores this process may use; NAFP_THREADS lowers it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """Returns the number of cores that this process may use. The environment variable NAFP_THREADS lowers it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("NAFP_THREADS", "")
     return max(1, min(cores, int(asked))) if asked.isdigit() else cores
 
 
 @contextmanager
 def threads(n: int | None = None) -> Iterator[Map]:
-    """Lends a map(function, items) -> list that runs on n threads (default: one per core).
+    """Yields a function map(function, items) -> list that runs on n threads, by default one for each core.
 
-    While it is lent, BLAS and OpenMP use one thread each, so the machine has n busy threads and
-    no more. With n = 1 everything runs on the caller's thread.
+    Until the block ends, BLAS and OpenMP use one thread each, so that no more than n threads are busy. With n = 1
+    everything runs on the caller's thread.
     """
     n = n or n_threads()
     with threadpoolctl.threadpool_limits(1):
         if n == 1:
             yield lambda function, items: [function(item) for item in items]
             return
-        # OpenMP keeps its setting per thread: every worker has to be told, too.
+        # OpenMP keeps its setting per thread: every worker must set it, too.
         with ThreadPoolExecutor(n, initializer=threadpoolctl.threadpool_limits, initargs=(1,)) as executor:
             yield lambda function, items: list(executor.map(function, items))
 
 
 def shares(n_items: int, *, n: int, smallest: int = 1) -> list[slice]:
-    """Cuts 0 .. n_items into at most n consecutive shares of nearly equal size."""
+    """Cuts 0 .. n_items into at most n consecutive slices of nearly equal size.
+
+    smallest: the fewest items that a slice may have while there are several slices.
+    """
     n = max(1, min(n, n_items // max(1, smallest)))
     edges = [n_items * share // n for share in range(n + 1)]
     return [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]
