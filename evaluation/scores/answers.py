@@ -8,7 +8,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.jobs import memory, progress, threads
-from nafp.search import collection, index, match, votes
+from nafp.search import collection, index, match, speeds, votes
 
 from .metrics import Answers
 from .questions import Questions
@@ -188,10 +188,20 @@ def empty(n_questions: int, lengths: Sequence[int]) -> Answers:
     )
 
 
-def fill(answers: Answers, clip: int, rankings: list[match.Ranking]) -> None:
-    for column, ranking in enumerate(rankings):
+def fill(
+    answers: Answers,
+    clip: int,
+    rankings: Sequence[match.Ranking | speeds.Ranking],
+    columns: Sequence[int] | None = None,
+) -> None:
+    """Writes the rankings of one clip over its answers. columns: lengths that they are of; None for all."""
+    for column, ranking in zip(range(len(rankings)) if columns is None else columns, rankings):
         n = len(ranking.starts)
-        answers.tracks[clip, column, :n] = ranking.tracks
-        answers.starts[clip, column, :n] = ranking.starts
-        answers.scores[clip, column, :n] = ranking.scores
+        for values, nothing, best in (
+            (answers.tracks, -1, ranking.tracks),
+            (answers.starts, np.nan, ranking.starts),
+            (answers.scores, -np.inf, ranking.scores),
+        ):
+            values[clip, column] = nothing
+            values[clip, column, :n] = best
         answers.elsewhere[clip, column] = ranking.elsewhere

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nafp import errors
-from nafp.jobs import memory
 from nafp.search import collection, confidence, index, index_files, match
 
 from . import answers as answering
-from . import left_out, metrics, open_set, repeats, results, stores, tables
+from . import left_out, metrics, open_set, records, repeats, results, stores, tables
 from . import questions as protocol
 
 LENGTHS = (1, 3, 5, 9, 11, 19)  # Segments; 1, 2, 3, 5, 6, 10 s. The original's.
@@ -105,23 +104,19 @@ def run(request: Request) -> dict[str, Any]:
     )
     scored, heard = listened(request, scored, given.database, sound)
     without = _left_out(request, asked, given, neighbours, answers, rule, lengths)
-    found = {
-        "format": results.FORMAT,
-        "hit_rates": results.hit_rates(scored),
-        "clustered": results.clustered(scored, seed=request.seed),
-        "groups": results.grouped(scored, columns_of(request, asked.questions)),
-        "open_set": open_set.judged(scored, without, false_accepts=request.false_accepts, fitted=fitted),
-        "index": about,
-        "repeats": heard,
-        "recall": _recall(request, built, asked, given.database),
-        "timings": timed(timings, about),
-        "cost": cost_of(timings, built, given.database),
-        "questions": counted(asked.questions),
-        "audio": {"hop_s": given.database.hop_s, "segment_s": segment_s(given.database)},
-        "stores": results.sides(given),
-        "run": results.repeatable(request),
-        "notes": asked.notes,
-    }
+    found = records.record(
+        request,
+        given,
+        scored,
+        searched=built,
+        about=about,
+        timings=timings,
+        left_out=without,
+        fitted=fitted,
+        repeats=heard,
+        recall=_recall(request, built, asked, given.database),
+        notes=asked.notes,
+    )
     results.save(request.out, found, scored, tables.report(found, markdown=True))
     _say(request, tables.report(found))
     kept = ", confidence.json" if found["open_set"] else ""
@@ -135,10 +130,7 @@ def _checked(request: Request) -> tuple[answering.Matcher, tuple[int, ...]]:
     """Refuses what contradicts itself; gives the matcher and the lengths."""
     if not request.store:
         raise errors.Invalid("--store=STORE, or --protocol=NAME, is needed")
-    given = [str(length).strip() for length in request.lengths]
-    if not given or not all(length.isdigit() and int(length) for length in given):
-        raise errors.Invalid(f"--lengths={','.join(given)}: numbers of segments, such as 1,3,5")
-    lengths = tuple(dict.fromkeys(int(length) for length in given))
+    lengths = lengths_of(request)
     if request.matcher not in answering.MATCHERS:
         raise errors.Invalid(f"--matcher={request.matcher}: allowed are {', '.join(answering.MATCHERS)}")
     plain = request.matcher == "diagonal" and request.shifts == 1 and not request.sharpness
@@ -163,6 +155,14 @@ def _checked(request: Request) -> tuple[answering.Matcher, tuple[int, ...]]:
         between=request.between and request.matcher == "diagonal" and not request.compat,
     )
     return rule, lengths
+
+
+def lengths_of(request: Request) -> tuple[int, ...]:
+    """Returns the lengths to ask at, in segments, each once. Raises nafp.errors.Invalid for anything else."""
+    words = [str(length).strip() for length in request.lengths]
+    if not words or not all(word.isdigit() and int(word) for word in words):
+        raise errors.Invalid(f"--lengths={','.join(words)}: numbers of segments, such as 1,3,5")
+    return tuple(dict.fromkeys(int(word) for word in words))
 
 
 def _asked(request: Request, given: stores.Inputs, rule: answering.Matcher, lengths: Sequence[int]) -> _Asked:
@@ -223,15 +223,8 @@ def _row_aligned(
     return every.some(asked), notes
 
 
-def columns_of(request: Request, questions: protocol.Questions) -> list[str]:
-    """Gives the columns to group by: those asked for, else `condition` where there is one."""
-    if request.group is None:
-        return [name for name in ("condition",) if name in questions.groups]
-    return list(request.group)
-
-
 def _check_groups(request: Request, questions: protocol.Questions) -> None:
-    for name in columns_of(request, questions):
+    for name in records.columns(request, questions):
         if name not in questions.groups:
             there = ", ".join(questions.groups) or "no column to group by"
             raise errors.Invalid(f"--group={name}: there is {there}")
@@ -265,13 +258,13 @@ def _introduce(request: Request, asked: _Asked, given: stores.Inputs, about: dic
     for note in asked.notes:
         _say(request, f"note: {note}")
     probed = f", {about['n_probe']} lists probed" if about["n_probe"] else ""
-    made = f"read from {about['file']}" if "load_s" in about else f"built in {_built_s(about):.1f} s"
+    made = f"read from {about['file']}" if "load_s" in about else f"built in {records.built_s(about):.1f} s"
     _say(
         request,
         f"index: {about['factory']} ({about['reason']}), {about['rows']} rows{probed}, "
         f"{about['k']} neighbours, trained on {min(about['train_rows'], about['rows'])} rows, {made}",
     )
-    n_asked = counted(asked.questions)
+    n_asked = records.counted(asked.questions)
     _say(
         request,
         f"queries: {n_asked['known']} of recordings in the database, {n_asked['unknown']} of others; "
@@ -309,7 +302,7 @@ def listened(
     """Counts exact repeats as right, where their sound was given; and says how many there were."""
     if sound is None:
         return scored, None
-    return repeats.counted(scored, database, sound, segment_s=segment_s(database), show=request.show)
+    return repeats.counted(scored, database, sound, segment_s=records.segment_s(database), show=request.show)
 
 
 def _recall(
@@ -330,50 +323,6 @@ def _recall(
         "exact_nearest_among_neighbours": float(best.mean()),
         "exact_10_nearest_among_neighbours": float(np.mean(kept)),
     }
-
-
-def timed(timings: answering.Timings, about: dict[str, Any]) -> dict[str, Any]:
-    """Gathers what took how long, and the peak memory of this process."""
-    asked = max(1, timings.n_questions)
-    return {
-        **timings._asdict(),
-        "index_s": _built_s(about),
-        "ms_per_query": 1e3 * (timings.search_s + timings.match_s) / asked,
-        "cpu_ms_per_query": 1e3 * (timings.search_cpu_s + timings.match_cpu_s) / asked,
-        "peak_memory_mb": memory.peak_mb(),
-    }
-
-
-def _built_s(about: dict[str, Any]) -> float:
-    return about["train_s"] + about["add_s"]
-
-
-def cost_of(timings: answering.Timings, built: index.Index, database: collection.Collection) -> dict[str, float]:
-    """Gives what a user pays: bytes per second of audio, CPU per query."""
-    audio_s = max(1e-9, len(database) * database.hop_s)
-    spent_s = timings.search_cpu_s + timings.match_cpu_s
-    return {
-        "index_bytes_per_audio_s": built.n_bytes / audio_s,
-        "vector_bytes_per_audio_s": 4 * database.dim * len(database) / audio_s,
-        "cpu_ms_per_query": 1e3 * spent_s / max(1, timings.n_questions),
-    }
-
-
-def counted(questions: protocol.Questions) -> dict[str, int]:
-    """Counts questions, of recordings that are there and of others, and the songs they are of."""
-    known = int(questions.is_known.sum())
-    return {
-        "all": len(questions),
-        "known": known,
-        "unknown": len(questions) - known,
-        "songs": len(set(questions.songs)),
-    }
-
-
-def segment_s(rows: collection.Collection) -> float:
-    """Gives the length of a segment; a bare store's are the original's, twice the hop."""
-    said = [one.meta["segment_s"] for one in rows.sources if "segment_s" in one.meta]
-    return float(said[0]) if said else 2 * rows.hop_s
 
 
 def _say(request: Request, text: str) -> None:

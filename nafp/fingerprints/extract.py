@@ -20,9 +20,9 @@ import numpy as np
 from nafp import errors
 from nafp.corpora import build, corpus
 from nafp.fingerprints import hosts, stream
+from nafp.identify import asking
 from nafp.jobs import progress
 from nafp.models import network
-from nafp.search import speeds as speeds_lib
 from nafp.search import store
 
 
@@ -65,7 +65,7 @@ def extract(
         meta["hop_s"] /= shifts
         extractor = copy.copy(extractor)
         extractor.hop //= shifts
-    if speeds_lib.FILLED <= speed < 1:
+    if asking.is_filled(round(extractor.segment * speed), segment=extractor.segment):
         meta["brief_rows"] = -(-extractor.segment // extractor.hop)
         brief = dict(n_heard=round(extractor.segment * speed), n_samples=meta["brief_rows"] * extractor.hop)
         tracks = [_after_its_beginning(track, **brief) for track in tracks]
@@ -94,7 +94,7 @@ def at_speeds(
 
 def _numbers(speeds: Sequence[str]) -> list[float]:
     if list(speeds) == ["auto"]:
-        return [1.0, *speeds_lib.SPEEDS]
+        return [1.0, *asking.SPEEDS]
     try:
         return [float(speed) for speed in speeds]
     except ValueError:

@@ -17,8 +17,6 @@ import numpy as np
 
 from nafp.search import collection, match
 
-# A clip is heard at these speeds beside its own.
-SPEEDS = (0.94, 0.97, 1.03, 1.06)
 # Rows of the recording for one row of the query: tempo changed by up to an eighth.
 SLOPES = tuple(np.round(np.arange(0.88, 1.1201, 0.02), 2).tolist())
 # A version stands out by its margin and this share of its score, and at another speed than the clip's own must do so by
@@ -26,9 +24,6 @@ SLOPES = tuple(np.round(np.arange(0.88, 1.1201, 0.02), 2).tolist())
 # not changed, 90.6 and 94.7 % at their own speed alone, 90.2 and 94.5 with four more (from 3 s on no loss above 0.2);
 # of the changed ones, 94.7 and 98.0. By margins alone, with a handicap of 0.06: 90.0 and 94.4, 94.0 and 97.6.
 SCORE_SHARE, HANDICAP = 0.5, 0.09
-# A clip that is this share of a segment, or more, once its speed is undone, is filled up with silence. Of 150 clean
-# clips of one second of the validation split that play 4 % slower, 139 are then found, and 6 without.
-FILLED = 0.9
 _REFINED = 8  # Places whose alignment is looked at.
 _SHIFTED = (-1, 0, 1, 2)  # Rows by which a start is tried beside the one proposed.
 _THE_SAME = 0.999  # Score of rows that were cut at the same places.
@@ -71,7 +66,7 @@ class Ranking(NamedTuple):
 def rows_heard(length: float, speed: float, *, segment_rows: float) -> int:
     """Counts the rows that `length` rows' worth of clip give once its speed is undone; 0 if it is too short then.
 
-    Not counted is the one of a clip that FILLED lets fill up.
+    Not counted is the row of a clip that is filled up with silence; see `nafp.identify.asking.is_filled`.
 
     segment_rows: length of a segment in hops.
     """

@@ -60,7 +60,7 @@ def test_rate_of_the_clip_does_not_matter(opened, tmp_path):
 
 def test_two_query_rows_for_each_of_the_store_place_a_clip_between_rows(opened):
     first = opened[1]
-    finer = identifier.Identifier(first._extractor, first.rows, first._index, shifts=2, speeds="none")
+    finer = identifier.Identifier(first._network, first.rows, first._index, shifts=2, speeds="none")
     clip = decode.load(MUSIC[0], sample_rate_hz=8000)[int(7.25 * 8000) :][:40000]
     best = finer.identify(clip, sample_rate_hz=8000)[0]
     assert best.start_s == pytest.approx(7.25)
