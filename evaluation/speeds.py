@@ -7,6 +7,7 @@ Exit code: 0 the results were written, 2 the command is wrong.
 """
 
 import sys
+from typing import Any, NoReturn
 
 from absl import app, flags
 
@@ -15,7 +16,7 @@ from nafp.identify import asking
 
 from .scores import evaluate, speeds
 
-_SETTINGS = (
+_SETTINGS: tuple[tuple[Any, ...], ...] = (
     (flags.DEFINE_list, "store", None, "Folders of stores, separated by commas."),
     (
         flags.DEFINE_list,
@@ -53,23 +54,23 @@ _SETTINGS = (
         f"{asking.SURE_MARGIN:g} above that of any other recording.",
     ),
     (flags.DEFINE_list, "repeats", [], "Corpora with the sound of the tracks, as of nafp evaluate."),
+    (
+        flags.DEFINE_bool,
+        "at_once",
+        False,
+        "Look at every clip at all speeds, as nafp identify --speeds=0.97,1.03 does. Otherwise a clip that is sure at "
+        "its own speed stays there, as with --speeds=auto.",
+    ),
     (flags.DEFINE_string, "out", None, "Folder to write the results to."),
-)
-_AT_ONCE = (
-    flags.DEFINE_bool,
-    "at_once",
-    False,
-    "Look at every clip at all speeds, as nafp identify --speeds=0.97,1.03 does. Otherwise a clip that is sure at its "
-    "own speed stays there, as with --speeds=auto.",
 )
 
 
 def main(argv: list[str]) -> None:
     if argv[1:]:
         raise errors.Invalid(f"unexpected arguments {' '.join(argv[1:])}; every setting is a flag")
-    given = {name: flags.FLAGS[name].value for _, name, *_ in _SETTINGS}
-    queries = given.pop("query")
-    speeds.run(evaluate.Request(**given), queries=queries, at_once=flags.FLAGS["at_once"].value)
+    settings: dict[str, Any] = {name: flags.FLAGS[name].value for _, name, *_ in _SETTINGS}
+    queries, at_once = settings.pop("query"), settings.pop("at_once")
+    speeds.run(evaluate.Request(**settings), queries=queries, at_once=at_once)
 
 
 def _run(argv: list[str]) -> None:
@@ -89,13 +90,13 @@ def _parsed(argv: list[str]) -> list[str]:
         sys.exit(0)
 
 
-def _fail(text: str) -> None:
+def _fail(text: str) -> NoReturn:
     print(f"python -m evaluation.speeds: {text}", file=sys.stderr)
     sys.exit(2)
 
 
 if __name__ == "__main__":
-    for _define, _name, *_rest in (*_SETTINGS, _AT_ONCE):
+    for _define, _name, *_rest in _SETTINGS:
         _define(_name, *_rest)
     flags.mark_flags_as_required(["store", "query", "truth", "out"])
     app.run(_run, flags_parser=_parsed)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nafp.jobs import memory
 from nafp.search import collection, confidence, index
 
-from . import answers as answering
-from . import metrics, open_set, questions, results, stores
+from . import answers, metrics, open_set, questions, results, stores
 
 if TYPE_CHECKING:
     from .evaluate import Request
@@ -22,7 +21,7 @@ def record(
     *,
     searched: index.Index,
     about: dict[str, Any],
-    timings: answering.Timings,
+    timings: answers.Timings,
     left_out: metrics.Answers | None = None,
     fitted: confidence.Confidence | None = None,
     repeats: dict[str, Any] | None = None,
@@ -82,7 +81,7 @@ def built_s(about: dict[str, Any]) -> float:
     return about["train_s"] + about["add_s"]
 
 
-def _timed(timings: answering.Timings, about: dict[str, Any]) -> dict[str, Any]:
+def _timed(timings: answers.Timings, about: dict[str, Any]) -> dict[str, Any]:
     """Returns what took how long, and the peak memory of this process."""
     n_questions = max(1, timings.n_questions)
     return {
@@ -94,7 +93,7 @@ def _timed(timings: answering.Timings, about: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cost(timings: answering.Timings, searched: index.Index, database: collection.Collection) -> dict[str, float]:
+def _cost(timings: answers.Timings, searched: index.Index, database: collection.Collection) -> dict[str, float]:
     """Returns what a user pays: bytes per second of audio, and CPU per query."""
     audio_s = max(1e-9, len(database) * database.hop_s)
     spent_s = timings.search_cpu_s + timings.match_cpu_s

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,16 +24,15 @@ from nafp.identify import asking
 from nafp.jobs import progress, threads
 from nafp.search import collection, confidence, index, speeds, store
 
-from . import answers as answering
-from . import evaluate, left_out, metrics, open_set, records, repeats, results, stores, tables
+from . import answers, evaluate, left_out, metrics, open_set, records, repeats, results, stores, tables
 from . import questions as protocol
-from .versions import Version
+from .versions import QueryVersion
 
 USUALLY = 0.25  # Share of the queries whose best other place scores less than is called usual.
 _CLIPS = 16  # Questions that one thread takes at a time.
 
 
-class Rules(NamedTuple):
+class AskingRules(NamedTuple):
     """How the clips are answered.
 
     lengths: segments, M of them. policy: at which speeds and with how many rows. calibration: makes a first look sure,
@@ -62,15 +60,17 @@ def run(request: evaluate.Request, *, queries: Sequence[str], at_once: bool = Fa
     request = dataclasses.replace(request, query=queries[0])
     given = stores.read(request.store, query=queries[0], db=request.db, shifts=policy.shifts_if_short)
     questions, missing = protocol.truth_file(request.truth or "", given.query, given.database)
-    versions = [Version(request.store, name, questions.names, given.database) for name in queries]
-    rules = Rules(lengths, _with_speeds(policy, versions, at_once), calibration, request.twin_cosine, request.between)
+    versions = [QueryVersion(request.store, name, questions.names, given.database) for name in queries]
+    rules = AskingRules(
+        lengths, _with_speeds(policy, versions, at_once), calibration, request.twin_cosine, request.between
+    )
     sound = repeats.opened(request.repeats, questions.songs)
     built, about = evaluate.index_of(request, given)
-    asked = Asked(questions, versions, given.database, built, rules, show=request.show)
-    answers, told = asked.answers()
-    timings = answering.Timings(*asked.spent, n_rows=asked.n_searched, n_questions=len(questions))
-    without = _left_out(asked, answers) if request.unknown else None
-    scored = results.score(questions, answers, lengths, by_row=False, has_tracks=True)
+    asked = AskedAtSpeeds(questions, versions, given.database, built, rules, show=request.show)
+    answered, told = asked.answer()
+    timings = asked.timings._replace(n_questions=len(questions))
+    without = _left_out(asked, answered) if request.unknown else None
+    scored = results.score(questions, answered, lengths, by_row=False, has_tracks=True)
     scored, repeated = evaluate.listened(request, scored, given.database, sound)
     notes = [f"{len(missing)} queries of the truth file have no rows"] if missing else []
     found = records.record(
@@ -124,7 +124,7 @@ def _policy(request: evaluate.Request, queries: Sequence[str]) -> asking.Policy:
     return policy
 
 
-def _with_speeds(policy: asking.Policy, versions: Sequence[Version], at_once: bool) -> asking.Policy:
+def _with_speeds(policy: asking.Policy, versions: Sequence[QueryVersion], at_once: bool) -> asking.Policy:
     """Adds the speeds of the query stores to a policy for the clips' own speed."""
     own, *others = (version.speed for version in versions)
     if at_once:
@@ -132,60 +132,60 @@ def _with_speeds(policy: asking.Policy, versions: Sequence[Version], at_once: bo
     return policy._replace(at_once=(own,), if_unsure=tuple(others))
 
 
-class Asked:
+class AskedAtSpeeds:
     """All questions, and what it takes to answer them: the clips at every speed, the database and its index.
 
-    spent: seconds of wall clock and CPU for searching, then for matching. n_searched: query rows searched so far.
+    timings: what was spent so far; n_rows counts the query rows that were searched.
     """
 
     def __init__(
         self,
         questions: protocol.Questions,
-        versions: Sequence[Version],
+        versions: Sequence[QueryVersion],
         database: collection.Collection,
         searched: index.Index,
-        rules: Rules,
+        rules: AskingRules,
         *,
         show: bool = False,
     ):
         self.questions, self.versions, self.database, self.rules = questions, versions, database, rules
         self._index, self._show = searched, show
         self._segment_rows = records.segment_s(database) / database.hop_s
-        self.spent, self.n_searched = [0.0] * 4, 0
+        self.timings = answers.Timings(0.0, 0.0, 0.0, 0.0, n_rows=0, n_questions=0)
 
-    def answers(self, without: np.ndarray | None = None) -> tuple[metrics.Answers, np.ndarray]:
+    def answer(self, without: np.ndarray | None = None) -> tuple[metrics.Answers, np.ndarray]:
         """Answers all questions at all lengths; also returns the speed of each best answer, float64 [Q, M].
 
         without: int64 [Q, A], tracks of each question that are treated as not in the database.
         """
         policy, lengths = self.rules.policy, self.rules.lengths
-        answers = answering.empty(len(self.questions), lengths)
-        told = np.full(answers.asked.shape, np.nan)
+        answered = answers.empty(len(self.questions), lengths)
+        told = np.full(answered.asked.shape, np.nan)
         own = self.versions[0]
         for column, length in enumerate(lengths):
-            answers.asked[:, column] = own.n_rows >= answering.rows_needed(length, own.dense)
-        everything = np.broadcast_to(own.n_rows[:, None] > 0, answers.asked.shape)
-        is_unsure = ~self._look(policy.first, everything, answers, told, without)
+            answered.asked[:, column] = own.n_rows >= answers.rows_needed(length, own.dense)
+        everything = np.broadcast_to(own.n_rows[:, None] > 0, answered.asked.shape)
+        is_unsure = ~self._look(policy.first, everything, answered, told, without)
         clips_s = [(length - 1 + self._segment_rows) * self.database.hop_s for length in lengths]
         closer = [policy.closer(clip_s=clip_s) for clip_s in clips_s]
         for look in dict.fromkeys(filter(None, closer)):
-            self._look(look, is_unsure & [each == look for each in closer], answers, told, without)
-        return answers, told
+            self._look(look, is_unsure & [each == look for each in closer], answered, told, without)
+        return answered, told
 
     def _look(
         self,
         look: asking.Look,
         wanted: np.ndarray,
-        answers: metrics.Answers,
+        answered: metrics.Answers,
         told: np.ndarray,
         without: np.ndarray | None,
     ) -> np.ndarray:
         """Looks at clips at the lengths where `wanted`, bool [Q, M], is true; returns whether each is sure, [Q, M]."""
-        began = time.perf_counter(), time.process_time()
+        began = answers.now()
         versions = self.versions[: len(look.speeds)]
         clips = np.flatnonzero(wanted.any(axis=1))
-        self._search(versions, look.shifts, clips, wanted)
-        middle = time.perf_counter(), time.process_time()
+        n_rows = self._search(versions, look.shifts, clips, wanted)
+        middle = answers.now()
         is_sure = np.zeros(wanted.shape, bool)
 
         def match_some(some: np.ndarray) -> int:
@@ -193,7 +193,7 @@ class Asked:
                 columns = np.flatnonzero(wanted[clip]).tolist()
                 out = None if without is None else without[clip]
                 rankings = self._ranked(clip, columns, versions, look.shifts, out)
-                answering.fill(answers, clip, rankings, columns)
+                answers.fill(answered, clip, rankings, columns)
                 for column, ranking in zip(columns, rankings):
                     told[clip, column] = ranking.speeds[0] if len(ranking.speeds) else np.nan
                     is_sure[clip, column] = self._is_sure(ranking, self.rules.lengths[column])
@@ -203,27 +203,33 @@ class Asked:
         with threads.threads() as lend, progress.Progress(len(clips), "queries", label="match", show=self._show) as bar:
             for start in range(0, len(batches), 16):
                 bar.add(sum(lend(match_some, batches[start : start + 16])))
-        ended = time.perf_counter(), time.process_time()
-        spent = [after - before for before, after in zip((*began, *middle), (*middle, *ended))]
-        self.spent = [before + more for before, more in zip(self.spent, spent)]
+        spent = answers.timed(began, middle, answers.now())._replace(n_rows=n_rows)
+        self.timings = answers.added(self.timings, spent)
         return is_sure
 
-    def _search(self, versions: Sequence[Version], shifts: int, clips: np.ndarray, wanted: np.ndarray) -> None:
-        """Searches for the rows that a look takes of clips."""
+    def _search(self, versions: Sequence[QueryVersion], shifts: int, clips: np.ndarray, wanted: np.ndarray) -> int:
+        """Searches for the rows that a look takes of clips. Returns how many were not searched before."""
         lengths = {clip: self._lengths(np.flatnonzero(wanted[clip])) for clip in clips.tolist()}
+        n_rows = 0
         for version in versions:
             numbers = [
                 rows
                 for clip, own in lengths.items()
                 for rows, _ in version.taken(clip, own, shifts=shifts, segment_rows=self._segment_rows)
             ]
-            self.n_searched += version.search(numbers, self._index)
+            n_rows += version.search(numbers, self._index)
+        return n_rows
 
     def _lengths(self, columns: Iterable[int]) -> list[int]:
         return [self.rules.lengths[column] for column in columns]
 
     def _ranked(
-        self, clip: int, columns: Sequence[int], versions: Sequence[Version], shifts: int, without: np.ndarray | None
+        self,
+        clip: int,
+        columns: Sequence[int],
+        versions: Sequence[QueryVersion],
+        shifts: int,
+        without: np.ndarray | None,
     ) -> list[speeds.Ranking]:
         """Ranks the places of one clip at some of the lengths."""
         lengths = self._lengths(columns)
@@ -252,19 +258,19 @@ class Asked:
         return asking.is_sure(probable, margin)
 
 
-def _left_out(asked: Asked, answers: metrics.Answers) -> metrics.Answers:
+def _left_out(asked: AskedAtSpeeds, known: metrics.Answers) -> metrics.Answers:
     """Answers every question as if its recording were not in the database; see `evaluation.scores.left_out`."""
     rules, own = asked.rules, asked.versions[0]
-    out = left_out.with_twins(asked.questions, asked.database, answers, rules.lengths, likeness=rules.twin_cosine)
-    given, _ = asked.answers(without=out)
+    out = left_out.with_twins(asked.questions, asked.database, known, rules.lengths, likeness=rules.twin_cosine)
+    unknown, _ = asked.answer(without=out)
     step = own.dense // rules.policy.shifts
     for clip in range(len(asked.questions)):
         rows = np.arange(own.first[clip], own.first[clip] + own.n_rows[clip], step)
         is_left = ~np.isin(asked.database.track_of(own.neighbours(rows)), out[clip])
         for column, length in enumerate(rules.lengths):
-            share = is_left[: answering.rows_needed(length, rules.policy.shifts)].mean()
-            given.asked[clip, column] &= share >= left_out.LEAST_LEFT
-    return given
+            share = is_left[: answers.rows_needed(length, rules.policy.shifts)].mean()
+            unknown.asked[clip, column] &= share >= left_out.LEAST_LEFT
+    return unknown
 
 
 def _limit_margins(folder: str, scored: results.Scored) -> None:

@@ -14,7 +14,7 @@ from . import stores
 from .answers import rows_needed
 
 
-class Version:
+class QueryVersion:
     """The clips of all questions at one speed; rows are searched when they are first asked for.
 
     speed: the change of speed that was undone. rows: their fingerprints. dense: rows for each row of the database.

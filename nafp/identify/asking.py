@@ -96,7 +96,9 @@ def probability(calibration: confidence.Confidence | None, *, length: int, score
     """Returns the probability that a best candidate is right; None without a calibration. length: in segments."""
     if calibration is None:
         return None
-    return float(calibration.probability(length, score, margin))
+    import numpy as np  # Here: a command's defaults need no numpy.
+
+    return float(calibration.probability(length, np.array(score), np.array(margin)))
 
 
 def is_sure(probability: float | None, margin: float) -> bool:

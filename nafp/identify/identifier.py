@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,6 +20,14 @@ BATCH = 10  # Segments for the network: JAX fills batches up, and a clip of ten 
 _EVERY_PLACE = 1 << 20  # Places to rank: a track that repeats itself has many.
 
 
+class Searchable(Protocol):
+    """An index of fingerprints: `nafp.search.index.Index`, or that of a database."""
+
+    def search(self, queries: np.ndarray, k: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the nearest rows of queries [n, D]: their cosines float32 [n, K] and numbers int64 [n, K]."""
+        ...
+
+
 class Identifier:
     """Names the track that a clip comes from, and where in it.
 
@@ -32,7 +40,7 @@ class Identifier:
         self,
         network: protocol.Network,
         rows: collection.Collection,
-        searched: index.Index,
+        searched: Searchable,
         *,
         shifts: int = 0,
         confidence: confidence.Confidence | None = None,
@@ -88,7 +96,7 @@ class Identifier:
         samples = decode.load(path, sample_rate_hz=rate_hz, seconds=LONGEST_S)
         return self.identify(samples, sample_rate_hz=rate_hz, top=top, least=least)
 
-    def rank(self, samples: np.ndarray, *, sample_rate_hz: int, top: int = match.TOP) -> ClipRanking:
+    def rank(self, samples: np.ndarray, *, sample_rate_hz: int, top: int = match.TOP) -> RankedClip:
         """Ranks the best places of the `top` best tracks, however improbable."""
         samples = self._checked(samples, sample_rate_hz)
         ranking = self._look(samples, sample_rate_hz, self._policy.first, top)
@@ -116,12 +124,12 @@ class Identifier:
             raise errors.Invalid("the waveform has NaN or infinity in it")
         return samples
 
-    def _look(self, samples: np.ndarray, sample_rate_hz: int, look: asking.Look, top: int) -> ClipRanking:
+    def _look(self, samples: np.ndarray, sample_rate_hz: int, look: asking.Look, top: int) -> RankedClip:
         """Fingerprints, searches and ranks a clip once."""
         versions = self._hear(samples, sample_rate_hz, look)
         places = speeds.rank(versions, self.rows, shifts=look.shifts, top=_EVERY_PLACE)[0]
         answers = self._answers(places, versions[0].lengths[0], top)
-        return ClipRanking(answers, places, versions, look.shifts)
+        return RankedClip(answers, places, versions, look.shifts)
 
     def _hear(self, samples: np.ndarray, sample_rate_hz: int, look: asking.Look) -> list[speeds.Heard]:
         """Fingerprints a clip at all speeds of a look, in one batch, and searches for all of them at once."""
@@ -136,7 +144,7 @@ class Identifier:
     def _framed(self, samples: np.ndarray, sample_rate_hz: int, speed: float, shifts: int) -> np.ndarray:
         """Undoes the speed of a clip and cuts it into segments [n, S]; n is 0 when it is too short then."""
         rate_hz, segment = self._network.sample_rate_hz, self._network.segment
-        slowed = decode.resample(samples, from_hz=sample_rate_hz, to_hz=rate_hz * speed)
+        slowed = decode.resample(samples, from_hz=sample_rate_hz, to_hz=round(rate_hz * speed))
         if asking.is_filled(len(slowed), segment=segment):
             slowed = np.pad(slowed, (0, segment - len(slowed)))
         return segments.frame(slowed, segment=segment, hop=self._network.hop // shifts)
@@ -160,7 +168,7 @@ class Identifier:
         ]
 
 
-class ClipRanking(NamedTuple):
+class RankedClip(NamedTuple):
     """Everything found for one clip.
 
     answers: the best place of each track, best first, improbable ones too. ranking: every proposed place. heard: the

@@ -2,29 +2,23 @@
 
 import pathlib
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nafp import config as config_lib
 from nafp.audio import decode
 from nafp.fingerprints import extract
 from nafp.identify import identifier
-from nafp.models import network
+from nafp.models import numpy_network
+from tests import networks
 
 MUSIC = sorted((pathlib.Path(__file__).parents[1] / "recordings" / "music").glob("*.opus"))[:3]
 
 
 def untrained(seed):
     """Even random weights give the same audio the same fingerprint; enough for everything but robustness."""
-    c = config_lib.default()
-    with c.unlocked():
-        c.model.channels, c.model.dim, c.model.head_hidden = (4, 4, 8, 8, 8, 8, 64, 64), 64, 4
-    mel = jnp.zeros((1, *network.mel_shape(c)))
-    variables = jax.jit(network.create(c).init)(jax.random.key(seed), mel)
-    identity = network.identity(variables, source=f"seed{seed}", step=0)
-    return network.JaxNetwork(variables, c, batch_size=32, identity=identity)
+    c = networks.config()
+    identity = {"sha256": str(seed), "source": f"seed{seed}", "step": 0}
+    return numpy_network.NumpyNetwork(networks.variables(c, seed=seed), c, identity=identity)
 
 
 @pytest.fixture(scope="module")
