@@ -19,9 +19,9 @@ import numpy as np
 from nafp import errors
 from nafp.corpora import build, corpus
 from nafp.fingerprints import hosts, stream
+from nafp.identify import asking
 from nafp.jobs import progress, whole_files
 from nafp.models import protocol
-from nafp.search import speeds as query_speeds
 from nafp.search import store
 
 _MOST_NAMED = 20  # Files of each kind that `describe` names.
@@ -72,7 +72,7 @@ def extract(
     if shifts > 1:
         meta["hop_s"] /= shifts
         extractor = extractor.at_hop(extractor.hop // shifts)
-    if query_speeds.FILLED <= speed < 1:
+    if asking.is_filled(round(extractor.segment * speed), segment=extractor.segment):
         n_rows, n_heard = -(-extractor.segment // extractor.hop), round(extractor.segment * speed)
         meta["brief_rows"] = n_rows
         tracks = [_after_its_beginning(track, n_heard=n_heard, n_samples=n_rows * extractor.hop) for track in tracks]
@@ -120,7 +120,7 @@ def at_speeds(
 
 def _numbers(speeds: Sequence[str]) -> list[float]:
     if list(speeds) == ["auto"]:
-        return [1.0, *query_speeds.SPEEDS]
+        return [1.0, *asking.SPEEDS]
     try:
         return [float(speed) for speed in speeds]
     except ValueError:

@@ -17,8 +17,6 @@ import numpy as np
 
 from nafp.search import collection, match
 
-# Speeds at which a clip is searched beside its own.
-SPEEDS = (0.94, 0.97, 1.03, 1.06)
 # Rows of the recording per row of the query: the tempo is changed by up to an eighth.
 SLOPES = tuple(np.round(np.arange(0.88, 1.1201, 0.02), 2).tolist())
 # A version stands out by margin + SCORE_SHARE x score. A version at another speed than the clip's own needs HANDICAP
@@ -26,9 +24,6 @@ SLOPES = tuple(np.round(np.arange(0.88, 1.1201, 0.02), 2).tolist())
 # changed, 90.6 and 94.7 % at their own speed alone, 90.2 and 94.5 with four more (from 3 s on no loss above 0.2); with
 # their speed changed, 94.7 and 98.0. By margins alone, with a handicap of 0.06: 90.0 and 94.4, 94.0 and 97.6.
 SCORE_SHARE, HANDICAP = 0.5, 0.09
-# A clip that lasts at least this share of a segment once its speed is undone is filled up with silence. Of 150 clean
-# clips of one second of the validation split that play 4 % slower, 139 are then found, and 6 without.
-FILLED = 0.9
 _REFINED = 8  # Places whose alignment is estimated.
 _SHIFTED = (-1, 0, 1, 2)  # Rows by which a start is tried beside the proposed one.
 _THE_SAME = 0.999  # Score of rows that were cut at the same places.
@@ -73,7 +68,7 @@ def rows_heard(length: float, speed: float, *, segment_rows: float) -> int:
     """Returns how many rows a clip gives once its speed is undone; 0 if it is too short then.
 
     length: rows that the clip gives at its own speed. segment_rows: length of a segment in hops. The row of a clip that
-    is filled up with silence (FILLED) is not counted.
+    is filled up with silence is not counted; see `nafp.identify.asking.is_filled`.
     """
     return max(0, math.floor((length - 1 + segment_rows) * speed - segment_rows + 1e-6) + 1)
 
