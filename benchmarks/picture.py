@@ -9,7 +9,7 @@ matplotlib: pip install 'nafp[plots]'.
 import io
 import json
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 
@@ -18,15 +18,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from absl import app, flags
 
-_OUT = flags.DEFINE_string("out", None, "SVG file to write.")
-flags.mark_flag_as_required("out")
+_OUT = flags.DEFINE_string("out", None, "SVG file to write.", required=True)
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 PANELS = {"n0": "noise at 0 dB", "room": "room", "phone": "phone", "speed+4": "played 4 % faster"}
 # Light colour -> the one that stands in for it where the reader's screen is dark.
 INK, PAPER, GRID = "#1f2329", "#ffffff", "#dfe2e6"
 DARK = {INK: "#e6e9ed", PAPER: "#15181c", GRID: "#3a4048"}
-STYLE = {
+STYLE: dict[Any, Any] = {  # Settings of matplotlib.
     "font.size": 11,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -122,7 +121,7 @@ def panel(axes: plt.Axes, condition: str, lines: list[System]) -> None:
         percent = {key: [100 * cells[s][key] for s in seconds] for key in ("low", "rate", "high")}
         low, high = percent["low"], percent["high"]
         axes.fill_between(seconds, low, high, color=line.colour, alpha=0.2, lw=0)
-        style = dict(color=line.colour, marker=line.marker, ms=5, label=line.label)
+        style: dict[str, Any] = dict(color=line.colour, marker=line.marker, ms=5, label=line.label)
         axes.plot(seconds, percent["rate"], **style)
     axes.set_xticks([1, 2, 3, 5, 10])
     axes.set_ylim(0, 103)
