@@ -211,7 +211,7 @@ def empty(n_questions: int, lengths: Sequence[int]) -> Answers:
 def fill(
     answers: Answers,
     clip: int,
-    rankings: Sequence[match.Ranking | speeds.Ranking],
+    rankings: Sequence[match.Ranking | speeds.ClipRanking],
     columns: Sequence[int] | None = None,
 ) -> None:
     """Writes the rankings of one clip over its answers. columns: positions of their lengths, None for all."""

@@ -84,7 +84,7 @@ class QueryVersion:
         segment_rows: float,
         database: collection.Collection,
         without: np.ndarray | None,
-    ) -> list[speeds.Heard]:
+    ) -> list[speeds.ClipAtSpeed]:
         """Returns what `nafp.search.speeds.rank` takes of a clip at these lengths, in segments.
 
         without: int64 [A], tracks that are treated as not in the database; None for none.
@@ -94,5 +94,5 @@ class QueryVersion:
             near = self._neighbours[numbers]
             if without is not None:
                 near = np.where(np.isin(database.track_of(near), without), -1, near)
-            found.append(speeds.Heard(self.speed, self.rows.take(numbers), near, n_rows))
+            found.append(speeds.ClipAtSpeed(self.speed, self.rows.take(numbers), near, n_rows))
         return found
