@@ -212,8 +212,8 @@ def with_repeats(
 
 def _repeated(row: dict[str, str], line: dict[str, str], sound: repeats.Sound) -> dict[str, str]:
     """Gives the right place in terms of an answer, {} where it is right already or no repeat."""
-    right = repeats.Place(line["answer"], float(line["time"]))
-    other = repeats.Place(row["track"], float(row["start_s"]))
+    right = repeats.TrackPlace(line["answer"], float(line["time"]))
+    other = repeats.TrackPlace(row["track"], float(row["start_s"]))
     if is_same(other.track, right.track) and abs(other.start_s - right.start_s) <= repeats.WITHIN_S:
         return {}
     seconds = float(row["length_s"]) * float(line.get("rate") or 1)

@@ -1,7 +1,11 @@
-"""Exit codes of the verbs: 0 done or found, 1 nothing found, 2 error. absl alone exits with 1 for a mistyped flag."""
+"""How a verb starts and ends: its --help and its exit code.
+
+Exit codes: 0 done or found, 1 nothing found, 2 error. absl alone exits with 1 for a mistyped flag.
+"""
 
 import pathlib
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -10,15 +14,22 @@ from absl import app, flags
 from nafp import errors
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
-    """Runs a main that returns its exit code; None counts as 0."""
+def run(main: Callable[[list[str]], int | None], *parts: types.ModuleType) -> None:
+    """Runs a launcher's `main` and exits with the code that it returns; None counts as 0.
+
+    parts: modules of this room whose flags belong to the verb, too, and are listed by its --help.
+    """
+    verb = f"nafp {pathlib.Path(sys.argv[0]).stem}"
+    for module in (sys.argv[0], *parts):
+        for flag in flags.FLAGS.get_key_flags_for_module(module):
+            flags.FLAGS.register_key_flag_for_module(verb, flag)
+    sys.argv[0] = verb  # The heading of --help, which would be the launcher's path.
     app.run(lambda argv: sys.exit(main(argv)), flags_parser=_parsed)
 
 
 def wrong(text: str) -> errors.Invalid:
     """Returns the error to raise for a command line that cannot be right."""
-    verb = f"nafp {pathlib.Path(sys.argv[0]).stem}"
-    return errors.Invalid(f"{text}; {verb} --help lists the flags")
+    return errors.Invalid(f"{text}; {sys.argv[0]} --help lists the flags")
 
 
 def _parsed(argv: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ from ml_collections import config_flags
 from . import devices, rooms
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "listen: what training with this configuration sounds like.", lock_config=True
+    "config", None, "Configuration of a training; listen writes what it would hear.", lock_config=True
 )
 
 

@@ -94,7 +94,7 @@ def stream(
     return _regroup(_decode(path, sample_rate_hz, first, wanted, complain or _log(path)), block)
 
 
-def resample(samples: np.ndarray, *, from_hz: int, to_hz: int) -> np.ndarray:
+def resample(samples: np.ndarray, *, from_hz: float, to_hz: float) -> np.ndarray:
     """Resamples float32 [S] or [S, C] with soxr's high quality, the one files are decoded with."""
     return soxr.resample(samples, from_hz, to_hz) if from_hz != to_hz else samples
 

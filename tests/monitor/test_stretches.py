@@ -54,7 +54,7 @@ def heard(network, opened, samples, *, block=24_000, speeds=(1.0,)):
 
 def scored(mixed, name, found):
     true = monitored.read(mixed / mixes.TRUTH, is_known=True)
-    told = [monitored.Stretch(name, one.track, one.start_s, one.end_s) for one in found if one.track]
+    told = [monitored.PlayedStretch(name, one.track, one.start_s, one.end_s) for one in found if one.track]
     return monitored.seconds([one for one in true if one.recording == name], told)
 
 
