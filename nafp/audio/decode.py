@@ -11,6 +11,7 @@ file promises no length: cut off, it is merely shorter.
 """
 
 import contextlib
+import contextvars
 import logging
 import os
 import stat
@@ -49,6 +50,7 @@ class Info(NamedTuple):
 
 
 Complain = Callable[[str], None]
+_hear: contextvars.ContextVar[Complain | None] = contextvars.ContextVar("hear", default=None)
 
 
 def probe(path: str | os.PathLike) -> Info:
@@ -91,7 +93,7 @@ def stream(
     first = segments.to_samples(start_s, sample_rate_hz)
     wanted = None if seconds is None else segments.to_samples(seconds, sample_rate_hz)
     block = max(1, segments.to_samples(block_s, sample_rate_hz))
-    return _regroup(_decode(path, sample_rate_hz, first, wanted, complain or _log(path)), block)
+    return _regroup(_decode(path, sample_rate_hz, first, wanted, complain or listener(path)), block)
 
 
 def resample(samples: np.ndarray, *, from_hz: float, to_hz: float) -> np.ndarray:
@@ -130,6 +132,22 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray, *, sample_rate_hz: i
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(part)
+
+
+@contextlib.contextmanager
+def complaints(hear: Complain) -> Iterator[None]:
+    """Sends the reasons of damaged files to `hear` instead of the log, for decoding in this thread within the block."""
+    token = _hear.set(hear)
+    try:
+        yield
+    finally:
+        _hear.reset(token)
+
+
+def listener(path: str) -> Complain:
+    """Returns the function that gets the reason why a file is damaged: that of `complaints`, else one that logs it."""
+    hear = _hear.get()
+    return hear or (lambda reason: logging.getLogger(__name__).warning("%s: %s", path, reason))
 
 
 @contextlib.contextmanager
@@ -325,7 +343,3 @@ def _regroup(pieces: Iterable[np.ndarray], block: int) -> Iterator[np.ndarray]:
             held, n_held = [joined[whole:]], n_held - whole
     if n_held:
         yield np.concatenate(held)
-
-
-def _log(path: str) -> Complain:
-    return lambda reason: logging.getLogger(__name__).warning("%s: %s", path, reason)

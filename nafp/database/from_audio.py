@@ -183,7 +183,7 @@ class _Adding:
         own_tags = tags.read(name) if stamp else {}
         self._decoded[name] = digest.hexdigest(), own_tags | dict(recording.metadata) | self._metadata
 
-    def _take(self, outcome: stream.Outcome) -> str:
+    def _take(self, outcome: stream.TrackOutcome) -> str:
         """Adds a fingerprinted recording, and returns a remark about it or ""."""
         name, file = outcome.name, self._files.pop(outcome.name, None)
         digest, metadata = self._decoded.pop(name, ("", {}))
@@ -206,7 +206,7 @@ class _Adding:
         )
         return self._note_added(outcome, replaces)
 
-    def _note_added(self, outcome: stream.Outcome, replaces: bool) -> str:
+    def _note_added(self, outcome: stream.TrackOutcome, replaces: bool) -> str:
         report = self.report
         report.added.append(outcome.name)
         report.n_rows += len(outcome.vectors)
