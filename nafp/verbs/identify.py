@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TextIO
 
 from nafp import errors
-from nafp.database import database
+from nafp.database import database, network_file
 from nafp.identify import answers, clips, identifier, pfann_files
 from nafp.search import confidence
 from nafp.weights import sources
@@ -158,7 +158,7 @@ def _runtime(request: Request) -> str:
     if not importlib.util.find_spec("jax"):
         return "numpy"
     if request.database:
-        file = pathlib.Path(request.database) / database.NETWORK
+        file = pathlib.Path(request.database) / network_file.NETWORK
     else:
         file = sources.weights_file(request.checkpoint)
     if file.suffix not in (".npz", ".safetensors") or not file.is_file():
