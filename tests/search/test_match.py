@@ -39,8 +39,8 @@ def obvious_original(query, neighbours, length):
     starts = {int(row) - j for j, found in enumerate(neighbours[:length]) for row in found}
     scores = {}
     for start in sorted(start for start in starts if start >= 0):
-        there = VECTORS[start : start + len(query)]
-        scores[start] = float(np.mean(np.diag(query @ there.T)))
+        rows = VECTORS[start : start + len(query)]
+        scores[start] = float(np.mean(np.diag(query @ rows.T)))
     return scores
 
 
@@ -95,7 +95,7 @@ def test_a_sharp_kernel_equals_the_obvious_loop():
 
 def obvious_between(query, neighbours, length):
     """Scores each start and the one before it on rows and half a row on; the better of the two counts."""
-    starts = {}
+    starts: dict[tuple[int, int], int] = {}
     for j, found in enumerate(neighbours[:length]):
         for row in found:
             track = next(i for i, t in enumerate(TRACKS) if 0 <= row - t.first_row < t.n_rows)
@@ -201,7 +201,7 @@ def test_the_best_place_of_each_track_is_the_first_in_the_ranking():
     assert match.best_of_each_track(np.empty(0, np.int64)).tolist() == []
     query = asked(150)
     ranking = match.rank(query, nearest(query, 300), KNOWN, lengths=[7], top=1000)[0]
-    best = {}
+    best: dict[int, tuple[float, float]] = {}
     for track, start, score in zip(ranking.tracks.tolist(), ranking.starts.tolist(), ranking.scores.tolist()):
         if score > best.get(track, (0, -np.inf))[1]:
             best[track] = start, score
