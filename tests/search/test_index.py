@@ -306,9 +306,11 @@ def test_the_double_of_the_options_has_the_fields_of_faiss():
         declared = [
             text.split(f"class {name}", 1)[1].split("\nclass ")[0] for name in ("GpuClonerOptions", "GpuMultipleC")
         ]
-        told = {line.split(":")[0].strip() for body in declared for line in body.splitlines()[1:] if ":" in line}
-        assert {name for name in told if name.isidentifier()} <= fields
-        assert "useFloat16" in told
+        fields_of_faiss = {
+            line.split(":")[0].strip() for body in declared for line in body.splitlines()[1:] if ":" in line
+        }
+        assert {name for name in fields_of_faiss if name.isidentifier()} <= fields
+        assert "useFloat16" in fields_of_faiss
     else:
         assert {name for name in vars(real) | vars(real.__base__) if not name.startswith("_")} - {"thisown"} == fields
 
@@ -345,5 +347,5 @@ def test_memory_is_given_back_where_the_system_can(monkeypatch):
 def test_peak_memory_is_that_of_the_process_not_of_the_one_that_started_it():
     held = np.ones(30_000_000)  # 240 MB.
     asked = "from nafp.jobs import memory; print(memory.peak_mb())"
-    told = float(subprocess.check_output([sys.executable, "-c", asked]))
-    assert memory.peak_mb() > held.nbytes / 2**20 > told > 1
+    peak_mb = float(subprocess.check_output([sys.executable, "-c", asked]))
+    assert memory.peak_mb() > held.nbytes / 2**20 > peak_mb > 1

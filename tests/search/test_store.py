@@ -1,4 +1,4 @@
-"""Laws of the store: the original's layout, nothing lost by a kill, nothing finished lost."""
+"""A store keeps the layout of the original; no kill loses an appended track, and no writer a finished store."""
 
 import csv
 import errno
