@@ -33,7 +33,7 @@ def prepare(*, cpu_shares: int = 1) -> None:
 
 
 def keep_compiled() -> None:
-    """Lets JAX keep compiled programs: in NAFP_CACHE, JAX_COMPILATION_CACHE_DIR or the user's cache folder, in this order."""
+    """Lets JAX keep compiled programs in NAFP_CACHE, JAX_COMPILATION_CACHE_DIR or the user's cache folder."""
     import jax
     import platformdirs
 

@@ -1,4 +1,4 @@
-"""Laws of the store: the original's layout, nothing lost by a kill, nothing finished lost."""
+"""A store keeps the layout of the original; no kill loses an appended track, and no writer a finished store."""
 
 import csv
 import errno
@@ -206,7 +206,7 @@ def test_what_cannot_be_a_fingerprint_is_refused_by_track_name(tmp_path):
         assert len(writer.finish()) == 1
 
 
-def test_a_full_disk_is_told_as_such_and_what_was_added_stays(tmp_path):
+def test_a_full_disk_is_an_error_of_ours_and_added_tracks_stay(tmp_path):
     def add(writer, names):
         for name in names:
             writer.append(name, 1.0, vectors(200, seed=len(name)))
