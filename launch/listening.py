@@ -6,10 +6,7 @@ from ml_collections import config_flags
 from . import devices, rooms
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "listen: configuration file of a training whose pairs are played, in place of --conditions.",
-    lock_config=True,
+    "config", None, "Configuration of a training; listen writes what it would hear.", lock_config=True
 )
 
 

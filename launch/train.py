@@ -38,4 +38,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    exits.run(main)
+    exits.run(main, devices)

@@ -196,6 +196,22 @@ def test_the_margin_is_to_the_best_other_track():
     assert best.track == "4.wav"
 
 
+def test_the_best_place_of_each_track_is_the_first_in_the_ranking():
+    assert match.best_of_each_track(np.array([4, 1, 4, 0, 1, 4])).tolist() == [0, 1, 3]
+    assert match.best_of_each_track(np.empty(0, np.int64)).tolist() == []
+    query = asked(150)
+    ranking = match.rank(query, nearest(query, 300), KNOWN, lengths=[7], top=1000)[0]
+    best = {}
+    for track, start, score in zip(ranking.tracks.tolist(), ranking.starts.tolist(), ranking.scores.tolist()):
+        if score > best.get(track, (0, -np.inf))[1]:
+            best[track] = start, score
+    words = match.matches(ranking, KNOWN)
+    assert [word.score for word in words] == sorted((score for _, score in best.values()), reverse=True)
+    for word in words:
+        track = KNOWN.tracks.index(word.track)
+        assert (word.start_s, word.score) == ((best[track][0] - KNOWN.first_rows[track]) / 2, best[track][1])
+
+
 def test_without_tracks_the_margin_is_to_a_place_far_away():
     query = asked(150)
     ranking = match.rank(query, nearest(query, 300), BARE, lengths=[7], top=1000)[0]

@@ -6,7 +6,6 @@ import numpy as np
 
 from nafp.training import losses
 
-
 nt_xent = jax.jit(losses.nt_xent)  # One small program in place of thirty.
 
 
@@ -70,9 +69,7 @@ def test_all_alike_costs_the_log_of_the_candidates():
 def test_shares_of_devices_add_up_to_the_whole():
     z = unit((2, 8, 16))
     whole = nt_xent(jnp.array(z), jnp.array(z), first_pair=0, temperature=0.05)
-    shares = [
-        nt_xent(jnp.array(z[:, i : i + 2]), jnp.array(z), first_pair=i, temperature=0.05) for i in range(0, 8, 2)
-    ]
+    shares = [nt_xent(jnp.array(z[:, i : i + 2]), jnp.array(z), first_pair=i, temperature=0.05) for i in range(0, 8, 2)]
     np.testing.assert_allclose(sum(shares), whole, rtol=1e-5)
 
 

@@ -8,7 +8,6 @@ import pytest
 from nafp.training import masks
 from tests.training import test_augment
 
-
 masked = jax.jit(masks.masked, static_argnames="chain")
 
 

@@ -174,7 +174,7 @@ def test_a_stream_that_is_stopped_says_what_it_heard(place, monkeypatch, capsys)
 
 def test_an_empty_database_is_said(tmp_path):
     database.Database.create(tmp_path / "db", network=databases.network_file(tmp_path))
-    with pytest.raises(ValueError, match="no track in it"):
+    with pytest.raises(ValueError, match="holds no track to look for"):
         monitor.run(monitor.Request(["microphone"], str(tmp_path / "db"), runtime="numpy"))
 
 

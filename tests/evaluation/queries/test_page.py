@@ -60,7 +60,7 @@ def test_a_page_holds_the_very_sound_that_is_rendered(place, tmp_path):
 
 def test_a_page_needs_nothing_but_itself(place, tmp_path):
     out = tmp_path / "pages" / "page.html"
-    request = verbs.Request(source=str(place), out=str(out), conditions=["n5"], count=1, seconds=2.0, show=False)
+    request = verbs.QueriesRequest(source=str(place), out=str(out), conditions=["n5"], count=1, seconds=2.0, show=False)
     assert verbs.listen(request) == str(out)
     page = out.read_text()
     assert len(held(page, "audio/wav")) == len(held(page, "image/png")) == 2
@@ -71,8 +71,8 @@ def test_a_page_needs_nothing_but_itself(place, tmp_path):
 
 def test_what_happened_is_said_and_names_are_no_markup():
     sound = np.zeros(RATE_HZ, "f4")
-    version = listening.Version("<b>", sound, RATE_HZ, "noise a&b")
-    page = listening.page([listening.Clip("x < y", [version])], title="t", about="one\ntwo")
+    version = listening.PageSound("<b>", sound, RATE_HZ, "noise a&b")
+    page = listening.page([listening.PageClip("x < y", [version])], title="t", about="one\ntwo")
     assert "&lt;b&gt;" in page
     assert "noise a&amp;b" in page
     assert "x &lt; y" in page
@@ -142,7 +142,7 @@ def test_what_cannot_be_listened_to_is_said(place, tmp_path):
     ]:
         given = {"source": str(place), "out": str(tmp_path / "p.html"), "conditions": ["n5"]}
         with pytest.raises(ValueError, match=match):
-            verbs.listen(verbs.Request(**{**given, **changes}))
+            verbs.listen(verbs.QueriesRequest(**{**given, **changes}))
 
 
 def test_a_verb_that_is_not_there_names_those_that_are():

@@ -13,7 +13,7 @@ from tests import tunes
 
 
 def stretch(track, start_s, end_s, place_s=0.0, speed=1.0, recording="a.wav"):
-    return monitored.Stretch(recording, track, start_s, end_s, place_s, speed)
+    return monitored.PlayedStretch(recording, track, start_s, end_s, place_s, speed)
 
 
 def test_the_truth_itself_is_perfect():

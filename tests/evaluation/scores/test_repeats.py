@@ -66,29 +66,29 @@ def test_the_correlation_is_that_of_laying_one_over_the_other_everywhere():
 @pytest.mark.parametrize("seconds", [1.0, 3.0, 7.0])
 @pytest.mark.parametrize("off_s", [-0.4, -0.1, 0.0, 0.3])
 def test_the_same_passage_is_heard_softer_inverted_and_between_samples(sound, seconds, off_s):
-    right = repeats.Place("driving.wav", PASSAGE_S + 0.5)
-    other = repeats.Place("medley.wav", INTO_S + 0.5 + off_s)
+    right = repeats.TrackPlace("driving.wav", PASSAGE_S + 0.5)
+    other = repeats.TrackPlace("medley.wav", INTO_S + 0.5 + off_s)
     assert sound.away_s(right, other, seconds=seconds) == pytest.approx(abs(off_s), abs=0.002)
 
 
 def test_a_passage_that_goes_on_differently_is_another_one(sound):
-    right, other = repeats.Place("driving", PASSAGE_S), repeats.Place("medley", INTO_S)
+    right, other = repeats.TrackPlace("driving", PASSAGE_S), repeats.TrackPlace("medley", INTO_S)
     assert sound.away_s(right, other, seconds=7) is not None
     assert sound.away_s(right, other, seconds=10) is None
 
 
 def test_other_music_silence_the_missing_and_the_far_are_not_the_same(sound):
-    right = repeats.Place("driving", PASSAGE_S)
+    right = repeats.TrackPlace("driving", PASSAGE_S)
     for other in (
-        repeats.Place("greecei", 3.0),
-        repeats.Place("driving", 15.0),
-        repeats.Place("silence", 3.0),
-        repeats.Place("nowhere", 3.0),
-        repeats.Place("medley", INTO_S + 0.6),
-        repeats.Place("medley", 400.0),
+        repeats.TrackPlace("greecei", 3.0),
+        repeats.TrackPlace("driving", 15.0),
+        repeats.TrackPlace("silence", 3.0),
+        repeats.TrackPlace("nowhere", 3.0),
+        repeats.TrackPlace("medley", INTO_S + 0.6),
+        repeats.TrackPlace("medley", 400.0),
     ):
         assert sound.away_s(right, other, seconds=2) is None
-    assert sound.away_s(repeats.Place("silence", 1.0), repeats.Place("silence", 9.0), seconds=2) is None
+    assert sound.away_s(repeats.TrackPlace("silence", 1.0), repeats.TrackPlace("silence", 9.0), seconds=2) is None
 
 
 def test_a_broken_recording_repeats_nothing(folder, tmp_path):
@@ -96,7 +96,7 @@ def test_a_broken_recording_repeats_nothing(folder, tmp_path):
         (tmp_path / f"{name}.wav").write_bytes((folder / f"{name}.wav").read_bytes())
     sound = repeats.Sound([tmp_path])
     (tmp_path / "medley.wav").write_bytes(b"RIFF")
-    right, other = repeats.Place("driving", PASSAGE_S), repeats.Place("medley", INTO_S)
+    right, other = repeats.TrackPlace("driving", PASSAGE_S), repeats.TrackPlace("medley", INTO_S)
     assert sound.away_s(right, other, seconds=2) is None
 
 
