@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from evaluation.protocols import protocol as protocols
+from evaluation.queries import conditions
 from evaluation.queries import render as rendering
 from evaluation.scores import evaluate, metrics
 from nafp.audio import decode
@@ -255,6 +256,10 @@ lengths_s = [3]
     assert "false accepts" in (tmp_path / "out" / "table.md").read_text()
 
 
+def test_the_protocol_robustness_has_the_conditions_that_queries_render_by_default():
+    assert protocols.load("robustness").queries.conditions == conditions.ROBUSTNESS
+
+
 def test_every_shipped_protocol_can_be_read_and_its_conditions_rendered():
     assert {"original-mini", "original-full", "contiguous", "snr", "robustness"} <= {*protocols.shipped()}
     for name in protocols.shipped():
@@ -272,12 +277,12 @@ def test_every_shipped_protocol_can_be_read_and_its_conditions_rendered():
         ('[queries]\nconditions = "clean"', "a list is needed"),
         ('[queries]\nconditions = ["claen"]', "did you mean clean"),
         ('kind = "clip"', "allowed are clips, aligned, given, recording"),
-        ('[evaluation]\nmetrics = ["songs"]', "no songs; there are exact"),
+        ('[evaluation]\nmetrics = ["songs"]', "evaluation.metrics: no songs; there are exact"),
         ("[evaluation]\nlengths_s = [30]", "asks for 30 s of clips of 10 s"),
         ('kind = "given"', "needs queries.folder"),
         ("queries = ", "not TOML"),
-        ('kind = "aligned"\n[evaluation]\nspeeds = "auto"', "rows stay in place"),
-        ('kind = "aligned"\n[evaluation]\nrepeats = true', "row answers row"),
+        ('kind = "aligned"\n[evaluation]\nspeeds = "auto"', "evaluation.speeds is for .* rows stay in place"),
+        ('kind = "aligned"\n[evaluation]\nrepeats = true', "evaluation.repeats is for .* row answers row"),
     ],
 )
 def test_a_protocol_that_cannot_be_says_why(tmp_path, text, match):
