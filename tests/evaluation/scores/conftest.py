@@ -25,7 +25,7 @@ def known(tmp_path_factory):
 def clips(tmp_path):
     """Queries cut from database tracks at known times, some between rows, and two strangers."""
     save(tmp_path, "db", DB, names=[f"/music/song{i:02}.flac" for i in range(20)])
-    lines = [["query", "answer", "time", "snr", "reverb", "condition"]]
+    lines: list[list] = [["query", "answer", "time", "snr", "reverb", "condition"]]
     cut = []
     for number in range(40):
         track, row = number % 20, number % 3
