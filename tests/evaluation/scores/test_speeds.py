@@ -13,6 +13,7 @@ import pytest
 from evaluation.scores import evaluate, speeds
 from nafp import errors
 from nafp.fingerprints import extract
+from nafp.models import numpy_network
 from nafp.search import store
 from tests import networks, tunes
 from tests.databases import unit
@@ -91,7 +92,8 @@ def test_what_was_sure_at_its_own_speed_is_left_alone(stores, tmp_path):
 
 @pytest.fixture(scope="module")
 def network():
-    return networks.extractor(networks.config(), batch_size=8, identity={"sha256": "x"})
+    c = networks.config()
+    return numpy_network.NumpyNetwork(networks.variables(c), c, identity={"sha256": "x"})
 
 
 def extracted(network, source, folder, **settings):
