@@ -154,7 +154,7 @@ def _table(value: Any, where: str, key: str) -> Mapping[str, Any]:
 
 
 def _typed(value: Any, default: Any, where: str) -> Any:
-    """Returns the value if its type is that of the default; a whole number may stand for a float or a string."""
+    """Returns the value if its type is that of the default. A whole number may stand for a float or a string."""
     if default is dataclasses.MISSING or dataclasses.is_dataclass(default):
         return value
     if isinstance(default, tuple):

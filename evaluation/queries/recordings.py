@@ -98,7 +98,7 @@ def render(
 
 
 def given(recording: Sequence[str], plan: str, source: material.Material, *, split: str) -> Recordings:
-    """Returns the user's own recordings. recording: LEVEL=FILE or FILE each; plan: file of what plays in them."""
+    """Returns the user's own recordings. recording: LEVEL=FILE or FILE each. plan: file of what plays in them."""
     files = []
     for argument in recording:
         label, sign, path = argument.partition("=")
@@ -186,7 +186,7 @@ def cut(
 
 
 class _Cut(NamedTuple):
-    """Where a query is cut. label, path: of the recording; into_s: seconds of the song before the query."""
+    """Where a query is cut. label, path: of the recording. into_s: seconds of the song before the query."""
 
     label: str
     path: str

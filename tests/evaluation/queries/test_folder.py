@@ -133,7 +133,7 @@ def test_other_recordings_under_the_same_name_are_other_settings(place, source, 
 
 def test_killed_at_any_moment_the_command_goes_on(place, source, tmp_path):
     command = [sys.executable, "-m", "nafp", "queries", "render", f"--source={place}"]
-    command += ["--count=150", "--seconds=2", "--seed=4", f"--conditions={','.join(NAMES)}"]
+    command += ["--count=60", "--seconds=2", "--seed=4", f"--conditions={','.join(NAMES)}"]
     command += [f"--out={tmp_path / 'torn'}", "--jobs=1"]
     running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     while len(list(tmp_path.glob("torn/*.wav"))) < 20 and running.poll() is None:
@@ -142,7 +142,7 @@ def test_killed_at_any_moment_the_command_goes_on(place, source, tmp_path):
     running.wait()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    render.render(source, source, tmp_path / "whole", **{**SETTINGS, "count": 150})
+    render.render(source, source, tmp_path / "whole", **{**SETTINGS, "count": 60})
     assert bytes_of(tmp_path / "torn") == bytes_of(tmp_path / "whole")
 
 
