@@ -1,6 +1,6 @@
 """Classical fingerprints on the clips that ours are judged by: right track first, place, cost.
 
-python -m benchmarks.classical --queries=QUERIES --references=CORPUS --work=FOLDER --out=FILE
+python -m benchmarks.classical --queries=QUERIES --references=MANIFEST --work=FOLDER --out=FILE
     [--systems=chromaprint,audfprint] [--lengths=1,2,3,5,10] [--clips=N]
 
 QUERIES is a folder of `nafp queries render`, with its expected.csv. References: a corpus, a

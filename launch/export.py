@@ -11,7 +11,9 @@ from nafp import errors
 
 from . import devices, exits
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "RUN, RUN@STEP, RUN@best, or an exported .npz file.")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "RUN, RUN@STEP, RUN@best, a shipped network, or an exported file."
+)
 _FORMAT = flags.DEFINE_enum("format", "npz", ["npz", "safetensors"], "Format of the file.")
 _OUT = flags.DEFINE_string("out", None, "FILE to write; one of this name is replaced.")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Type of the parameters in the file.")
@@ -21,14 +23,14 @@ flags.mark_flags_as_required(["checkpoint", "out"])
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise exits.wrong(f"unexpected arguments {argv[1:]}; the file goes into --out=")
-    if pathlib.Path(_OUT.value).is_dir():
-        raise errors.Invalid(f"--out={_OUT.value} is a folder: name the file to write in it.")
+    checkpoint, out = str(_CHECKPOINT.value), pathlib.Path(str(_OUT.value))
+    if out.is_dir():
+        raise errors.Invalid(f"--out={out} is a folder: name the file to write in it.")
     devices.prepare()
     from nafp.weights import files, sources
 
-    variables, config, step, name = sources.read(_CHECKPOINT.value)
-    settings = dict(step=step, source=name, dtype=_DTYPE.value, format=_FORMAT.value)
-    written = files.write(_OUT.value, variables, config, **settings)
+    variables, config, step, name = sources.read(checkpoint)
+    written = files.write(out, variables, config, step=step, source=name, dtype=_DTYPE.value, format=_FORMAT.value)
     print(
         f"{name}  →  {_OUT.value}: {written.n_parameters:,} parameters as {_DTYPE.value}, "
         f"{written.n_bytes:,} bytes, sha256 {written.sha256[:12]}"

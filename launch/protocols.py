@@ -40,10 +40,9 @@ def is_given() -> bool:
 
 def run(settings: dict[str, Any]) -> None:
     """Runs the protocol. settings: the flags of `nafp evaluate` that the command line gives, by name."""
-    protocol = rooms.load("evaluation.protocols.protocol").load(_PROTOCOL.value)
     stages = rooms.load("evaluation.protocols.stages")
     job = stages.Run(
-        protocol=protocol,
+        protocol=rooms.load("evaluation.protocols.protocol").load(_PROTOCOL.value),
         out=settings.pop("out"),
         store=",".join(settings.pop("store", [])),
         extract=fingerprinting.Fingerprinting(_CHECKPOINT.value),

@@ -1,300 +1,361 @@
-"""Every setting of the package, once: its default, its unit, its reason.
+"""Every setting of the package, once: its default, what is allowed, its unit and its reason.
 
-`configs/*.py` are short diffs of `default()`. Values here follow the original system (Chang et al., ICASSP 2021)
-unless the comment says why not. Leaves of the library take plain keywords and never see this file.
+`configs/*.py` are short diffs of `default()`. Values follow the original system (Chang et al., ICASSP 2021) unless the
+comment says why not. Library functions below the doors take plain keywords and never see a configuration.
 """
 
 from __future__ import annotations
 
-import difflib
+import functools
 import json
+import math
+import numbers
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import ml_collections
 
 from nafp import errors
+from nafp.jobs import choices
 
 SPECTROGRAM_KINDS = ("magnitude", "power")
+FLOORS = ("relative", "fixed")
+WAVEFORM_NORMS = ("none", "rms", "peak")
+ARCHITECTURES = ("nafp",)
 NORMS = ("layer_norm2d", "layer_norm1d", "batch_norm")
+ACTIVATIONS = ("elu", "relu")
+ORDERS = ("before_norm", "after_norm")
+FORMS = ("auto", "gemm", "lax")
+DTYPES = ("auto", "float32", "bfloat16")
 PLACES = ("auto", "yes", "no")
 FILLS = ("zeros", "min", "mean", "random", "range")
-SCHEDULES = ("cosine", "cosine_restarts", "constant")
+LOSSES = ("nt_xent",)
 OPTIMIZERS = ("lamb", "adam")
 LAMB_SCALES = ("kernels", "all")
+SCHEDULES = ("cosine", "cosine_restarts", "constant")
+SILENCE_DB = -60.0  # Quieter than this is a fade's end, a gap, or room tone.
+N_BLOCKS = 8  # Convolution blocks of an encoder.
+
+
+class Setting(NamedTuple):
+    """A default, and what may stand in its place.
+
+    allowed: in words, to follow "must be". accepts: whether a value is allowed. choices: the words to choose from.
+    """
+
+    default: Any
+    allowed: str
+    accepts: Callable[[Any], bool]
+    choices: tuple[str, ...] = ()
+
+    def check(self, name: str, value: Any) -> None:
+        """Raises errors.Invalid with the name, the value and what is allowed, unless the value is."""
+        if self.choices:
+            choices.require(name, value, self.choices)
+        if not self.accepts(value):
+            raise errors.Invalid(f"{name}={value!r}: must be {self.allowed}.")
+
+
+def _choice(default: str, among: tuple[str, ...]) -> Setting:
+    return Setting(default, f"one of {', '.join(among)}", among.__contains__, among)
+
+
+def _flag(default: bool) -> Setting:
+    return Setting(default, "True or False", lambda value: isinstance(value, bool))
+
+
+def _text(default: str) -> Setting:
+    return Setting(default, "one line of text", lambda value: isinstance(value, str) and value.isprintable())
+
+
+def _real(default: float, **limits: float) -> Setting:
+    """Allows finite numbers. limits: least and most are allowed themselves, above and below are not."""
+    return Setting(default, f"a number{_range(**limits)}", lambda value: _is_real(value) and _within(value, **limits))
+
+
+def _whole(default: int, **limits: float) -> Setting:
+    return Setting(default, f"a whole number{_range(**limits)}", lambda value: _is_whole(value, **limits))
+
+
+def _wholes(default: tuple[int, ...], *, count: int = 0, **limits: float) -> Setting:
+    """Allows a list of whole numbers. count: its length; 0 allows any but an empty list."""
+
+    def accepts(value: Any) -> bool:
+        if not isinstance(value, (tuple, list)) or len(value) != (count or max(1, len(value))):
+            return False
+        return all(_is_whole(entry, **limits) for entry in value)
+
+    return Setting(default, f"{count or 'one or more'} whole numbers{_range(**limits)}", accepts)
+
+
+def _share(default: float) -> Setting:
+    return _real(default, least=0, most=1)
+
+
+def _db(default: float) -> Setting:
+    return _real(default, least=-120, most=120)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: Any, **limits: float) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and _within(value, **limits)
+
+
+def _within(
+    value: Any, *, least: float = -math.inf, most: float = math.inf, above: float = -math.inf, below: float = math.inf
+) -> bool:
+    return bool(least <= value <= most and above < value < below)
+
+
+def _range(**limits: float) -> str:
+    """Returns the limits in words, to follow "a number"."""
+    if "least" in limits and "most" in limits:
+        return f" from {limits['least']:.10g} to {limits['most']:.10g}"
+    words = {"least": "of at least", "above": "above", "most": "at most", "below": "below"}
+    parts = [f"{word} {limits[name]:.10g}" for name, word in words.items() if name in limits]
+    return f" {' and '.join(parts)}" if parts else ""
+
+
+def _noise(*, probability: float) -> dict[str, Setting]:
+    """Describes added noise. Its signal-to-noise ratio is uniform between low_db and high_db."""
+    return dict(probability=_share(probability), low_db=_db(0.0), high_db=_db(10.0))
+
+
+def _response(*, probability: float, seconds: float) -> dict[str, Setting]:
+    """Describes responses. seconds: how much of each is kept; the peak is 1 ms from its start."""
+    return dict(probability=_share(probability), seconds=_real(seconds, above=0.001, most=60))
+
+
+def _filter(*, probability: float, low_hz: float, high_hz: float) -> dict[str, Setting]:
+    """Describes a filter. Its cut-off (-3 dB) and its slope beyond (dB per octave) are uniform between low and high."""
+    edges = dict(low_hz=_real(low_hz, above=0), high_hz=_real(high_hz, above=0))
+    return dict(
+        probability=_share(probability), **edges, low_slope=_real(12.0, above=0), high_slope=_real(36.0, above=0)
+    )
+
+
+def _mask(*, probability: float, low: float, high: float) -> dict[str, Setting]:
+    """Describes a mask. Its size, as a share of the axis, is uniform between low and high."""
+    return dict(probability=_share(probability), low=_share(low), high=_share(high))
+
+
+_SECTIONS: dict[str, Any] = dict(
+    # Everything random follows from it: parameters, order, offsets, noise, masks.
+    seed=_whole(0, least=0, most=2**32 - 1),
+    audio=dict(
+        # Music identifies itself below 4 kHz, and phones and radio keep little more.
+        sample_rate_hz=_whole(8000, least=1000, most=384_000),
+        # Length of one fingerprint. A shorter one gives finer times and has less to hold on to.
+        segment_s=_real(1.0, above=0, most=60),
+        # From the start of one segment to the next. At half a segment a query is never more than 0.25 s off.
+        hop_s=_real(0.5, above=0, most=60),
+    ),
+    spectrogram=dict(
+        n_fft=_whole(1024, least=16, most=65_536),  # Samples of one STFT frame: 128 ms at 8 kHz.
+        stft_hop=_whole(256, least=1, most=65_536),  # Samples from frame to frame: 32 frames in a second.
+        n_mels=_whole(256, least=1, most=4096),
+        low_hz=_real(300.0, least=0),  # Lower edge of the mel bank. 40 finds much more in noise (docs/recipes.md).
+        high_hz=_real(4000.0, above=0),  # Upper edge, at most half the sample rate.
+        kind=_choice("magnitude", SPECTROGRAM_KINDS),  # magnitude: the original's; power: pfann's and librosa's.
+        floor=_choice("relative", FLOORS),  # relative: a fraction of the segment's maximum; fixed: the original's.
+        relative_floor=_real(1e-3, above=0, most=1),  # -60 dB. Deeper lies noise in any recording of a loudspeaker.
+        fixed_floor=_real(0.06, above=0),  # Added to the mel magnitudes of a full-scale waveform if floor is fixed.
+        waveform_norm=_choice("none", WAVEFORM_NORMS),  # Level brought to 1 first, so that a fixed floor has a meaning.
+    ),
+    model=dict(
+        name=_choice("nafp", ARCHITECTURES),
+        dim=_whole(128, least=1, most=65_536),  # Length of a fingerprint.
+        # Output channels of the blocks.
+        channels=_wholes((128, 128, 256, 256, 512, 512, 1024, 1024), count=N_BLOCKS, least=1, most=65_536),
+        head_hidden=_whole(32, least=1, most=65_536),  # Units of the divide-and-encode head's hidden layer.
+        norm=_choice("layer_norm2d", NORMS),  # layer_norm2d: the original's.
+        activation=_choice("elu", ACTIVATIONS),  # elu: the original's; relu: pfann's.
+        activation_order=_choice("before_norm", ORDERS),  # before_norm: the original's; after_norm: pfann's.
+        depthwise=_flag(False),  # True: depthwise 3x1 convolutions, half the parameters (pfann's).
+        # Form of the convolutions, with the same parameters and results. auto: gemm on a CPU, lax elsewhere.
+        form=_choice("auto", FORMS),
+        # Type to compute in; parameters stay float32. auto: float32 on a CPU, bfloat16 on an accelerator.
+        dtype=_choice("auto", DTYPES),
+    ),
+    data=dict(
+        corpus=_text(""),  # Folder written by `nafp corpus build`: music, and perhaps noise and responses.
+        # Folder written by `nafp queries pairs`. Replicas are then cut from its degraded versions, drawn anew for each
+        # window and epoch, and no noise, room or filter is added. A corpus, if given as well, only validates.
+        pairs=_text(""),
+        noise_corpus=_text(""),  # Corpus with noise, speech and responses. Empty: the one above.
+        train_split=_text("train"),
+        val_split=_text("val"),
+        noise_split=_text("train"),  # Split of the noise, speech and responses used in training.
+        val_noise_split=_text("val"),  # The same for validation. Falls back to noise_split if it has none.
+        silence_db=_db(SILENCE_DB),  # Windows below this RMS level (dB of full scale) are not trained on.
+        noise_silence_db=_db(SILENCE_DB),
+        # Where the recordings lie. yes: in the accelerator's memory, 58 MB an hour at 8 kHz, and hosts send numbers.
+        # no: hosts read and send every clip. auto: on an accelerator if they fit into a quarter of its memory.
+        # The two ways draw noise by different random numbers.
+        on_device=_choice("auto", PLACES),
+        read_threads=_whole(4, least=1, most=1024),  # Threads reading windows. Processes cost 2 to 7 times the CPU.
+        prefetch=_whole(8, least=0, most=65_536),  # Batches read ahead.
+        fraction=_real(1.0, above=0, most=1),  # Share of the training tracks used, for quick comparisons.
+    ),
+    augment=dict(
+        enabled=_flag(True),
+        # An anchor is moved off its grid, and a replica off its anchor, by up to this much either way.
+        offset_s=_real(0.2, least=0, most=60),
+        context_s=_real(1.0, least=0, most=60),  # Audio before the segment that feeds the reverb tail.
+        speed=_real(0.0, least=0, most=0.5),  # Replicas play faster or slower by up to this share: 0.05 is 5 %.
+        noise=_noise(probability=1.0),
+        speech=_noise(probability=0.0),  # Off in the original too.
+        noise_in_room=_share(0.5),  # Probability that noise is mixed in before the room and shares its response.
+        gain=dict(probability=_share(1.0), low_db=_db(-20.0), high_db=_db(0.0)),
+        room=_response(probability=0.8, seconds=1.0),
+        microphone=_response(probability=0.5, seconds=0.25),
+        # Probability, band and slopes of the benchmark system's cut-off filters.
+        low_pass=_filter(probability=0.4, low_hz=2000.0, high_hz=3000.0),
+        high_pass=_filter(probability=0.4, low_hz=500.0, high_hz=1000.0),
+        saturation=dict(probability=_share(0.0), low_db=_db(0.0), high_db=_db(12.0)),
+        # Shares of the spectrogram's W x H: the original's cut-out is W/10 to W/2.5 by H/10 to H/2.5.
+        cutout=_mask(probability=1.0, low=0.1, high=0.4),
+        frequency_mask=_mask(probability=1.0, low=5 / 256, high=20 / 256),  # 5 to 19 of 256 bins.
+        time_mask=_mask(probability=0.0, low=5 / 32, high=16 / 32),  # 5 to 15 of 32 frames.
+        fill=_choice("min", FILLS),  # What masks are filled with. range: noise between fill_low and fill_high.
+        fill_low=_real(0.0, least=-1000, most=1000),
+        fill_high=_real(1.0, least=-1000, most=1000),
+        mask_anchors=_flag(True),  # The original masks both sides.
+    ),
+    loss=dict(
+        name=_choice("nt_xent", LOSSES),
+        temperature=_real(0.05, above=0),
+        mask_same_track=_flag(True),  # Windows of one track are no negatives of each other: music repeats.
+        # Anchors of earlier steps, of other tracks, that serve replicas as further negatives.
+        memory=_whole(0, least=0),
+    ),
+    optimizer=dict(
+        name=_choice("lamb", OPTIMIZERS),  # lamb: the original's above batch 240.
+        # Which parameters' steps LAMB scales with their size. kernels: all others take Adam's steps. all: the
+        # original's; what begins at zero, as every bias does, then hardly leaves it (docs/recipes.md).
+        lamb_scales=_choice("kernels", LAMB_SCALES),
+        learning_rate=_real(1e-4, least=0),
+        scale_with_batch=_flag(False),  # True: learning_rate x batch_size / 640, the original's rule.
+        schedule=_choice("cosine", SCHEDULES),
+        warmup_steps=_whole(0, least=0),
+        final_share=_share(1e-2),  # Learning rate at the end, as a share of the peak.
+        restart_share=_real(0.1, above=0, most=1),  # First period of cosine_restarts, of all steps; then twice each.
+        weight_decay=_real(1e-6, least=0),
+        b1=_real(0.9, least=0, below=1),
+        b2=_real(0.999, least=0, below=1),
+        eps=_real(1e-6, above=0),
+    ),
+    train=dict(
+        batch_size=_whole(640, least=4),  # Segments in the global batch, half anchors and half replicas.
+        # Segments per device at once; the gradient is that of the whole batch. 0: all.
+        micro_batch=_whole(0, least=0),
+        # On a CPU: shares of the batch that run side by side, as on that many devices. 0: one for each core. On two
+        # cores two shares train 1.5 times as fast as one share whose operations are cut in two.
+        cpu_shares=_whole(0, least=0, most=4096),
+        epochs=_whole(100, least=1),
+        steps=_whole(0, least=0),  # The run ends after this many steps, whatever epochs says. 0: epochs decide.
+        steps_per_epoch=_whole(0, least=0),  # 0: every window of the corpus once.
+        # Trained network whose parameters a new run begins with: RUN@best, a file, or a shipped name. Empty: random.
+        begin_from=_text(""),
+        minutes=_real(0.0, least=0),  # The run ends, saved and resumable, after this much wall time. 0: no limit.
+        log_every=_whole(10, least=1),  # Steps.
+    ),
+    validate=dict(
+        every_epochs=_whole(1, least=0),  # 0: never.
+        tracks=_whole(50, least=1),  # Tracks of the validation split, up to 30 s of each: the original's mini-search.
+        lengths=_wholes((1, 3, 5, 9, 11, 19), least=1),  # Lengths of the queries, in segments.
+        patience=_whole(0, least=0),  # The run ends after this many validations without a better one. 0: never.
+    ),
+    checkpoint=dict(
+        every_steps=_whole(500, least=1),
+        keep=_whole(3, least=1),  # Latest ones. The best one is kept as well.
+        keep_every_steps=_whole(0, least=0),  # One in this many steps is kept for ever. 0: none.
+    ),
+)
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Setting]]:
+    for key, entry in tree.items():
+        if isinstance(entry, Setting):
+            yield above + key, entry
+        else:
+            yield from _flat(entry, f"{above}{key}.")
+
+
+SETTINGS: dict[str, Setting] = dict(_flat(_SECTIONS))  # By full name: "audio.segment_s".
 
 
 def default() -> ml_collections.ConfigDict:
     """Returns the full configuration, locked: an unknown name raises and says what was meant."""
-    c = ml_collections.ConfigDict()
-    c.seed = 0  # Everything random follows from it: parameters, order, offsets, noise, masks.
-    c.audio = _audio()
-    c.spectrogram = _spectrogram()
-    c.model = _model()
-    c.data = _data()
-    c.augment = _augment()
-    c.loss = _loss()
-    c.optimizer = _optimizer()
-    c.train = _train()
-    c.validate = _validate()
-    c.checkpoint = _checkpoint()
-    return c.lock()
 
+    def values(tree: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: e.default if isinstance(e, Setting) else values(e) for k, e in tree.items()}
 
-def _audio() -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.sample_rate_hz = 8000  # Music identifies itself below 4 kHz; phones and radio keep little more.
-    c.segment_s = 1.0  # Length of one fingerprint. Shorter: finer time, less to hold on to.
-    c.hop_s = 0.5  # Start to start. Half a segment: a query is never more than 0.25 s off.
-    return c
-
-
-def _spectrogram() -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.n_fft = 1024  # Samples of one STFT frame: 128 ms at 8 kHz.
-    c.stft_hop = 256  # Samples from frame to frame: 32 frames in a second.
-    c.n_mels = 256
-    c.low_hz = 300.0  # Lower edge of the mel bank. 40 finds much more in noise (docs/recipes.md).
-    c.high_hz = 4000.0  # Upper edge; at most half the sample rate.
-    c.kind = "magnitude"  # magnitude (original) | power (pfann, librosa).
-    c.floor = "relative"  # relative: a fraction of the segment's maximum | fixed: the original's 0.06.
-    c.relative_floor = 1e-3  # -60 dB: deeper than this is noise in any recording of a loudspeaker.
-    c.fixed_floor = 0.06  # Added to the mel magnitude of a full-scale waveform when floor is fixed.
-    c.waveform_norm = "none"  # none | rms | peak: level brought to 1 before the fixed floor means anything.
-    return c
-
-
-def _model() -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.name = "nafp"  # A registered architecture: nafp.models.names().
-    c.dim = 128  # Length of a fingerprint.
-    c.channels = (128, 128, 256, 256, 512, 512, 1024, 1024)  # Output channels of the eight blocks.
-    c.head_hidden = 32  # Units of the divide-and-encode head's hidden layer.
-    c.norm = "layer_norm2d"  # layer_norm2d (original) | layer_norm1d | batch_norm.
-    c.activation = "elu"  # elu (original) | relu (pfann).
-    c.activation_order = "before_norm"  # before_norm (original) | after_norm (pfann).
-    c.depthwise = False  # True: depthwise 3x1 convolutions, half the parameters (pfann).
-    c.form = "auto"  # Convolutions: gemm on CPU, lax elsewhere; the same parameters and results.
-    c.dtype = "auto"  # Compute: bfloat16 on accelerators, float32 on CPU. Parameters stay float32.
-    return c
-
-
-def _data() -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.corpus = ""  # Folder written by `nafp corpus build`: music, and noise and responses if there.
-    # Folder written by `nafp queries pairs`: degraded versions come from it, drawn anew for each
-    # window and epoch, in place of online noise, rooms and filters. A corpus then only validates.
-    c.pairs = ""
-    c.noise_corpus = ""  # Where noise, speech and responses are; empty: the same folder.
-    c.train_split = "train"
-    c.val_split = "val"
-    c.noise_split = "train"  # Background noise, speech and responses heard in training.
-    c.val_noise_split = "val"  # The same in validation; falls back to noise_split when that is empty.
-    c.silence_db = -60.0  # Windows quieter than this (RMS, dB of full scale) are not trained on.
-    c.noise_silence_db = -60.0
-    # Where the recordings lie: yes: in the accelerator's memory, 58 MB an hour at 8 kHz, and hosts send numbers | no:
-    # hosts read and send every clip | auto: on an accelerator, when they fit into a quarter of its memory. Noise is
-    # drawn by other numbers in each.
-    c.on_device = "auto"
-    c.read_threads = 4  # Threads reading windows; worker processes cost 2 to 7 times the CPU.
-    c.prefetch = 8  # Batches read ahead.
-    c.fraction = 1.0  # Share of the training tracks used, for quick comparisons.
-    return c
-
-
-def _augment() -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.enabled = True
-    c.offset_s = 0.2  # Anchor off its grid, and replica off its anchor, by up to this much either way.
-    c.context_s = 1.0  # Audio before the segment that feeds the reverb tail.
-    c.speed = 0.0  # Replica played faster or slower by up to this share: 0.05 is 5 %.
-    c.noise = _noise(probability=1.0, low_db=0.0, high_db=10.0)
-    c.speech = _noise(probability=0.0, low_db=0.0, high_db=10.0)  # Off in the original too.
-    c.noise_in_room = 0.5  # Probability that noise is mixed before the room and shares its response.
-    c.gain = ml_collections.ConfigDict(dict(probability=1.0, low_db=-20.0, high_db=0.0))
-    c.room = ml_collections.ConfigDict(dict(probability=0.8, seconds=1.0))
-    c.microphone = ml_collections.ConfigDict(dict(probability=0.5, seconds=0.25))
-    # Probability, band and slopes of the benchmark system's cut-off filters.
-    c.low_pass = _filter(probability=0.4, low_hz=2000.0, high_hz=3000.0)
-    c.high_pass = _filter(probability=0.4, low_hz=500.0, high_hz=1000.0)
-    c.saturation = ml_collections.ConfigDict(dict(probability=0.0, low_db=0.0, high_db=12.0))
-    # Shares of the spectrogram: the original's cut-out is W/10 to W/2.5 by H/10 to H/2.5.
-    c.cutout = _mask(probability=1.0, low=0.1, high=0.4)
-    c.frequency_mask = _mask(probability=1.0, low=5 / 256, high=20 / 256)  # 5 to 19 of 256 bins.
-    c.time_mask = _mask(probability=0.0, low=5 / 32, high=16 / 32)  # 5 to 15 of 32 frames.
-    c.fill = "min"  # zeros | min | mean | random | range (between fill_low and fill_high).
-    c.fill_low = 0.0
-    c.fill_high = 1.0
-    c.mask_anchors = True  # The original masks both sides.
-    return c
-
-
-def _noise(*, probability: float, low_db: float, high_db: float) -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.probability = probability
-    c.low_db = low_db  # Signal-to-noise ratio, uniform between these.
-    c.high_db = high_db
-    return c
-
-
-def _filter(*, probability: float, low_hz: float, high_hz: float) -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.probability = probability
-    c.low_hz = low_hz  # Cut-off (-3 dB), uniform between these.
-    c.high_hz = high_hz
-    c.low_slope = 12.0  # dB per octave beyond the cut-off, uniform between these.
-    c.high_slope = 36.0
-    return c
-
-
-def _mask(*, probability: float, low: float, high: float) -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.probability = probability
-    c.low = low  # Size as a share of the axis, uniform between these.
-    c.high = high
-    return c
-
-
-def _loss() -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.name = "nt_xent"
-    c.temperature = 0.05
-    c.mask_same_track = True  # Windows of one track are no negatives of each other: music repeats.
-    c.memory = 0  # Anchors of steps before that replicas are pushed away from, too; none of their own track.
-    return c
-
-
-def _optimizer() -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.name = "lamb"  # lamb (the original above batch 240) | adam.
-    # Whose steps LAMB scales with their size. kernels: all else takes Adam's steps | all (original): what begins at
-    # zero, as every bias does, then hardly leaves it (docs/recipes.md).
-    c.lamb_scales = "kernels"
-    c.learning_rate = 1e-4
-    c.scale_with_batch = False  # True: learning_rate x batch_size / 640, the original's rule.
-    c.schedule = "cosine"  # cosine | cosine_restarts | constant.
-    c.warmup_steps = 0
-    c.final_share = 1e-2  # Learning rate at the end, as a share of the peak.
-    c.restart_share = 0.1  # First period of cosine_restarts, as a share of all steps; each next is twice.
-    c.weight_decay = 1e-6
-    c.b1 = 0.9
-    c.b2 = 0.999
-    c.eps = 1e-6
-    return c
-
-
-def _train() -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.batch_size = 640  # Segments in the global batch, half anchors and half replicas.
-    c.micro_batch = 0  # Segments per device at once; 0: all. The gradient is that of the whole batch.
-    # On a CPU: shares of the batch that run side by side, as on so many devices; 0: one for each core. On two cores two
-    # shares train 1.5 times as fast as one share whose operations are cut in two.
-    c.cpu_shares = 0
-    c.epochs = 100
-    c.steps = 0  # Ends after this many steps, whatever epochs says; 0: epochs decide.
-    c.steps_per_epoch = 0  # 0: every window of the corpus once.
-    # A trained network whose parameters a new run begins with (RUN@best, a file, a shipped name); empty: random ones.
-    c.begin_from = ""
-    c.minutes = 0.0  # Ends (saved, resumable) after this much wall time; 0: no limit.
-    c.log_every = 10  # Steps.
-    return c
-
-
-def _validate() -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.every_epochs = 1  # 0: never.
-    c.tracks = 50  # Tracks of the validation split, up to 30 s of each: the original's mini-search.
-    c.lengths = (1, 3, 5, 9, 11, 19)  # Segments.
-    c.patience = 0  # Ends after this many validations without a better one; 0: never.
-    return c
-
-
-def _checkpoint() -> ml_collections.ConfigDict:
-    c = ml_collections.ConfigDict()
-    c.every_steps = 500
-    c.keep = 3  # Latest ones; the best one is kept besides.
-    c.keep_every_steps = 0  # One in this many steps is kept for ever; 0: none.
-    return c
+    return ml_collections.ConfigDict(values(_SECTIONS)).lock()
 
 
 def validated(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Returns the configuration, or raises ValueError naming the first setting that cannot be."""
-    c = config
-    _one_of("spectrogram.kind", c.spectrogram.kind, SPECTROGRAM_KINDS)
-    _one_of("spectrogram.floor", c.spectrogram.floor, ("relative", "fixed"))
-    _one_of("model.norm", c.model.norm, NORMS)
-    _one_of("model.activation", c.model.activation, ("elu", "relu"))
-    _one_of("model.activation_order", c.model.activation_order, ("before_norm", "after_norm"))
-    _one_of("model.form", c.model.form, ("auto", "gemm", "lax"))
-    _one_of("model.dtype", c.model.dtype, ("auto", "float32", "bfloat16"))
-    _one_of("data.on_device", c.data.on_device, PLACES)
+    """Returns the configuration, or raises errors.Invalid naming the first setting that cannot be."""
+    for name, setting in SETTINGS.items():
+        setting.check(f"config.{name}", _value(config, name))
+    _check_ranges(config)
+    _check_together(config)
+    return config
+
+
+def _value(config: ml_collections.ConfigDict, name: str) -> Any:
+    return functools.reduce(lambda section, key: section[key], name.split("."), config)
+
+
+def _check_ranges(c: ml_collections.ConfigDict) -> None:
+    """Checks that every `low...` is at most its `high...`."""
+    for name in SETTINGS:
+        section, _, key = name.rpartition(".")
+        upper = f"{section}.{key.replace('low', 'high')}"
+        if "low" in key and upper in SETTINGS and _value(c, name) > _value(c, upper):
+            raise errors.Invalid(
+                f"config.{name}={_value(c, name)}: the lower end is above the upper end, "
+                f"config.{upper}={_value(c, upper)}."
+            )
+
+
+def _check_together(c: ml_collections.ConfigDict) -> None:
+    """Checks what the settings must have in common."""
+    nyquist_hz = c.audio.sample_rate_hz / 2
+    if not c.spectrogram.low_hz < c.spectrogram.high_hz <= nyquist_hz:
+        raise errors.Invalid(
+            f"config.spectrogram.low_hz={c.spectrogram.low_hz}, high_hz={c.spectrogram.high_hz}: "
+            f"need low_hz < high_hz <= {nyquist_hz:g} (half of config.audio.sample_rate_hz)."
+        )
+    if c.audio.hop_s > c.audio.segment_s:
+        raise errors.Invalid(f"config.audio.hop_s={c.audio.hop_s}: must be at most segment_s={c.audio.segment_s}.")
+    if c.model.channels[-1] % c.model.dim:
+        raise errors.Invalid(
+            f"config.model.dim={c.model.dim} does not divide the last of config.model.channels="
+            f"{tuple(c.model.channels)}. The head gives every dimension an equal slice."
+        )
     if c.data.on_device == "yes" and c.data.pairs:
         raise errors.Invalid(
             "config.data.on_device='yes' with config.data.pairs: a static set is read by the host. Use 'auto'."
         )
-    _one_of("augment.fill", c.augment.fill, FILLS)
-    _one_of("loss.name", c.loss.name, ("nt_xent",))
-    _one_of("optimizer.name", c.optimizer.name, OPTIMIZERS)
-    _one_of("optimizer.lamb_scales", c.optimizer.lamb_scales, LAMB_SCALES)
-    _one_of("optimizer.schedule", c.optimizer.schedule, SCHEDULES)
-    _check_numbers(c)
-    return config
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        close = difflib.get_close_matches(str(value), allowed, n=1)
-        meant = f" Did you mean {close[0]!r}?" if close else ""
-        raise errors.Invalid(f"config.{name}={value!r}: allowed are {', '.join(allowed)}.{meant}")
-
-
-def _check_numbers(c: ml_collections.ConfigDict) -> None:
-    nyquist_hz = c.audio.sample_rate_hz / 2
-    if not 0 <= c.spectrogram.low_hz < c.spectrogram.high_hz <= nyquist_hz:
+    if c.train.batch_size % 2:
         raise errors.Invalid(
-            f"config.spectrogram.low_hz={c.spectrogram.low_hz}, high_hz={c.spectrogram.high_hz}: "
-            f"need 0 <= low_hz < high_hz <= {nyquist_hz:g} (half of config.audio.sample_rate_hz)."
+            f"config.train.batch_size={c.train.batch_size}: counts anchors and replicas, so it must be even."
         )
-    if not 0 < c.audio.hop_s <= c.audio.segment_s:
-        raise errors.Invalid(
-            f"config.audio.hop_s={c.audio.hop_s}: must be above 0 and at most segment_s={c.audio.segment_s}."
-        )
-    if c.train.batch_size < 4 or c.train.batch_size % 2:
-        raise errors.Invalid(
-            f"config.train.batch_size={c.train.batch_size}: counts anchors and replicas, "
-            "so it must be even and at least 4."
-        )
-    if c.train.cpu_shares < 0:
-        raise errors.Invalid(f"config.train.cpu_shares={c.train.cpu_shares}: a number of shares, or 0 for one a core.")
-    if c.train.micro_batch % 2 or c.train.micro_batch < 0:
+    if c.train.micro_batch % 2:
         raise errors.Invalid(f"config.train.micro_batch={c.train.micro_batch}: must be even, or 0 for none.")
     if c.train.micro_batch and c.model.norm == "batch_norm":
         raise errors.Invalid(
             "config.train.micro_batch with config.model.norm='batch_norm': batch statistics of a part are not those of "
             "the whole, so the gradient would not be exact. Use a layer norm, or micro_batch=0."
         )
-    if c.model.channels[-1] % c.model.dim:
-        raise errors.Invalid(
-            f"config.model.dim={c.model.dim} does not divide the last of config.model.channels="
-            f"{tuple(c.model.channels)}; the head gives every dimension an equal slice."
-        )
-    if c.loss.temperature <= 0:
-        raise errors.Invalid(f"config.loss.temperature={c.loss.temperature}: must be above 0.")
-    if c.loss.memory < 0:
-        raise errors.Invalid(f"config.loss.memory={c.loss.memory}: a number of anchors, or 0 for none.")
-    for name in ("noise", "speech", "gain", "saturation"):
-        _ordered(f"augment.{name}", c.augment[name].low_db, c.augment[name].high_db)
-    for name in ("low_pass", "high_pass"):
-        _ordered(f"augment.{name}", c.augment[name].low_hz, c.augment[name].high_hz)
-    for name in ("cutout", "frequency_mask", "time_mask"):
-        _ordered(f"augment.{name}", c.augment[name].low, c.augment[name].high)
-
-
-def _ordered(name: str, low: float, high: float) -> None:
-    if low > high:
-        raise errors.Invalid(f"config.{name}: the lower end {low} is above the upper end {high}.")
 
 
 def cpu_shares(config: ml_collections.ConfigDict, *, cores: int) -> int:
-    """Says into how many shares a CPU cuts a batch of training: at most one a core, and all of one size."""
+    """Returns the number of equal shares that a CPU cuts a training batch into, at most one per core."""
     if config.train.cpu_shares:
         return config.train.cpu_shares
     pairs, micro = config.train.batch_size // 2, config.train.micro_batch
@@ -308,16 +369,16 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 
 
 def from_json(text: str) -> ml_collections.ConfigDict:
-    """Reads `to_json`'s form; see `from_dict`."""
+    """Reads what `to_json` wrote; see `from_dict`."""
     return from_dict(json.loads(text))
 
 
-def from_dict(settings: dict) -> ml_collections.ConfigDict:
-    """Lays saved settings over today's defaults, so that older files gain newer settings."""
+def from_dict(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """Lays saved settings over today's defaults, so that older files gain newer settings. Checks no values."""
     c = default()
     c.unlock()
     if "optimizer" in settings:
-        c.optimizer.lamb_scales = "all"  # Before there was a choice, it scaled all.
+        c.optimizer.lamb_scales = "all"  # Files from before this choice scaled all parameters.
     c.update(ml_collections.ConfigDict(settings, convert_dict=True))
     for section, name in (("model", "channels"), ("validate", "lengths")):
         c[section][name] = tuple(c[section][name])

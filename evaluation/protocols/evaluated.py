@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from nafp import errors
-from nafp.search import index_files, speeds, store
+from nafp.identify import asking
+from nafp.search import index_files, store
 
 from ..scores import evaluate, stores
 from ..scores import speeds as over_speeds
@@ -28,11 +29,11 @@ def evaluated(request: dict[str, Any], others: Sequence[str], *, show: bool) -> 
             print(f"{out}: evaluated before, unchanged", flush=True)
         return json.loads(written.read_text(encoding="utf-8"))
     shutil.rmtree(out, ignore_errors=True)
-    asking = evaluate.Request(**request, show=False)
+    wanted = evaluate.Request(**request, show=False)
     if others:
-        found = over_speeds.run(asking, queries=[request["query"], *others])
+        found = over_speeds.run(wanted, queries=[request["query"], *others])
     else:
-        found = evaluate.run(asking)
+        found = evaluate.run(wanted)
     (out / _NOTE).write_text(key)
     return found
 
@@ -40,7 +41,7 @@ def evaluated(request: dict[str, Any], others: Sequence[str], *, show: bool) -> 
 def at_speeds(name: str, said: str) -> list[tuple[str, float]]:
     """Returns the stores of queries at other speeds, with the speeds. said: auto, or numbers with commas."""
     try:
-        wanted = speeds.SPEEDS if said == "auto" else [float(s) for s in said.split(",") if s]
+        wanted = asking.SPEEDS if said == "auto" else [float(s) for s in said.split(",") if s]
     except ValueError:
         raise errors.Invalid(f"evaluation.speeds = {said!r}: give auto, or numbers such as 0.97,1.03") from None
     return [(f"{name}@{speed:g}", float(speed)) for speed in wanted if speed != 1]

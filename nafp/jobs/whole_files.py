@@ -1,26 +1,115 @@
-"""Files that appear whole or not at all: written under another name, synced, then renamed."""
+"""Files that appear whole or not at all: written under another name, synced to the disk, then renamed."""
+
+from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import os
+import shutil
 from collections.abc import Iterator
-from typing import IO, Any
+from contextlib import AbstractContextManager
+from typing import IO, Any, BinaryIO, Literal, TextIO, overload
+
+from nafp import errors
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@overload
+def opened(path: str | os.PathLike, mode: Literal["wb"]) -> AbstractContextManager[BinaryIO]: ...
+
+
+@overload
+def opened(
+    path: str | os.PathLike,
+    mode: Literal["w"] = "w",
+    *,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> AbstractContextManager[TextIO]: ...
+
+
+def opened(
+    path: str | os.PathLike,
+    mode: Literal["w", "wb"] = "w",
+    *,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> AbstractContextManager[IO[Any]]:
+    """Opens a file for writing that replaces `path` when the block ends well.
+
+    mode, encoding, errors, newline: as for `open`. If the block raises, `path` stays as it was and nothing is left
+    beside it. Each process writes under a name of its own, so two processes never mix their bytes; `tidy` removes
+    what a killed one leaves. Raises errors.Unwritable when the disk is full or the folder is read-only.
+    """
+    return _opened(path, mode, encoding, errors, newline)
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike, mode: str = "w", **settings: Any) -> Iterator[IO]:
-    """Opens a file for writing that takes the place of `path` when the block ends well.
-
-    settings: as of `open`. An error within leaves what was there before, and nothing beside it; each process writes
-    under a name of its own, so that two do not mix.
-    """
-    part = f"{os.fspath(path)}.{os.getpid()}.part"
+def _opened(
+    path: str | os.PathLike, mode: str, encoding: str | None, on_error: str | None, newline: str | None
+) -> Iterator[IO[Any]]:
+    part = part_name(path)
     try:
-        with open(part, mode, **settings) as file:
+        with open(part, mode, encoding=encoding, errors=on_error, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        sync_folder(os.path.dirname(part) or ".")
+    except BaseException as error:
+        with contextlib.suppress(OSError):
             os.unlink(part)
+        if isinstance(error, OSError) and _is_refusal(error, part):
+            raise errors.Unwritable(f"{os.fspath(path)}: cannot be written: {reason(error)}") from error
         raise
+
+
+def _is_refusal(error: OSError, part: str) -> bool:
+    """Returns whether the disk refused the file itself, rather than another one that the block works with."""
+    return error.errno in (*_FULL, *_FORBIDDEN, errno.EIO) and error.filename in (None, part)
+
+
+def copied(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Copies the bytes of a file whole or not at all; errors as `opened` has them."""
+    with open(source, "rb") as original, opened(target, "wb") as copy:
+        shutil.copyfileobj(original, copy)
+
+
+def part_name(path: str | os.PathLike) -> str:
+    """Returns the name under which this process writes a file until it is whole."""
+    return f"{os.fspath(path)}.{os.getpid()}.part"
+
+
+def tidy(folder: str | os.PathLike) -> None:
+    """Removes the unfinished files that killed processes left in a folder.
+
+    Only for a folder that no other process is writing to at the moment.
+    """
+    for part in glob.glob(os.path.join(glob.escape(os.fspath(folder)), "*.*[0-9].part")):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(part)
+
+
+def sync_folder(folder: str | os.PathLike) -> None:
+    """Makes the names in a folder survive a power cut: renames, new files, removals."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def reason(error: OSError) -> str:
+    """Returns in plain words why a disk or a folder refused a write."""
+    if error.errno in _FULL:
+        return "the disk is full"
+    if error.errno in _FORBIDDEN:
+        return "it is read-only"
+    if error.errno == errno.EIO:
+        return "the disk is full or failing"
+    return error.strerror or str(error)

@@ -1,13 +1,19 @@
-"""Architectures by name. Importing this costs no JAX; creating a network does."""
+"""Turns segments of audio into fingerprints, given trained parameters: in JAX, and in numpy alone.
+
+Architectures are created by name. Importing this package does not import JAX; creating an architecture does.
+"""
 
 from __future__ import annotations
 
-import difflib
 import importlib
+from typing import TYPE_CHECKING, Any
 
-from nafp import errors
+from nafp.jobs import choices
 
-# Name -> (module, class). A further architecture is one file here and one line.
+if TYPE_CHECKING:
+    import flax.linen as nn
+
+# Name -> (module, class). A further architecture is one file here, one line, and a name in nafp.config.ARCHITECTURES.
 _ARCHITECTURES = {"nafp": ("nafp.models.fingerprinter", "Fingerprinter")}
 
 
@@ -16,16 +22,13 @@ def names() -> list[str]:
     return sorted(_ARCHITECTURES)
 
 
-def create(name: str = "nafp", **settings: object):
-    """Builds a Flax Linen module from its settings, the keywords of `config.model`.
+def create(name: str = "nafp", **settings: Any) -> nn.Module:
+    """Builds an architecture as a Flax Linen module, whose fields are the settings: the keywords of `config.model`.
 
-    `module.init(key, mel)` gives the variables, `module.apply(variables, mel [B,F,T], train=False)`
-    fingerprints [B,D], float32 of unit length. Raises ValueError for a name that is not registered.
+    `module.init(key, mel)` returns its variables, and `module.apply(variables, mel, train=False)` the fingerprints
+    [B,D] of spectrograms [B,F,T], float32 of unit length. Raises nafp.errors.Invalid for an unknown name.
     """
-    if name not in _ARCHITECTURES:
-        close = difflib.get_close_matches(name, names(), n=1)
-        meant = f" Did you mean {close[0]!r}?" if close else ""
-        raise errors.Invalid(f"model {name!r} is unknown; known: {', '.join(names())}.{meant}")
+    choices.require("model", name, names())
     module, class_name = _ARCHITECTURES[name]
-    frozen = {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
+    frozen = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     return getattr(importlib.import_module(module), class_name)(**frozen)

@@ -1,9 +1,9 @@
 """The backward pass of convolution, activation and whole-segment norm, written by hand for CPU.
 
-For layers of the original's order (activation before a layer_norm2d), in float32. Everything the
-backward pass needs follows from the activations a, their mean m and rate r = 1/deviation:
-y = (a - m) r scale + bias, with u = (a - m) r and t = dy scale,
-da = r (t - mean(t) - u mean(t u)), and ELU's slope at its output a is min(a + 1, 1).
+It covers layers in the order of the original (activation before a layer_norm2d), in float32. The backward pass follows
+from the activations a, their mean m and rate r = 1 / standard deviation. The forward pass is y = u scale + bias with
+u = (a - m) r. With t = dy scale, the gradient is da = r (t - mean(t) - u mean(t u)). The slope of ELU at its output a
+is min(a + 1, 1).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import jax.numpy as jnp
 
 from nafp.models import convolution, layers, norms
 
-Gradients = dict[str, jax.Array]  # As layers.Parameters, the kernel's flat and transposed: [D, taps*C].
+Gradients = dict[str, jax.Array]  # As layers.Parameters, but that of the kernel is flat and transposed: [D, taps*C].
 
 
-class Kept(NamedTuple):
-    """What a layer's backward pass needs: the activation [B,F,T,C], its mean and rate [B,1,1,1]."""
+class LayerActivation(NamedTuple):
+    """The input of a layer's norm: the activation a [B,F,T,C], and its mean and rate [B,1,1,1] by segment."""
 
     a: jax.Array
     mean: jax.Array
@@ -29,7 +29,7 @@ class Kept(NamedTuple):
 
 
 def covers(plan: Sequence[layers.Layer], style: layers.Style, dtype: jnp.dtype) -> bool:
-    """Says whether these layers are of the kind below; others take autodiff."""
+    """Returns whether this module computes the gradients of these layers. For others, JAX's autodiff does."""
     return (
         style.norm == "layer_norm2d"
         and style.activation_order == "before_norm"
@@ -43,38 +43,41 @@ def forward(
     plan: Sequence[layers.Layer],
     parameters: Sequence[layers.Parameters],
     style: layers.Style,
-) -> tuple[jax.Array, list[Kept]]:
-    """Applies the layers to x [B,F,T,C]; also returns what the backward pass needs of each."""
-    kept = []
+) -> tuple[jax.Array, list[LayerActivation]]:
+    """Applies the layers to x [B,F,T,C]. Returns the result, and the activations that `backward` takes."""
+    activations: list[LayerActivation] = []
     for layer, p in zip(plan, parameters):
         a = layers.pre_norm(x, layer, p, style)
         mean, variance = norms.statistics(a, style.norm)
-        kept.append(Kept(a, mean, jax.lax.rsqrt(variance + style.epsilon)))
-        x = _normalised(kept[-1], p)
-    return x, kept
+        activations.append(LayerActivation(a, mean, jax.lax.rsqrt(variance + style.epsilon)))
+        x = _normalised(activations[-1], p)
+    return x, activations
 
 
 def backward(
     dy: jax.Array,
     x: jax.Array,
-    kept: Sequence[Kept],
+    activations: Sequence[LayerActivation],
     plan: Sequence[layers.Layer],
     parameters: Sequence[layers.Parameters],
     style: layers.Style,
 ) -> tuple[jax.Array, list[Gradients]]:
-    """Pulls dy [B,F,T,C] of the layers' output back to their input x and their parameters."""
-    gradients = []
+    """Computes the gradients of the layers' input x and of their parameters from dy, that of their output.
+
+    activations: those that `forward` returned for x.
+    """
+    gradients: list[Gradients] = []
     for i in reversed(range(len(plan))):
         layer, p = plan[i], parameters[i]
-        below = _normalised(kept[i - 1], parameters[i - 1]) if i else x
-        dz, of_norm = _through_norm(dy, kept[i], p, style)
+        below = _normalised(activations[i - 1], parameters[i - 1]) if i else x
+        dz, of_norm = _through_norm(dy, activations[i], p, style)
         dy, of_convolution = _through_convolution(dz, below, layer, p)
         gradients.append({**of_norm, **of_convolution})
     return dy, gradients[::-1]
 
 
 def finished(gradients: Gradients, p: layers.Parameters) -> layers.Parameters:
-    """Brings the kernel's gradient into the kernel's shape; outer taps that met padding get 0."""
+    """Reshapes the gradient of the kernel to the kernel's shape. Outer taps that met only padding get 0."""
     kernel = jax.lax.optimization_barrier(gradients["kernel"]).T  # [taps * C, D]
     missing = p["kernel"].size // kernel.shape[1] - kernel.shape[0]
     kernel = jnp.pad(kernel, ((missing // 2, missing // 2), (0, 0)))
@@ -82,7 +85,7 @@ def finished(gradients: Gradients, p: layers.Parameters) -> layers.Parameters:
 
 
 def zeros(plan: Sequence[layers.Layer], parameters: Sequence[layers.Parameters]) -> list[Gradients]:
-    """Returns gradients of nothing, to add to."""
+    """Returns gradients of zeros, which others are added to."""
     totals = []
     for layer, p in zip(plan, parameters):
         n_seen, n_outputs = convolution.matrix(p["kernel"], layer.n_positions).shape
@@ -91,14 +94,16 @@ def zeros(plan: Sequence[layers.Layer], parameters: Sequence[layers.Parameters])
     return totals
 
 
-def _normalised(kept: Kept, p: layers.Parameters) -> jax.Array:
-    unit = (kept.a - kept.mean) * kept.rate
+def _normalised(activation: LayerActivation, p: layers.Parameters) -> jax.Array:
+    unit = (activation.a - activation.mean) * activation.rate
     return unit * p["norm_scale"][None] + p["norm_bias"][None]
 
 
-def _through_norm(dy: jax.Array, kept: Kept, p: layers.Parameters, style: layers.Style) -> tuple[jax.Array, Gradients]:
-    """Pulls dy back through norm and activation, to the convolution's output."""
-    a, mean, rate = kept
+def _through_norm(
+    dy: jax.Array, activation: LayerActivation, p: layers.Parameters, style: layers.Style
+) -> tuple[jax.Array, Gradients]:
+    """Computes the gradients of the convolution's output and of the norm's parameters."""
+    a, mean, rate = activation
     gradients = {
         "norm_scale": _over_segments(dy * ((a - mean) * rate)),
         "norm_bias": _over_segments(dy),
@@ -115,7 +120,7 @@ def _through_norm(dy: jax.Array, kept: Kept, p: layers.Parameters, style: layers
 def _through_convolution(
     dz: jax.Array, x: jax.Array, layer: layers.Layer, p: layers.Parameters
 ) -> tuple[jax.Array, Gradients]:
-    """Pulls dz [B,F',T',D] back to the convolution's input x and to kernel and bias."""
+    """Computes the gradients of the convolution's input x and of its parameters from dz [B,F',T',D]."""
     rows = dz.reshape(-1, dz.shape[3])  # [M,D]
     seen = convolution.columns(x, layer.axis, layer.stride)
     gradients = {
@@ -130,8 +135,8 @@ def _through_convolution(
 def _transposed_product(rows: jax.Array, seen: jax.Array) -> jax.Array:
     """Returns rows.T @ seen, [D, K], for rows [M,D] and seen [M,K].
 
-    XLA:CPU would fold the transposition into the product and run it at 60 to 80 % of the rate of a
-    plain one. The barrier keeps it apart: a copy of the smaller operand is cheap.
+    XLA:CPU would fold the transposition into the product and run it at 60 to 80 % of the rate of a plain one. The
+    barrier prevents that. The smaller operand is the one that is copied, which is cheap.
     """
     if rows.shape[1] <= seen.shape[1]:
         return jax.lax.optimization_barrier(rows.T) @ seen
@@ -139,13 +144,13 @@ def _transposed_product(rows: jax.Array, seen: jax.Array) -> jax.Array:
 
 
 def _inner(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Returns each segment's inner product of x and y [B,F,T,C], as a product: [B,1,1,1]."""
+    """Computes the inner product of x and y [B,F,T,C] for each segment, as a matrix product: [B,1,1,1]."""
     flat = (x.shape[0], -1)
     return jnp.einsum("bi,bi->b", x.reshape(flat), y.reshape(flat)).reshape(-1, 1, 1, 1)
 
 
 def _over_segments(x: jax.Array) -> jax.Array:
-    """Adds up x [B,F,T,C] over B; XLA:CPU's reduction over few rows is slower than the layers."""
+    """Sums x [B,F,T,C] over B. For few segments, XLA:CPU's own reduction would take longer than the layers do."""
     if x.shape[0] > 8:
         return jnp.sum(x, axis=0)
     return functools.reduce(jnp.add, [x[i] for i in range(x.shape[0])])

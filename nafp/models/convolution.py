@@ -1,41 +1,56 @@
 """Strided convolutions of three taps along one axis, in two forms with the same parameters.
 
-"lax": `lax.conv_general_dilated`, one call per layer, for GPU and TPU. "gemm": what the three taps
-see side by side, times the kernel, for CPU, where XLA's convolution reaches a tenth of its own
-matrix product.
+The form "lax" calls `lax.conv_general_dilated`, for GPU and TPU. The form "gemm" lays the inputs of the three taps side
+by side and multiplies them with the kernel, for CPU, where XLA's convolution runs at a tenth of the rate of its matrix
+product.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 
-from nafp import errors
+from nafp import config
+from nafp.jobs import choices
 
-FORMS = ("auto", "gemm", "lax")
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
 TAPS = 3
 
 
 def resolve(form: str) -> str:
-    """Chooses the form of this machine's default backend when `form` is "auto"."""
-    if form not in FORMS:
-        raise errors.Invalid(f"form={form!r}: allowed are {', '.join(FORMS)}")
+    """Returns "gemm" or "lax"; for "auto", the one that suits JAX's default backend.
+
+    Raises nafp.errors.Invalid for an unknown form.
+    """
+    choices.require("form", form, config.FORMS)
     if form != "auto":
         return form
     return "gemm" if jax.default_backend() == "cpu" else "lax"
 
 
 def same_padding(n: int, stride: int) -> tuple[int, int]:
-    """Returns the zeros before and after an axis of n, Keras' and XLA's "SAME" for three taps."""
+    """Returns the number of zeros before and after an axis of length n: the "SAME" of Keras and XLA, for three taps."""
     total = max((-(-n // stride) - 1) * stride + TAPS - n, 0)
     return total // 2, total - total // 2
 
 
-def apply(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, axis: int, stride: int, form: str) -> jax.Array:
-    """Convolves x [B,F,T,C] along `axis` (1 frequency, 2 time), "SAME" padding, and adds the bias.
+def apply(
+    x: Float[Array, "B F T C"],
+    kernel: Float[Array, "TF TT CK D"],
+    bias: Float[Array, " D"],
+    *,
+    axis: int,
+    stride: int,
+    form: str,
+) -> Float[Array, "B F2 T2 D"]:
+    """Convolves x along `axis` (1 for frequency, 2 for time) with "SAME" padding, and adds the bias.
 
-    kernel: [3,1,C,D] along frequency, [1,3,C,D] along time; depthwise when its third axis is 1 and
-    C is not: D = C then. Both forms give the same to 1e-5.
+    kernel: [3,1,C,D] along frequency, [1,3,C,D] along time. Where its third axis is 1 and C is not, it is depthwise,
+    and D = C. The two forms differ by less than 1e-5.
     """
     kernel, bias = kernel.astype(x.dtype), bias.astype(x.dtype)
     convolve = _lax if form == "lax" else _gemm
@@ -58,25 +73,25 @@ def _gemm(x: jax.Array, kernel: jax.Array, axis: int, stride: int) -> jax.Array:
     taps = matrix(kernel, x.shape[axis])  # [taps * C, D], depthwise [taps, C]
     n_taps, n_channels = seen.shape[3:]
     if kernel.shape[2] < n_channels or n_channels == 1:
-        # One product per output and tap: as elementwise work it joins the activation.
+        # There is one product per output and tap. Done elementwise, XLA fuses it with the activation.
         parts = [seen[..., t, :] * taps[t][None, None, None] for t in range(n_taps)]
         return sum(parts[1:], parts[0])
     product = seen.reshape(-1, n_taps * n_channels) @ taps
     return product.reshape(*seen.shape[:3], -1)
 
 
-def matrix(kernel: jax.Array, n: int) -> jax.Array:
-    """Flattens a kernel to [taps * C, D] for an axis of n, as `columns` lays out what it sees."""
+def matrix(kernel: Float[Array, "TF TT C D"], n: int) -> Float[Array, "K D"]:
+    """Flattens a kernel to [taps * C, D], in the order of `columns`. n: length of the input along the axis."""
     taps = kernel.reshape(TAPS, *kernel.shape[2:])
-    taps = taps[1:2] if n == 1 else taps  # On an axis of 1 the outer taps meet only padding.
+    taps = taps[1:2] if n == 1 else taps  # On an axis of length 1 the outer taps meet only padding.
     return taps.reshape(-1, taps.shape[2])
 
 
-def columns(x: jax.Array, axis: int, stride: int) -> jax.Array:
-    """Gathers what each tap sees of x [B,F,T,C]: [B,F',T',taps,C], F' or T' the strided axis.
+def columns(x: Float[Array, "B F T C"], axis: int, stride: int) -> Float[Array, "B F2 T2 taps C"]:
+    """Copies the inputs of every tap, for each position of the output.
 
-    An even axis at stride 2 is read as pairs: XLA's code for this stack of two halves and a shifted
-    half is three times as fast as for three slices of a padded copy.
+    An axis of even length at stride 2 is read in pairs: XLA's code for a stack of two halves and one shifted half is
+    three times as fast as for three slices of a padded copy.
     """
     n = x.shape[axis]
     if n == 1:
@@ -90,8 +105,8 @@ def columns(x: jax.Array, axis: int, stride: int) -> jax.Array:
     return jnp.stack(slices, axis=-2)
 
 
-def uncolumns(seen: jax.Array, n: int, axis: int, stride: int) -> jax.Array:
-    """Adds up gradients of `columns` [B,F',T',taps,C] into that of its input, n along `axis`."""
+def uncolumns(seen: Float[Array, "B F2 T2 taps C"], n: int, axis: int, stride: int) -> Float[Array, "B F T C"]:
+    """Computes the gradient of the input of `columns` from that of its output. n: length of the input along `axis`."""
     if n == 1:
         return seen[..., 0, :]
     first, second, third = (seen[..., t, :] for t in range(TAPS))
@@ -108,17 +123,17 @@ def uncolumns(seen: jax.Array, n: int, axis: int, stride: int) -> jax.Array:
 
 
 def _halves(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    """Splits an even axis into its even and its odd positions."""
+    """Splits an axis of even length into its even and its odd positions."""
     pairs = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
     even, odd = (jax.lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
     return even, odd
 
 
 def _shifted(x: jax.Array, axis: int, by: int) -> jax.Array:
-    """Moves x along an axis; zeros come in."""
+    """Moves x along an axis by so many positions. Zeros take the free places."""
     return jax.lax.pad(x, jnp.zeros((), x.dtype), _along(axis, (by, -by, 0)))
 
 
 def _along(axis: int, edges: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-    """Returns lax.pad's edges for [B,F,T,C], at one axis only."""
+    """Returns the argument of lax.pad that pads one axis of [B,F,T,C] alone."""
     return [edges if i == axis else (0, 0, 0) for i in range(4)]

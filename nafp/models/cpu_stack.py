@@ -1,12 +1,12 @@
-"""All layers on CPU, in micro-batches that stay in the cache: the "gemm" form's order of work.
+"""Runs all layers on a CPU, in micro-batches whose activations stay in the cache; for the form "gemm".
 
 Measured on 2 Zen 5 cores (full network, CPU time per segment of a training step):
-- autodiff of the mapped layers, 16.0 ms: products with a transposed operand, which XLA:CPU runs at
-  60 to 80 % of the rate of plain ones; padded slices that scatter back as padded adds; the
-  exponential of the activation evaluated again for its gradient;
-- `by_hand`, 13.5 ms, three quarters of it in matrix products at the machine's rate.
-Saving the activations of a batch instead of computing them again gained nothing: writing them means
-page faults, and reading them misses the cache.
+- 16.0 ms by autodiff of the mapped layers. It multiplies with transposed operands, which XLA:CPU does at 60 to 80 % of
+  the rate of plain ones, it turns padded slices into padded adds, and it computes the exponential of the activation
+  again for its gradient.
+- 13.5 ms with `by_hand`, three quarters of it in matrix products at the machine's full rate.
+Saving the activations of a batch instead of computing them again gained nothing: writing them causes page faults, and
+reading them misses the cache.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from nafp.models import by_hand, layers
 
-# (Layers, segments that go through them together). One segment's activations in the first two
-# blocks are twice the L2 cache already; further on, four keep the matrix products large. The rest
-# takes the whole batch: its kernels outweigh its activations.
+# (Number of layers, segments that go through them together). In the first two blocks, the activations of one segment
+# are twice the size of the L2 cache. In the next two, four segments keep the matrix products large. The remaining
+# layers take the whole batch, because their kernels are larger than their activations.
 GROUPS = ((4, 1), (4, 4))
+# x, parameters, and the activations that were kept, if any.
+_Residuals = tuple[jax.Array, list[layers.Parameters], list[by_hand.LayerActivation] | None]
 
 
 def stack(
@@ -35,10 +38,10 @@ def stack(
     *,
     groups: Sequence[tuple[int, int]] = GROUPS,
 ) -> jax.Array:
-    """Applies all layers to x [B,F,T,1]; equals `layers.stack`, and so do its gradients.
+    """Applies all layers to x [B,F,T,1]. Results and gradients equal those of `layers.stack`.
 
-    statistics: of running norms, per layer. Any batch size: a micro-batch is the largest divisor of
-    it that its group allows.
+    statistics: one per layer, of norms that keep running ones. groups: pairs as GROUPS. A micro-batch is the largest
+    common divisor of the batch and what its group allows.
     """
     first = 0
     for n_layers, largest in (*groups, (len(plan), x.shape[0])):
@@ -46,57 +49,69 @@ def stack(
         first += n_layers
         if not plan[part]:
             break
-        known = statistics and list(statistics[part])
-        work = (tuple(plan[part]), style, math.gcd(largest, x.shape[0]))
-        if by_hand.covers(plan[part], style, x.dtype):
-            x = _by_hand(*work, x, list(parameters[part]))
+        work = _Work(tuple(plan[part]), style, math.gcd(largest, x.shape[0]))
+        if by_hand.covers(work.plan, style, x.dtype):
+            x = _by_hand(work, x, list(parameters[part]))
         else:
-            x = _by_autodiff(*work, x, list(parameters[part]), known)
+            x = _by_autodiff(work, x, parameters[part], statistics and statistics[part])
     return x
 
 
-def _by_autodiff(plan, style, micro_batch, x, parameters, statistics):
-    def run(part: jax.Array) -> jax.Array:
-        return layers.stack(part, plan, parameters, style, statistics)
+class _Work(NamedTuple):
+    """Layers, and the number of segments that go through them together."""
 
-    if micro_batch == x.shape[0]:
+    plan: tuple[layers.Layer, ...]
+    style: layers.Style
+    micro_batch: int
+
+
+def _by_autodiff(
+    work: _Work,
+    x: jax.Array,
+    parameters: Sequence[layers.Parameters],
+    statistics: Sequence[layers.Statistics] | None,
+) -> jax.Array:
+    def run(part: jax.Array) -> jax.Array:
+        return layers.stack(part, work.plan, parameters, work.style, statistics)
+
+    if work.micro_batch == x.shape[0]:
         return run(x)
-    return _joined(jax.lax.map(jax.checkpoint(run), _split(x, micro_batch)))
+    return _joined(jax.lax.map(jax.checkpoint(run), _split(x, work.micro_batch)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _by_hand(plan, style, micro_batch, x, parameters):
-    return _forward(plan, style, micro_batch, x, parameters)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _by_hand(work: _Work, x: jax.Array, parameters: list[layers.Parameters]) -> jax.Array:
+    return _forward(work, x, parameters)[0]
 
 
-def _forward(plan, style, micro_batch, x, parameters):
-    """Keeps the activations of a whole batch, but of micro-batches only what goes in."""
-    if micro_batch == x.shape[0]:
-        y, kept = by_hand.forward(x, plan, parameters, style)
-        return y, (x, parameters, kept)
+def _forward(work: _Work, x: jax.Array, parameters: list[layers.Parameters]) -> tuple[jax.Array, _Residuals]:
+    """Keeps the activations if the whole batch goes through at once, and only x if micro-batches do."""
+    if work.micro_batch == x.shape[0]:
+        y, activations = by_hand.forward(x, work.plan, parameters, work.style)
+        return y, (x, parameters, activations)
 
     def run(part: jax.Array) -> jax.Array:
-        return by_hand.forward(part, plan, parameters, style)[0]
+        return by_hand.forward(part, work.plan, parameters, work.style)[0]
 
-    return _joined(jax.lax.map(run, _split(x, micro_batch))), (x, parameters, None)
+    return _joined(jax.lax.map(run, _split(x, work.micro_batch))), (x, parameters, None)
 
 
-def _backward(plan, style, micro_batch, residuals, dy):
-    x, parameters, kept = residuals
+def _backward(work: _Work, residuals: _Residuals, dy: jax.Array) -> tuple[jax.Array, list[layers.Parameters]]:
+    x, parameters, activations = residuals
+    plan, style = work.plan, work.style
 
-    def pull(x, dy, kept):
-        return by_hand.backward(dy, x, kept, plan, parameters, style)
-
-    def step(total, part):
+    def step(
+        total: list[by_hand.Gradients], part: tuple[jax.Array, jax.Array]
+    ) -> tuple[list[by_hand.Gradients], jax.Array]:
         x, dy = part
-        _, kept = by_hand.forward(x, plan, parameters, style)
-        dx, gradients = pull(x, dy, kept)
+        _, activations = by_hand.forward(x, plan, parameters, style)
+        dx, gradients = by_hand.backward(dy, x, activations, plan, parameters, style)
         return jax.tree.map(jnp.add, total, gradients), dx
 
-    if kept is not None:
-        dx, gradients = pull(x, dy, kept)
+    if activations is not None:
+        dx, gradients = by_hand.backward(dy, x, activations, plan, parameters, style)
     else:
-        parts = _split(x, micro_batch), _split(dy, micro_batch)
+        parts = _split(x, work.micro_batch), _split(dy, work.micro_batch)
         gradients, dx = jax.lax.scan(step, by_hand.zeros(plan, parameters), parts)
         dx = _joined(dx)
     return dx, [by_hand.finished(g, p) for g, p in zip(gradients, parameters)]

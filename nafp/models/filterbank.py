@@ -1,8 +1,15 @@
-"""The mel filterbank and the STFT window in numpy alone, for JAX and the exported network."""
+"""The mel filters and the window of the short-time Fourier transform (STFT), shared by all runtimes.
+
+Training and extraction take them from librosa. An exported network carries them in its file, so that numpy alone can
+run it. Files from version 0.1 carry none: for those, `by_formula` computes them without librosa, equal to 1e-7 of the
+largest filter weight.
+"""
 
 from __future__ import annotations
 
 import functools
+import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,45 +19,70 @@ from nafp import errors
 _HZ_PER_MEL = 200 / 3
 _KNEE_HZ = 1000.0
 _KNEE_MEL = _KNEE_HZ / _HZ_PER_MEL
-_LOG_STEP = np.log(6.4) / 27
+_LOG_STEP = math.log(6.4) / 27
 
 
-def hz_to_mel(hz: np.ndarray) -> np.ndarray:
-    """Converts frequencies to Slaney's mel scale."""
-    hz = np.asarray(hz, np.float64)
-    above = _KNEE_MEL + np.log(np.maximum(hz, _KNEE_HZ) / _KNEE_HZ) / _LOG_STEP
-    return np.where(hz < _KNEE_HZ, hz / _HZ_PER_MEL, above)
+class MelBank(NamedTuple):
+    """Mel filters [n_fft // 2 + 1, n_mels] and window [n_fft], both float32.
 
+    A spectrum [n_fft // 2 + 1] times the filters is a mel spectrum [n_mels].
+    """
 
-def mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    """Converts Slaney mels to frequencies."""
-    mel = np.asarray(mel, np.float64)
-    above = _KNEE_HZ * np.exp(_LOG_STEP * (np.maximum(mel, _KNEE_MEL) - _KNEE_MEL))
-    return np.where(mel < _KNEE_MEL, mel * _HZ_PER_MEL, above)
+    filters: np.ndarray
+    window: np.ndarray
 
 
 @functools.cache
-def mel_filters(*, sample_rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> np.ndarray:
-    """Builds triangles of equal area on the mel scale, librosa's (htk=False, norm="slaney").
+def by_librosa(*, sample_rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> MelBank:
+    """Builds librosa's triangles of equal area on Slaney's mel scale, and the periodic Hann window. Read-only.
 
-    Returns float32 [n_fft // 2 + 1, n_mels], read-only: a spectrum times it is the mel spectrum.
+    Raises nafp.errors.Invalid for a band that does not lie between 0 and half the sample rate.
     """
-    if not 0 <= low_hz < high_hz <= sample_rate_hz / 2:
-        raise errors.Invalid(
-            f"low_hz={low_hz}, high_hz={high_hz}: need 0 <= low_hz < high_hz <= "
-            f"{sample_rate_hz / 2:g}, half of sample_rate_hz={sample_rate_hz}"
-        )
+    import librosa.filters  # A second, and only where a network is trained or runs under JAX.
+
+    _require_band(low_hz, high_hz, sample_rate_hz)
+    filters = librosa.filters.mel(
+        sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, fmin=low_hz, fmax=high_hz, htk=False, norm="slaney"
+    )
+    return _read_only(filters.T, librosa.filters.get_window("hann", n_fft, fftbins=True))
+
+
+@functools.cache
+def by_formula(*, sample_rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> MelBank:
+    """Builds what `by_librosa` does, from the formulas; errors as there."""
+    _require_band(low_hz, high_hz, sample_rate_hz)
     bins_hz = np.linspace(0, sample_rate_hz / 2, n_fft // 2 + 1)[:, None]
     corners_hz = mel_to_hz(np.linspace(hz_to_mel(low_hz), hz_to_mel(high_hz), n_mels + 2))
     low, centre, high = corners_hz[:-2], corners_hz[1:-1], corners_hz[2:]
     rising = (bins_hz - low) / (centre - low)
     falling = (high - bins_hz) / (high - centre)
-    triangles = np.maximum(0, np.minimum(rising, falling)) * (2 / (high - low))
-    filters = triangles.astype(np.float32)
-    filters.setflags(write=False)
-    return filters
+    filters = np.maximum(0, np.minimum(rising, falling)) * (2 / (high - low))
+    return _read_only(filters, np.hanning(n_fft + 1)[:-1])
 
 
-def hann(n_fft: int) -> np.ndarray:
-    """Builds the periodic Hann window, the STFT's usual one. Returns float32 [n_fft]."""
-    return np.hanning(n_fft + 1)[:-1].astype(np.float32)
+def hz_to_mel(hz: float) -> float:
+    """Converts a frequency to Slaney's mel scale."""
+    if hz < _KNEE_HZ:
+        return hz / _HZ_PER_MEL
+    return _KNEE_MEL + float(np.log(hz / _KNEE_HZ)) / _LOG_STEP
+
+
+def mel_to_hz(mel: np.ndarray) -> np.ndarray:
+    """Converts positions on Slaney's mel scale to frequencies."""
+    above = _KNEE_HZ * np.exp(_LOG_STEP * (np.maximum(mel, _KNEE_MEL) - _KNEE_MEL))
+    return np.where(mel < _KNEE_MEL, mel * _HZ_PER_MEL, above)
+
+
+def _require_band(low_hz: float, high_hz: float, sample_rate_hz: int) -> None:
+    if not 0 <= low_hz < high_hz <= sample_rate_hz / 2:
+        raise errors.Invalid(
+            f"low_hz={low_hz}, high_hz={high_hz}: need 0 <= low_hz < high_hz <= "
+            f"{sample_rate_hz / 2:g}, half of sample_rate_hz={sample_rate_hz}"
+        )
+
+
+def _read_only(filters: np.ndarray, window: np.ndarray) -> MelBank:
+    bank = MelBank(np.ascontiguousarray(filters, np.float32), np.ascontiguousarray(window, np.float32))
+    for array in bank:
+        array.setflags(write=False)
+    return bank

@@ -1,43 +1,52 @@
-"""The NAFP network: eight blocks of two strided convolutions, then divide and encode.
+"""The NAFP network: eight blocks of two strided convolutions, followed by a divide-and-encode head.
 
-Skeleton of Chang et al., ICASSP 2021 (their `nnfp.py`): convolution 1x3 along time, ELU, norm,
-convolution 3x1 along frequency, ELU, norm, eight times, from 256x32 down to 1x1; then every output
-dimension is a small network of its own on its slice of the features, and the whole is brought to
-unit length. 16,939,008 parameters for one-second segments at 128 dimensions. The other published
-systems' variants are settings: ReLU, activation after the norm, other norms, depthwise 3x1.
+The structure is that of Chang et al., ICASSP 2021 (their `nnfp.py`). A block is a convolution 1x3 along time, ELU,
+norm, a convolution 3x1 along frequency, ELU, norm. Eight blocks bring 256x32 down to 1x1. The head computes every
+output dimension by a small network of its own, from a slice of the features, and scales the result to unit length.
+There are 16,939,008 parameters for segments of one second at 128 dimensions. Variants of other published systems are
+settings: ReLU, activation after the norm, other norms, depthwise 3x1.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nafp import errors
+from nafp import config, errors
+from nafp.jobs import choices
 from nafp.models import convolution, cpu_stack, layers, norms
 
-DTYPES = ("auto", "float32", "bfloat16")
-# Glorot uniform and zeros are Keras' defaults, which the original keeps everywhere.
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Float32
+
+# Glorot uniform and zeros are the defaults of Keras, which the original uses everywhere.
 _glorot = nn.initializers.glorot_uniform()
 _zeros, _ones = nn.initializers.zeros, nn.initializers.ones
-_TINY = 1e-12  # Keeps the gradient of the unit length finite at zero.
+_TINY = 1e-12  # Keeps the gradient of the scaling to unit length finite at zero.
 
 
 class Fingerprinter(nn.Module):
-    """Maps log-mel spectrograms [B,F,T] to fingerprints [B,D], float32 of unit length.
+    """Computes fingerprints [B,D], float32 of unit length, from log-mel spectrograms [B,F,T].
 
     Attributes:
-      dim: D. The last of `channels` is rounded up to its next multiple, as in the original.
-      channels: outputs of the blocks, one for each of `time_strides`.
-      time_strides: along time; frequency is halved in every block.
-      norm: "layer_norm2d" (whole segment, full-size affine) | "layer_norm1d" | "batch_norm".
-      activation_order: "before_norm" (original) | "after_norm" (pfann).
-      depthwise: one 3x1 filter per channel (pfann's "not fuller").
-      epsilon: of the norms; Keras' default.
-      form: "gemm" | "lax" | "auto", see `convolution`. The parameters are the same.
-      dtype: of the products; "auto" is bfloat16 on accelerators. Parameters, statistics, head and
-        result are float32.
+      dim: D. The last of `channels` is rounded up to a multiple of it, as in the original.
+      channels: output channels of the blocks, one for each of `time_strides`.
+      time_strides: strides of the blocks along time. Every block halves the frequency axis.
+      head_hidden: hidden units of the head's small networks.
+      norm: "layer_norm2d" (over the whole segment, with scale and bias of its size), "layer_norm1d" or "batch_norm".
+      activation: "elu" or "relu".
+      activation_order: "before_norm" (original) or "after_norm" (pfann).
+      depthwise: whether the 3x1 convolutions have one filter per channel (pfann's "not fuller").
+      epsilon: added to the variance by the norms; Keras' default.
+      form: "gemm", "lax" or "auto", see `convolution`. The parameters are the same.
+      dtype: type of the products; "auto" is bfloat16 on accelerators. Parameters, statistics, head and result are
+        float32.
       axis_name: mapped axis over which batch norm shares its statistics, if any.
+
+    Raises nafp.errors.Invalid for an unknown choice, or another number of channels than of strides.
     """
 
     dim: int = 128
@@ -55,11 +64,11 @@ class Fingerprinter(nn.Module):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _one_of("norm", self.norm, norms.NORMS)
-        _one_of("activation", self.activation, norms.ACTIVATIONS)
-        _one_of("activation_order", self.activation_order, layers.ORDERS)
-        _one_of("form", self.form, convolution.FORMS)
-        _one_of("dtype", self.dtype, DTYPES)
+        choices.require("norm", self.norm, config.NORMS)
+        choices.require("activation", self.activation, config.ACTIVATIONS)
+        choices.require("activation_order", self.activation_order, config.ORDERS)
+        choices.require("form", self.form, config.FORMS)
+        choices.require("dtype", self.dtype, config.DTYPES)
         if len(self.channels) != len(self.time_strides):
             raise errors.Invalid(
                 f"channels has {len(self.channels)} blocks, but time_strides "
@@ -68,16 +77,17 @@ class Fingerprinter(nn.Module):
 
     @nn.compact
     def __call__(self, mel: jax.Array, train: bool = False) -> jax.Array:
-        """Fingerprints mel [B,F,T]. With batch norm and `train`, "batch_stats" must be mutable."""
+        """Computes the fingerprints of mel [B,F,T]. With batch norm, `train` needs "batch_stats" to be mutable."""
+        _, n_bins, n_frames = mel.shape
         x = mel.astype(compute_dtype(self.dtype))[..., None]  # [B,F,T,1]
-        plan = self.plan(mel.shape[1:])
+        plan = self.plan((n_bins, n_frames))
         parameters = [Declared(layer, self.norm, name=layer.name)() for layer in plan]
         running = [self._running(layer) for layer in plan] if self.norm == "batch_norm" else None
         if running and train:
             for i, layer in enumerate(plan):
                 x = self._with_batch_statistics(x, layer, parameters[i], running[i])
         else:
-            fixed = running and [(mean.value, variance.value) for mean, variance in running]
+            fixed = [(mean.value, variance.value) for mean, variance in running] if running else None
             run = layers.stack if self.style().form == "lax" else cpu_stack.stack
             x = run(x, plan, parameters, self.style(), fixed)
         return self._head(x.reshape(x.shape[0], self.dim, -1).astype(jnp.float32))
@@ -93,7 +103,7 @@ class Fingerprinter(nn.Module):
         )
 
     def style(self) -> layers.Style:
-        """Returns the choices that all layers share, `form` resolved."""
+        """Returns the settings that all layers share, with the form that this machine takes."""
         return layers.Style(
             norm=self.norm,
             activation=self.activation,
@@ -125,13 +135,14 @@ class Fingerprinter(nn.Module):
         return None if self.is_initializing() else self.axis_name  # init is not mapped.
 
     def _head(self, slices: jax.Array) -> jax.Array:
-        """Divides and encodes: [B,D,S], each slice through its own S -> hidden -> 1. [B,D]."""
-        p = DeclaredHead(slices.shape[1:], self.head_hidden, name="head")()
+        """Encodes each of D slices [B,D,S] by a network S -> hidden -> 1 of its own: [B,D]."""
+        _, dim, width = slices.shape
+        p = DeclaredHead((dim, width), self.head_hidden, name="head")()
         return head(slices, p)
 
 
-def head(slices: jax.Array, p: layers.Parameters) -> jax.Array:
-    """Encodes every slice of [B,D,S] by its own small network; [B,D] of unit length."""
+def head(slices: Float[Array, "B D S"], p: layers.Parameters) -> Float32[Array, "B D"]:
+    """Encodes each of D slices by a small network of its own, and scales the result to unit length."""
     hidden = jnp.einsum("bds,dsu->bdu", slices, p["hidden_kernel"]) + p["hidden_bias"][None]
     hidden = norms.activate(hidden, "elu")
     values = jnp.einsum("bdu,du->bd", hidden, p["output_kernel"]) + p["output_bias"][None]
@@ -139,7 +150,7 @@ def head(slices: jax.Array, p: layers.Parameters) -> jax.Array:
 
 
 class Declared(nn.Module):
-    """Declares a layer's parameters under its name, so that checkpoints read well."""
+    """Declares the parameters of a layer under the layer's name, by which checkpoints hold them."""
 
     layer: layers.Layer
     norm: str
@@ -156,7 +167,7 @@ class Declared(nn.Module):
 
 
 class DeclaredHead(nn.Module):
-    """Declares the divide-and-encode head's parameters for slices [D,S]."""
+    """Declares the parameters of the divide-and-encode head for slices [D,S]."""
 
     slices: tuple[int, int]
     n_hidden: int
@@ -165,7 +176,10 @@ class DeclaredHead(nn.Module):
     def __call__(self) -> layers.Parameters:
         dim, width = self.slices
         per_slice = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform", batch_axis=0)
-        output = lambda key: per_slice(key, (dim, self.n_hidden, 1))[..., 0]  # noqa: E731
+
+        def output(key: jax.Array) -> jax.Array:
+            return per_slice(key, (dim, self.n_hidden, 1))[..., 0]
+
         return {
             "hidden_kernel": self.param("hidden_kernel", per_slice, (dim, width, self.n_hidden)),
             "hidden_bias": self.param("hidden_bias", _zeros, (dim, self.n_hidden)),
@@ -175,7 +189,7 @@ class DeclaredHead(nn.Module):
 
 
 def compute_dtype(dtype: str) -> jnp.dtype:
-    """Resolves "auto": bfloat16 where there is an accelerator for it, float32 on CPU (faster)."""
+    """Returns a type by name; "auto" is bfloat16 on accelerators, and float32 on a CPU, where it is faster."""
     if dtype == "auto":
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     return jnp.dtype(dtype)
@@ -184,10 +198,5 @@ def compute_dtype(dtype: str) -> jnp.dtype:
 def _kernel_init(key: jax.Array, layer: layers.Layer) -> jax.Array:
     if not layer.depthwise:
         return _glorot(key, layer.kernel_shape)
-    # A depthwise filter has three inputs and reaches three outputs: Glorot's limit is 1.
+    # A depthwise filter has three inputs and three outputs, for which Glorot's limit is 1.
     return jax.random.uniform(key, layer.kernel_shape, minval=-1.0, maxval=1.0)
-
-
-def _one_of(name: str, given: str, allowed: tuple[str, ...]) -> None:
-    if given not in allowed:
-        raise errors.Invalid(f"{name}={given!r}: allowed are {', '.join(allowed)}")

@@ -1,40 +1,41 @@
-"""The network's layers as pure functions of parameters: a convolution, its activation and norm."""
+"""The layers of the network, as pure functions: a convolution with its activation and norm."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 
 from nafp.models import convolution, norms
 
-ORDERS = ("before_norm", "after_norm")
-# Of one layer: kernel, bias, norm_scale, norm_bias; the names they have in checkpoints.
-Parameters = dict[str, jax.Array]
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+Parameters = dict[str, jax.Array]  # Of one layer, by their names in checkpoints: kernel, bias, norm_scale, norm_bias.
 Statistics = tuple[jax.Array, jax.Array]  # Mean and variance.
 
 
 class Layer(NamedTuple):
-    """One convolution with its norm: where it is, and what goes in and comes out."""
+    """The shape of one convolution with its norm."""
 
     name: str
     axis: int  # 1 frequency, 2 time.
     stride: int
-    n_positions: int  # Of the input along the axis.
-    n_inputs: int
-    shape: tuple[int, int, int]  # [F,T,C] it puts out.
+    n_positions: int  # Length of the input along the axis.
+    n_inputs: int  # Channels of the input.
+    shape: tuple[int, int, int]  # [F,T,C] of the output.
     depthwise: bool
 
     @property
     def kernel_shape(self) -> tuple[int, int, int, int]:
-        """The kernel's shape, [taps along frequency, along time, inputs, outputs]."""
+        """The kernel's shape: [taps along frequency, taps along time, inputs, outputs]."""
         taps = (convolution.TAPS, 1) if self.axis == 1 else (1, convolution.TAPS)
         return (*taps, 1 if self.depthwise else self.n_inputs, self.shape[2])
 
 
 class Style(NamedTuple):
-    """What all layers share: the choices of `Fingerprinter`."""
+    """The settings that all layers share, see `nafp.models.fingerprinter.Fingerprinter`."""
 
     norm: str
     activation: str
@@ -50,7 +51,7 @@ def plan(
     time_strides: Sequence[int],
     depthwise: bool,
 ) -> list[Layer]:
-    """Lists the layers for spectrograms [F,T]: per block one along time, one along frequency."""
+    """Lists the layers for spectrograms [F,T], in order. Each block has one along time and one along frequency."""
     n_bins, n_frames = mel_shape
     n_inputs, layers = 1, []
     for i, (c, stride) in enumerate(zip(channels, time_strides), 1):
@@ -65,39 +66,43 @@ def plan(
 
 
 def apply(
-    x: jax.Array,
+    x: Float[Array, "B F T C"],
     layer: Layer,
     parameters: Parameters,
     style: Style,
     statistics: Statistics | None = None,
-) -> jax.Array:
-    """Applies one layer to x [B,F,T,C]; `statistics` of the norm are x's own when not given."""
+) -> Float[Array, "B F2 T2 C2"]:
+    """Applies one layer. statistics: of the norm; None takes those of x itself."""
     x = pre_norm(x, layer, parameters, style)
     return post_norm(x, parameters, style, statistics or norms.statistics(x, style.norm))
 
 
-def pre_norm(x: jax.Array, layer: Layer, parameters: Parameters, style: Style) -> jax.Array:
-    """Computes what the norm sees: the convolution, and the activation if it comes first."""
+def pre_norm(
+    x: Float[Array, "B F T C"], layer: Layer, parameters: Parameters, style: Style
+) -> Float[Array, "B F2 T2 C2"]:
+    """Computes the input of the norm: the convolution, followed by the activation if that comes first."""
     kernel, bias = parameters["kernel"], parameters["bias"]
     x = convolution.apply(x, kernel, bias, axis=layer.axis, stride=layer.stride, form=style.form)
     return norms.activate(x, style.activation) if style.activation_order == "before_norm" else x
 
 
-def post_norm(x: jax.Array, parameters: Parameters, style: Style, statistics: Statistics) -> jax.Array:
-    """Applies the norm, and the activation if it comes last."""
+def post_norm(
+    x: Float[Array, "B F T C"], parameters: Parameters, style: Style, statistics: Statistics
+) -> Float[Array, "B F T C"]:
+    """Applies the norm, followed by the activation if that comes last."""
     scale, bias = parameters["norm_scale"], parameters["norm_bias"]
     x = norms.normalise(x, *statistics, scale, bias, epsilon=style.epsilon)
     return norms.activate(x, style.activation) if style.activation_order == "after_norm" else x
 
 
 def stack(
-    x: jax.Array,
+    x: Float[Array, "B F T C"],
     plan: Sequence[Layer],
     parameters: Sequence[Parameters],
     style: Style,
     statistics: Sequence[Statistics] | None = None,
-) -> jax.Array:
-    """Applies all layers to x [B,F,T,C], the whole batch at once; `statistics` of running norms."""
-    for layer, p, s in zip(plan, parameters, statistics or [None] * len(plan)):
-        x = apply(x, layer, p, style, s)
+) -> Float[Array, "B F2 T2 C2"]:
+    """Applies all layers to the whole batch. statistics: one per layer, of norms that keep running ones."""
+    for i, (layer, p) in enumerate(zip(plan, parameters)):
+        x = apply(x, layer, p, style, statistics[i] if statistics else None)
     return x

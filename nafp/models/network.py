@@ -1,11 +1,10 @@
-"""Configuration -> network: the one place where settings become a model and a front end."""
+"""Turns a configuration into a model and its spectrogram, and runs a trained network under JAX."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +13,17 @@ import numpy as np
 
 from nafp import models
 from nafp.audio import segments
-from nafp.models import spectrogram
+from nafp.models import protocol, spectrogram
+
+if TYPE_CHECKING:
+    import flax.linen as nn
+    from jaxtyping import Array, Float, Float32
+
+Variables = dict[str, Any]  # A tree as flax takes it: "params" and "batch_stats", each nested by layer.
 
 
-def create(config: ml_collections.ConfigDict, *, dtype: str | None = None, axis_name: str | None = None) -> Any:
-    """Builds config.model; `dtype` overrides its compute type, e.g. float32 for extraction."""
+def create(config: ml_collections.ConfigDict, *, dtype: str | None = None, axis_name: str | None = None) -> nn.Module:
+    """Builds the model of config.model. dtype: type to compute in, in place of config.model.dtype."""
     settings = config.model.to_dict()
     if dtype:
         settings["dtype"] = dtype
@@ -31,37 +36,28 @@ def mel_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def mel_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
-    """Returns (F, T) of one segment."""
+    """Returns (F, T), the shape of one segment's spectrogram."""
     segment = segments.to_samples(config.audio.segment_s, config.audio.sample_rate_hz)
     return config.spectrogram.n_mels, 1 + segment // config.spectrogram.stft_hop
 
 
-def abstract_variables(config: ml_collections.ConfigDict) -> Any:
-    """Returns the shapes of the network's variables without computing them."""
+def abstract_variables(config: ml_collections.ConfigDict) -> Variables:
+    """Returns the network's variables as shapes and types, without computing them."""
     mel = jax.ShapeDtypeStruct((1, *mel_shape(config)), jnp.float32)
     shapes = jax.eval_shape(create(config).init, jax.random.key(0), mel)
     return {"params": shapes["params"], "batch_stats": shapes.get("batch_stats", {})}
 
 
-def identity(variables: Any, *, source: str, step: int) -> dict[str, Any]:
-    """Names a trained network by the SHA-256 of its parameters, and says where it came from."""
-    digest = hashlib.sha256()
-    for path, leaf in sorted(jax.tree_util.tree_flatten_with_path(variables)[0], key=lambda item: str(item[0])):
-        digest.update(str(path).encode())
-        digest.update(np.ascontiguousarray(leaf, np.float32).tobytes())
-    return {"sha256": digest.hexdigest(), "source": source, "step": step}
-
-
 class JaxNetwork:
-    """A trained network, jitted over all local devices; a `nafp.models.protocol.Network`.
+    """A trained network that JAX runs on all local devices, a `nafp.models.protocol.Network`.
 
-    One shape is compiled: smaller batches are padded, larger ones cut. A fingerprint depends on its segment
-    alone, not on its batch mates.
+    One batch shape is compiled: smaller batches are padded, larger ones are cut. batch_size: segments in a batch,
+    rounded up to a multiple of the devices. dtype: type of the products. A fingerprint depends on its segment alone.
     """
 
     def __init__(
         self,
-        variables: Any,
+        variables: Variables,
         config: ml_collections.ConfigDict,
         *,
         batch_size: int = 128,
@@ -69,17 +65,17 @@ class JaxNetwork:
         identity: Mapping[str, Any] | None = None,
     ):
         self.config = config
-        self.identity = identity or {}
-        self.sample_rate_hz = config.audio.sample_rate_hz
+        self.identity: Mapping[str, Any] = identity or {}
+        self.sample_rate_hz: int = config.audio.sample_rate_hz
         self.segment = segments.to_samples(config.audio.segment_s, self.sample_rate_hz)
         self.hop = segments.to_samples(config.audio.hop_s, self.sample_rate_hz)
-        self.dim = config.model.dim
+        self.dim: int = config.model.dim
         self._devices = jax.local_devices()
         self.batch_size = -(-batch_size // len(self._devices)) * len(self._devices)
         model, mel = create(config, dtype=dtype), mel_settings(config)
 
-        def fingerprint(variables, waveforms):
-            return model.apply(variables, spectrogram.log_mel(waveforms, **mel))
+        def fingerprint(variables: Variables, waveforms: jax.Array) -> jax.Array:
+            return cast(jax.Array, model.apply(variables, spectrogram.log_mel(waveforms, **mel)))
 
         self._variables = jax.tree.map(jnp.asarray, variables)
         if len(self._devices) > 1:
@@ -88,15 +84,19 @@ class JaxNetwork:
         else:
             self._run = jax.jit(fingerprint)
 
-    def start(self, waveforms: np.ndarray) -> jax.Array:
-        """Starts on exactly `batch_size` segments [B, S] float32 and returns without waiting: [B, D]."""
+    def start(self, waveforms: Float32[np.ndarray, "B S"]) -> Float[Array, "*B D"]:
+        """Starts on exactly `batch_size` segments and returns without waiting.
+
+        Of n > 1 devices the result is [n, B / n, D], else [B, D].
+        """
         if len(self._devices) > 1:
             waveforms = waveforms.reshape(len(self._devices), -1, waveforms.shape[-1])
         return self._run(self._variables, waveforms)
 
-    def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-        """Fingerprints segments [n, S] in -1..1: float32 [n, D] of unit length; n may be 0."""
+    def __call__(self, waveforms: Float[np.ndarray, "n S"]) -> Float32[np.ndarray, "n D"]:
+        """Computes the fingerprints of segments in -1..1: each of unit length. n may be 0."""
         waveforms = np.asarray(waveforms, np.float32)
+        protocol.require_segments(self, waveforms)
         parts = []
         for first in range(0, len(waveforms), self.batch_size):
             part = waveforms[first : first + self.batch_size]
@@ -105,8 +105,8 @@ class JaxNetwork:
             parts.append(np.asarray(self.start(padded)).reshape(-1, self.dim)[: len(part)])
         return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
 
-    def track(self, samples: np.ndarray) -> np.ndarray:
-        """Fingerprints a whole waveform [S] at the hop: float32 [rows, D]."""
+    def track(self, samples: Float[np.ndarray, " S"]) -> Float32[np.ndarray, "n D"]:
+        """Computes the fingerprints of a whole waveform at the hop."""
         return self(segments.frame(samples, segment=self.segment, hop=self.hop))
 
     def at_hop(self, hop: int) -> JaxNetwork:
@@ -114,3 +114,7 @@ class JaxNetwork:
         other = copy.copy(self)
         other.hop = hop
         return other
+
+
+if TYPE_CHECKING:
+    _conforms: type[protocol.Network] = JaxNetwork

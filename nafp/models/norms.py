@@ -1,37 +1,42 @@
-"""The three norms and two activations of the published systems, on [B,F,T,C] activations.
+"""The three norms and two activations of the published systems, for activations [B,F,T,C].
 
-Statistics are float32 whatever the dtype of the activations; the result has that dtype again.
+Statistics are computed in float32. The result of a norm has the dtype of its input.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 
-NORMS = ("layer_norm2d", "layer_norm1d", "batch_norm")
-ACTIVATIONS = ("elu", "relu")
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Float32
+
+# Axes that each of config.NORMS averages over.
 _AXES = {"layer_norm2d": (1, 2, 3), "layer_norm1d": (3,), "batch_norm": (0, 1, 2)}
 MOMENTUM = 0.99  # Of batch norm's running statistics: Keras' default.
 
 
 def affine_shape(norm: str, shape: tuple[int, int, int]) -> tuple[int, ...]:
-    """Returns the shape of scale and bias for activations [F,T,C]: full-size for layer_norm2d."""
+    """Returns the shape of scale and bias for activations [F,T,C]: [F,T,C] for layer_norm2d, else [C]."""
     return shape if norm == "layer_norm2d" else shape[2:]
 
 
-def activate(x: jax.Array, activation: str) -> jax.Array:
-    """Applies ELU or ReLU."""
+def activate(x: Float[Array, "*shape"], activation: str) -> Float[Array, "*shape"]:
+    """Applies an activation to each element: "relu", or else ELU."""
     if activation == "relu":
         return jnp.maximum(x, 0)
-    # exp(x) - 1, not expm1, which XLA's CPU code is slow at; they differ by less than 1e-7.
+    # XLA's CPU code is slow at expm1(x), which differs from exp(x) - 1 by less than 1e-7.
     return jnp.where(x > 0, x, jnp.exp(jnp.minimum(x, 0)) - 1)
 
 
-def statistics(x: jax.Array, norm: str, *, axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
-    """Computes mean and variance over the norm's axes, which are kept as 1. float32.
+def statistics(
+    x: Float[Array, "B F T C"], norm: str, *, axis_name: str | None = None
+) -> tuple[Float32[Array, "B2 F2 T2 C2"], Float32[Array, "B2 F2 T2 C2"]]:
+    """Computes mean and variance over the axes of the norm, which are kept with length 1.
 
-    axis_name: batch norm only; also averages over that mapped axis, so that the statistics are
-    those of the global batch.
+    axis_name: a mapped axis that batch norm averages over, too, so that the statistics are those of the global batch.
     """
     axes = _AXES[norm]
     x = x.astype(jnp.float32)
@@ -42,15 +47,15 @@ def statistics(x: jax.Array, norm: str, *, axis_name: str | None = None) -> tupl
 
 
 def normalise(
-    x: jax.Array,
-    mean: jax.Array,
-    variance: jax.Array,
-    scale: jax.Array,
-    bias: jax.Array,
+    x: Float[Array, "B F T C"],
+    mean: Float32[Array, "B2 F2 T2 C2"],
+    variance: Float32[Array, "B2 F2 T2 C2"],
+    scale: Float[Array, "*affine C"],
+    bias: Float[Array, "*affine C"],
     *,
     epsilon: float,
-) -> jax.Array:
-    """Shifts and scales x [B,F,T,C] to mean 0 and variance 1, then by the learnt scale and bias."""
+) -> Float[Array, "B F T C"]:
+    """Brings x to mean 0 and variance 1, then applies the learnt scale and bias. epsilon: added to the variance."""
     lead = (1,) * (x.ndim - scale.ndim)
     scale, bias = scale.reshape(lead + scale.shape), bias.reshape(lead + bias.shape)
     unit = (x.astype(jnp.float32) - mean) * jax.lax.rsqrt(variance + epsilon)

@@ -1,29 +1,31 @@
-"""The trained network in numpy alone: what `nafp.models` computes, for where JAX is not.
+"""Runs a trained network in numpy alone, where JAX is not installed or would take too long to start.
 
-Forward only and float32, as matrix products over a few segments at a time. Shapes as in `nafp`.
+It computes the forward pass in float32, as matrix products over a few segments at a time. It has the results of
+`nafp.models.network.JaxNetwork` to 1e-4.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ml_collections
 import numpy as np
 
-from nafp import config as config_lib
-from nafp import errors
+from nafp import config as settings
 from nafp.audio import segments
-from nafp.jobs import threads
-from nafp.models import filterbank
+from nafp.jobs import choices, threads
+from nafp.models import filterbank, protocol
 
-# Not settings but defaults of nafp.models.fingerprinter.Fingerprinter; a test compares them.
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
+
+# These are no settings. They repeat defaults of nafp.models.fingerprinter.Fingerprinter, and a test compares the two.
 _TIME_STRIDES = (2, 2, 2, 2, 1, 2, 1, 2)
 _EPSILON, _TINY_LENGTH, _TINY_LEVEL = 1e-3, 1e-12, 1e-20
-_ORDERS = ("before_norm", "after_norm")
-# Segments at once. The first layers (how many, segments) take few, which stay in the
-# cache; what comes last takes many, because its kernels outweigh its activations.
+# Segments that go through a layer together. The first layers take few, whose activations stay in the cache; the last
+# layers take many, because their kernels are larger than their activations. _GROUPS: (number of layers, segments).
 _BATCH = 32
 _BATCHES_A_THREAD = 2  # A pool of threads costs some milliseconds, a batch some tens of them.
 _SHARE = 8  # Segments below which a thread is not worth its start.
@@ -34,59 +36,64 @@ class _Layer(NamedTuple):
     axis: int  # 1 frequency, 2 time.
     stride: int
     kernel: np.ndarray  # [3,C,D], depthwise [3,1,D].
-    bias: np.ndarray
-    scale: np.ndarray  # Flat: one number for each that is normalised together, or for each channel.
-    shift: np.ndarray
-    fixed: bool  # Scale and shift are all there is: running statistics are in them.
+    bias: np.ndarray  # [D]
+    scale: np.ndarray  # Flat: [F'*T'*D] of layer_norm2d, else [D].
+    shift: np.ndarray  # As `scale`.
+    fixed: bool  # True with batch norm: its running statistics are part of scale and shift.
 
 
 class NumpyNetwork:
-    """A trained network, a `nafp.models.protocol.Network`, equal to `nafp.models.network.JaxNetwork` to 1e-4.
+    """A trained network that numpy runs, a `nafp.models.protocol.Network`.
 
-    identity: sha256, source and step, as stores keep them. A fingerprint depends on its segment alone.
+    variables: "params" and "batch_stats", each nested by layer. bank: mel filters and window that came with the
+    parameters; None computes them. A fingerprint depends on its segment alone. Raises nafp.errors.Invalid for a
+    configuration that it cannot run.
     """
 
-    def __init__(self, variables: dict[str, Any], config: ml_collections.ConfigDict, *, identity: dict[str, Any]):
+    def __init__(
+        self,
+        variables: Mapping[str, Any],
+        config: ml_collections.ConfigDict,
+        *,
+        identity: Mapping[str, Any],
+        bank: filterbank.MelBank | None = None,
+    ):
         model = config.model
-        _one_of("config.model.name", model.name, ("nafp",))
-        _one_of("config.model.norm", model.norm, config_lib.NORMS)
-        _one_of("config.model.activation", model.activation, tuple(_ACTIVATIONS))
-        _one_of("config.model.activation_order", model.activation_order, _ORDERS)
+        choices.require("config.model.name", model.name, settings.ARCHITECTURES)
+        choices.require("config.model.norm", model.norm, settings.NORMS)
+        choices.require("config.model.activation", model.activation, settings.ACTIVATIONS)
+        choices.require("config.model.activation_order", model.activation_order, settings.ORDERS)
         self.config = config
-        self.sample_rate_hz = config.audio.sample_rate_hz
+        self.sample_rate_hz: int = config.audio.sample_rate_hz
         self.segment = segments.to_samples(config.audio.segment_s, self.sample_rate_hz)
         self.hop = segments.to_samples(config.audio.hop_s, self.sample_rate_hz)
-        self.dim = model.dim
+        self.dim: int = model.dim
         self.batch_size = _BATCHES_A_THREAD * _BATCH * threads.n_threads()
-        self.identity = identity
+        self.identity: Mapping[str, Any] = identity
         self._activate = _ACTIVATIONS[model.activation]
         self._activate_first = model.activation_order == "before_norm"
-        self._mel = dict(config.spectrogram.to_dict(), sample_rate_hz=self.sample_rate_hz)
+        self._mel = dict(config.spectrogram.to_dict(), sample_rate_hz=self.sample_rate_hz, bank=bank)
         self._layers = _layers(variables, model)
         self._head = {k: np.asarray(v, np.float32) for k, v in variables["params"]["head"].items()}
 
-    def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-        """Fingerprints segments [n, S] in -1..1: float32 [n, D] of unit length; n may be 0."""
+    def __call__(self, waveforms: Float[np.ndarray, "n S"]) -> Float32[np.ndarray, "n D"]:
+        """Computes the fingerprints of segments in -1..1: each of unit length. n may be 0."""
         waveforms = np.asarray(waveforms, np.float32)
-        if waveforms.ndim != 2 or waveforms.shape[1] != self.segment:
-            raise errors.Invalid(
-                f"waveforms of shape {waveforms.shape}: need [n, {self.segment}], segments of "
-                f"{self.config.audio.segment_s:g} s at {self.sample_rate_hz} Hz; a whole waveform goes into track()."
-            )
+        protocol.require_segments(self, waveforms)
         if not len(waveforms):
             return np.zeros((0, self.dim), np.float32)
-        # Threads of ours, a share of the segments each: those of BLAS, one product at a time, wait for each other by
-        # spinning and cost 8 times the CPU beside other work.
+        # Each thread takes a share of the segments. The threads of BLAS would share every product instead, and wait for
+        # each other by spinning, which costs 8 times the CPU beside other work.
         shares = threads.shares(len(waveforms), n=threads.n_threads(), smallest=_SHARE)
         with threads.threads(len(shares)) as lend:
             return np.concatenate(lend(lambda share: self._batched(waveforms[share]), shares))
 
-    def track(self, samples: np.ndarray) -> np.ndarray:
-        """Fingerprints a whole waveform [S] at the hop: float32 [rows, D]."""
+    def track(self, samples: Float[np.ndarray, " S"]) -> Float32[np.ndarray, "n D"]:
+        """Computes the fingerprints of a whole waveform at the hop."""
         return self(segments.frame(samples, segment=self.segment, hop=self.hop))
 
-    def start(self, waveforms: np.ndarray) -> np.ndarray:
-        """Fingerprints exactly `batch_size` segments [B, S]: [B, D], complete on return."""
+    def start(self, waveforms: Float32[np.ndarray, "B S"]) -> Float32[np.ndarray, "B D"]:
+        """Computes the fingerprints of exactly `batch_size` segments, complete on return."""
         return self(waveforms)
 
     def at_hop(self, hop: int) -> NumpyNetwork:
@@ -117,24 +124,31 @@ class NumpyNetwork:
         return x
 
 
-def _layers(variables: dict[str, Any], model: ml_collections.ConfigDict) -> list[_Layer]:
+def _layers(variables: Mapping[str, Any], model: ml_collections.ConfigDict) -> list[_Layer]:
+    statistics = variables["batch_stats"] if model.norm == "batch_norm" else None
     layers = []
     for i, stride in enumerate(_TIME_STRIDES, 1):
         for name, axis, step in ((f"block{i}_time", 2, stride), (f"block{i}_frequency", 1, 2)):
-            p = {k: np.asarray(v, np.float32) for k, v in variables["params"][name].items()}
-            scale, shift = p["norm_scale"].ravel(), p["norm_bias"].ravel()
-            if model.norm == "batch_norm":
-                seen = variables["batch_stats"]
-                mean, variance = (np.ravel(seen[f"{name}_{kind}"]) for kind in ("mean", "variance"))
-                scale = scale / np.sqrt(variance + np.float32(_EPSILON))
-                shift = shift - mean * scale
-            kernel = p["kernel"].reshape(3, *p["kernel"].shape[2:])
-            layers.append(_Layer(axis, step, kernel, p["bias"], scale, shift, model.norm == "batch_norm"))
+            layers.append(_layer(name, axis, step, variables["params"][name], statistics))
     return layers
 
 
+def _layer(
+    name: str, axis: int, stride: int, parameters: Mapping[str, Any], statistics: Mapping[str, Any] | None
+) -> _Layer:
+    p = {key: np.asarray(value, np.float32) for key, value in parameters.items()}
+    scale, shift = p["norm_scale"].ravel(), p["norm_bias"].ravel()
+    if statistics is not None:
+        mean = np.asarray(statistics[f"{name}_mean"], np.float32).ravel()
+        variance = np.asarray(statistics[f"{name}_variance"], np.float32).ravel()
+        scale = scale / np.sqrt(variance + np.float32(_EPSILON))
+        shift = shift - mean * scale
+    kernel = p["kernel"].reshape(3, *p["kernel"].shape[2:])
+    return _Layer(axis, stride, kernel, p["bias"], scale, shift, statistics is not None)
+
+
 def _convolve(x: np.ndarray, layer: _Layer) -> np.ndarray:
-    """Convolves [B,F,T,C] along the layer's axis, "SAME" padding, as one matrix product. [B,F',T',D]."""
+    """Convolves x [B,F,T,C] along the layer's axis with "SAME" padding, as one matrix product: [B,F',T',D]."""
     seen, kernel = _columns(x, layer.axis, layer.stride), layer.kernel
     if x.shape[layer.axis] == 1:
         kernel = kernel[1:2]  # The outer taps meet only padding.
@@ -148,7 +162,7 @@ def _convolve(x: np.ndarray, layer: _Layer) -> np.ndarray:
 
 
 def _columns(x: np.ndarray, axis: int, stride: int) -> np.ndarray:
-    """Gathers what each tap sees of x [B,F,T,C]: [B,F',T',taps,C], zeros beyond the ends."""
+    """Copies the inputs of every tap from x [B,F,T,C], zeros beyond its ends: [B,F',T',taps,C]."""
     n = x.shape[axis]
     if n == 1:
         return x[..., None, :]
@@ -168,7 +182,7 @@ def _columns(x: np.ndarray, axis: int, stride: int) -> np.ndarray:
 
 
 def _normalise(x: np.ndarray, layer: _Layer) -> np.ndarray:
-    """Brings what is normalised together to mean 0 and variance 1, then scales and shifts. In place."""
+    """Normalises x to mean 0 and variance 1 over the layer's axes, then scales and shifts it. Works in place."""
     rows = x.reshape(-1, len(layer.scale))  # A view: [B,F*T*C] or [B*F*T,C].
     if not layer.fixed:
         rows -= rows.mean(axis=1, keepdims=True)
@@ -192,18 +206,18 @@ def _relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0, out=x)
 
 
-_ACTIVATIONS = {"elu": _elu, "relu": _relu}
+_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"elu": _elu, "relu": _relu}  # They work in place.
 
 
 def _encode(slices: np.ndarray, p: dict[str, np.ndarray]) -> np.ndarray:
-    """Encodes every slice of [B,D,S] by its own small network; [B,D] of unit length."""
+    """Encodes each of D slices [B,D,S] by a small network of its own: [B,D] of unit length."""
     hidden = _elu(slices.swapaxes(0, 1) @ p["hidden_kernel"] + p["hidden_bias"][:, None])  # [D,B,U]
     values = (hidden @ p["output_kernel"][..., None])[..., 0].T + p["output_bias"]
     return values / np.sqrt(np.sum(values**2, axis=1, keepdims=True) + np.float32(_TINY_LENGTH))
 
 
 def log_mel(
-    waveforms: np.ndarray,
+    waveforms: Float32[np.ndarray, "B S"],
     *,
     sample_rate_hz: int,
     n_fft: int,
@@ -216,18 +230,22 @@ def log_mel(
     relative_floor: float,
     fixed_floor: float,
     waveform_norm: str,
-) -> np.ndarray:
-    """Computes what `nafp.models.spectrogram.log_mel` does: segments [B,S] -> float32 [B,F,T]."""
+    bank: filterbank.MelBank | None = None,
+) -> Float32[np.ndarray, "B F T"]:
+    """Computes the log-mel spectrograms of segments, as `nafp.models.spectrogram.log_mel` has them.
+
+    bank: mel filters and window; None computes them.
+    """
+    bank = bank or filterbank.by_formula(
+        sample_rate_hz=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, low_hz=low_hz, high_hz=high_hz
+    )
     waveforms = _levelled(waveforms, waveform_norm)
     n_frames = 1 + waveforms.shape[1] // stft_hop
     padded = np.pad(waveforms, ((0, 0), (n_fft // 2, n_fft // 2 + stft_hop)))
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=1)[:, ::stft_hop]
-    spectrum = np.fft.rfft(frames[:, :n_frames] * filterbank.hann(n_fft))  # [B,T,n_fft/2+1]
+    spectrum = np.fft.rfft(frames[:, :n_frames] * bank.window)  # [B,T,n_fft/2+1]
     power = spectrum.real**2 + spectrum.imag**2
-    filters = filterbank.mel_filters(
-        sample_rate_hz=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, low_hz=low_hz, high_hz=high_hz
-    )
-    mel = (power if kind == "power" else np.sqrt(power)) @ filters  # [B,T,F]
+    mel = (power if kind == "power" else np.sqrt(power)) @ bank.filters  # [B,T,F]
     if floor == "relative":
         loudest = np.maximum(mel.max(axis=(1, 2), keepdims=True), np.float32(_TINY_LEVEL))
         logarithm = np.log10((mel / loudest + np.float32(relative_floor)) / np.float32(1 + relative_floor))
@@ -247,6 +265,5 @@ def _levelled(waveforms: np.ndarray, waveform_norm: str) -> np.ndarray:
     return waveforms / np.maximum(level, np.float32(_TINY_LEVEL))
 
 
-def _one_of(name: str, given: str, allowed: Sequence[str]) -> None:
-    if given not in allowed:
-        raise errors.Invalid(f"{name}={given!r}: allowed are {', '.join(allowed)}")
+if TYPE_CHECKING:
+    _conforms: type[protocol.Network] = NumpyNetwork

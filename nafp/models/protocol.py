@@ -1,21 +1,26 @@
-"""What a trained network is, whichever runtime computes it: JAX, numpy, and whatever follows."""
+"""The interface of a trained network, which every runtime implements: JAX, numpy, and those to come."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ml_collections
 import numpy as np
 
+from nafp import errors
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
+
 
 class Network(Protocol):
-    """A trained network: segments of audio in, fingerprints out. `nafp.load` opens one.
+    """A trained network, which computes the fingerprints of audio segments. `nafp.load` opens one.
 
-    sample_rate_hz: the rate of the audio it takes. segment, hop: samples of one fingerprint, and from the start of one
-    fingerprint to the next. dim: numbers in a fingerprint, D. batch_size: segments that `start` takes. config: the
-    configuration it was trained with. identity: sha256 of its parameters, source, step; two networks whose sha256
-    differs write fingerprints that cannot be compared.
+    sample_rate_hz: rate of the audio it takes. segment, hop: number of samples in a segment, S, and between the starts
+    of two segments. dim: number of values in a fingerprint, D. batch_size: number of segments that `start` takes, B.
+    config: the configuration it was trained with. identity: digests of its parameters, its source and its step, see
+    `nafp.models.identities`; fingerprints of two networks cannot be compared.
     """
 
     sample_rate_hz: int
@@ -26,24 +31,33 @@ class Network(Protocol):
     config: ml_collections.ConfigDict
     identity: Mapping[str, Any]
 
-    def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-        """Fingerprints segments [n, S] in -1..1: float32 [n, D] of unit length; n may be 0.
+    def __call__(self, waveforms: Float[np.ndarray, "n S"]) -> Float32[np.ndarray, "n D"]:
+        """Computes the fingerprints of segments in -1..1: each of unit length. n may be 0.
 
-        A fingerprint depends on its segment alone. Raises nafp.Error for another shape.
+        A fingerprint depends on its segment alone. Raises nafp.Error for waveforms of another shape.
         """
         ...
 
-    def track(self, samples: np.ndarray) -> np.ndarray:
-        """Fingerprints a whole waveform [S] at the hop: float32 [rows, D]."""
+    def track(self, samples: Float[np.ndarray, " S"]) -> Float32[np.ndarray, "n D"]:
+        """Computes the fingerprints of a whole waveform at the hop."""
         ...
 
-    def start(self, waveforms: np.ndarray) -> Any:
-        """Starts on exactly `batch_size` segments, float32 [B, S].
+    def start(self, waveforms: Float32[np.ndarray, "B S"]) -> Any:
+        """Starts on exactly `batch_size` segments.
 
-        Returns an array of B x D numbers at once; `numpy.asarray` waits for its values.
+        Returns at once an array of B x D numbers, whose values `numpy.asarray` waits for.
         """
         ...
 
     def at_hop(self, hop: int) -> Network:
         """Returns the same network with another hop, in samples."""
         ...
+
+
+def require_segments(network: Network, waveforms: np.ndarray) -> None:
+    """Raises nafp.errors.Invalid unless `waveforms` are segments of the network, [n, S]."""
+    if waveforms.ndim != 2 or waveforms.shape[1] != network.segment:
+        raise errors.Invalid(
+            f"waveforms of shape {waveforms.shape}: need [n, {network.segment}], segments of "
+            f"{network.config.audio.segment_s:g} s at {network.sample_rate_hz} Hz; a whole waveform goes into track()."
+        )

@@ -1,28 +1,32 @@
-"""Waveform segments [B,S] -> log-mel spectrograms [B,F,T], each on its own terms.
+"""Computes log-mel spectrograms [B,F,T] of waveform segments [B,S], each independent of the others.
 
-Constants of the original system (Chang et al., ICASSP 2021; its `default.yaml` and
-`melspectrogram.py`): 8 kHz, STFT 1024/256 with periodic Hann and zeros around the segment, 256 mel
-bins from 300 to 4000 Hz (Slaney's scale and area norm, kapre's and librosa's default), magnitude
-not power, log10 with 0.06 added, the maximum subtracted. One change: the original takes the maximum
-over the whole batch, so its fingerprints depend on their batch mates; here each segment is alone.
+The constants are those of the original system (Chang et al., ICASSP 2021; its `default.yaml` and `melspectrogram.py`):
+8 kHz, STFT 1024/256 with a periodic Hann window and zeros around the segment, 256 mel bins from 300 to 4000 Hz
+(Slaney's scale and area norm, the default of kapre and librosa), magnitude instead of power, log10 with 0.06 added, the
+maximum subtracted. The original takes that maximum over the whole batch, so that its fingerprints depend on the other
+segments of the batch. Here it is taken over each segment.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from nafp import errors
+from nafp import config
+from nafp.jobs import choices
 from nafp.models import filterbank
 
-KINDS = ("magnitude", "power")
-FLOORS = ("relative", "fixed")
-WAVEFORM_NORMS = ("none", "rms", "peak")
+if TYPE_CHECKING:
+    from jaxtyping import Array, Complex, Float
+
 _TINY = 1e-20  # Below any recorded level; keeps the division of a silent segment finite.
 
 
 def log_mel(
-    segments: jax.Array,
+    segments: Float[Array, "B S"],
     *,
     sample_rate_hz: int = 8000,
     n_fft: int = 1024,
@@ -35,30 +39,30 @@ def log_mel(
     relative_floor: float = 1e-3,
     fixed_floor: float = 0.06,
     waveform_norm: str = "none",
-) -> jax.Array:
-    """Computes log10 mel spectrograms whose loudest point is 0.
+) -> Float[Array, "B F T"]:
+    """Computes log10 mel spectrograms, float32 [B,F,T] with T = 1 + S // stft_hop; their loudest point is 0.
 
-    segments: float [B,S] at `sample_rate_hz`, full scale is 1. Returns float32 [B,F,T] with
-    T = 1 + S // stft_hop.
-    floor: "relative" adds `relative_floor` of the segment's own maximum before the logarithm, so
-    that gain changes nothing and values lie in [log10(relative_floor), 0]; "fixed" adds
-    `fixed_floor` (the original's 0.06), which assumes a certain level: see `waveform_norm`.
-    waveform_norm: "rms" or "peak" brings that of each segment to 1 first.
-    A silent segment is finite: all floor.
+    segments: waveforms at `sample_rate_hz` in -1..1. floor: "relative" adds `relative_floor` times the segment's own
+    maximum before the logarithm, so that gain changes nothing and values lie in log10(relative_floor)..0; "fixed" adds
+    `fixed_floor` (0.06 in the original), which is right for one level only. waveform_norm: "rms" or "peak" first brings
+    that measure of each segment to 1. A silent segment has finite values. Raises nafp.errors.Invalid for an unknown
+    choice or an impossible band.
     """
-    _check(kind=(kind, KINDS), floor=(floor, FLOORS), waveform_norm=(waveform_norm, WAVEFORM_NORMS))
-    spectrum = jnp.abs(_stft(normalised(segments, waveform_norm), n_fft, stft_hop))  # [B,T,n_fft/2+1]
-    spectrum = spectrum**2 if kind == "power" else spectrum
-    filters = filterbank.mel_filters(
+    choices.require("kind", kind, config.SPECTROGRAM_KINDS)
+    choices.require("floor", floor, config.FLOORS)
+    choices.require("waveform_norm", waveform_norm, config.WAVEFORM_NORMS)
+    bank = filterbank.by_librosa(
         sample_rate_hz=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, low_hz=low_hz, high_hz=high_hz
     )
-    mel = jnp.matmul(spectrum, filters, precision=jax.lax.Precision.HIGHEST)  # [B,T,F]
+    spectrum = jnp.abs(_stft(normalised(segments, waveform_norm), bank.window, stft_hop))  # [B,T,n_fft/2+1]
+    spectrum = spectrum**2 if kind == "power" else spectrum
+    mel = jnp.matmul(spectrum, bank.filters, precision=jax.lax.Precision.HIGHEST)  # [B,T,F]
     logarithm = _relative(mel, relative_floor) if floor == "relative" else _fixed(mel, fixed_floor)
     return jnp.swapaxes(logarithm, 1, 2)  # [B,F,T]
 
 
-def normalised(segments: jax.Array, waveform_norm: str) -> jax.Array:
-    """Brings each segment's RMS ("rms") or peak ("peak") to 1, or leaves it ("none"). [B,S]."""
+def normalised(segments: Float[Array, "B S"], waveform_norm: str) -> Float[Array, "B S"]:
+    """Scales each segment so that its RMS ("rms") or peak ("peak") is 1, or not at all ("none"); float32."""
     segments = segments.astype(jnp.float32)
     if waveform_norm == "rms":
         level = jnp.sqrt(jnp.mean(segments**2, axis=-1, keepdims=True))
@@ -69,8 +73,9 @@ def normalised(segments: jax.Array, waveform_norm: str) -> jax.Array:
     return segments / jnp.maximum(level, _TINY)
 
 
-def _stft(segments: jax.Array, n_fft: int, stft_hop: int) -> jax.Array:
-    """Transforms frames centred on every hop, zeros beyond the ends. Returns complex [B,T,bins]."""
+def _stft(segments: Float[Array, "B S"], window: np.ndarray, stft_hop: int) -> Complex[Array, "B T n_bins"]:
+    """Transforms frames that are centred on every hop, with zeros beyond the ends of a segment."""
+    n_fft = len(window)
     n_frames = 1 + segments.shape[-1] // stft_hop
     padded = jnp.pad(segments, ((0, 0), (n_fft // 2, n_fft // 2 + stft_hop)))
     if n_fft % stft_hop:
@@ -82,7 +87,7 @@ def _stft(segments: jax.Array, n_fft: int, stft_hop: int) -> jax.Array:
         hops = padded[:, : n_hops * stft_hop].reshape(-1, n_hops, stft_hop)
         parts = [hops[:, i : i + n_frames] for i in range(n_fft // stft_hop)]
         frames = jnp.concatenate(parts, axis=-1)  # [B,T,n_fft]
-    return jnp.fft.rfft(frames * filterbank.hann(n_fft)[None, None])
+    return jnp.fft.rfft(frames * window[None, None])
 
 
 def _relative(mel: jax.Array, share: float) -> jax.Array:
@@ -93,9 +98,3 @@ def _relative(mel: jax.Array, share: float) -> jax.Array:
 def _fixed(mel: jax.Array, floor: float) -> jax.Array:
     logarithm = jnp.log10(mel + floor)
     return logarithm - jnp.max(logarithm, axis=(1, 2), keepdims=True)
-
-
-def _check(**choices: tuple[str, tuple[str, ...]]) -> None:
-    for name, (given, allowed) in choices.items():
-        if given not in allowed:
-            raise errors.Invalid(f"{name}={given!r}: allowed are {', '.join(allowed)}")

@@ -1,1 +1,1 @@
-"""Trained parameters in and out: checkpoints, exported files, the network that ships."""
+"""Writes and reads trained parameters: the checkpoints of a run, exported files, and the network that ships."""

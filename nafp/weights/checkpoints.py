@@ -1,6 +1,7 @@
-"""Checkpoints on disk: parameters, optimiser state, input-stream state and configuration, written by orbax.
+"""Writes and reads the checkpoints of a run with orbax.
 
-A run's folder holds checkpoints/<step>/{params,state,data,config}; saves are asynchronous and atomic.
+A run's folder holds checkpoints/<step>/{params,state,data,config}: parameters, optimiser state, state of the input
+stream, configuration. Saves are asynchronous and atomic.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import math
 import pathlib
 import time
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import grain.python as grain
 import jax
@@ -17,24 +19,20 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from nafp import config as config_lib
+from nafp import config as settings
 from nafp import errors
+from nafp.weights import trained
 
-METRIC = "score"  # What "best" means; higher is better.
-_UNSCORED = -math.inf  # A checkpoint between validations.
-
-
-class Loaded(NamedTuple):
-    """A trained network without its training: `variables` as flax takes them, numpy float32."""
-
-    variables: dict[str, Any]
-    config: ml_collections.ConfigDict
-    step: int
-    source: str
+METRIC = "score"  # The best checkpoint has the highest.
+_UNSCORED = -math.inf  # The score of a checkpoint that was not validated.
 
 
 class Checkpoints:
-    """The checkpoints of one run: save, restore, keep the latest and the best."""
+    """Saves and restores the checkpoints of one run.
+
+    keep: number of latest checkpoints that stay on disk, beside the best one. keep_every_steps: one in so many steps
+    stays, too; 0 for none.
+    """
 
     def __init__(self, run: str | pathlib.Path, *, keep: int, keep_every_steps: int = 0):
         policies = [
@@ -54,9 +52,11 @@ class Checkpoints:
 
     @property
     def latest(self) -> int | None:
+        """The step of the latest checkpoint, None when there is none."""
         return self._manager.latest_step()
 
     def steps(self) -> list[int]:
+        """Returns the steps of all checkpoints, in order."""
         return sorted(self._manager.all_steps())
 
     def save(
@@ -69,9 +69,9 @@ class Checkpoints:
         config: ml_collections.ConfigDict,
         score: float | None = None,
     ) -> None:
-        """Starts a save; returns once the arrays are copied, while the writing goes on behind.
+        """Starts to save a checkpoint. Returns once the arrays are copied, while they are still being written.
 
-        variables, state: trees of numpy arrays, owned by the caller no longer. stream: the grain iterator.
+        variables, state: trees of numpy arrays, which the caller no longer changes. stream: the grain iterator.
         """
         items = dict(
             params=ocp.args.StandardSave(variables),
@@ -83,7 +83,7 @@ class Checkpoints:
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
 
     def restore(self, step: int, *, variables: Any, state: Any, stream: Any) -> tuple[Any, Any]:
-        """Returns (variables, state) shaped like those given, and winds the stream to where it was."""
+        """Reads a checkpoint: (variables, state), in the shapes of those given. Sets the stream to its state."""
         items = dict(
             params=ocp.args.StandardRestore(_empty_like(variables)),
             state=ocp.args.StandardRestore(_empty_like(state)),
@@ -93,30 +93,32 @@ class Checkpoints:
         return restored["params"], restored["state"]
 
     def go_back_to(self, step: int) -> None:
-        """Sets checkpoints after `step` aside, in RUN/set_aside, so that the run can go on from there."""
-        there = self.steps()
-        if step not in there:
-            raise errors.Invalid(f"no checkpoint at step {step}; there are {there}.")
+        """Moves the checkpoints after `step` to RUN/set_aside, so that the run continues from `step`."""
+        steps = self.steps()
+        if step not in steps:
+            raise errors.Invalid(f"no checkpoint at step {step}; there are {steps}.")
         folder = pathlib.Path(self._manager.directory)
         aside = folder.parent / "set_aside"
-        for later in [s for s in there if s > step]:
+        for later in [s for s in steps if s > step]:
             aside.mkdir(exist_ok=True)
             target = aside / f"{later}-{time.time_ns()}"
             (folder / str(later)).rename(target)
         self._manager.reload()
 
     def wait(self) -> None:
+        """Returns when every save that was started is on disk."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
+        """Frees what orbax holds. Waits for saves first."""
         self._manager.close()
 
 
-def load(source: str, *, abstract_variables: Any) -> Loaded:
+def load(source: str, *, abstract_variables: Callable[[ml_collections.ConfigDict], Any]) -> trained.Trained:
     """Reads the network of RUN, RUN@STEP or RUN@best.
 
-    abstract_variables: function of a configuration -> the tree of shapes to restore into.
-    Raises FileNotFoundError or ValueError that names the steps there are.
+    abstract_variables: returns the shapes of a configuration's variables, as a tree. Raises nafp.errors.NotFound or
+    nafp.errors.Invalid with the steps there are.
     """
     run, which = split(source)
     manager = ocp.CheckpointManager(
@@ -126,16 +128,16 @@ def load(source: str, *, abstract_variables: Any) -> Loaded:
     try:
         step = _choose(manager, run, which)
         text = manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
-        config = config_lib.from_dict(text)
+        config = settings.from_dict(text)
         shapes = _empty_like(abstract_variables(config))
         params = manager.restore(step, args=ocp.args.Composite(params=ocp.args.StandardRestore(shapes)))
     finally:
         manager.close()
-    return Loaded(params["params"], config, step, f"{pathlib.Path(run).name}@{step}")
+    return trained.Trained(params["params"], config, step, f"{pathlib.Path(run).name}@{step}")
 
 
 def split(source: str) -> tuple[str, str]:
-    """Splits RUN[@STEP|@best|@latest] into the run and the choice, 'latest' when none is named."""
+    """Splits RUN, RUN@STEP, RUN@best or RUN@latest into the run and the choice, which is "latest" by default."""
     run, at, which = source.rpartition("@")
     if at and (which.isdigit() or which in ("best", "latest")):
         return run, which
@@ -143,18 +145,18 @@ def split(source: str) -> tuple[str, str]:
 
 
 def _choose(manager: ocp.CheckpointManager, run: str, which: str) -> int:
-    there = sorted(manager.all_steps())
-    if not there:
+    steps = sorted(manager.all_steps())
+    if not steps:
         raise errors.NotFound(f"{run}: no finished checkpoint. Train one: nafp train --workdir={run}")
     if which == "latest":
-        return there[-1]
+        return steps[-1]
     if which == "best":
         step = manager.best_step()
         if step is None or manager.metrics(step)[METRIC] == _UNSCORED:
-            raise errors.Invalid(f"{run}: no checkpoint was validated yet; the steps there are: {there}.")
+            raise errors.Invalid(f"{run}: no checkpoint was validated yet; the steps there are: {steps}.")
         return step
-    if int(which) not in there:
-        raise errors.Invalid(f"{run}: no checkpoint at step {which}; there are {there}.")
+    if int(which) not in steps:
+        raise errors.Invalid(f"{run}: no checkpoint at step {which}; there are {steps}.")
     return int(which)
 
 

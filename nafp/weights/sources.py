@@ -1,21 +1,23 @@
-"""A trained network from wherever it is kept: shipped with the package, a run's checkpoints, an exported file."""
+"""Opens a trained network by name: one that ships with the package, a run's checkpoint, or an exported file."""
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import pathlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from nafp import errors
+from nafp.jobs import choices
 from nafp.models import protocol
+from nafp.weights import trained
 
 if TYPE_CHECKING:
     from nafp.models import network
 
-from nafp import errors
-
-# On CPU the narrow network takes a fifth less time for a segment in 64 than in 128; the full one minds neither.
-_CPU_BATCH_SIZE, _CPU_SHARE = 64, 32  # At least; at least for each device that a CPU counts as.
+# On a CPU, the narrow network takes a fifth less time per segment in batches of 64 than of 128. The full network takes
+# the same time in both.
+_CPU_BATCH_SIZE = 64  # The least for all devices together.
+_CPU_SHARE = 32  # The least for each device that a CPU is split into.
 _ACCELERATOR_BATCH_SIZE = 512  # For each device.
 _SHIPPED = pathlib.Path(__file__).parent
 _EXPORTED = (".npz", ".safetensors")
@@ -23,15 +25,14 @@ RUNTIMES = ("auto", "jax", "numpy")
 
 
 def load(source: str = "small", *, runtime: str = "auto", batch_size: int = 0) -> protocol.Network:
-    """Opens a trained network: waveforms [n, S] in, fingerprints [n, D] out.
+    """Opens a trained network, which computes fingerprints [n, D] of waveforms [n, S].
 
-    source: the name of a shipped network (`shipped()`), RUN, RUN@STEP, RUN@best, or an exported file. runtime: jax, or
-    numpy, which needs an exported file and no JAX; auto takes JAX where it is installed. The network has
-    sample_rate_hz, segment and hop in samples, dim, config and identity, and `track(samples)` for whole waveforms.
-    Raises FileNotFoundError or ValueError that says what was looked for and what there is.
+    source: the name of a shipped network (see `shipped`), RUN, RUN@STEP, RUN@best, or an exported file. runtime:
+    "jax"; "numpy", which needs an exported file but no JAX; "auto" for JAX where it is installed, else numpy.
+    batch_size: segments that go through the network together under JAX; 0 for the number that suits the devices of
+    this process. Raises nafp.errors.NotFound or nafp.errors.Invalid with the sources there are.
     """
-    if runtime not in RUNTIMES:
-        raise errors.Invalid(f"runtime={runtime!r}: allowed are {', '.join(RUNTIMES)}.")
+    choices.require("runtime", runtime, RUNTIMES)
     file = weights_file(source)
     if runtime == "numpy" or (runtime == "auto" and not importlib.util.find_spec("jax")):
         if file.suffix not in _EXPORTED:
@@ -51,38 +52,39 @@ def shipped() -> list[str]:
 
 
 def weights_file(source: str) -> pathlib.Path:
-    """Returns the file behind a shipped network's name; any other source as the path it is."""
+    """Returns the file of a shipped network, or any other source as a path.
+
+    Raises nafp.errors.NotFound for a plain word that is neither a shipped network nor a file or folder here.
+    """
     if source in shipped():
         return _SHIPPED / f"{source}.safetensors"
     path = pathlib.Path(source)
     named = len(path.parts) == 1 and not path.suffix and "@" not in source
     if named and not path.exists():
-        close = difflib.get_close_matches(source, shipped(), n=1)
-        meant = f" Did you mean {close[0]!r}?" if close else ""
         raise errors.NotFound(
-            f"{source}: neither a shipped network ({', '.join(shipped())}) nor a run's folder nor a file here.{meant}"
+            f"{source}: neither a shipped network ({', '.join(shipped())}) nor a run's folder nor a file here."
+            f"{choices.closest(source, shipped())}"
         )
     return path
 
 
 def open_extractor(source: str, *, batch_size: int = 0, dtype: str = "float32") -> network.JaxNetwork:
-    """Opens a network as `load` does, under JAX.
+    """Opens a trained network under JAX.
 
-    batch_size: segments that go through the network together; 0 for what suits the devices of this process.
-    Raises FileNotFoundError or ValueError that says what was looked for and what there is.
+    source, batch_size: as for `load`, with the same errors. dtype: type to compute in. It is part of the identity, so
+    that an extraction begun in one type is not continued in another.
     """
-    from nafp.models import network
+    from nafp.models import identities, network
 
     variables, config, step, name = read(source)
-    # With the type: what one type has begun is not continued in another.
-    identity = dict(network.identity(variables, source=name, step=step), dtype=dtype)
+    identity = {**identities.of(variables, source=name, step=step), "dtype": dtype}
     return network.JaxNetwork(
         variables, config, batch_size=batch_size or default_batch_size(), dtype=dtype, identity=identity
     )
 
 
 def default_batch_size() -> int:
-    """Returns how many segments suit the devices of this process."""
+    """Returns the number of segments in a batch that suits the devices of this process."""
     import jax
 
     n = len(jax.local_devices())
@@ -91,21 +93,21 @@ def default_batch_size() -> int:
     return _ACCELERATOR_BATCH_SIZE * n
 
 
-def read(source: str) -> tuple[Any, Any, int, str]:
-    """Returns (variables, configuration, step, name) of a trained network."""
+def read(source: str) -> trained.Trained:
+    """Reads a trained network without opening it. source, errors: as for `load`."""
     file = weights_file(source)
     if file.suffix in _EXPORTED:
         return _exported(file)
     from nafp.models import network
     from nafp.weights import checkpoints
 
-    return tuple(checkpoints.load(source, abstract_variables=network.abstract_variables))
+    return checkpoints.load(source, abstract_variables=network.abstract_variables)
 
 
-def _exported(path: pathlib.Path) -> tuple[Any, Any, int, str]:
+def _exported(path: pathlib.Path) -> trained.Trained:
     if not path.exists():
         raise errors.NotFound(f"{path}: no such exported network; write one: nafp export --checkpoint=RUN --out={path}")
     from nafp.weights import files
 
     variables, config, step = files.read(path)
-    return variables, config, step, path.name
+    return trained.Trained(variables, config, step, path.name)

@@ -2,29 +2,23 @@
 
 import pathlib
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nafp import config as config_lib
 from nafp.audio import decode
 from nafp.fingerprints import extract
 from nafp.identify import identifier
-from nafp.models import network
+from nafp.models import numpy_network
+from tests import networks
 
 MUSIC = sorted((pathlib.Path(__file__).parents[1] / "recordings" / "music").glob("*.opus"))[:3]
 
 
 def untrained(seed):
     """Even random weights give the same audio the same fingerprint; enough for everything but robustness."""
-    c = config_lib.default()
-    with c.unlocked():
-        c.model.channels, c.model.dim, c.model.head_hidden = (4, 4, 8, 8, 8, 8, 64, 64), 64, 4
-    mel = jnp.zeros((1, *network.mel_shape(c)))
-    variables = jax.jit(network.create(c).init)(jax.random.key(seed), mel)
-    identity = network.identity(variables, source=f"seed{seed}", step=0)
-    return network.JaxNetwork(variables, c, batch_size=32, identity=identity)
+    c = networks.config()
+    identity = {"sha256": str(seed), "source": f"seed{seed}", "step": 0}
+    return numpy_network.NumpyNetwork(networks.variables(c, seed=seed), c, identity=identity)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +54,7 @@ def test_rate_of_the_clip_does_not_matter(opened, tmp_path):
 
 def test_two_query_rows_for_each_of_the_store_place_a_clip_between_rows(opened):
     first = opened[1]
-    finer = identifier.Identifier(first._extractor, first.rows, first._index, shifts=2, speeds="none")
+    finer = identifier.Identifier(first._network, first.rows, first._index, shifts=2, speeds="none")
     clip = decode.load(MUSIC[0], sample_rate_hz=8000)[int(7.25 * 8000) :][:40000]
     best = finer.identify(clip, sample_rate_hz=8000)[0]
     assert best.start_s == pytest.approx(7.25)

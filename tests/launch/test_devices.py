@@ -1,6 +1,7 @@
 """Into how many shares a CPU cuts a batch."""
 
 import os
+import pathlib
 
 import jax
 import pytest
@@ -53,6 +54,26 @@ def test_what_xla_flags_say_goes_first(monkeypatch):
     devices.split_cpu(2)
     assert asked == {"jax_num_cpu_devices": 2}
     assert os.environ["XLA_FLAGS"] == "--xla_cpu_multi_thread_eigen=true"
+
+
+@pytest.mark.parametrize(
+    "ours, jaxs, folder",
+    [
+        ("mine", "jaxs", "mine"),
+        ("mine", None, "mine"),
+        (None, "jaxs", "jaxs"),
+        (None, None, "/home/.cache/nafp/compiled"),
+    ],
+)
+def test_compiled_programs_are_kept_where_the_environment_says(monkeypatch, ours, jaxs, folder):
+    updated = {}
+    monkeypatch.setattr(pathlib.Path, "home", lambda: pathlib.Path("/home"))
+    monkeypatch.setenv("NAFP_CACHE", ours or "")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(jax.config), "jax_compilation_cache_dir", jaxs)
+        patch.setattr(jax.config, "update", updated.__setitem__)
+        devices.keep_compiled()
+    assert updated.get("jax_compilation_cache_dir") == folder
 
 
 def test_one_of_several_processes_cuts_no_further(monkeypatch):

@@ -1,10 +1,11 @@
-"""The front end: librosa's numbers, and each segment on its own terms."""
+"""Spectrograms equal librosa's, and each depends on its segment alone."""
 
 import jax
 import librosa
 import numpy as np
 import pytest
 
+from nafp import errors
 from nafp.models import filterbank, spectrogram
 
 
@@ -49,9 +50,20 @@ def test_relative_floor_equals_librosas_mel_and_log(segments):
 @pytest.mark.parametrize("band", [(300, 4000, 256), (0, 4000, 40), (160, 3000, 64)])
 def test_filters_are_librosas(band):
     low_hz, high_hz, n_mels = band
-    ours = filterbank.mel_filters(sample_rate_hz=8000, n_fft=1024, n_mels=n_mels, low_hz=low_hz, high_hz=high_hz)
+    settings = dict(sample_rate_hz=8000, n_fft=1024, n_mels=n_mels, low_hz=low_hz, high_hz=high_hz)
+    ours, bank = filterbank.by_formula(**settings), filterbank.by_librosa(**settings)
     theirs = librosa.filters.mel(sr=8000, n_fft=1024, n_mels=n_mels, fmin=low_hz, fmax=high_hz)
-    np.testing.assert_allclose(ours, theirs.T, atol=1e-8)
+    np.testing.assert_array_equal(bank.filters, theirs.T)
+    np.testing.assert_allclose(ours.filters, theirs.T, atol=1e-8)
+    np.testing.assert_array_equal(bank.window, ours.window)
+    assert {array.dtype for array in (*bank, *ours)} == {np.dtype("float32")}
+    assert not any(array.flags.writeable for array in (*bank, *ours))  # Every caller has the same arrays.
+
+
+@pytest.mark.parametrize("build", [filterbank.by_librosa, filterbank.by_formula])
+def test_a_band_beyond_half_the_sample_rate_is_refused(build):
+    with pytest.raises(errors.Invalid, match=r"high_hz=5000.0.*4000, half of sample_rate_hz=8000"):
+        build(sample_rate_hz=8000, n_fft=1024, n_mels=8, low_hz=300.0, high_hz=5000.0)
 
 
 def test_gain_changes_nothing_under_a_relative_floor(segments):

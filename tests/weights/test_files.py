@@ -1,5 +1,6 @@
-"""An exported network is the trained one: in the file, in JAX again, and in numpy without JAX."""
+"""An exported network is the trained one: in its file, under JAX, and in numpy without JAX."""
 
+import functools
 import json
 import os
 import pathlib
@@ -9,18 +10,23 @@ import sys
 import jax
 import numpy as np
 import pytest
+import safetensors
+import safetensors.numpy
 
 from nafp import config as config_lib
+from nafp import errors
 from nafp.audio import decode
 from nafp.fingerprints import extract
 from nafp.identify import identifier
-from nafp.models import fingerprinter, network, numpy_network, spectrogram
+from nafp.jobs import threads
+from nafp.models import filterbank, fingerprinter, identities, network, numpy_network, spectrogram
 from nafp.weights import files, sources
 from tests import networks
 
 ROOT = pathlib.Path(__file__).parents[2]
 MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:2]
-ABOUT = {"format", "config", "step", "sha256", "source"}
+ABOUT = {"format", "config", "step", "sha256", "source", "spectrogram_sha256"}
+BANK = ("spectrogram/filters", "spectrogram/window")
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +51,8 @@ def trained_variables(c, *, seed=0):
 def by_jax(c, variables, waveforms):
     with c.unlocked():
         c.model.form = "lax"  # Compiles fastest.
-    mel = spectrogram.log_mel(waveforms, **network.mel_settings(c))
-    return np.asarray(jax.jit(network.create(c, dtype="float32").apply)(variables, mel))
+    model, mel = network.create(c, dtype="float32"), network.mel_settings(c)
+    return np.asarray(jax.jit(lambda v, x: model.apply(v, spectrogram.log_mel(x, **mel)))(variables, waveforms))
 
 
 def assert_same_tree(found, wanted):
@@ -103,7 +109,8 @@ def test_the_spectrogram_is_that_of_jax(waveforms, changes):
     settings = {**network.mel_settings(config_lib.default()), **changes}
     found = numpy_network.log_mel(waveforms, **settings)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, spectrogram.log_mel(waveforms, **settings), atol=1e-4)
+    by_jax = jax.jit(functools.partial(spectrogram.log_mel, **settings))(waveforms)
+    np.testing.assert_allclose(found, by_jax, atol=1e-4)
 
 
 def test_what_is_no_setting_is_the_same_in_both():
@@ -125,6 +132,15 @@ def test_a_fingerprint_depends_on_its_segment_alone(small, waveforms):
     np.testing.assert_allclose(found[:45], np.repeat(small[2](many[:1]), 45, axis=0), atol=1e-6)
     np.testing.assert_allclose(found[45:], small[2](many[45:]), atol=1e-6)
     assert small[2](many[:0]).shape == (0, 16)
+
+
+@pytest.mark.parametrize("n_threads", [2, 3, 7])
+def test_any_number_of_threads_gives_the_same_fingerprints(small, waveforms, monkeypatch, n_threads):
+    many = np.concatenate([waveforms] * 12)[:57]  # Shares of unequal size, more than one batch.
+    monkeypatch.setattr(threads, "n_threads", lambda: 1)
+    alone = small[2](many)
+    monkeypatch.setattr(threads, "n_threads", lambda: n_threads)
+    np.testing.assert_allclose(small[2](many), alone, atol=1e-6)
 
 
 def test_a_track_is_its_segments_at_the_hop(small, waveforms):
@@ -155,8 +171,9 @@ def test_what_is_read_is_what_was_written(tmp_path, norm, format):
     assert (found_config.to_dict(), step) == (c.to_dict(), 7)
     assert written.n_bytes == path.stat().st_size
     assert written.n_parameters == sum(x.size for x in jax.tree.leaves(variables["params"]))
-    assert written.sha256 == network.identity(variables, source="", step=7)["sha256"]
-    identity = {"sha256": written.sha256, "source": "a.bin", "step": 7}
+    assert written.sha256 == identities.sha256(variables)
+    before = identities.sha256_before(variables)
+    identity = {"sha256": written.sha256, "sha256_before": before, "source": "a.bin", "step": 7}
     assert files.load(path).identity == identity
 
 
@@ -180,7 +197,7 @@ def test_float16_halves_the_file_and_keeps_the_fingerprints(tmp_path, small, wav
     assert cosines.min() > 0.999
     assert half.sha256 != whole.sha256  # Another network: its fingerprints differ a little.
     read = files.read(tmp_path / "half")[0]
-    assert half.sha256 == network.identity(read, source="", step=0)["sha256"]
+    assert half.sha256 == identities.sha256(read)
 
 
 def test_running_statistics_stay_float32(tmp_path):
@@ -199,10 +216,62 @@ def test_a_parameter_too_large_for_float16_is_refused(tmp_path, small):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_same_network_is_the_same_bytes(tmp_path, small):
+@pytest.mark.parametrize("format", files.FORMATS)
+def test_the_same_network_is_the_same_bytes(tmp_path, small, format):
+    for name in "ab":
+        files.write(tmp_path / name, *small[:2], step=3, format=format)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("format", files.FORMATS)
+def test_a_file_brings_its_mel_filters_and_window(tmp_path, small, waveforms, format):
+    variables, c, run = small
+    files.write(tmp_path / "a", variables, c, step=3, format=format, dtype="float16")
+    entries = dict(np.load(tmp_path / "a")) if format == "npz" else safetensors.numpy.load_file(tmp_path / "a")
+    bank = filterbank.by_librosa(**files.bank_settings(c))
+    np.testing.assert_array_equal(entries[BANK[0]], bank.filters)
+    np.testing.assert_array_equal(entries[BANK[1]], bank.window)
+    np.testing.assert_allclose(files.load(tmp_path / "a")(waveforms), run(waveforms), atol=0.05)
+
+
+def test_a_network_runs_with_the_mel_filters_it_is_given(small, waveforms, tmp_path, monkeypatch):
+    variables, c, run = small
+    bank = filterbank.by_librosa(**files.bank_settings(c))
+    upside_down = filterbank.MelBank(bank.filters[:, ::-1], bank.window)
+    monkeypatch.setattr(filterbank, "by_librosa", lambda **_: upside_down)
+    files.write(tmp_path / "a.npz", variables, c, step=3)
+    other = files.load(tmp_path / "a.npz")(waveforms[:1])
+    assert np.abs(other - run(waveforms[:1])).max() > 0.01
+    mel = numpy_network.log_mel(waveforms, **network.mel_settings(c), bank=upside_down)
+    upright = numpy_network.log_mel(waveforms, **network.mel_settings(c))
+    np.testing.assert_allclose(mel[:, ::-1], upright, atol=1e-5)
+
+
+@pytest.mark.parametrize("format", files.FORMATS)
+def test_a_file_of_version_0_2_has_no_mel_filters_and_is_read(tmp_path, small, waveforms, format, monkeypatch):
+    variables, c, run = small
+    save = getattr(files, f"_save_{format}")
+
+    def save_as_before(file, arrays, about):
+        parameters = {name: array for name, array in arrays.items() if name not in BANK}
+        save(file, parameters, {key: value for key, value in about.items() if key != "spectrogram_sha256"})
+
+    monkeypatch.setattr(files, f"_save_{format}", save_as_before)
+    files.write(tmp_path / "a", variables, c, step=3, format=format)
+    np.testing.assert_array_equal(files.load(tmp_path / "a")(waveforms), run(waveforms))
+
+
+@pytest.mark.parametrize("lost", [*BANK, "last row"])
+def test_mel_filters_that_are_lost_or_cut_are_damage(tmp_path, small, lost):
     files.write(tmp_path / "a.npz", *small[:2], step=3)
-    files.write(tmp_path / "b.npz", *small[:2], step=3)
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    entries = dict(np.load(tmp_path / "a.npz"))
+    if lost == "last row":
+        entries[BANK[0]] = entries[BANK[0]][:-1]
+    else:
+        del entries[lost]
+    np.savez(tmp_path / "a.npz", **entries)
+    with pytest.raises(errors.Invalid, match=r"a.npz is damaged: its mel filters.*nafp export"):
+        files.load(tmp_path / "a.npz")
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, small, monkeypatch):
@@ -221,12 +290,11 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, small
 
 
 def test_safetensors_is_what_its_own_library_reads(tmp_path, small):
-    library = pytest.importorskip("safetensors")
     files.write(tmp_path / "a.safetensors", *small[:2], step=3, format="safetensors")
-    with library.safe_open(tmp_path / "a.safetensors", "numpy") as file:
+    with safetensors.safe_open(tmp_path / "a.safetensors", "numpy") as file:
         assert set(file.metadata()) == ABOUT
         bias = file.get_tensor("params/block8_time/norm_bias")
-        assert len(list(file.keys())) == len(jax.tree.leaves(small[0]))
+        assert len(list(file.keys())) == len(jax.tree.leaves(small[0])) + len(BANK)
     np.testing.assert_array_equal(bias, small[0]["params"]["block8_time"]["norm_bias"])
 
 
@@ -257,7 +325,44 @@ def test_a_damaged_file_is_refused(tmp_path, small, format, damage):
     data[len(data) // 2] ^= 0x40
     path.write_bytes(data if damage == "flipped" else data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"is damaged.*nafp export"):
+        files.load(path)
+
+
+def test_a_bit_flipped_anywhere_in_a_safetensors_is_found(tmp_path, small):
+    path = tmp_path / "a.safetensors"
+    files.write(path, *small[:2], step=3, format="safetensors")
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    for at in np.linspace(start, len(data) - 1, 20).astype(int):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0x40]) + data[at + 1 :])
+        with pytest.raises(errors.Invalid, match=r"is damaged.*nafp export"):
+            files.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data + b"more",
+        lambda data: (2**60).to_bytes(8, "little") + data[8:],
+        lambda data: (2**24).to_bytes(8, "little") + data[8:],
+        lambda data: data[:5],
+        lambda data: data.replace(b'"F32"', b'"I32"'),
+        lambda data: data.replace(b'"F32"', b'"F99"', 1),
+    ],
+    ids=["trailing bytes", "absurd header", "header beyond the end", "no header", "integers", "unknown type"],
+)
+def test_a_safetensors_that_cannot_be_right_is_refused(tmp_path, small, change):
+    path = tmp_path / "a.safetensors"
+    files.write(path, *small[:2], step=3, format="safetensors")
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(errors.Invalid, match=r"(is damaged|no exported network).*nafp export"):
         files.read(path)
+
+
+@pytest.mark.parametrize("format", files.FORMATS)
+def test_a_source_may_have_any_name_that_a_file_has(tmp_path, small, format):
+    files.write(tmp_path / "a", *small[:2], step=3, source="Übung\udcff 東京@3", format=format)
+    assert files.read(tmp_path / "a")[2] == 3
 
 
 def test_a_file_of_a_later_format_is_refused(tmp_path, small, monkeypatch):
@@ -329,7 +434,7 @@ def test_reading_and_running_needs_no_jax(exported, waveforms):
     np.save(folder / "waveforms.npy", waveforms)
     code = """
 import sys
-for name in ("jax", "jaxlib", "flax", "scipy"):
+for name in ("jax", "jaxlib", "flax", "scipy", "librosa"):
     sys.modules[name] = None
 import numpy
 from nafp.identify import identifier
@@ -337,9 +442,10 @@ from nafp.weights import files
 folder = sys.argv[1]
 network = files.load(f"{folder}/small.npz")
 numpy.save(f"{folder}/found.npy", network(numpy.load(f"{folder}/waveforms.npy")))
+files.load(sys.argv[2])  # Of version 0.2, without mel filters.
 assert not [name for name in sys.modules if name.startswith(("jax.", "flax.", "orbax"))]
 """
-    command = [sys.executable, "-c", code, str(folder)]
+    command = [sys.executable, "-c", code, str(folder), str(sources.weights_file("small"))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     here = files.load(folder / "small.npz")(waveforms)

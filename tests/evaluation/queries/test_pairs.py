@@ -216,8 +216,8 @@ def test_replicas_come_from_a_variant_that_the_position_draws(rendered):
         there = [variant[place : place + 1000] for variant in static.variants]
         drawn.append([np.array_equal(degraded[middle], each) for each in there].index(True))
     assert len(set(drawn)) > 1
-    assert opened.held is not None
-    assert "degraded" in opened.held.batches[0]
+    assert opened.examples is not None
+    assert "degraded" in opened.examples.batches[0]
 
 
 def _find(samples: np.ndarray, piece: np.ndarray) -> int:
