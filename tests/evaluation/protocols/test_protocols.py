@@ -271,11 +271,11 @@ def test_every_shipped_protocol_can_be_read_and_its_conditions_rendered():
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("[queries]\ncuont = 4", "queries.no setting 'cuont'; did you mean count"),
+        ("[queries]\ncuont = 4", "queries.no setting 'cuont'; there are conditions, count, .* Did you mean 'count'"),
         ('queries = "clean"', "queries is a section"),
         ('[queries]\ncount = "4"', "queries.count = '4': should be like 400"),
         ('[queries]\nconditions = "clean"', "a list is needed"),
-        ('[queries]\nconditions = ["claen"]', "did you mean clean"),
+        ('[queries]\nconditions = ["claen"]', "Did you mean 'clean'"),
         ('kind = "clip"', "allowed are clips, aligned, given, recording"),
         ('[evaluation]\nmetrics = ["songs"]', "evaluation.metrics: no songs; there are exact"),
         ("[evaluation]\nlengths_s = [30]", "asks for 30 s of clips of 10 s"),
@@ -291,7 +291,7 @@ def test_a_protocol_that_cannot_be_says_why(tmp_path, text, match):
 
 
 def test_a_name_that_is_not_there_says_what_is(place, tmp_path):
-    with pytest.raises(FileNotFoundError, match="did you mean robustness"):
+    with pytest.raises(FileNotFoundError, match="Did you mean 'robustness'"):
         protocols.load("robustnes")
     asked = protocol(tmp_path / "clips.toml", CLIPS)
     with pytest.raises(ValueError, match="give --references"):
@@ -305,7 +305,7 @@ def command(place, out, *more: str) -> list[str]:
 
 def test_the_command_says_what_is_missing(place, tmp_path):
     for more, said in [
-        (["--protocol=robustnes"], "did you mean robustness"),
+        (["--protocol=robustnes"], "Did you mean 'robustness'"),
         (["--lengths=1,3"], "--lengths is decided by protocol robustness"),
         (["--noise=nowhere"], "nowhere"),
     ]:

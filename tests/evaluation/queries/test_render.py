@@ -290,9 +290,9 @@ def test_what_is_written_is_what_pfann_reads(source, tmp_path):
 @pytest.mark.parametrize(
     ("names", "match"),
     [
-        (["claen"], "did you mean clean"),
-        (["n5.rom"], "did you mean room"),
-        (["speed"], "did you mean speedN"),
+        (["claen"], "Did you mean 'clean'"),
+        (["n5.rom"], "Did you mean 'room'"),
+        (["speed"], "Did you mean 'speedN'"),
         (["clean", "clean"], "named twice"),
     ],
 )

@@ -140,7 +140,7 @@ def test_speeds_are_within_the_style(source, tmp_path):
 
 
 def test_mistakes_are_said_before_any_work(source, tmp_path):
-    with pytest.raises(ValueError, match="did you mean crossfade"):
+    with pytest.raises(ValueError, match="Did you mean 'crossfade'"):
         mixes.render(source, source, tmp_path, styles=["crosfade"])
     with pytest.raises(ValueError, match="no speech"):
         mixes.render(source, source, tmp_path, styles=["talk"])
