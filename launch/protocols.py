@@ -22,9 +22,7 @@ _REFERENCES = flags.DEFINE_string(
 _DISTRACTORS = flags.DEFINE_string(
     "distractors", "", "More recordings for the database: a CORPUS, a manifest or a folder. Default: the protocol's."
 )
-_NOISE = flags.DEFINE_string(
-    "noise", "", "Noise and responses: a CORPUS, a manifest or a folder. Default: those in --references."
-)
+_NOISE = flags.DEFINE_string("noise", "", "Place of noise and responses, likewise. Default: --references.")
 _RECORDING = flags.DEFINE_list(
     "recording", [], "Long recordings of your own for the protocol `recording`: low=FILE,high=FILE. Default: made here."
 )

@@ -124,6 +124,14 @@ def test_a_wheel_brings_weights_and_protocols(wheel):
     assert {f"nafp/evaluation/protocols/files/{path.name}" for path in protocols} <= set(names)
 
 
+def test_a_wheel_brings_all_that_templates_include(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    templates = [path for room in ("nafp", *MAPPED) for path in (ROOT / room).rglob("templates/*")]
+    assert {path.suffix for path in templates} >= {".html", ".css", ".js"}
+    for path in templates:
+        assert str(pathlib.PurePosixPath("nafp", path.relative_to(ROOT))).replace("nafp/nafp/", "nafp/") in names
+
+
 def test_a_wheel_knows_its_verbs_anywhere(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     (tmp_path / "empty").mkdir()

@@ -39,7 +39,7 @@ def evaluated(request: dict[str, Any], others: Sequence[str], *, show: bool) -> 
 
 
 def at_speeds(name: str, said: str) -> list[tuple[str, float]]:
-    """Lists the stores of queries at other speeds, and the speeds; said: auto, or numbers."""
+    """Returns the stores of queries at other speeds, with the speeds. said: auto, or numbers with commas."""
     try:
         wanted = asking.SPEEDS if said == "auto" else [float(s) for s in said.split(",") if s]
     except ValueError:

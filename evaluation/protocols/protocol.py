@@ -5,7 +5,6 @@ only what differs.
 """
 
 import dataclasses
-import difflib
 import os
 import pathlib
 import tomllib
@@ -13,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from nafp import errors
+from nafp.jobs import choices
 
 from ..queries import conditions
 from ..scores import metrics
@@ -119,9 +119,10 @@ def load(name: str | os.PathLike) -> Protocol:
     """Reads a protocol by its shipped name or its path. Raises errors.Invalid or errors.NotFound."""
     path = _SHIPPED / f"{name}.toml" if name in shipped() else pathlib.Path(name)
     if not path.is_file():
-        close = difflib.get_close_matches(str(name), shipped(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"shipped are {', '.join(shipped())}"
-        raise errors.NotFound(f"--protocol={name}: no such file; {hint}")
+        names = ", ".join(shipped())
+        raise errors.NotFound(
+            f"--protocol={name}: no such file; shipped are {names}.{choices.closest(name, shipped())}"
+        )
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -137,9 +138,8 @@ def _read(kind: type[_Section], settings: Mapping[str, Any], where: str) -> _Sec
     values = {}
     for key, value in settings.items():
         if key not in fields:
-            close = difflib.get_close_matches(key, fields, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(fields)}"
-            raise errors.Invalid(f"{where}no setting {key!r}; {hint}")
+            names = ", ".join(fields)
+            raise errors.Invalid(f"{where}no setting {key!r}; there are {names}.{choices.closest(key, fields)}")
         default = fields[key].default
         if dataclasses.is_dataclass(default):
             value = _read(type(default), _table(value, where, key), f"{where}{key}.")
@@ -154,7 +154,7 @@ def _table(value: Any, where: str, key: str) -> Mapping[str, Any]:
 
 
 def _typed(value: Any, default: Any, where: str) -> Any:
-    """Returns the value if its type is that of the default; a whole number may stand for a float or a string."""
+    """Returns the value if its type is that of the default. A whole number may stand for a float or a string."""
     if default is dataclasses.MISSING or dataclasses.is_dataclass(default):
         return value
     if isinstance(default, tuple):
