@@ -101,7 +101,7 @@ class Index:
     def save(self, path: str | os.PathLike) -> None:
         """Writes a plain faiss file, whole or not at all, also when two processes do so at once.
 
-        Raises OSError with the errno of what the disk refused: ENOSPC when it is full.
+        Raises errors.Unwritable, whose cause is the OSError, when the disk is full or the folder read-only.
         """
         # A Python file tells what went wrong. faiss' own writer says it in prose, and loses an error of its last write.
         with whole_files.opened(path, "wb") as file:

@@ -227,6 +227,15 @@ def test_a_full_disk_is_an_error_of_ours_and_added_tracks_stay(tmp_path):
             )
 
 
+def test_a_read_only_folder_is_an_error_of_ours(tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(store, "open", refuse, raising=False)  # Root may write anywhere: this stands in for a disk.
+    with pytest.raises(errors.Unwritable, match=r"db: it is read-only; .* write to another folder"):
+        store.Writer(tmp_path, "db", dim=4, meta=META)
+
+
 def test_rows_whose_journal_is_refused_are_taken_back(tmp_path, monkeypatch):
     real = store._append
     with store.Writer(tmp_path, "db", dim=4, meta=META) as writer:
