@@ -1,7 +1,19 @@
-"""Tests of this room compile much and run little: they do without most of the compiler's optimisations."""
+"""In every test of the room, shapes are checked, and most of the compiler's optimisations are off.
+
+The tests compile much and run little.
+"""
 
 import jax
 import pytest
+
+from nafp.training import augment, losses, masks, step, validation
+from tests import shapes
+
+
+@pytest.fixture(scope="package", autouse=True)
+def checked_shapes():
+    with shapes.held(augment, losses, masks, step, validation):
+        yield
 
 
 @pytest.fixture(scope="package", autouse=True)
