@@ -1,12 +1,14 @@
 # Everything happens in .venv; nothing else on the machine is touched.
 #   make demo       train on the recordings in tests/recordings, score, identify a clip
 #   make test       the fast tests        make test-all   the slow ones too
-#   make lint       formatter and linter  make bench      speeds
+#   make lint       linter, formatter, types                make bench      speeds
+#   make smoke      the package in an empty environment
+#   make docs       the site, into build/docs
 PYTHON ?= python3
 EXTRAS ?= cpu,test
 BIN := .venv/bin
 
-.PHONY: install test test-all lint bench demo clean
+.PHONY: install test test-all lint smoke bench docs demo clean
 .DEFAULT_GOAL := install
 
 install: .venv/installed-$(EXTRAS)
@@ -21,7 +23,7 @@ install: .venv/installed-$(EXTRAS)
 	@touch $@
 
 test: install
-	$(BIN)/python -m pytest -W error
+	$(BIN)/python -m pytest -W error --cov --cov-report=term
 
 test-all: install
 	$(BIN)/python -m pytest -W error -m 'slow or not slow'
@@ -29,6 +31,11 @@ test-all: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
+
+# Installs an sdist of the last commit where nothing else is, and adds and identifies there.
+smoke: install
+	PYTHON=$(BIN)/python .ci/smoke
 
 bench:
 	@$(MAKE) --no-print-directory install EXTRAS=cpu,test,bench
@@ -36,6 +43,12 @@ bench:
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 	@echo "== identify"; $(BIN)/python -m benchmarks.identify --folder=.demo/bench
 	@echo "== evaluation"; $(BIN)/python -m benchmarks.evaluation --folder=.demo/bench --out=.demo/bench/evaluation.json
+
+# Warnings are errors: a link or an anchor that leads nowhere fails. Nothing in the pages loads from another host.
+docs:
+	@$(MAKE) --no-print-directory install EXTRAS=cpu,test,docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo "build/docs/index.html"
 
 # First the network that ships, then one trained here; another run resumes the training. All of it goes into .demo.
 DEMO := $(BIN)/nafp

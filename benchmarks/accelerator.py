@@ -70,26 +70,26 @@ def forward_flops(config) -> float:
 
 def random_clips(s: augment.Settings, n_pairs: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    sizes = {"clip": resident.clip_samples(s), "noise": resident.noise_samples(s)}
+    sizes = {"clip": s.clip_samples, "noise": s.heard_samples}
     clips = {k: rng.integers(-9000, 9000, (n_pairs, n)).astype(np.int16) for k, n in sizes.items()}
     index = np.arange(n_pairs)
     return {**clips, "track": index.astype(np.int32), "position": index.astype(np.uint32)}
 
 
-def random_recordings(s: augment.Settings, n_pairs: int) -> resident.Laid:
+def random_recordings(s: augment.Settings, n_pairs: int) -> resident.Recordings:
     """Two hours of noise, a window for every pair."""
     rng, cell = np.random.default_rng(2), s.sample_rate_hz // 2
     samples = rng.integers(-9000, 9000, (2 * 7200, cell)).astype(np.int16)
     row, offset = (rng.integers(0, n, n_pairs).astype(np.int32) for n in (2 * 7190, cell))
     left = np.zeros(n_pairs, np.int32)
-    whole = left + resident.clip_samples(s)
+    whole = left + s.clip_samples
     noise = resident.Stretches(
         row=np.int32([0, 2 * 3600]),
         n_samples=np.int32([cell * 2 * 3600] * 2),
         share=np.float32([0.5, 1.0]),
         quiet=np.float32(30.0),
     )
-    return resident.Laid(samples, row, offset, left, whole, left, noise, None)
+    return resident.Recordings(samples, resident.Places(row, offset, left, whole, left), noise, None)
 
 
 def measure(config, n_segments: int, repeats: int) -> Iterator[tuple[str, float]]:
@@ -124,7 +124,7 @@ def time_hearing(recipe, numbers, banks, repeats: int) -> Iterator[tuple[str, fl
     """Seconds until a batch is cut, until it is augmented too, and until it is spectrograms."""
 
     def cut(batch, banks):
-        keys = step.keys_of(recipe, batch)
+        keys = step.keys_of(recipe.seed, batch["position"])
         return keys, resident.read(recipe.augment, banks.recordings, keys, batch)
 
     def heard(batch, banks):

@@ -1,6 +1,6 @@
 """Classical fingerprints on the clips that ours are judged by: right track first, place, cost.
 
-python -m benchmarks.classical --queries=QUERIES --references=CORPUS --work=FOLDER --out=FILE
+python -m benchmarks.classical --queries=QUERIES --references=MANIFEST --work=FOLDER --out=FILE
     [--systems=chromaprint,audfprint] [--lengths=1,2,3,5,10] [--clips=N]
 
 QUERIES is a folder of `nafp queries render`, with its expected.csv. References: a corpus, a
@@ -212,8 +212,8 @@ def with_repeats(
 
 def _repeated(row: dict[str, str], line: dict[str, str], sound: repeats.Sound) -> dict[str, str]:
     """Gives the right place in terms of an answer, {} where it is right already or no repeat."""
-    right = repeats.Place(line["answer"], float(line["time"]))
-    other = repeats.Place(row["track"], float(row["start_s"]))
+    right = repeats.TrackPlace(line["answer"], float(line["time"]))
+    other = repeats.TrackPlace(row["track"], float(row["start_s"]))
     if is_same(other.track, right.track) and abs(other.start_s - right.start_s) <= repeats.WITHIN_S:
         return {}
     seconds = float(row["length_s"]) * float(line.get("rate") or 1)

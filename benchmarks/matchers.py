@@ -131,7 +131,7 @@ def made(asked: Asked, kind: str, n_probe: int, k: int) -> index.Index:
     return index.build(rows, plan, check=False)
 
 
-def searched(asked: Asked, built: index.Index, longest: int, *, shifts: int) -> tuple[answering.Found, float]:
+def searched(asked: Asked, built: index.Index, longest: int, *, shifts: int) -> tuple[answering.Neighbours, float]:
     """Searches all rows once; gives CPU seconds, too."""
     began, n_rows = time.process_time(), answering.rows_needed(longest, shifts)
     found = answering.search(asked.questions, asked.query, built, n_rows=n_rows)
@@ -139,7 +139,7 @@ def searched(asked: Asked, built: index.Index, longest: int, *, shifts: int) -> 
 
 
 def answered(
-    asked: Asked, found: answering.Found, lengths: Sequence[int], matcher: answering.Matcher
+    asked: Asked, found: answering.Neighbours, lengths: Sequence[int], matcher: answering.Matcher
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Gives hit rates and cost of a matcher, and what it had right, bool [Q, M] per metric."""
     began = time.process_time()

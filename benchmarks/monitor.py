@@ -88,18 +88,18 @@ def known_rows(opened: store.Store, unknown: list[str]) -> collection.Collection
     return collection.Collection([np.concatenate(parts)], tracks, hop_s=opened.hop_s)
 
 
-def monitored(path, network, rows, searched, speeds) -> list[monitoring.Stretch]:
+def monitored(path, network, rows, searched, speeds) -> list[monitoring.PlayedStretch]:
     """Monitors one mix."""
     listener = monitor.Monitor(network, rows, searched, speeds=speeds)
     blocks = decode.stream(path, sample_rate_hz=network.sample_rate_hz)
     return [
-        monitoring.Stretch(path.name, one.track, one.start_s, one.end_s, one.track_start_s, one.speed)
+        monitoring.PlayedStretch(path.name, one.track, one.start_s, one.end_s, one.track_start_s, one.speed)
         for one in monitor.watch(listener, blocks)
         if one.track
     ]
 
 
-def windows(path, network, rows, searched, speeds) -> list[monitoring.Stretch]:
+def windows(path, network, rows, searched, speeds) -> list[monitoring.PlayedStretch]:
     """Identifies one window after the other: the baseline."""
     del speeds
     identifier = identify.Identifier(network, rows, searched, shifts=2, speeds="none")
@@ -112,7 +112,7 @@ def windows(path, network, rows, searched, speeds) -> list[monitoring.Stretch]:
         start_s, end_s = (n / network.sample_rate_hz for n in (first, first + min(step, len(window))))
         if best and best[0].margin >= _LEAST_MARGIN.value:
             one = best[0]
-            found.append(monitoring.Stretch(path.name, one.track, start_s, end_s, one.start_s, one.speed))
+            found.append(monitoring.PlayedStretch(path.name, one.track, start_s, end_s, one.start_s, one.speed))
     return found
 
 

@@ -30,7 +30,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds.")
 _OUT = flags.DEFINE_string("out", None, "JSON file for the numbers.")
 
 
-def reader(music: corpus.Corpus) -> tuple[pipeline.Windows, pipeline.Reader]:
+def reader(music: corpus.Corpus) -> tuple[pipeline.TrainingWindows, pipeline.ClipReader]:
     """Opens the training windows as the trainer does, with whatever noise and speech there is."""
     config = default.get_config()
     cut = augment.settings(audio=config.audio, augment=config.augment)
@@ -40,7 +40,7 @@ def reader(music: corpus.Corpus) -> tuple[pipeline.Windows, pipeline.Reader]:
     sizes = dict(n_samples=cut.context + cut.segment, **quiet)
     added = {kind: pipeline.noise_source(music, kind=kind, split="train", **sizes) for kind in ("noise", "speech")}
     places = dict(segment=cut.segment, context=cut.context, margin=cut.margin)
-    return listed, pipeline.Reader(music, listed, seed=config.seed, **places, **added)
+    return listed, pipeline.ClipReader(music, listed, seed=config.seed, **places, **added)
 
 
 def measured(stream, seconds: float) -> np.ndarray:
@@ -57,7 +57,7 @@ def compare(music: corpus.Corpus) -> dict[str, dict[str, float]]:
     times = {threads: [] for threads in _THREADS.value}
     for round_ in range(_ROUNDS.value):
         for threads, found in times.items():
-            settings = dict(seed=round_, pairs=_BATCH.value // 2, read_threads=int(threads))
+            settings = dict(seed=round_, pairs=_BATCH.value // 2, read_threads=int(threads), prefetch=8)
             stream = pipeline.batches(len(listed.start), read, **settings)
             for _ in range(9):  # One more than are prefetched: from here on, one out is one in.
                 next(stream)

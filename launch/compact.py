@@ -1,29 +1,27 @@
-"""Gives the space of removed tracks back, or stores fingerprints smaller.
+"""Gives the space of removed tracks back, or stores fingerprints in fewer bytes.
 
 nafp compact DB
 nafp compact DB --storage=int8
 
-A smaller storage loses a little (see the README), and what it loses does not come back. While it works, the database
-answers, and takes as much space again.
+A smaller storage loses a little accuracy (docs/databases.md), and what it loses does not come back. The database keeps
+answering meanwhile. Until it is done, it takes as much space again.
 """
 
 from absl import flags
 
 from . import exits
 
-_STORAGE = flags.DEFINE_string("storage", None, "float32, float16, int8, int4, pq2, pq1. [as it is]")
+_STORAGE = flags.DEFINE_string(
+    "storage", None, "How to store fingerprints: float32, float16, int8, int4, pq2 or pq1. Left out: as they are."
+)
 
 
 def main(argv: list[str]) -> int:
     if len(argv) != 2:
         raise exits.wrong("name a database: nafp compact DB")
-    from nafp.database import database
+    from nafp.verbs import compact
 
-    with database.Database.open(argv[1]) as opened:
-        saved = opened.compact(storage=_STORAGE.value)
-        left = opened.info()["bytes"]
-    print(f"{argv[1]}: {left / 1e6:.1f} MB, {saved / 1e6:.1f} MB less than before")
-    return 0
+    return compact.run(argv[1], storage=_STORAGE.value)
 
 
 if __name__ == "__main__":

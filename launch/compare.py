@@ -7,12 +7,12 @@ from absl import flags
 
 from . import exits, rooms
 
-_OUT = flags.DEFINE_string("out", None, "Folder for compare.md and compare.json.")
+_OUT = flags.DEFINE_string("out", None, "Folder for compare.md and compare.json. Default: they are not written.")
 
 
 def main(argv: list[str]) -> None:
     if len(argv) < 3:
-        raise exits.wrong("give two results or more; the first is what the others differ from")
+        raise exits.wrong("give two results or more; the others are compared with the first")
     rooms.load("evaluation.scores.compare").run(argv[1:], out=_OUT.value)
 
 

@@ -1,10 +1,10 @@
-"""Lists, filters, splits, converts and packs audio for training and extraction.
+"""Lists, filters, splits, converts and packs audio. Flags begin with the verbs they are for and end with their default.
 
-nafp corpus scan DIR... --out=tracks.csv           lists audio, or --dataset=fma_small
+nafp corpus scan DIR... --out=tracks.csv           lists audio files, or a public dataset: --dataset=fma_small
 nafp corpus dedup tracks.csv --out=twice.csv       finds recordings that are there twice
 nafp corpus split --manifest=tracks.csv --sizes=train=80%,test=20% --by=folder --out=split.csv
-nafp corpus convert train.pkl --out=train.csv      from and to lists of other systems
-nafp corpus build --manifest=split.csv --out=DIR   decodes all into one folder; resumes
+nafp corpus convert train.pkl --out=train.csv      from and to the lists of other systems
+nafp corpus build --manifest=split.csv --out=DIR   decodes all tracks into one folder; resumes
 """
 
 from absl import flags
@@ -12,36 +12,36 @@ from absl import flags
 from . import devices, exits
 
 _SETTINGS = (
-    (flags.DEFINE_string, "out", "What to write: a manifest, a list, a table; build: a folder."),
-    (flags.DEFINE_string, "manifest", "The CSV of tracks; convert: of the files that ids count."),
-    (flags.DEFINE_string, "kind", "music, noise, speech, room, microphone; filter, split: several"),
-    (flags.DEFINE_string, "split", "scan, convert: train, val, test or dummy, for all files."),
-    (flags.DEFINE_string, "only", "filter, convert: keep these kinds, these splits."),
-    (flags.DEFINE_float, "val_share", "scan: part of the music without split that is val."),
-    (flags.DEFINE_float, "test_share", "scan: part of the music without split that is test."),
-    (flags.DEFINE_string, "dataset", "scan: a public dataset; `nafp corpus datasets` names them."),
-    (flags.DEFINE_string, "metadata", "scan: folder of the dataset's tables, if not with it."),
-    (flags.DEFINE_list, "labels", "scan: AudioSet labels; -LABEL leaves out."),
-    (flags.DEFINE_string, "wanted", "scan: writes AudioSet's table of the chosen clips here."),
-    (flags.DEFINE_string, "converted", "scan: folder for responses that become WAV; OUT_wav."),
-    (flags.DEFINE_bool, "verify", "scan: compare with the dataset's checksums."),
-    (flags.DEFINE_float, "shortest_s", "filter: shortest track, seconds."),
-    (flags.DEFINE_float, "longest_s", "filter: longest track, seconds."),
-    (flags.DEFINE_string, "without", "filter: leave out the duplicates of this table."),
-    (flags.DEFINE_string, "sizes", "split: train=80%,test=20%; train=10000,dummy=rest; test=2h."),
-    (flags.DEFINE_string, "by", "split: group, folder, artist (folder above), top or a column."),
-    (flags.DEFINE_string, "together", "split: keep the duplicates of this table together."),
-    (flags.DEFINE_integer, "seed", "split: another draw."),
-    (flags.DEFINE_bool, "again", "split: forget the splits that tracks have."),
-    (flags.DEFINE_string, "form", "convert: pfann, for a .csv as pfann has it."),
-    (flags.DEFINE_string, "root", "convert: folder that a foreign list's paths start from."),
-    (flags.DEFINE_string, "store", "dedup: STORE that is there, or is made of the source."),
-    (flags.DEFINE_string, "name", "dedup: name within the store; db."),
-    (flags.DEFINE_string, "checkpoint", "dedup: network for audio; the shipped one."),
-    (flags.DEFINE_float, "score", "dedup: mean cosine of a matching stretch; 0.75."),
-    (flags.DEFINE_float, "seconds", "dedup: shortest such stretch; 5."),
-    (flags.DEFINE_integer, "sample_rate_hz", "build: the model's sample rate; 8000."),
-    (flags.DEFINE_integer, "jobs", "Threads of scan and filter, processes of build; all."),
+    (flags.DEFINE_string, "out", "The file to write: a manifest, list or table. build: the folder to write."),
+    (flags.DEFINE_string, "manifest", "The CSV of tracks to work on. convert: that of the files that ids count."),
+    (flags.DEFINE_string, "kind", "scan, convert: the kind of all files. filter, split: the kinds to work on; music."),
+    (flags.DEFINE_string, "split", "scan, convert: the split of all files: train, val, test or dummy."),
+    (flags.DEFINE_string, "only", "filter, convert: keep only these kinds and splits, separated by commas."),
+    (flags.DEFINE_float, "val_share", "scan: share of the music without a split that becomes val, 0 to 1; 0."),
+    (flags.DEFINE_float, "test_share", "scan: share of the music without a split that becomes test, 0 to 1; 0."),
+    (flags.DEFINE_string, "dataset", "scan: the public dataset in the folder; `nafp corpus datasets` lists them."),
+    (flags.DEFINE_string, "metadata", "scan: the folder of the dataset's tables, if not beside its audio."),
+    (flags.DEFINE_list, "labels", "scan: the AudioSet labels to keep, separated by commas; -LABEL drops one."),
+    (flags.DEFINE_string, "wanted", "scan: a file to write AudioSet's table of the chosen clips to."),
+    (flags.DEFINE_string, "converted", "scan: the folder for responses that are converted to WAV; OUT_wav."),
+    (flags.DEFINE_bool, "verify", "scan: compare the files with the checksums of the dataset; no."),
+    (flags.DEFINE_float, "shortest_s", "filter: drop tracks shorter than this, seconds; 0."),
+    (flags.DEFINE_float, "longest_s", "filter: drop tracks longer than this, seconds; no limit."),
+    (flags.DEFINE_string, "without", "filter: drop the duplicates that this table of dedup names."),
+    (flags.DEFINE_string, "sizes", "split: the sizes: train=80%,test=20%; train=10000,dummy=rest; test=2h."),
+    (flags.DEFINE_string, "by", "split: keep together what shares this: group, folder, artist, top, or a column."),
+    (flags.DEFINE_string, "together", "split: keep together the duplicates that this table of dedup names."),
+    (flags.DEFINE_integer, "seed", "split: the seed of the draw; 0."),
+    (flags.DEFINE_bool, "again", "split: draw again for tracks that have a split already; no."),
+    (flags.DEFINE_string, "form", "convert: write a .csv in the form `pfann`."),
+    (flags.DEFINE_string, "root", "convert: the folder that the paths of a foreign list start from."),
+    (flags.DEFINE_string, "store", "dedup: the STORE to compare in, made from the source if it is missing; OUT_store."),
+    (flags.DEFINE_string, "name", "dedup: the name within the store; db."),
+    (flags.DEFINE_string, "checkpoint", "dedup: the network that fingerprints audio; small."),
+    (flags.DEFINE_float, "score", "dedup: least mean cosine of a matching stretch, 0 to 1; 0.75."),
+    (flags.DEFINE_float, "seconds", "dedup: shortest matching stretch, seconds; 5."),
+    (flags.DEFINE_integer, "sample_rate_hz", "build: the sample rate to decode to, Hz; 8000."),
+    (flags.DEFINE_integer, "jobs", "Threads of scan and filter, processes of build; as many as there are processors."),
 )
 for _define, _name, _text in _SETTINGS:
     _define(_name, None, _text)
@@ -50,10 +50,10 @@ for _define, _name, _text in _SETTINGS:
 def main(argv: list[str]) -> int:
     from nafp.verbs import corpus
 
-    if argv[1:2] == ["dedup"] and argv[2:]:  # Of audio: the network runs.
+    if argv[1:2] == ["dedup"] and argv[2:]:  # Audio is fingerprinted first: the network runs.
         devices.prepare()
-    given = {name: flags.FLAGS[name].value for _, name, _ in _SETTINGS if flags.FLAGS[name].present}
-    return corpus.run(argv[1] if argv[1:] else "", argv[2:], given)
+    settings = {name: flags.FLAGS[name].value for _, name, _ in _SETTINGS if flags.FLAGS[name].present}
+    return corpus.run(argv[1] if argv[1:] else "", argv[2:], settings)
 
 
 if __name__ == "__main__":

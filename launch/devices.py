@@ -1,52 +1,54 @@
-"""What a launcher knows of the machine: pods, the compilation cache."""
+"""The devices of a command: the processes of a pod, the shares of a CPU, and the compilation cache."""
 
 from __future__ import annotations
 
 import os
-import pathlib
 
 from absl import flags, logging
 
 from nafp.jobs import threads
 
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator",
-    None,
-    "Several processes: address of process 0, host:port. On TPU pods, Slurm and GKE give --pod instead.",
-)
-_PROCESSES = flags.DEFINE_integer("processes", 1, "Several processes: how many there are.")
-_PROCESS = flags.DEFINE_integer("process", 0, "Several processes: which one this is, from 0.")
-_POD = flags.DEFINE_bool("pod", False, "Join the pod that the cluster's environment describes.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "Address (host:port) of process 0, for training by several.")
+_PROCESSES = flags.DEFINE_integer("processes", 1, "Number of processes, with --coordinator.")
+_PROCESS = flags.DEFINE_integer("process", 0, "Number of this process, from 0, with --coordinator.")
+_POD = flags.DEFINE_bool("pod", False, "Join the processes that the environment of a TPU pod, Slurm or GKE describes.")
 
 
 def prepare(*, cpu_shares: int = 1) -> None:
-    """Joins the other processes, if any, and keeps compiled programs for the next start.
+    """Joins the other processes, if any, and lets JAX keep compiled programs for the next start.
 
-    cpu_shares: devices that a CPU counts as; XLA_FLAGS, where they say it, go first.
+    cpu_shares: the number of devices that a CPU counts as, unless XLA_FLAGS sets it.
     """
     import jax
 
     if cpu_shares > 1:
         split_cpu(cpu_shares)
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.ERROR)  # orbax tells every file it renames.
-    cache = os.environ.get("NAFP_CACHE") or pathlib.Path.home() / ".cache" / "nafp" / "compiled"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        logging.set_verbosity(logging.ERROR)  # orbax logs every file that it renames.
+    keep_compiled()
     if _POD.value:
         jax.distributed.initialize()
     elif _COORDINATOR.value:
         jax.distributed.initialize(_COORDINATOR.value, num_processes=_PROCESSES.value, process_id=_PROCESS.value)
 
 
-def split_cpu(shares: int) -> None:
-    """Lets a CPU count as so many devices, before JAX's first operation; what XLA_FLAGS say goes first.
+def keep_compiled() -> None:
+    """Lets JAX keep compiled programs in NAFP_CACHE, JAX_COMPILATION_CACHE_DIR or the user's cache folder."""
+    import jax
+    import platformdirs
 
-    With jax 0.11 each has one thread: cut into threads, a transform of one waits for another's, on two cores for ever.
-    """
+    folder = os.environ.get("NAFP_CACHE") or jax.config.read("jax_compilation_cache_dir")
+    jax.config.update("jax_compilation_cache_dir", folder or str(platformdirs.user_cache_path("nafp") / "compiled"))
+    least_s = jax.config.read("jax_persistent_cache_min_compile_time_secs")
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", min(0.5, least_s))
+
+
+def split_cpu(shares: int) -> None:
+    """Lets a CPU count as `shares` devices, unless XLA_FLAGS sets their number. JAX must not have run anything yet."""
     import jax
 
     given = os.environ.get("XLA_FLAGS", "")
+    # One thread per device: with more, transforms of two devices wait for each other, on two cores for ever.
     if jax.__version_info__ >= (0, 11) and "xla_cpu_multi_thread_eigen" not in given:
         os.environ["XLA_FLAGS"] = f"{given} --xla_cpu_multi_thread_eigen=false".strip()
     if "host_platform_device_count" not in given:
@@ -54,5 +56,5 @@ def split_cpu(shares: int) -> None:
 
 
 def cores() -> int:
-    """Counts the cores for this process; 1 among several, whose shares of them are not known here."""
+    """Returns the number of cores for this process. It is 1 if there are several, whose shares are not known here."""
     return 1 if _POD.value or _COORDINATOR.value else threads.n_threads()

@@ -3,25 +3,19 @@
 nafp info DB
 """
 
-import json
-
 from absl import flags
 
 from . import exits
 
-_FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "How to say it.")
+_FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "How to write it. json: one object.")
 
 
 def main(argv: list[str]) -> int:
     if len(argv) != 2:
         raise exits.wrong("name a database: nafp info DB")
-    from nafp.database import database
-    from nafp.verbs import list as listing
+    from nafp.verbs import info
 
-    with database.Database.open(argv[1]) as opened:
-        said = opened.info()
-    print(json.dumps(said) if _FORMAT.value == "json" else listing.told(said, argv[1]))
-    return 0
+    return info.run(argv[1], format=_FORMAT.value)
 
 
 if __name__ == "__main__":

@@ -1,34 +1,29 @@
 """Lists the tracks of a database.
 
 nafp list DB --format=json | jq .title
+nafp list DB "*/live/*"
 
-PATTERN: only tracks that it means, e.g. "*/live/*"; several may be given. json: one object for each track and line.
+PATTERN: list only the tracks that it names; several may be given.
+
+Exit code: 0 if there is a track, 1 if there is none, 2 for an error.
 """
-
-import sys
 
 from absl import flags
 
 from . import exits
 
+_FORMATS = ["text", "json", "csv", "tsv", "names"]
 _FORMAT = flags.DEFINE_enum(
-    "format", "text", ["text", "json", "csv", "tsv", "names"], "names: one a line, for nafp remove."
+    "format", "text", _FORMATS, "How to write the tracks. json: one object a line. names: one name a line."
 )
 
 
 def main(argv: list[str]) -> int:
     if len(argv) < 2:
         raise exits.wrong("name a database: nafp list DB [PATTERN...]")
-    from nafp.database import database
     from nafp.verbs import list as listing
 
-    with database.Database.open(argv[1]) as opened:
-        try:
-            n_tracks = listing.write(opened, argv[2:], sys.stdout, format=_FORMAT.value)
-        except KeyError as error:
-            print(f"nafp list: {error.args[0]}", file=sys.stderr)
-            n_tracks = 0
-    return 0 if n_tracks else 1
+    return listing.run(argv[1], argv[2:], format=_FORMAT.value)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,37 @@
-"""Says what is played in long recordings and streams: every track, from when to when, where in it and how fast.
+"""Says what is played in long recordings and streams: every track, from when to when, where in it, and how fast.
 
 nafp monitor DB set.mp3 show.flac                    recordings
 nafp monitor DB https://radio.example/stream --format=json
-nafp monitor DB night.wav --state=night.state --out=night.csv --format=csv      goes on after an interruption
+nafp monitor DB night.wav --state=night.state --out=night.csv --format=csv      resumes after an interruption
 arecord -f FLOAT_LE -r 16000 -t raw | nafp monitor DB - --raw_hz=16000
 nafp monitor DB microphone
 nafp monitor DB "ffmpeg:-f pulse -i default"         whatever ffmpeg can open
 
-A line for each track as soon as its end is known, some 20 seconds after it; gaps are unknown. Ctrl-C ends a stream.
+A track gets its line as soon as its end is known, some 20 seconds after it; gaps are unknown. Ctrl-C ends a stream.
 
-Exit code: 0 something was found, 1 nothing was, 2 an input could not be read or the command is wrong.
+Exit code: 0 if something was found, 1 if nothing was, 2 if an input could not be read or the command is wrong.
 """
+
+from typing import Any
 
 from absl import flags
 
+from nafp.identify import asking
+
 from . import devices, exits
 
+_LIMITS = (0.0, asking.LARGEST_MAX_SPEED)
 _SETTINGS = (
-    (flags.DEFINE_enum, "format", "text", ["text", "json", "csv"], "json: one object a line."),
-    (flags.DEFINE_string, "out", None, "File for the lines, instead of standard output."),
-    (flags.DEFINE_string, "state", None, "File that keeps how far it is, to go on from there."),
-    (flags.DEFINE_float, "max_speed", 4.0, "Percent that tracks may be faster or slower.", 0, 12),
-    (flags.DEFINE_bool, "unknown", True, "Also say when nothing of the database was played."),
-    (flags.DEFINE_bool, "playing", False, "Say at once, on standard error, what is recognised."),
-    (flags.DEFINE_integer, "raw_hz", 0, "`-` is bare float32, mono, at this rate.", 0),
-    (flags.DEFINE_enum, "runtime", "auto", ["auto", "jax", "numpy"], "Computes the network."),
-    (flags.DEFINE_string, "store", None, "STORE of nafp extract, instead of a database."),
-    (flags.DEFINE_list, "name", ["db"], "Names within the store, comma between."),
+    (flags.DEFINE_enum, "format", "text", ["text", "json", "csv"], "How to write lines. json: one object a line."),
+    (flags.DEFINE_string, "out", None, "File to write the lines to, instead of standard output."),
+    (flags.DEFINE_string, "state", None, "File that remembers how far the recording was heard, to resume from."),
+    (flags.DEFINE_float, "max_speed", asking.MAX_SPEED, "How much faster or slower tracks may be, percent.", *_LIMITS),
+    (flags.DEFINE_bool, "unknown", True, "Also write a line for times when no track of the database played."),
+    (flags.DEFINE_bool, "playing", False, "Say on standard error what is recognised, as soon as it is."),
+    (flags.DEFINE_integer, "raw_hz", 0, "Rate, if `-` is bare float32 mono audio. 0: a file of any format.", 0),
+    (flags.DEFINE_enum, "runtime", "auto", ["auto", "jax", "numpy"], "What computes the network. auto: JAX if there."),
+    (flags.DEFINE_string, "store", None, "STORE of nafp extract to search, instead of a database."),
+    (flags.DEFINE_list, "name", ["db"], "Names within the store, separated by commas."),
     (flags.DEFINE_string, "checkpoint", "small", "The network that wrote the store."),
 )
 for _define, _name, *_rest in _SETTINGS:
@@ -34,17 +39,17 @@ for _define, _name, *_rest in _SETTINGS:
 
 
 def main(argv: list[str]) -> int:
-    given = {name: flags.FLAGS[name].value for _, name, *_ in _SETTINGS}
-    if not given["store"] and len(argv) < 2:
+    settings: dict[str, Any] = {name: flags.FLAGS[name].value for _, name, *_ in _SETTINGS}
+    if not settings["store"] and len(argv) < 2:
         raise exits.wrong("name a database: nafp monitor DB INPUT...")
-    where, names = (None, argv[1:]) if given["store"] else (argv[1], argv[2:])
+    database, names = (None, argv[1:]) if settings["store"] else (argv[1], argv[2:])
     if not names:
         raise exits.wrong("name what to listen to: a file, a URL, - or microphone")
     from nafp.audio import decode
     from nafp.verbs import monitor
 
     with decode.hushed():  # Decoders write remarks past Python.
-        return monitor.run(monitor.Request(names, where, **given), prepare=devices.prepare)
+        return monitor.run(monitor.MonitorRequest(names, database, **settings), prepare=devices.prepare)
 
 
 if __name__ == "__main__":

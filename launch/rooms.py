@@ -15,4 +15,4 @@ def load(module: str) -> types.ModuleType:
 
 def folder(room: str) -> pathlib.Path:
     """Returns the folder of a room, e.g. of the shipped `configs`."""
-    return pathlib.Path(load(room).__file__).parent
+    return pathlib.Path(str(load(room).__file__)).parent

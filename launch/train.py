@@ -1,4 +1,4 @@
-"""Trains a network on a corpus; run again, it resumes.
+"""Trains a network on a corpus. The same command again resumes the run.
 
 nafp train --config=configs/default.py --workdir=RUN --config.data.corpus=CORPUS --config.train.batch_size=640
 """
@@ -11,13 +11,20 @@ from nafp import config as config_lib
 from . import devices, exits
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Configuration file; --config.section.name=value overrides.", lock_config=True
+    "config",
+    None,
+    "Configuration file, such as configs/small.py. --config.section.name=value overrides one of its settings.",
+    lock_config=True,
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, log, scores.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run: checkpoints, log and scores. A run that is there is resumed.", required=True
+)
 _RESUME_FROM = flags.DEFINE_integer(
-    "resume_from", None, "Go back to the checkpoint of this step; later ones are set aside."
+    "resume_from",
+    None,
+    "Step to go back to. Its checkpoint must exist; later ones are moved to WORKDIR/set_aside. Default: the latest.",
 )
-flags.mark_flags_as_required(["config", "workdir"])
+flags.mark_flag_as_required("config")
 
 
 def main(argv: list[str]) -> None:
@@ -31,4 +38,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    exits.run(main)
+    exits.run(main, devices)

@@ -1,31 +1,26 @@
-"""Reads every file of a database and compares it with what was written; names what is damaged.
+"""Reads every file of a database, compares it with what was written, and names what is damaged.
 
 nafp verify DB
+nafp verify DB --repair
 
-Exit code 2 when something is. What is whole answers all the same. --repair takes the damaged tracks out, whose files
-can then be added again, and writes the index files anew.
+What is whole still answers. Exit code: 0 if everything is whole, 2 if something is damaged.
 """
 
 from absl import flags
 
 from . import exits
 
-_REPAIR = flags.DEFINE_bool("repair", False, "Take damaged tracks out, write index files anew.")
+_REPAIR = flags.DEFINE_bool(
+    "repair", False, "Remove damaged tracks, whose files can then be added again, and write the index files anew."
+)
 
 
 def main(argv: list[str]) -> int:
     if len(argv) != 2:
         raise exits.wrong("name a database: nafp verify DB")
-    from nafp.database import check, database
+    from nafp.verbs import verify
 
-    with database.Database.open(argv[1]) as opened:
-        found = opened.verify(show=True)
-        print(check.describe(found, opened.folder))
-        if _REPAIR.value and found.damages:
-            opened.repair(found)
-            found = opened.verify()
-            print(f"repaired: {len(opened)} tracks; {check.describe(found, opened.folder)}")
-    return 2 if found.damages else 0
+    return verify.run(argv[1], repair=_REPAIR.value)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""The `nafp` command: a verb becomes a launcher. Nothing heavy loads before the verb is known."""
+"""The `nafp` command: runs the launcher of a verb. Nothing heavy loads before the verb is known."""
 
 import difflib
+import errno
 import importlib.util
 import os
 import pathlib
@@ -11,7 +12,7 @@ from typing import NoReturn
 import nafp
 from nafp import errors
 
-# Verb -> what it does. `nafp VERB` runs the launcher of that name with the rest of the line.
+# Verb -> what it does. `nafp VERB ARGUMENTS` runs the launcher of that name with these arguments.
 VERBS = {
     "corpus": "list, filter, split, convert and pack audio; find duplicates",
     "train": "train a network on a corpus; resumes",
@@ -30,7 +31,7 @@ VERBS = {
     "compact": "give the space of removed tracks back",
     "export": "write the parameters of a checkpoint for use without JAX",
 }
-# Module that may be missing -> the line that installs it.
+# Outside module -> the line that installs it, for modules that only an extra brings.
 EXTRAS = {
     "faiss": "pip install 'nafp[cpu]'    (with an NVIDIA GPU: pip install 'nafp[cuda12]')",
     "matplotlib": "pip install 'nafp[plots]'",
@@ -38,6 +39,7 @@ EXTRAS = {
     "torch": "pip install 'nafp[bench]'",
     "sounddevice": "pip install 'nafp[mic]'",
 }
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
@@ -61,15 +63,15 @@ def _usage() -> str:
 
 
 def available() -> list[str]:
-    """Returns the verbs whose launchers are there, in the order of a day's work."""
+    """Returns the verbs whose launchers exist, in the order of a day's work."""
     folder = _launchers()
     return [verb for verb in VERBS if importlib.util.find_spec(f"{folder}.{verb}")]
 
 
 def _launchers() -> str:
-    """Returns the package of the launchers: the one beside the library, else the one inside it.
+    """Returns the package of the launchers: `launch` beside the library in a checkout, else the one inside it.
 
-    Only a neighbour counts: any other package called `launch` on the path is a stranger.
+    Another package called `launch` on the path does not count: only a neighbour of the library does.
     """
     spec = importlib.util.find_spec("launch")
     home = pathlib.Path(__file__).parent.parent
@@ -81,14 +83,14 @@ def _launchers() -> str:
 def _run(verb: str, *arguments: str) -> None:
     if verb not in available():
         _refuse(verb)
-    # absl lists the flags of the module that runs as __main__: a call of main() would list none.
+    # The launcher runs as __main__, because absl's --help lists the flags of that module.
     sys.argv = [f"nafp {verb}", *("--help" if word == "-h" else word for word in arguments)]
     try:
         runpy.run_module(f"{_launchers()}.{verb}", run_name="__main__", alter_sys=True)
     except SystemExit:
-        if "--help" not in sys.argv:  # Which absl takes for a failure.
+        if "--help" not in sys.argv:  # absl exits with 1 after its help.
             raise
-    except BrokenPipeError:  # Whoever read the output, `head` perhaps, has seen enough.
+    except BrokenPipeError:  # The reader of the output, perhaps `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         _fail(f"nafp {verb}: interrupted", code=130)
@@ -100,15 +102,19 @@ def _run(verb: str, *arguments: str) -> None:
         if os.environ.get("NAFP_TRACEBACK"):
             raise
         _fail(f"nafp {verb}: {error}")
+    except OSError as error:
+        if error.errno not in _FULL_DISK:
+            raise
+        _fail(f"nafp {verb}: {error.filename or 'the output'}: cannot be written: the disk is full")
 
 
 def _refuse(verb: str) -> None:
     meant = difflib.get_close_matches(verb, available(), n=1, cutoff=0.5)
     hint = f"did you mean {meant[0]}?" if meant else f"verbs: {', '.join(available())}"
-    _fail(f"nafp: no verb {verb!r}; {hint}  (nafp --help lists them)")
+    _fail(f"nafp: no verb {verb!r}; {hint}  (nafp --help lists the verbs)")
 
 
 def _fail(text: str, *, code: int = 2) -> NoReturn:
-    """Ends with 2, as every verb does that could not work; 1 is for having found nothing."""
+    """Prints one line and ends with exit code 2, the code of every verb that cannot work; 1 means nothing found."""
     print(text, file=sys.stderr)
     sys.exit(code)

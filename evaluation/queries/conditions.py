@@ -1,67 +1,72 @@
-"""Names of what a query went through -> the steps that put it through that.
+"""Conditions: the name of what happens to a query -> the steps that do it.
 
     clean                       nothing
-    n5 n0 n-6  speech5          background noise, or a voice, so many dB below the music
-    room mic speaker            the response of a room, a microphone, a phone's own loudspeaker
+    n5 n0 n-6  speech5          background noise, or a voice, this many dB below the music
+    room mic speaker            the response of a room, of a microphone, of a phone's loudspeaker
     phone                       a room, noise at 5 dB, clipped peaks, 300 to 3400 Hz
-    mp3 opus aac mp3@16         coded at 32, 12, 24 (or so many) kbit/s; codec: mp3 or opus, by lot
-    rate4                       resampled to so many kHz and back
+    mp3 opus aac mp3@16         coded at 32, 12, 24 (or the given) kbit/s
+    codec                       mp3 or opus, drawn at random
+    rate4                       resampled to this many kHz and back
     speed+4 tempo+10 pitch+1    percent faster and higher, percent faster, semitones higher
-    band lowpass1500 highpass1800    300 to 3400 Hz; what lies below, above so many Hz
-    gain-20 clipped clipped3    dB; peaks cut 6 (or so many) dB above the RMS
-    compressed echo150          dynamic range narrowed; repeated after so many ms
+    band lowpass1500 highpass1800    300 to 3400 Hz, below 1500 Hz, above 1800 Hz
+    gain-20                     louder by this many dB
+    clipped clipped3            peaks cut off 6 (or the given) dB above the RMS
+    compressed echo150          dynamic range narrowed; repeated after this many ms
 
-Steps can be chained with dots, in the order they happen: n5.room.mic is a noisy room through a
-microphone, the query set of pfann. A number may be a range, n0~10: each query draws its own.
+Dots chain steps in the order in which they happen: n5.room.mic is a noisy room through a microphone, the query set of
+pfann. A number may be a range, as in n0~10: each query draws its own.
 """
 
 import dataclasses
-import difflib
 import functools
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nafp import errors
+from nafp.jobs import choices
 
 from . import codecs, degrade, material
 
-# The set the published systems were compared on (README, "Robustness").
-# fmt: off
-ROBUSTNESS = (
-    "clean", "n10", "n5", "n0", "room", "phone", "codec", "speed+4", "speed-4", "tempo+10",
-    "pitch+1", "gain-20",
-)
-# fmt: on
+_ADDED = ("n10", "n5", "n0", "room", "phone")
+# The set that the published systems were compared on; the protocol `robustness` names the same.
+ROBUSTNESS = ("clean", *_ADDED, "codec", "speed+4", "speed-4", "tempo+10", "pitch+1", "gain-20")
 _ALIASES = {"reverb": "room", "microphone": "mic"}
-_PHONE_HZ = {"low_hz": 300.0, "high_hz": 3400.0}  # The band of a telephone line.
+_telephone = functools.partial(degrade.band, low_hz=300.0, high_hz=3400.0)  # The band of a telephone line.
 _NUMBER = r"([+-]?\d+(?:\.\d+)?)"
 _PART = re.compile(rf"(mp3@|[a-z]+@?){_NUMBER}(?:~{_NUMBER})?")
 
 
 @dataclasses.dataclass
 class Take:
-    """A recording on its way: the query is samples[heard], around it context that is cut off."""
+    """A stretch of a recording between the steps of a condition.
+
+    The query is samples[heard]. The samples around it are context, which is cut off at the end.
+    """
 
     samples: np.ndarray  # float32 [S]
     sample_rate_hz: int
-    head: int  # Samples before the query.
-    n_samples: int  # Of the query.
+    head: int  # Number of samples before the query.
+    n_samples: int  # Length of the query.
     rate: float = 1.0  # Seconds of the recording that pass in one second of the query.
     notes: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def heard(self) -> slice:
+        """The place of the query in the samples."""
         return slice(self.head, self.head + self.n_samples)
 
 
-Step = Callable[[Take, np.random.Generator, material.Surroundings], None]
+_Rng = np.random.Generator
+_Around = material.Surroundings
+_Change = Callable[..., np.ndarray]  # (samples, *, sample_rate_hz, ...) -> samples
+Step = Callable[[Take, _Rng, _Around], None]
 
 
 class _Part(NamedTuple):
-    """What stands between two dots."""
+    """What one part of a name, between two dots, stands for. The fields are those of `Condition`."""
 
     steps: tuple[Step, ...] = ()
     rate: float = 1.0
@@ -72,38 +77,41 @@ class _Part(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
+    """A name and the steps that it stands for."""
+
     name: str
     steps: tuple[Step, ...]
-    rate: float  # As in Take; the fastest of a range.
-    kinds: frozenset[str]  # Of surroundings it draws: noise, speech, room, microphone.
+    rate: float  # As in Take; of a range, the fastest.
+    kinds: frozenset[str]  # Kinds of surroundings to draw from: noise, speech, room, microphone.
     uses_ffmpeg: bool
     codecs: frozenset[str]
-    keeps_time: bool  # A second of the query is a second of the recording.
+    keeps_time: bool  # Whether a second of the query is a second of the recording.
 
     def settled(self, rng: np.random.Generator) -> "Condition":
-        """Draws what is a range in the name, evenly; without one, draws nothing and is itself."""
+        """Returns the condition with a number drawn evenly from each range in its name."""
         if "~" not in self.name:
             return self
         return parse(_PART.sub(lambda match: _drawn(match, rng), self.name))
 
     def apply(self, take: Take, rng: np.random.Generator, surroundings: material.Surroundings) -> Take:
+        """Takes `take` through all steps, changing it, and returns it."""
         for step in self.steps:
             step(take, rng, surroundings)
         return take
 
 
 def parse(name: str) -> Condition:
-    """Reads a name; raises ValueError with what was probably meant."""
+    """Returns the condition of this name. Raises errors.Invalid with a guess at what was meant."""
     # A dot between digits is a decimal point.
     parts = [_ALIASES.get(part, part) for part in re.split(r"\.(?!\d)|(?<!\d)\.", name)]
-    found = [_read(part, name) for part in parts]
+    read = [_read(part, name) for part in parts]
     return Condition(
         name=name,
-        steps=tuple(step for part in found for step in part.steps),
-        rate=float(np.prod([part.rate for part in found])),
-        kinds=frozenset(kind for part in found for kind in part.kinds),
-        uses_ffmpeg=any(part.ffmpeg for part in found),
-        codecs=frozenset(codec for part in found for codec in part.codecs),
+        steps=tuple(step for part in read for step in part.steps),
+        rate=float(np.prod([part.rate for part in read])),
+        kinds=frozenset(kind for part in read for kind in part.kinds),
+        uses_ffmpeg=any(part.ffmpeg for part in read),
+        codecs=frozenset(codec for part in read for codec in part.codecs),
         keeps_time=not any(part.startswith(("speed", "tempo")) for part in parts),
     )
 
@@ -113,16 +121,15 @@ def _read(part: str, name: str) -> _Part:
         return _FIXED[part]
     match = _PART.fullmatch(part)
     if not match or match[1] not in _NUMBERED:
-        known = [*_FIXED, *(f"{word}N" for word in _NUMBERED)]
-        close = difflib.get_close_matches(part, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known: {' '.join(known)}"
+        words = [*_FIXED, *(f"{word}N" for word in _NUMBERED)]
+        hint = f"there are {' '.join(words)}.{choices.closest(part, words)}"
         raise errors.Invalid(f"condition {name!r}: no {part!r}; {hint}")
     ends = [float(end) for end in match.groups()[1:] if end]
     if ends != sorted(ends):
         raise errors.Invalid(f"condition {name!r}: {part!r} is a range from high to low")
-    lowest = _LEAST.get(match[1], -np.inf)
-    if ends[0] <= lowest:
-        raise errors.Invalid(f"condition {name!r}: {part!r}; the number must be above {lowest:g}")
+    bound = _ABOVE.get(match[1], -np.inf)
+    if ends[0] <= bound:
+        raise errors.Invalid(f"condition {name!r}: {part!r}; the number must be above {bound:g}")
     return _NUMBERED[match[1]](ends[-1])
 
 
@@ -132,43 +139,43 @@ def _drawn(match: re.Match, rng: np.random.Generator) -> str:
     return f"{match[1]}{rng.uniform(float(match[2]), float(match[3])):+.3f}"
 
 
-def _noise(take, rng, surroundings, *, snr_db: float, kind: str = "noise") -> None:
+def _noise(take: Take, rng: _Rng, surroundings: _Around, *, snr_db: float, kind: str = "noise") -> None:
     drawn = surroundings.noise(rng, kind=kind, n_samples=len(take.samples), sample_rate_hz=take.sample_rate_hz)
     take.samples = degrade.mix(take.samples, drawn.samples, snr_db=snr_db, over=take.heard)
     take.notes |= {"snr": f"{snr_db:g}", kind: drawn.name}
 
 
-def _response(take, rng, surroundings, *, kind: str) -> None:
+def _response(take: Take, rng: _Rng, surroundings: _Around, *, kind: str) -> None:
     drawn = surroundings.response(rng, kind=kind, sample_rate_hz=take.sample_rate_hz)
     take.samples = degrade.convolve(take.samples, drawn.samples, direct=drawn.direct)
     take.notes[kind] = drawn.name
 
 
-def _clip(take, rng, surroundings, **crest: float) -> None:
+def _clip(take: Take, rng: _Rng, surroundings: _Around, **crest: float) -> None:
     take.samples = degrade.clip(take.samples, over=take.heard, **crest)
 
 
-def _filter(take, rng, surroundings, *, change: Callable[..., np.ndarray], **settings) -> None:
-    """Applies a change of samples at a rate that leaves the query in its place."""
+def _filter(take: Take, rng: _Rng, surroundings: _Around, *, change: _Change, **settings: float) -> None:
+    """Applies a change that leaves the query in its place."""
     take.samples = change(take.samples, sample_rate_hz=take.sample_rate_hz, **settings)
 
 
-def _gain(take, rng, surroundings, *, gain_db: float) -> None:
+def _gain(take: Take, rng: _Rng, surroundings: _Around, *, gain_db: float) -> None:
     take.samples = degrade.gain(take.samples, gain_db=gain_db)
 
 
-def _codec(take, rng, surroundings, *, among: tuple[str, ...], kbit_s: float = 0) -> None:
+def _codec(take: Take, rng: _Rng, surroundings: _Around, *, among: tuple[str, ...], kbit_s: float = 0) -> None:
     codec = among[rng.integers(len(among))]
     take.samples = codecs.round_trip(take.samples, codec=codec, sample_rate_hz=take.sample_rate_hz, kbit_s=kbit_s)
     take.notes["codec"] = f"{codec}@{kbit_s:g}" if kbit_s else codec
 
 
-def _speed(take, rng, surroundings, *, factor: float) -> None:
+def _speed(take: Take, rng: _Rng, surroundings: _Around, *, factor: float) -> None:
     take.samples = codecs.change_speed(take.samples, factor=factor)
     _faster(take, factor)
 
 
-def _tempo(take, rng, surroundings, *, factor: float) -> None:
+def _tempo(take: Take, rng: _Rng, surroundings: _Around, *, factor: float) -> None:
     rate = take.sample_rate_hz
     take.samples = codecs.change_tempo(take.samples, factor=factor, sample_rate_hz=rate)
     _faster(take, factor)
@@ -179,37 +186,42 @@ def _faster(take: Take, factor: float) -> None:
     take.rate *= factor
 
 
-def _one(
-    step: Callable,
+def _part(
+    step: Callable[..., None],
     *kinds: str,
     rate: float = 1.0,
     ffmpeg: bool = False,
     codecs: tuple[str, ...] = (),
-    **settings,
+    **settings: Any,
 ) -> _Part:
+    """Returns the part of one step, called with these settings."""
     return _Part((functools.partial(step, **settings),), rate, kinds, ffmpeg, codecs)
 
 
-def _coded(*among: str, **settings: float) -> _Part:
-    return _one(_codec, ffmpeg=True, codecs=among, among=among, **settings)
+def _coded(*among: str, kbit_s: float = 0) -> _Part:
+    return _part(_codec, ffmpeg=True, codecs=among, among=among, kbit_s=kbit_s)
 
 
-def _changed(change: Callable[..., np.ndarray], *, ffmpeg: bool = False, **settings) -> _Part:
-    return _one(_filter, ffmpeg=ffmpeg, change=change, **settings)
+def _at_rate(codec: str) -> Callable[[float], _Part]:
+    return lambda kbit_s: _coded(codec, kbit_s=kbit_s)
 
 
-def _faster_part(step: Callable, percent: float, *, ffmpeg: bool = False) -> _Part:
+def _changed(change: _Change, *, ffmpeg: bool = False, **settings: Any) -> _Part:
+    return _part(_filter, ffmpeg=ffmpeg, change=change, **settings)
+
+
+def _faster_part(step: Callable[..., None], percent: float, *, ffmpeg: bool = False) -> _Part:
     factor = 1 + percent / 100
-    return _one(step, rate=factor, ffmpeg=ffmpeg, factor=factor)
+    return _part(step, rate=factor, ffmpeg=ffmpeg, factor=factor)
 
 
-_FIXED = {
+_FIXED: dict[str, _Part] = {
     "clean": _Part(),
-    "room": _one(_response, "room", kind="room"),
-    "mic": _one(_response, "microphone", kind="microphone"),
+    "room": _part(_response, "room", kind="room"),
+    "mic": _part(_response, "microphone", kind="microphone"),
     "speaker": _changed(degrade.phone_speaker),
-    "band": _changed(degrade.band, **_PHONE_HZ),
-    "clipped": _one(_clip),
+    "band": _changed(_telephone),
+    "clipped": _part(_clip),
     "compressed": _changed(codecs.compress, ffmpeg=True),
     "codec": _coded("mp3", "opus"),
     **{name: _coded(name) for name in codecs.CODECS},
@@ -218,17 +230,17 @@ _FIXED = {
             functools.partial(_response, kind="room"),
             functools.partial(_noise, snr_db=5.0),
             _clip,
-            functools.partial(_filter, change=degrade.band, **_PHONE_HZ),
+            functools.partial(_filter, change=_telephone),
         ),
         kinds=("room", "noise"),
     ),
 }
-_NUMBERED = {
-    "n": lambda db: _one(_noise, "noise", snr_db=db),
-    "noise": lambda db: _one(_noise, "noise", snr_db=db),
-    "speech": lambda db: _one(_noise, "speech", snr_db=db, kind="speech"),
-    "gain": lambda db: _one(_gain, gain_db=db),
-    "clipped": lambda db: _one(_clip, crest_db=db),
+_NUMBERED: dict[str, Callable[[float], _Part]] = {
+    "n": lambda db: _part(_noise, "noise", snr_db=db),
+    "noise": lambda db: _part(_noise, "noise", snr_db=db),
+    "speech": lambda db: _part(_noise, "speech", snr_db=db, kind="speech"),
+    "gain": lambda db: _part(_gain, gain_db=db),
+    "clipped": lambda db: _part(_clip, crest_db=db),
     "lowpass": lambda hz: _changed(degrade.band, high_hz=hz),
     "highpass": lambda hz: _changed(degrade.band, low_hz=hz),
     "echo": lambda ms: _changed(degrade.echo, delay_s=ms / 1000),
@@ -236,8 +248,8 @@ _NUMBERED = {
     "speed": lambda percent: _faster_part(_speed, percent),
     "tempo": lambda percent: _faster_part(_tempo, percent, ffmpeg=True),
     "pitch": lambda semitones: _changed(codecs.change_pitch, ffmpeg=True, semitones=semitones),
-    **{f"{name}@": functools.partial(lambda name, kbit_s: _coded(name, kbit_s=kbit_s), name) for name in codecs.CODECS},
+    **{f"{name}@": _at_rate(name) for name in codecs.CODECS},
 }
-# Numbers that would mean nothing, or stop the clock.
-_LEAST = {"lowpass": 0, "highpass": 0, "echo": 0, "rate": 0, "speed": -90, "tempo": -50}
-_LEAST |= {f"{name}@": 0 for name in codecs.CODECS}
+# Numbers that are not above these would mean nothing, or would stop the clock.
+_ABOVE = {"lowpass": 0, "highpass": 0, "echo": 0, "rate": 0, "speed": -90, "tempo": -50}
+_ABOVE |= {f"{name}@": 0 for name in codecs.CODECS}

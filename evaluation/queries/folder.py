@@ -1,10 +1,10 @@
-"""A folder of rendered queries, and what is there of it after an interruption.
+"""A folder of rendered queries, which continues after an interruption.
 
 OUT/q0000_n5_TRACK.wav   ...
-OUT/expected.csv         query,answer,time,snr,reverb (pfann's) and what else happened to it
+OUT/expected.csv         query,answer,time,snr,reverb as pfann has them, and what else happened to the query
 OUT/list.txt             the files, one a line
-OUT/queries.json         the settings; written last: finished
-OUT/journal.jsonl        the settings, then what is done, a line each; gone when finished
+OUT/queries.json         the settings; written last, so that it means the folder is finished
+OUT/journal.jsonl        the settings, then a line for each number that is done; removed at the end
 """
 
 import contextlib
@@ -14,18 +14,15 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 from nafp import errors
+from nafp.jobs import whole_files
 
 from . import material
 
-# fmt: off
-COLUMNS = (
-    "query", "answer", "time", "snr", "reverb",
-    "condition", "seconds", "rate", "noise", "speech", "microphone", "codec",
-)
-# fmt: on
+_PFANN_COLUMNS = ("query", "answer", "time", "snr", "reverb")
+COLUMNS = (*_PFANN_COLUMNS, "condition", "seconds", "rate", "noise", "speech", "microphone", "codec")
 EXPECTED, LIST, SETTINGS, JOURNAL = "expected.csv", "list.txt", "queries.json", "journal.jsonl"
 _FORMAT = 2
 
@@ -33,21 +30,21 @@ Rows = list[dict[str, str]]
 
 
 class Folder:
-    """Opens OUT for rendering with these settings.
+    """A folder that is open for rendering with certain settings.
 
-    is_finished: nothing is left to do. done: number -> its expected rows, of those whose files are
-    there. Raises FileExistsError when the folder holds queries of other settings, unless
-    `overwrite`, which removes them.
+    is_finished: whether nothing is left to do. done: number -> its rows of expected.csv, for the numbers whose files
+    are complete. Raises errors.AlreadyExists if the folder holds queries of other settings. With `overwrite` they are
+    removed.
     """
 
     def __init__(self, out: str | os.PathLike, settings: Mapping[str, Any], *, overwrite: bool = False):
         self.path = pathlib.Path(out)
         self._settings = json.loads(json.dumps({"format": _FORMAT, **settings}))
-        self._journal = None
+        self._journal: IO[str] | None = None
         before = self._before()
         if before is not None and before != self._settings and not overwrite:
             raise errors.AlreadyExists(
-                f"{out}: holds queries of other settings ({_differences(before, self._settings)});"
+                f"{out} holds queries of other settings ({_differences(before, self._settings)});"
                 " --overwrite replaces them, another --out keeps them"
             )
         same = before == self._settings and not overwrite
@@ -58,52 +55,55 @@ class Folder:
             self.path.mkdir(parents=True, exist_ok=True)
 
     def rows(self) -> Rows:
-        """Reads the expected rows of a finished folder."""
+        """Reads expected.csv of a finished folder."""
         with open(self.path / EXPECTED, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     def note(self, number: int, rows: Rows) -> None:
-        """Writes down that a number is done: its files are there."""
+        """Adds a number to the journal: its files are complete."""
         if self._journal is None:
-            self._open_journal()
+            self._journal = self._opened_journal()
         sizes = [os.path.getsize(self.path / row["query"]) for row in rows]
-        self._line({"number": number, "bytes": sizes, "rows": rows})
+        _write_line(self._journal, {"number": number, "bytes": sizes, "rows": rows})
         self.done[number] = rows
 
     def close(self) -> None:
+        """Closes the journal."""
         if self._journal is not None:
             self._journal.close()
             self._journal = None
 
     def finish(self, numbers: Iterable[int]) -> Rows:
-        """Writes the tables, the numbers in this order; returns all expected rows."""
+        """Writes the tables with the numbers in this order, and returns all rows."""
         self.close()
-        for torn in self.path.glob("*.wav.*.part"):  # Of a killed process.
-            torn.unlink()
+        for partial in self.path.glob("*.wav.*.part"):  # Left by a killed process.
+            partial.unlink()
         rows = [row for number in numbers for row in self.done.get(number, [])]
         columns = [*COLUMNS, *sorted({key for row in rows for key in row} - {*COLUMNS})]
-        with _replacing(self.path / EXPECTED) as file:
+        with _opened(self.path / EXPECTED) as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        with _replacing(self.path / LIST) as file:
+        with _opened(self.path / LIST) as file:
             file.writelines(f"{row['query']}\n" for row in rows)
-        with _replacing(self.path / SETTINGS) as file:
+        with _opened(self.path / SETTINGS) as file:
             file.write(json.dumps(self._settings, indent=1) + "\n")
         (self.path / JOURNAL).unlink(missing_ok=True)
         return rows
 
     def _before(self) -> dict | None:
-        """Gives the settings that the folder was rendered, or begun, with."""
+        """Returns the settings of the queries that are in the folder, or None."""
         for name in (SETTINGS, JOURNAL):
             with contextlib.suppress(FileNotFoundError):
                 text = (self.path / name).read_text(encoding="utf-8")
-                with contextlib.suppress(ValueError):  # A first line torn by a kill: nothing done.
+                with contextlib.suppress(ValueError):  # A first line cut off by a kill: nothing is done.
                     return json.loads(text if name == SETTINGS else text.split("\n", 1)[0])
         return None
 
     def _read_journal(self) -> dict[int, Rows]:
-        done, whole = {}, 0
+        """Returns the rows of the numbers that are done, and cuts an incomplete last line off the journal."""
+        done: dict[int, Rows] = {}
+        n_bytes = 0
         with open(self.path / JOURNAL, "rb") as file:
             for count, line in enumerate(file):
                 try:
@@ -111,15 +111,15 @@ class Folder:
                 except ValueError:
                     entry = None
                 if entry is None:
-                    break  # Torn: nothing after it counts.
-                whole += len(line)
-                if count and self._are_there(entry):
+                    break  # Incomplete: nothing after it counts.
+                n_bytes += len(line)
+                if count and self._has_files(entry):
                     done[entry["number"]] = entry["rows"]
-        os.truncate(self.path / JOURNAL, whole)
+        os.truncate(self.path / JOURNAL, n_bytes)
         return done
 
-    def _are_there(self, entry: dict) -> bool:
-        """Looks at sizes: a file may have been written, and lost with the power."""
+    def _has_files(self, entry: dict) -> bool:
+        """Returns whether the files have the sizes of the journal. A loss of power may have cut them short."""
         try:
             sizes = [os.path.getsize(self.path / row["query"]) for row in entry["rows"]]
         except FileNotFoundError:
@@ -127,26 +127,28 @@ class Folder:
         return sizes == entry["bytes"]
 
     def _clear(self) -> None:
-        """Removes old queries: of another count or seed, they would be found beside the new ones."""
+        """Removes old queries: those of another count or seed would stay beside the new ones."""
         for name in (SETTINGS, JOURNAL, EXPECTED, LIST):
             (self.path / name).unlink(missing_ok=True)
         for old in self.path.glob("*.wav"):
             old.unlink()
 
-    def _open_journal(self) -> None:
+    def _opened_journal(self) -> IO[str]:
         path = self.path / JOURNAL
         is_new = not path.exists() or not path.stat().st_size
-        self._journal = open(path, "a", encoding="utf-8")  # noqa: SIM115 - until close()
+        journal = open(path, "a", encoding="utf-8")  # noqa: SIM115 - until close()
         if is_new:
-            self._line(self._settings)
+            _write_line(journal, self._settings)
+        return journal
 
-    def _line(self, entry: Mapping[str, Any]) -> None:
-        self._journal.write(json.dumps(entry) + "\n")
-        self._journal.flush()
+
+def _write_line(journal: IO[str], entry: Mapping[str, Any]) -> None:
+    journal.write(json.dumps(entry) + "\n")
+    journal.flush()
 
 
 def digest(pieces: Sequence[material.Piece]) -> str:
-    """Identifies what there is to draw from: other pieces would give other queries."""
+    """Returns a hash of the pieces that can be drawn: other pieces would give other queries."""
     text = repr([tuple(piece) for piece in pieces])
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
@@ -154,16 +156,10 @@ def digest(pieces: Sequence[material.Piece]) -> str:
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if before.get("format") != now["format"]:
         return "rendered by an earlier version"
-    changed = [key for key in now if before.get(key) != now[key]] or ["more was said before"]
+    changed = [key for key in now if before.get(key) != now[key]] or ["a setting that no longer exists"]
     return "; ".join(f"{key}: {before.get(key)}, now {now.get(key)}" for key in changed[:3])
 
 
-@contextlib.contextmanager
-def _replacing(path: pathlib.Path):
-    """Opens a file for writing that appears whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    with open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+def _opened(path: pathlib.Path) -> contextlib.AbstractContextManager[IO[str]]:
+    """Opens a table that appears whole or not at all."""
+    return whole_files.opened(path, newline="", encoding="utf-8", errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""Recordings to cut from, noise to mix in, rooms to play them in: a corpus, a manifest or a folder."""
+"""Audio to render from: recordings, noise and responses, in a corpus, a manifest or a folder."""
 
 import functools
 import logging
@@ -14,12 +14,14 @@ from nafp.corpora import build, corpus, manifest
 
 from . import degrade
 
-_QUIETEST = 1e-4  # RMS, -80 dB: below, a stretch of noise is taken for silence.
-_DRAWS = 20
+_QUIETEST = 1e-4  # RMS, -80 dB. A quieter stretch of noise counts as silence.
+_DRAWS = 20  # Pieces that are tried before a kind is given up.
 
 
 class Piece(NamedTuple):
-    name: str  # As it is called in a store: the answer.
+    """A recording, a noise or a response."""
+
+    name: str  # Its name in a store, and so in the answers.
     kind: str
     split: str
     n_samples: int
@@ -27,17 +29,16 @@ class Piece(NamedTuple):
 
 
 class Material:
-    """What can be cut from; every piece at its own rate, a corpus at the corpus' rate.
+    """The audio of one place. Each piece has its own sample rate. In a corpus all have the corpus' rate.
 
-    kind: of what lies in a plain folder, which does not say. pieces: list[Piece]. failures: files
-    whose header cannot be read.
+    kind: the kind of all files of a plain folder, which does not say. failures: files whose header cannot be read.
     """
 
     def __init__(self, path: str | os.PathLike, *, kind: str = "music"):
         self.path = os.fspath(path)
-        self._corpus, self.failures = None, []
-        if build.is_corpus(path):
-            self._corpus = corpus.Corpus.open(path)
+        self._corpus = corpus.Corpus.open(path) if build.is_corpus(path) else None
+        self.failures: list[manifest.Failure] = []
+        if self._corpus:
             self.pieces = [
                 Piece(t.path, t.kind, t.split, t.n_samples, self._corpus.sample_rate_hz) for t in self._corpus.tracks
             ]
@@ -49,11 +50,11 @@ class Material:
             self.pieces = [_piece(track) for track in tracks]
 
     def select(self, *, kind: str, split: str) -> list[Piece]:
-        """Lists the pieces of a kind and split; a piece without a split is in all of them."""
+        """Returns the pieces of a kind and split. A piece without a split belongs to every split."""
         return [p for p in self.pieces if p.kind == kind and p.split in (split, "")]
 
     def read(self, piece: Piece, *, first: int = 0, n_samples: int | None = None) -> np.ndarray:
-        """Reads samples [first, first + n_samples) as float32; raises errors.Undecodable."""
+        """Returns samples [first, first + n_samples) as float32. Raises errors.Undecodable."""
         last = piece.n_samples if n_samples is None else first + n_samples
         if self._corpus:
             return decode.to_float(self._corpus.audio(self._tracks[piece.name])[first:last])
@@ -63,51 +64,53 @@ class Material:
 
 
 class Drawn(NamedTuple):
+    """A noise, or a response, that was drawn."""
+
     samples: np.ndarray  # float32 [S]
     name: str  # Without folder and suffix.
-    direct: int = 0  # Of a response: the sample of the direct sound.
+    direct: int = 0  # In a response, the sample of the direct sound.
 
 
 class Surroundings:
-    """Draws noise, speech and responses of one split at any rate.
+    """Draws noise, speech and responses of one split, at any sample rate.
 
-    A noise shorter than asked for starts over; a silent stretch is drawn again. A file that cannot
-    be decoded, or a response of zeros, is named once, and another drawn in its place.
+    A noise that is too short is repeated. A silent stretch is drawn again. A file that cannot be decoded and a response
+    of zeros are logged once, and another is drawn in their place.
     """
 
     def __init__(self, material: Material, *, split: str):
         self._material, self._split = material, split
-        self._bad: dict[str, ValueError] = {}
+        self._bad: dict[str, Exception] = {}
         self._listed: dict[str, list[Piece]] = {}
 
     def pieces(self, kind: str) -> list[Piece]:
-        """Lists the pieces of a kind; raises ValueError, saying what there is, for none."""
+        """Returns the pieces of a kind. Raises errors.Invalid, naming the kinds that there are, if there is none."""
         if kind not in self._listed:
             self._listed[kind] = self._material.select(kind=kind, split=self._split)
         if not self._listed[kind]:
-            there = sorted({f"{p.kind}/{p.split or '-'}" for p in self._material.pieces})
+            kinds = sorted({f"{p.kind}/{p.split or '-'}" for p in self._material.pieces})
             raise errors.Invalid(
                 f"{self._material.path}: no {kind} of split {self._split}; it has"
-                f" {' '.join(there)}; name another place, or leave out conditions with {kind}"
+                f" {' '.join(kinds)}; name another place, or leave out conditions with {kind}"
             )
         return self._listed[kind]
 
     def noise(self, rng: np.random.Generator, *, kind: str, n_samples: int, sample_rate_hz: int) -> Drawn:
-        """Draws background of kind noise or speech: float32 [n_samples]."""
+        """Draws background, float32 [n_samples], of the kind noise or speech."""
 
         def stretch(piece: Piece) -> Drawn | None:
-            there = n_samples * piece.sample_rate_hz // sample_rate_hz + 1
-            first = int(rng.integers(max(1, piece.n_samples - there)))
-            here = self._material.read(piece, first=first, n_samples=min(there, piece.n_samples))
-            here = decode.resample(here, from_hz=piece.sample_rate_hz, to_hz=sample_rate_hz)
-            samples = np.resize(here, n_samples)
-            is_heard = np.sqrt(np.square(samples, dtype=np.float64).mean()) > _QUIETEST
-            return Drawn(samples, stem(piece.name)) if is_heard else None
+            n_read = min(n_samples * piece.sample_rate_hz // sample_rate_hz + 1, piece.n_samples)
+            first = int(rng.integers(max(1, piece.n_samples - n_read)))
+            samples = self._material.read(piece, first=first, n_samples=n_read)
+            samples = decode.resample(samples, from_hz=piece.sample_rate_hz, to_hz=sample_rate_hz)
+            samples = np.resize(samples, n_samples)
+            is_audible = np.sqrt(np.square(samples, dtype=np.float64).mean()) > _QUIETEST
+            return Drawn(samples, stem(piece.name)) if is_audible else None
 
         return self._draw(rng, kind, stretch)
 
     def response(self, rng: np.random.Generator, *, kind: str, sample_rate_hz: int) -> Drawn:
-        """Draws a response of kind room or microphone, starting at its direct sound."""
+        """Draws a response of the kind room or microphone."""
         return self._draw(rng, kind, lambda piece: self._response(piece, sample_rate_hz))
 
     def _draw(self, rng: np.random.Generator, kind: str, read: Callable[[Piece], Drawn | None]) -> Drawn:
@@ -118,11 +121,11 @@ class Surroundings:
                 if (drawn := read(piece)) is not None:
                     return drawn
             except (errors.Undecodable, errors.Silent) as error:
-                if self._bad.setdefault(piece.name, error) is error:  # The first of all threads.
+                if self._bad.setdefault(piece.name, error) is error:  # Only the first thread logs it.
                     logging.getLogger(__name__).warning("left out: %s: %s", piece.name, error)
         raise errors.Invalid(f"{self._material.path}: {_DRAWS} draws of {kind} were all silent or undecodable")
 
-    @functools.lru_cache(maxsize=256)  # noqa: B019 - lives as long as the rendering
+    @functools.lru_cache(maxsize=256)  # noqa: B019 - the cache lives as long as the rendering
     def _response(self, piece: Piece, sample_rate_hz: int) -> Drawn:
         samples = self._material.read(piece)
         samples = decode.resample(samples, from_hz=piece.sample_rate_hz, to_hz=sample_rate_hz)
@@ -131,13 +134,14 @@ class Surroundings:
 
 
 def stem(path: str) -> str:
+    """Returns the name of a file without folder and suffix."""
     return os.path.splitext(os.path.basename(path))[0]
 
 
 def _listed(path: str, kind: str) -> tuple[list[manifest.Track], list[manifest.Failure]]:
     if path.endswith(".csv"):
         tracks = manifest.read(path)
-        # Headers are read where seconds are unknown; here the rate must be known too.
+        # `fill` reads the headers of files without seconds. Here the rate must be known, too.
         return manifest.fill([t if t.sample_rate_hz else t._replace(seconds=0) for t in tracks])
     return manifest.scan(path, kind=kind, by_folder=False)
 

@@ -1,18 +1,17 @@
-"""Tracks and a seed become hours-long recordings with ground truth: sets, broadcasts, radio.
+"""Renders hours-long recordings with their truth from tracks and a seed: sets, broadcasts, radio.
 
     OUT/crossfade_0.wav   ...
     OUT/truth.csv         mix,style,track,start_s,end_s,track_start_s,track_end_s,speed,known
     OUT/unknown.txt       tracks that must not be in the database, one a line
     OUT/mixes.json        the settings; written last
 
-Every stretch of music is one line of truth.csv, from the first sample of its fade-in to the last of
-its fade-out: overlapping where tracks cross-fade. speed: seconds of the track that pass in one
-second of the mix. Unknown music is listed too, with known=0. The same settings give the same bytes.
+Every stretch of music is one line of truth.csv, from the first sample of its fade-in to the last of its fade-out.
+Stretches overlap where tracks cross-fade. speed: seconds of the track that pass in one second of the mix. Unknown music
+is listed too, with known=0. The same settings give the same bytes.
 """
 
 import csv
 import dataclasses
-import difflib
 import json
 import os
 import pathlib
@@ -23,51 +22,47 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.jobs import progress
+from nafp.jobs import choices, progress
 
 from . import material
 
-# fmt: off
-COLUMNS = (
-    "mix", "style", "track", "start_s", "end_s", "track_start_s", "track_end_s", "speed", "known",
-)
-# fmt: on
+COLUMNS = ("mix", "style", "track", "start_s", "end_s", "track_start_s", "track_end_s", "speed", "known")
 TRUTH, UNKNOWN, SETTINGS = "truth.csv", "unknown.txt", "mixes.json"
-SHORTEST_S = 12.0  # Tracks shorter than this are jingles, and not played.
-_RMS = 0.08  # Of music before its level is drawn: -22 dBFS.
-_SPEED_STEPS = 10_000  # Speeds are multiples of 1/10,000: resampling from one whole rate to another.
+SHORTEST_S = 12.0  # Shorter tracks are jingles and are not played.
+_RMS = 0.08  # -22 dBFS: the level of music before a change of level is drawn.
+_SPEED_STEPS = 10_000  # Speeds are multiples of 1/10,000, so that resampling goes from one whole rate to another.
 
 
 @dataclasses.dataclass(frozen=True)
-class Style:
-    """What a mix is like. Pairs are ranges that are drawn from evenly."""
+class MixStyle:
+    """How tracks are mixed. A pair of numbers is a range to draw from evenly."""
 
     play_s: tuple[float, float] = (30.0, 150.0)
-    fade_s: tuple[float, float] = (4.0, 10.0)  # Cross-fades, of equal power.
+    fade_s: tuple[float, float] = (4.0, 10.0)  # Length of a cross-fade of equal power.
     level_db: tuple[float, float] = (-3.0, 3.0)
     speed: tuple[float, float] = (1.0, 1.0)
-    repeats: float = 0.15  # Share of tracks that were played before in the same mix.
+    repeats: float = 0.15  # Share of known tracks that have been played before in the same mix.
     unknown: float = 0.0  # Share of music that is not in the database.
     pauses: float = 0.0  # Share of transitions that are silence instead of a cross-fade.
     pause_s: tuple[float, float] = (4.0, 20.0)
-    talk_every_s: tuple[float, float] | None = None  # Silence between two stretches of talk.
+    talk_every_s: tuple[float, float] | None = None  # Time between two stretches of talk; None: no talk.
     talk_s: tuple[float, float] = (3.0, 15.0)
-    talk_db: tuple[float, float] = (0.0, 10.0)  # Speech above music.
-    noise_db: float | None = None  # Music above background noise.
+    talk_db: tuple[float, float] = (0.0, 10.0)  # Level of speech above music.
+    noise_db: float | None = None  # Level of music above background noise; None: no noise.
 
 
 STYLES = {
-    "crossfade": Style(),
-    "talk": Style(talk_every_s=(5.0, 30.0), noise_db=12.0, pauses=0.2),
-    "speed": Style(speed=(0.97, 1.03)),
-    "speed6": Style(speed=(0.94, 1.06)),
-    "unknown": Style(unknown=0.5, pauses=0.2),
-    "broadcast": Style(speed=(0.99, 1.02), unknown=0.3, pauses=0.3, talk_every_s=(20.0, 60.0), noise_db=20.0),
+    "crossfade": MixStyle(),
+    "talk": MixStyle(talk_every_s=(5.0, 30.0), noise_db=12.0, pauses=0.2),
+    "speed": MixStyle(speed=(0.97, 1.03)),
+    "speed6": MixStyle(speed=(0.94, 1.06)),
+    "unknown": MixStyle(unknown=0.5, pauses=0.2),
+    "broadcast": MixStyle(speed=(0.99, 1.02), unknown=0.3, pauses=0.3, talk_every_s=(20.0, 60.0), noise_db=20.0),
 }
 
 
 class Play(NamedTuple):
-    """A stretch of music in a mix; its fields are the columns of truth.csv but for the mix."""
+    """A stretch of music in a mix. The fields are columns of truth.csv."""
 
     piece: material.Piece
     start_s: float
@@ -78,6 +73,7 @@ class Play(NamedTuple):
 
     @property
     def track_end_s(self) -> float:
+        """The second of the track at which the stretch ends."""
         return self.track_start_s + (self.end_s - self.start_s) * self.speed
 
 
@@ -95,11 +91,11 @@ def render(
     show: bool = False,
     overwrite: bool = False,
 ) -> list[dict[str, str]]:
-    """Renders `count` mixes of each style; returns the rows of truth.csv.
+    """Renders `count` mixes of each style, and returns the rows of truth.csv.
 
-    unknown_share: of the tracks of the split, those that styles with unknown music take it from;
-    the others are all that is known. Raises ValueError before any work when a style or a kind of
-    material is missing, FileExistsError for a folder that holds mixes.
+    unknown_share: share of the split's tracks that only serve as unknown music; the others are the known ones. Before
+    any work, raises errors.Invalid if a style or a kind of material is missing, and errors.AlreadyExists if the folder
+    holds mixes.
     """
     chosen = {name: _style(name) for name in styles}
     surroundings = material.Surroundings(noise, split=split)
@@ -128,28 +124,29 @@ def render(
 def plan(
     known: Sequence[material.Piece],
     unknown: Sequence[material.Piece],
-    style: Style,
+    style: MixStyle,
     *,
     seconds: float,
     rng: np.random.Generator,
 ) -> list[Play]:
-    """Draws what is played when, until the mix is full; pieces of one rate."""
+    """Draws which piece is played when, until the mix lasts `seconds`. All pieces have one sample rate."""
     plays: list[Play] = []
-    at_s, heard = 0.0, set()
+    at_s = 0.0
+    played: set[str] = set()
     while at_s < seconds - SHORTEST_S:
         is_known = rng.random() >= style.unknown
-        again = [play for play in plays[:-1] if play.known]
-        if again and is_known and rng.random() < style.repeats:
-            piece = again[rng.integers(len(again))].piece
+        earlier = [play for play in plays[:-1] if play.known]
+        if earlier and is_known and rng.random() < style.repeats:
+            piece = earlier[rng.integers(len(earlier))].piece
         else:
             pool = known if is_known else unknown
-            fresh = [piece for piece in pool if piece.name not in heard] or list(pool)
+            fresh = [piece for piece in pool if piece.name not in played] or list(pool)
             piece = fresh[rng.integers(len(fresh))]
-        heard.add(piece.name)
+        played.add(piece.name)
         speed = round(rng.uniform(*style.speed) * _SPEED_STEPS) / _SPEED_STEPS
-        there_s = piece.n_samples / piece.sample_rate_hz / speed
-        play_s = min(rng.uniform(*style.play_s), there_s, seconds - at_s)
-        first_s = 0.0 if rng.random() < 0.5 else rng.uniform(0, there_s - play_s)
+        total_s = piece.n_samples / piece.sample_rate_hz / speed
+        play_s = min(rng.uniform(*style.play_s), total_s, seconds - at_s)
+        first_s = 0.0 if rng.random() < 0.5 else rng.uniform(0, total_s - play_s)
         plays.append(Play(piece, at_s, at_s + play_s, first_s * speed, speed, bool(is_known)))
         if rng.random() < style.pauses:
             at_s += play_s + rng.uniform(*style.pause_s)
@@ -158,17 +155,16 @@ def plan(
     return plays
 
 
-def _style(name: str) -> Style:
+def _style(name: str) -> MixStyle:
     if name not in STYLES:
-        close = difflib.get_close_matches(name, STYLES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(STYLES)}"
-        raise errors.Invalid(f"style {name!r}: {hint}")
+        raise errors.Invalid(f"no style {name!r}; there are {', '.join(STYLES)}.{choices.closest(name, STYLES)}")
     return STYLES[name]
 
 
 def _divided(
     source: material.Material, split: str, unknown_share: float, seed: int
 ) -> tuple[list[material.Piece], list[material.Piece]]:
+    """Divides the tracks of a split into known and unknown ones."""
     music = [
         piece
         for piece in source.select(kind="music", split=split)
@@ -194,10 +190,10 @@ def _sound(
     source: material.Material,
     surroundings: material.Surroundings,
     plays: Sequence[Play],
-    style: Style,
+    style: MixStyle,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Puts the plays, the talk and the noise together: float32 [S], peak 0.9 at most."""
+    """Returns the mix of music, talk and noise: float32 [S], with a peak of at most 0.9."""
     rate = plays[0].piece.sample_rate_hz
     mixed = np.zeros(segments.to_samples(plays[-1].end_s, rate) + 1, np.float32)
     for play, before, after in zip(plays, [None, *plays], [*plays[1:], None]):
@@ -210,15 +206,15 @@ def _sound(
         first = segments.to_samples(play.start_s, rate)
         samples = samples[: len(mixed) - first]
         mixed[first : first + len(samples)] += samples
-    if style.talk_every_s:
-        _talk(mixed, surroundings, style, rng, rate)
+    if style.talk_every_s is not None:
+        _talk(mixed, surroundings, style, style.talk_every_s, rng, rate)
     if style.noise_db is not None:
         _noise(mixed, surroundings, style.noise_db, rng, rate)
     return mixed * np.float32(min(1.0, 0.9 / max(1e-9, float(np.abs(mixed).max()))))
 
 
 def _played(source: material.Material, play: Play) -> np.ndarray:
-    """Reads the stretch, at its speed and at one loudness."""
+    """Returns the samples of a play at its speed. All plays have the same loudness."""
     rate = play.piece.sample_rate_hz
     first = segments.to_samples(play.track_start_s, rate)
     last = min(segments.to_samples(play.track_end_s, rate), play.piece.n_samples)
@@ -228,24 +224,32 @@ def _played(source: material.Material, play: Play) -> np.ndarray:
 
 
 def _fade(samples: np.ndarray, n_samples: int, direction: slice) -> None:
-    """Fades the head in, or, backwards, the tail out; two that cross keep their power."""
+    """Fades samples in, in place, or out if `direction` is backwards. A cross-fade keeps the power."""
     n = min(n_samples, len(samples))
     samples[direction][:n] *= np.sin(np.linspace(0, np.pi / 2, n, dtype=np.float32))
 
 
-def _talk(mixed, surroundings, style: Style, rng: np.random.Generator, rate: int) -> None:
-    at = segments.to_samples(rng.uniform(*style.talk_every_s), rate)
+def _talk(
+    mixed: np.ndarray,
+    surroundings: material.Surroundings,
+    style: MixStyle,
+    every_s: tuple[float, float],
+    rng: np.random.Generator,
+    rate: int,
+) -> None:
+    """Adds stretches of talk to the mix, in place. every_s: range of the time between two of them."""
+    at = segments.to_samples(rng.uniform(*every_s), rate)
     while at < len(mixed):
         n = min(segments.to_samples(rng.uniform(*style.talk_s), rate), len(mixed) - at)
-        said = _speech(surroundings, n, rng, rate)
+        talk = _speech(surroundings, n, rng, rate)
         music = _rms(mixed[at : at + n]) or _RMS
-        said *= np.float32(music * 10 ** (rng.uniform(*style.talk_db) / 20) / _rms(said))
-        mixed[at : at + n] += said
-        at += n + segments.to_samples(rng.uniform(*style.talk_every_s), rate)
+        talk *= np.float32(music * 10 ** (rng.uniform(*style.talk_db) / 20) / _rms(talk))
+        mixed[at : at + n] += talk
+        at += n + segments.to_samples(rng.uniform(*every_s), rate)
 
 
-def _speech(surroundings, n_samples: int, rng: np.random.Generator, rate: int) -> np.ndarray:
-    """Says one sentence after the other, float32 [n_samples]."""
+def _speech(surroundings: material.Surroundings, n_samples: int, rng: np.random.Generator, rate: int) -> np.ndarray:
+    """Returns speech without pauses, float32 [n_samples]."""
     parts, n = [], 0
     while n < n_samples:
         length = segments.to_samples(1.5, rate)
@@ -255,8 +259,10 @@ def _speech(surroundings, n_samples: int, rng: np.random.Generator, rate: int) -
     return np.concatenate(parts)[:n_samples]
 
 
-def _noise(mixed, surroundings, snr_db: float, rng: np.random.Generator, rate: int) -> None:
-    """Lays noise under everything, another one every half minute."""
+def _noise(
+    mixed: np.ndarray, surroundings: material.Surroundings, snr_db: float, rng: np.random.Generator, rate: int
+) -> None:
+    """Adds noise to the whole mix, in place. Every half minute another noise is drawn."""
     block = 30 * rate
     level = np.float32(_RMS * 10 ** (-snr_db / 20))
     for at in range(0, len(mixed), block):
@@ -276,9 +282,10 @@ def _row(mix: str, style: str, play: Play) -> dict[str, str]:
 
 
 def _fresh(out: str | os.PathLike, overwrite: bool) -> pathlib.Path:
+    """Creates the folder, or removes the mixes that are in it."""
     folder = pathlib.Path(out)
     if (folder / SETTINGS).exists() and not overwrite:
-        raise errors.AlreadyExists(f"{folder}: holds mixes already; --overwrite replaces them")
+        raise errors.AlreadyExists(f"{folder} holds mixes already; --overwrite replaces them")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS).unlink(missing_ok=True)
     for old in folder.glob("*.wav"):

@@ -1,11 +1,10 @@
 """A page to listen to: players and spectrograms of clean sound beside degraded sound, in one file.
 
-The HTML holds its sound (16-bit WAV) and its pictures itself, and needs no network and no library.
-Starting one player stops the other and goes on at its place, so that two versions compare by ear.
+The HTML holds its sounds (16-bit WAV) and its pictures. It needs no network and no library.
+Starting one player stops the other and continues at its place, so that two versions compare by ear.
 """
 
 import base64
-import html
 import io
 import json
 import os
@@ -13,34 +12,37 @@ import pathlib
 import struct
 import wave
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import jinja2
 import numpy as np
 from scipy import signal
 
 from nafp.audio import decode
 from nafp.jobs import whole_files
 
-from . import excerpts, material, render
+from . import material, render
 
 _HEIGHT, _WIDTH = 128, 420  # Of a spectrogram, in points.
 _DEPTH_DB = 75.0  # From the loudest point to black.
 _LOWEST_HZ = 60.0
-# Black over purple and orange to pale yellow: brightness grows evenly, also for colour-blind eyes.
-_COLOURS = (
-    (0, 0, 4),
-    (66, 10, 104),
-    (147, 38, 103),
-    (221, 81, 58),
-    (252, 165, 10),
-    (252, 255, 164),
+# From black over purple and orange to pale yellow. Brightness grows evenly, also for colour-blind eyes.
+_COLOURS = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).with_name("templates")),
+    autoescape=True,
+    trim_blocks=True,
+    keep_trailing_newline=True,
 )
 
 
-class Version(NamedTuple):
-    """One sound of a clip. samples: float32 [S]; image: [F, T], low frequencies first, in place of
-    the sound's own spectrogram; notes: what happened to it."""
+class PageSound(NamedTuple):
+    """One sound of a clip.
+
+    samples: float32 [S]. notes: what happened to the sound. image: levels [F, T] with low frequencies first, drawn in
+    place of the spectrogram of the samples.
+    """
 
     label: str
     samples: np.ndarray
@@ -49,9 +51,11 @@ class Version(NamedTuple):
     image: np.ndarray | None = None
 
 
-class Clip(NamedTuple):
+class PageClip(NamedTuple):
+    """A place in a recording, and how it sounds under each condition."""
+
     title: str
-    versions: Sequence[Version]
+    sounds: Sequence[PageSound]
 
 
 def of_conditions(
@@ -64,31 +68,23 @@ def of_conditions(
     seconds: float,
     seed: int = 0,
     spliced: bool = False,
-) -> list[Clip]:
-    """Cuts `count` excerpts and puts each through the conditions: the sound that `render` writes."""
+) -> list[PageClip]:
+    """Cuts `count` excerpts of `seconds` and degrades each by the named conditions, exactly as `render.render` does."""
     chain = render.parse(names, unshifted=spliced)
-    around = render.surroundings_of(noise, chain, split)
-    context_s = (render.SHIFT_S,) * 2 if spliced else (excerpts.CONTEXT_S, excerpts.FLUSH_S)
-    chooser = excerpts.Chooser(
-        source,
-        split=split,
-        seconds=seconds * max(condition.rate for condition in chain),
-        before_s=context_s[0],
-        after_s=context_s[1],
-        seed=seed,
-    )
+    surroundings = render.surroundings_of(noise, chain, split)
+    chooser = render.chooser_of(source, chain, split=split, seconds=seconds, seed=seed, spliced=spliced)
     clips = []
     for i in range(count):
         cut = chooser.excerpt(i)
         rate = cut.piece.sample_rate_hz
         clean = cut.samples[cut.before :][: round(seconds * rate)]
-        versions = [Version("clean", clean, rate)]
+        sounds = [PageSound("clean", clean, rate)]
         for condition in chain:
             if condition.name != "clean":
-                take = render.degraded(cut, condition, around, seconds, [seed, i], spliced)
-                versions.append(Version(condition.name, take.samples, rate, _noted({**take.notes})))
+                take = render.degraded(cut, condition, surroundings, seconds, [seed, i], spliced)
+                sounds.append(PageSound(condition.name, take.samples, rate, _noted(take.notes)))
         place = f"{material.stem(cut.piece.name)}, from {cut.first / rate:.1f} s"
-        clips.append(Clip(place, versions))
+        clips.append(PageClip(place, sounds))
     return clips
 
 
@@ -96,43 +92,34 @@ def _noted(notes: Mapping[str, str]) -> str:
     return ", ".join(f"{key} {value}" for key, value in notes.items())
 
 
-def write(path: str | os.PathLike, clips: Sequence[Clip], *, title: str, about: str = "") -> None:
-    """Writes the page, whole or not at all."""
+def write(path: str | os.PathLike, clips: Sequence[PageClip], *, title: str, about: str = "") -> None:
+    """Writes the page to `path`, whole or not at all."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_files.opened(path, encoding="utf-8") as file:
         file.write(page(clips, title=title, about=about))
 
 
-def page(clips: Sequence[Clip], *, title: str, about: str = "") -> str:
-    """Gives the page as HTML."""
-    body = [f"<h1>{html.escape(title)}</h1>"]
-    body += [f"<p>{html.escape(line)}</p>" for line in about.splitlines() if line.strip()]
-    for clip in clips:
-        cards = "\n".join(_card(version) for version in clip.versions)
-        body.append(f"<h2>{html.escape(clip.title)}</h2>\n<div class='clip'>\n{cards}\n</div>")
-    return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n"
-        + "\n".join(body)
-        + f"\n<script>{_SCRIPT}</script>\n</html>\n"
+def page(clips: Sequence[PageClip], *, title: str, about: str = "") -> str:
+    """Returns the page as HTML. about: paragraphs for its head, one on each line."""
+    return _TEMPLATES.get_template("listen.html").render(
+        title=title,
+        about=[line for line in about.splitlines() if line.strip()],
+        clips=[{"title": clip.title, "sounds": map(_card, clip.sounds)} for clip in clips],
     )
 
 
-def _card(version: Version) -> str:
-    label, notes = html.escape(version.label), html.escape(version.notes)
-    image = version.image
+def _card(sound: PageSound) -> dict[str, str]:
+    """Returns what the template shows of a sound."""
+    image = sound.image
     if image is None:
-        image = spectrogram(version.samples, sample_rate_hz=version.sample_rate_hz)
-    picture = _data("image/png", png(image))
-    sound = _data("audio/wav", wav(version.samples, sample_rate_hz=version.sample_rate_hz))
-    return (
-        f"<figure><figcaption>{label}</figcaption>"
-        f'<div class="picture"><img alt="spectrogram: {label}" src="{picture}"><i></i></div>'
-        f'<audio controls preload="none" aria-label="{label}" src="{sound}"></audio>'
-        f"<small>{notes}</small></figure>"
-    )
+        image = spectrogram(sound.samples, sample_rate_hz=sound.sample_rate_hz)
+    return {
+        "label": sound.label,
+        "notes": sound.notes,
+        "picture": _data("image/png", png(image)),
+        "audio": _data("audio/wav", wav(sound.samples, sample_rate_hz=sound.sample_rate_hz)),
+    }
 
 
 def _data(kind: str, content: bytes) -> str:
@@ -140,20 +127,20 @@ def _data(kind: str, content: bytes) -> str:
 
 
 def wav(samples: np.ndarray, *, sample_rate_hz: int) -> bytes:
-    """Gives samples [S] as a 16-bit WAV file, turned down where they would clip."""
+    """Returns samples [S] as the bytes of a 16-bit WAV file, turned down if they would clip."""
     loudest = np.abs(samples).max(initial=0.0)
-    kept = decode.to_int16(samples / np.float32(max(1.0, loudest * 32768 / 32767)))
-    held = io.BytesIO()
-    with wave.open(held, "wb") as file:
+    pcm = decode.to_int16(samples / np.float32(max(1.0, loudest * 32768 / 32767)))
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(sample_rate_hz)
-        file.writeframes(kept.tobytes())
-    return held.getvalue()
+        file.writeframes(pcm.tobytes())
+    return buffer.getvalue()
 
 
 def spectrogram(samples: np.ndarray, *, sample_rate_hz: int) -> np.ndarray:
-    """Gives levels in dB [F, T], frequencies spaced as octaves are, low ones first."""
+    """Returns levels in dB [F, T], with frequencies spaced like octaves, low ones first."""
     n_fft = 1 << round(np.log2(sample_rate_hz / 12))
     samples = np.pad(samples, (0, max(0, n_fft - len(samples))))
     hop = max(1, (len(samples) - n_fft) // _WIDTH)
@@ -165,7 +152,7 @@ def spectrogram(samples: np.ndarray, *, sample_rate_hz: int) -> np.ndarray:
 
 
 def png(levels: np.ndarray) -> bytes:
-    """Draws levels [F, T], low frequencies first, as a PNG file: bright is loud."""
+    """Draws levels [F, T], low frequencies first, and returns the bytes of a PNG file. Bright is loud."""
     low = max(levels.min(), levels.max() - _DEPTH_DB) if levels.size else 0.0
     scaled = (levels - low) / max(1e-9, levels.max() - low)
     pixels = np.clip(scaled * 255, 0, 255).astype(np.uint8)[::-1]
@@ -189,69 +176,25 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def from_training(
-    examples: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
+    examples: Iterable[tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
     *,
     sample_rate_hz: int,
     segment_s: float,
-) -> list[Clip]:
-    """Lays out (title, clean, degraded [S], clean, degraded log-mel [F, T]) as nafp.training gives."""
+) -> list[PageClip]:
+    """Returns the clips of training examples, as `nafp.training.listening.examples` returns them.
+
+    examples: (title, clean [S], degraded [S], clean log-mel [F, T], degraded log-mel [F, T]).
+    """
     n_samples, clips = round(segment_s * sample_rate_hz), []
     for title, clean, degraded, *mels in examples:
-        versions = [
-            Version("clean", clean, sample_rate_hz),
-            Version("degraded", degraded, sample_rate_hz),
-        ]
-        for sound, mel in zip(tuple(versions), mels, strict=True):
+        sounds = [PageSound("clean", clean, sample_rate_hz), PageSound("degraded", degraded, sample_rate_hz)]
+        for sound, mel in zip(tuple(sounds), mels, strict=True):
             label = f"{sound.label}, its first segment as the network sees it"
-            begin = sound.samples[:n_samples]
-            versions.append(Version(label, begin, sample_rate_hz, image=mel))
-        clips.append(Clip(title, versions))
+            sounds.append(PageSound(label, sound.samples[:n_samples], sample_rate_hz, image=mel))
+        clips.append(PageClip(title, sounds))
     return clips
 
 
 def settings_text(settings: Mapping) -> str:
-    """Writes settings as one line a section, for the head of a page."""
+    """Returns settings as text for the head of a page, one line for each section."""
     return "\n".join(f"{key}: {json.dumps(value)}" for key, value in settings.items())
-
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem;
-       color: #222; background: #fff; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.05rem; margin: 2.5rem 0 0.5rem; }
-p { max-width: 60rem; margin: 0.2rem 0; overflow-wrap: anywhere; }
-.clip { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem; }
-figure { margin: 0; border: 1px solid #ddd; border-radius: 6px; padding: 0.6rem; }
-figcaption { font-weight: 600; } small { color: #555; overflow-wrap: anywhere; }
-.picture { position: relative; margin: 0.4rem 0; cursor: pointer; }
-.picture img { width: 100%; height: 8rem; display: block; border-radius: 3px; }
-.picture i { position: absolute; top: 0; bottom: 0; left: 0; width: 2px; background: #fff;
-             opacity: 0; }
-audio { width: 100%; height: 2.2rem; }
-@media (prefers-color-scheme: dark) {
-  body { color: #ddd; background: #161616; } figure { border-color: #444; } small { color: #aaa; }
-}
-"""
-_SCRIPT = """
-const players = [...document.querySelectorAll('audio')];
-for (const player of players) {
-  const picture = player.parentNode.querySelector('.picture');
-  const line = picture.querySelector('i');
-  player.addEventListener('play', () => {
-    for (const other of players) {
-      if (other === player || other.paused) continue;
-      if (other.closest('.clip') === player.closest('.clip')) player.currentTime = other.currentTime;
-      other.pause();
-    }
-  });
-  player.addEventListener('timeupdate', () => {
-    line.style.opacity = 0.9;
-    line.style.left = 100 * player.currentTime / (player.duration || 1) + '%';
-  });
-  picture.addEventListener('click', event => {
-    const place = event.offsetX / picture.clientWidth;
-    const start = () => { player.currentTime = place * player.duration; player.play(); };
-    if (player.readyState) start();
-    else { player.addEventListener('loadedmetadata', start, {once: true}); player.load(); }
-  });
-}
-"""

@@ -1,12 +1,13 @@
-"""Recordings become pairs of clean and degraded sound on disk, to train from (see nafp.corpora.static_pairs).
+"""Renders pairs of clean and degraded recordings to train from (see nafp.corpora.static_pairs).
 
-Every recording is rendered whole, several times over: the song_mine system's static method with
-stretches of a second, AMG-Embedding's variants of a clip with stretches of 30. A stretch keeps one
-condition, one noise, one room.
+Every recording is rendered as a whole, several times. It is cut into parts, and each part keeps one condition, one
+noise and one room. Parts of a second are the static method of the song_mine system; parts of 30 s are AMG-Embedding's
+variants of a clip.
 """
 
 import collections
 import contextlib
+import functools
 import logging
 import os
 import zlib
@@ -18,32 +19,34 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.corpora import static_pairs as stored
+from nafp.corpora import static_pairs
 from nafp.jobs import progress
 
 from . import conditions, excerpts, folder, material
 from . import render as queries
 
 _logger = logging.getLogger(__name__)
-# Noise before or after the room, as in training; the last as the original has it, of one response.
+# The noise comes before or after the room, as in training. The last is the original's, with one response.
 CONDITIONS = ("n0~10.room.mic", "room.n0~10.mic", "n0~10.mic", "n0~10.room")
-VARIANTS = 10  # AMG-Embedding's: nine and the clean one.
-STRETCH_S = 30.0
-SHORTEST_S = 1.0  # Of a recording, and of its last stretch: a segment.
-QUIETEST = 1e-3  # RMS, -60 dB: a stretch below is silence, and stays as it is.
+VARIANTS = 10  # AMG-Embedding has nine and the clean one.
+STRETCH_S = 30.0  # Length of a part.
+SHORTEST_S = 1.0  # Of a recording, and of its last part: one segment.
+QUIETEST = 1e-3  # RMS, -60 dB. A quieter part is silence and is not degraded.
 
 
-class Stretch(NamedTuple):
-    number: int  # Of the recording.
+class RecordingPart(NamedTuple):
+    """Part `place` of the `n_places` parts of recording `number`."""
+
+    number: int
     piece: material.Piece
-    place: int  # Which stretch of it.
+    place: int
     n_places: int
     first_s: float
     seconds: float
 
 
 class _Rendered(NamedTuple):
-    """clean: int16 [S]; variants: int16 [V, S]; failure: why there is nothing."""
+    """A part and its degraded variants, int16 [S] each. failure: why there are none, or empty."""
 
     clean: np.ndarray | None
     variants: list[np.ndarray]
@@ -66,32 +69,32 @@ def render(
     jobs: int = 0,
     show: bool = False,
 ) -> str:
-    """Renders `variants` degraded versions of every recording of the splits; says what is there.
+    """Renders `variants` degraded versions of every recording of the splits, and returns a summary to print.
 
-    names: conditions that keep time; clip and variant take turns through them. count: at most so
-    many recordings of a split, 0 for all. seconds: what keeps one condition. Noise and responses
-    are of the recording's split, where it has them. Goes on with what an interruption left; recordings that cannot be
-    decoded are named and left out. Raises ValueError before any work when something is missing.
+    names: conditions that keep time; parts and variants take turns through them. count: largest number of recordings of
+    a split, 0 for all. seconds: length of a part. Noise and responses are of the recording's split, if that has any.
+    After an interruption, the rest is rendered. Recordings that cannot be decoded are logged and left out. Raises
+    errors.Invalid before any work if something is missing.
     """
     if variants < 1 or seconds < SHORTEST_S:
-        raise errors.Invalid(f"{variants} variants of {seconds:g} s given; at least 1 of {SHORTEST_S:g} s")
+        raise errors.Invalid(f"{variants} variants of {seconds:g} s given; at least 1 of {SHORTEST_S:g} s is needed")
     chain = queries.parse(names, unshifted=True)
-    around = _surroundings(noise, chain, splits)
+    surroundings = _surroundings(noise, chain, splits)
     pieces = [piece for split in splits for piece in _chosen(source, split, count, seed)]
     if len({piece.name for piece in pieces}) < len(pieces):
-        raise errors.Invalid(f"{source.path}: says no splits, or one name twice; give one --split")
+        raise errors.Invalid(f"{source.path}: has no splits, or one name twice; give one --split")
     settings = {"names": list(names), "variants": variants, "seconds": seconds, "seed": seed}
     settings |= {"sample_rate_hz": sample_rate_hz, "pieces": folder.digest(pieces)}
     settings |= {"noise": folder.digest(noise.pieces), "source": os.path.abspath(source.path)}
-    writer = stored.Writer(out, settings)
+    writer = static_pairs.Writer(out, settings)
     if writer.is_finished:
         return _described(out)
 
-    def one(stretch: Stretch) -> _Rendered:
-        return _render(source, stretch, chain, around, variants, sample_rate_hz, seed)
+    def rendered(part: RecordingPart) -> _Rendered:
+        return _render(source, part, chain, surroundings[part.piece.split], variants, sample_rate_hz, seed)
 
     with contextlib.closing(writer):
-        _fill(writer, pieces, one, seconds=seconds, jobs=jobs or os.cpu_count(), show=show)
+        _fill(writer, pieces, rendered, seconds=seconds, jobs=jobs or os.cpu_count() or 1, show=show)
         writer.finish()
     return _described(out)
 
@@ -99,83 +102,88 @@ def render(
 def _surroundings(
     noise: material.Material, chain: Sequence[conditions.Condition], splits: Sequence[str]
 ) -> dict[str, material.Surroundings]:
-    """Gives each split its own noise and responses, or, as training does, those of the first."""
-    found = {splits[0]: queries.surroundings_of(noise, chain, splits[0])}
+    """Returns the surroundings of each split: its own, or, as in training, those of the first split."""
+    surroundings = {splits[0]: queries.surroundings_of(noise, chain, splits[0])}
     for split in splits[1:]:
         try:
-            found[split] = queries.surroundings_of(noise, chain, split)
-        except ValueError as error:
+            surroundings[split] = queries.surroundings_of(noise, chain, split)
+        except errors.Invalid as error:
             reason = str(error).partition("; it has")[0]
             _logger.warning("%s: takes those of %s", reason, splits[0])
-            found[split] = found[splits[0]]
-    return found
+            surroundings[split] = surroundings[splits[0]]
+    return surroundings
 
 
 def _chosen(source: material.Material, split: str, count: int, seed: int) -> list[material.Piece]:
+    """Draws `count` recordings of a split, in the order of the source."""
     music = source.select(kind="music", split=split)
-    found = [p for p in music if p.n_samples >= SHORTEST_S * p.sample_rate_hz]
-    if not found:
+    pieces = [p for p in music if p.n_samples >= SHORTEST_S * p.sample_rate_hz]
+    if not pieces:
         raise errors.Invalid(
             f"{source.path}: {len(music)} tracks of music of split {split}, none of them as long as"
             f" {SHORTEST_S:g} s; choose another --split"
         )
-    if not count or count >= len(found):
-        return [piece._replace(split=split) for piece in found]
-    kept = np.sort(np.random.default_rng([seed, len(found)]).permutation(len(found))[:count])
-    return [found[i]._replace(split=split) for i in kept]
+    if not count or count >= len(pieces):
+        return [piece._replace(split=split) for piece in pieces]
+    drawn = np.sort(np.random.default_rng([seed, len(pieces)]).permutation(len(pieces))[:count])
+    return [pieces[i]._replace(split=split) for i in drawn]
 
 
-def _stretches(pieces: Sequence[material.Piece], done: Iterable[int], seconds: float) -> Iterator[Stretch]:
+def _parts(pieces: Sequence[material.Piece], done: Iterable[int], seconds: float) -> Iterator[RecordingPart]:
+    """Yields the parts of all recordings that are not done, in order."""
     for number, piece in enumerate(pieces):
         if number in done:
             continue
         total_s = piece.n_samples / piece.sample_rate_hz
         starts = np.arange(0, max(total_s - SHORTEST_S, 1e-9), seconds).tolist()
-        # What is left too short at the end belongs to the stretch before.
+        # A rest that is too short belongs to the part before it.
         for place, (first_s, end_s) in enumerate(zip(starts, [*starts[1:], total_s])):
-            yield Stretch(number, piece, place, len(starts), first_s, end_s - first_s)
+            yield RecordingPart(number, piece, place, len(starts), first_s, end_s - first_s)
 
 
 def _fill(
-    writer: stored.Writer,
+    writer: static_pairs.Writer,
     pieces: Sequence[material.Piece],
-    one: Callable[[Stretch], _Rendered],
+    rendered: Callable[[RecordingPart], _Rendered],
     *,
     seconds: float,
     jobs: int,
     show: bool,
 ) -> None:
+    """Renders and writes all parts in order, and closes each recording after its last part."""
     minutes = [piece.n_samples / piece.sample_rate_hz / 60 for piece in pieces]
     done = sum(minutes[number] for number in writer.done)
-    trouble, details = "", []
+    trouble: str = ""
+    details: list[dict[str, str]] = []
     with progress.Progress(sum(minutes), "min of music", label="pairs", done=done, show=show) as bar:
         try:
-            for stretch, made in _in_order(one, _stretches(pieces, writer.done, seconds), jobs):
-                if not made.failure:
-                    writer.append(made.clean, made.variants)
-                    details += made.details
-                elif not trouble:  # Once a recording: where a file is cut off, all after it is gone.
-                    trouble = f"from {stretch.first_s:.0f} s on: {made.failure}"
-                    _logger.warning("left out: %s %s", stretch.piece.name, trouble)
-                bar.add(stretch.seconds / 60)
-                if stretch.place == stretch.n_places - 1:
-                    about = {"path": stretch.piece.name, "split": stretch.piece.split}
-                    writer.close_track(stretch.number, **about, trouble=trouble, details=details)
+            for part, result in _in_order(rendered, _parts(pieces, writer.done, seconds), jobs):
+                if result.clean is not None:
+                    writer.append(result.clean, result.variants)
+                    details += result.details
+                elif not trouble:  # Once per recording: after the end of a cut-off file, every part fails.
+                    trouble = f"from {part.first_s:.0f} s on: {result.failure}"
+                    _logger.warning("left out: %s %s", part.piece.name, trouble)
+                bar.add(part.seconds / 60)
+                if part.place == part.n_places - 1:
+                    writer.close_track(
+                        part.number, path=part.piece.name, split=part.piece.split, trouble=trouble, details=details
+                    )
                     trouble, details = "", []
         except KeyboardInterrupt:
-            bar.note(f"stopped; what is done stays in {writer.folder}, the same command goes on")
+            bar.note(f"stopped; {writer.folder} keeps what is done, and the same command continues")
             raise
 
 
 def _in_order(
-    one: Callable[[Stretch], _Rendered], stretches: Iterator[Stretch], jobs: int
-) -> Iterator[tuple[Stretch, _Rendered]]:
-    """Runs in threads, a few stretches ahead: a set of any size needs the memory of those."""
+    rendered: Callable[[RecordingPart], _Rendered], parts: Iterator[RecordingPart], jobs: int
+) -> Iterator[tuple[RecordingPart, _Rendered]]:
+    """Yields parts and their results in order. Threads work a few parts ahead, which bounds the memory."""
     pool = futures.ThreadPoolExecutor(jobs)
-    waiting: collections.deque[tuple[Stretch, futures.Future]] = collections.deque()
+    waiting: collections.deque[tuple[RecordingPart, futures.Future]] = collections.deque()
     try:
-        for stretch in stretches:
-            waiting.append((stretch, pool.submit(one, stretch)))
+        for part in parts:
+            waiting.append((part, pool.submit(rendered, part)))
             if len(waiting) > 2 * jobs:
                 first, future = waiting.popleft()
                 yield first, future.result()
@@ -187,62 +195,63 @@ def _in_order(
 
 def _render(
     source: material.Material,
-    stretch: Stretch,
+    part: RecordingPart,
     chain: Sequence[conditions.Condition],
-    around: dict[str, material.Surroundings],
+    surroundings: material.Surroundings,
     variants: int,
     sample_rate_hz: int,
     seed: int,
 ) -> _Rendered:
-    piece, rate = stretch.piece, stretch.piece.sample_rate_hz
+    """Renders one part and its variants."""
+    rate = part.piece.sample_rate_hz
     try:
-        samples, begin_s = _read(source, stretch)
+        samples, begin_s = _read(source, part)
     except errors.Undecodable as error:
         return _Rendered(None, [], [], error.reason)
-    n_samples = int(stretch.seconds * sample_rate_hz + 1e-6)
-    head = segments.to_samples(stretch.first_s - begin_s, rate)
-    there = segments.to_samples(stretch.seconds, rate)
-
-    def cut(sound: np.ndarray) -> np.ndarray:
-        sound = decode.resample(sound, from_hz=rate, to_hz=sample_rate_hz)
-        first = segments.to_samples(stretch.first_s - begin_s, sample_rate_hz)
-        kept = sound[first:][:n_samples]
-        kept = np.pad(kept, (0, n_samples - len(kept)))
-        return decode.to_int16(kept / np.float32(max(1.0, np.abs(kept).max(initial=0.0))))
-
-    heard = samples[head : head + there]
-    is_silent = np.sqrt(np.square(heard, dtype=np.float64).mean()) < QUIETEST
-    made, details = [], []
+    head = segments.to_samples(part.first_s - begin_s, rate)
+    length = segments.to_samples(part.seconds, rate)
+    cut = functools.partial(_cut, part=part, begin_s=begin_s, rate=rate, sample_rate_hz=sample_rate_hz)
+    is_silent = np.sqrt(np.square(samples[head : head + length], dtype=np.float64).mean()) < QUIETEST
+    degraded, details = [], []
     for variant in range(variants):
-        condition = chain[(stretch.number + stretch.place + variant) % len(chain)]
-        take = conditions.Take(samples, rate, head, there)
+        condition = chain[(part.number + part.place + variant) % len(chain)]
+        take = conditions.Take(samples, rate, head, length)
         with contextlib.suppress(errors.Silent):
             if not is_silent:
-                keys = [seed, stretch.number, stretch.place, variant]
+                keys = [seed, part.number, part.place, variant]
                 rng = np.random.default_rng([*keys, zlib.crc32(condition.name.encode())])
-                condition.settled(rng).apply(take, rng, around[piece.split])
-        made.append(cut(take.samples))
-        place = {"start_s": f"{stretch.first_s:g}", "variant": str(variant)}
+                condition.settled(rng).apply(take, rng, surroundings)
+        degraded.append(cut(take.samples))
+        place = {"start_s": f"{part.first_s:g}", "variant": str(variant)}
         details.append({**place, "condition": "" if is_silent else condition.name, **take.notes})
-    return _Rendered(cut(samples), made, details)
+    return _Rendered(cut(samples), degraded, details)
 
 
-def _read(source: material.Material, stretch: Stretch) -> tuple[np.ndarray, int]:
-    """Reads a stretch and what is heard before and after it; gives it and the second it begins.
+def _cut(samples: np.ndarray, *, part: RecordingPart, begin_s: int, rate: int, sample_rate_hz: int) -> np.ndarray:
+    """Resamples samples that begin at second begin_s, and cuts the part out: int16 [S]."""
+    samples = decode.resample(samples, from_hz=rate, to_hz=sample_rate_hz)
+    n_samples = int(part.seconds * sample_rate_hz + 1e-6)
+    samples = samples[segments.to_samples(part.first_s - begin_s, sample_rate_hz) :][:n_samples]
+    samples = np.pad(samples, (0, n_samples - len(samples)))
+    return decode.to_int16(samples / np.float32(max(1.0, np.abs(samples).max(initial=0.0))))
 
-    A whole second: there, samples of any two rates coincide, so that stretches join without a seam.
+
+def _read(source: material.Material, part: RecordingPart) -> tuple[np.ndarray, int]:
+    """Reads a part with context before and after it. Returns the samples and the second at which they begin.
+
+    That is a whole second: there, samples of any two rates coincide, so that parts join without a seam.
     """
-    rate = stretch.piece.sample_rate_hz
-    begin_s = max(0, int(stretch.first_s - excerpts.CONTEXT_S))
-    end_s = stretch.first_s + stretch.seconds + excerpts.FLUSH_S
+    rate = part.piece.sample_rate_hz
+    begin_s = max(0, int(part.first_s - excerpts.CONTEXT_S))
+    end_s = part.first_s + part.seconds + excerpts.FLUSH_S
     first, last = begin_s * rate, segments.to_samples(end_s, rate)
-    n_samples = min(last, stretch.piece.n_samples) - first
-    samples = source.read(stretch.piece, first=first, n_samples=n_samples)
-    if len(samples) <= segments.to_samples(stretch.first_s - begin_s, rate):
-        raise errors.Undecodable(stretch.piece.name, "ends before")  # As its header did not say.
+    n_samples = min(last, part.piece.n_samples) - first
+    samples = source.read(part.piece, first=first, n_samples=n_samples)
+    if len(samples) <= segments.to_samples(part.first_s - begin_s, rate):
+        raise errors.Undecodable(part.piece.name, "ends before")  # The header promises more than there is.
     return samples, begin_s
 
 
 def _described(out: str | os.PathLike) -> str:
-    made = stored.Pairs(out)
-    return f"{out}: {made.corpus.summary()}, each in {len(made.variants)} degraded variants"
+    finished = static_pairs.Pairs(out)
+    return f"{out}: {finished.corpus.summary()}, each in {len(finished.variants)} degraded variants"

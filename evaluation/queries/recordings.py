@@ -1,13 +1,15 @@
-"""One long recording in which songs play in a known order: made, or one's own, cut into queries.
+"""Long recordings in which songs play in a known order, cut into queries.
 
-The benchmark system's protocol: a microphone records fifteen songs played one after another; within
-each song the recording is cut without overlap into queries of each length.
+This is the benchmark system's protocol: a microphone records fifteen songs that play one after another. Within each
+song the recording is cut without overlap into queries of each length. A recording is rendered here, or is the user's
+own.
 
-    OUT/recording.wav   made here: the songs in one room, through one microphone
+    OUT/recording.wav   rendered: the songs in one room, through one microphone
     OUT/plan.csv        song,start_s,seconds
 """
 
 import csv
+import itertools
 import json
 import logging
 import os
@@ -22,24 +24,25 @@ from nafp import errors
 from nafp.audio import decode, segments
 from nafp.jobs import progress
 
-from . import conditions, excerpts, material
-from . import folder as rendered
+from . import conditions, excerpts, folder, material
 from . import render as queries
 
 PLAN, SOUND, SETTINGS = "plan.csv", "recording.wav", "recording.json"
 
 
-class Played(NamedTuple):
-    song: str  # As the database calls it.
-    start_s: float  # In the recording.
+class PlannedSong(NamedTuple):
+    """When a song plays in a recording."""
+
+    song: str  # Its name in the database.
+    start_s: float  # Seconds of the recording.
     seconds: float
 
 
-class Taken(NamedTuple):
-    """Recordings of the same songs, and when each plays. files: (label, path)."""
+class LongRecordings(NamedTuple):
+    """LongRecordings of the same songs, and the plan that all of them follow. files: (label, path)."""
 
     files: list[tuple[str, str]]
-    plan: list[Played]
+    plan: list[PlannedSong]
 
 
 def render(
@@ -53,55 +56,55 @@ def render(
     through: str = "room.mic",
     seed: int = 0,
     overwrite: bool = False,
-) -> Taken:
-    """Plays songs of a split one after another in one room, and records them with one microphone.
+) -> LongRecordings:
+    """Renders one recording of songs of a split, played one after another through the condition `through`.
 
-    song_s: of each song, 0 for all of it. The same settings give the same bytes. Raises ValueError
-    when there are fewer songs.
+    songs: number of songs. song_s: seconds of each song, 0 for all of it. The same settings give the same bytes. Raises
+    errors.Invalid if the split has fewer songs.
     """
     (condition,) = queries.parse([through], unshifted=True)
-    around = queries.surroundings_of(noise, [condition], split)
+    surroundings = queries.surroundings_of(noise, [condition], split)
     music = source.select(kind="music", split=split)
     pieces = [p for p in music if p.n_samples >= max(song_s, 1.0) * p.sample_rate_hz]
     if len(pieces) < songs:
-        raise errors.Invalid(f"{source.path}: {len(pieces)} songs of split {split} are long enough, {songs} asked for")
+        raise errors.Invalid(f"{source.path}: {len(pieces)} songs of split {split} are long enough, {songs} are needed")
     order = np.random.default_rng([seed, songs]).permutation(len(pieces))[:songs]
     chosen = [pieces[i] for i in order]
     settings = {"songs": songs, "song_s": song_s, "through": through, "seed": seed}
-    settings |= {"split": split, "pieces": rendered.digest([*chosen, *noise.pieces])}
-    folder = pathlib.Path(out)
-    files = [("", str(folder / SOUND))]
-    if _is_made(folder, settings, overwrite):
-        return Taken(files, read_plan(folder / PLAN, source, split=split))
-    folder.mkdir(parents=True, exist_ok=True)
+    settings |= {"split": split, "pieces": folder.digest([*chosen, *noise.pieces])}
+    place = pathlib.Path(out)
+    files = [("", str(place / SOUND))]
+    if _is_rendered(place, settings, overwrite):
+        return LongRecordings(files, read_plan(place / PLAN, source, split=split))
+    place.mkdir(parents=True, exist_ok=True)
     rate = max(piece.sample_rate_hz for piece in chosen)
-    plan, parts, at = [], [], 0
+    plan, sounds, at = [], [], 0
     with progress.Progress(songs, "songs", label="recording", show=songs > 20) as bar:
         for piece in chosen:
-            sound = _played(source, piece, song_s, condition, around, rate, seed)
-            plan.append(Played(piece.name, at / rate, len(sound) / rate))
-            parts.append(sound)
+            sound = _song(source, piece, song_s, condition, surroundings, rate, seed)
+            plan.append(PlannedSong(piece.name, at / rate, len(sound) / rate))
+            sounds.append(sound)
             at += len(sound)
             bar.add()
-    whole = np.concatenate(parts)
+    whole = np.concatenate(sounds)
     whole /= np.float32(max(1.0, np.abs(whole).max() * 32768 / 32767))
-    decode.write_wav(folder / SOUND, whole, sample_rate_hz=rate)
-    with open(folder / PLAN, "w", newline="", encoding="utf-8") as file:
+    decode.write_wav(place / SOUND, whole, sample_rate_hz=rate)
+    with open(place / PLAN, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Played._fields)
+        writer.writerow(PlannedSong._fields)
         writer.writerows((p.song, f"{p.start_s:.6f}", f"{p.seconds:.6f}") for p in plan)
-    (folder / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")  # Last: it is whole.
-    return Taken(files, plan)
+    (place / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")  # Written last: all else is complete.
+    return LongRecordings(files, plan)
 
 
-def given(recording: Sequence[str], plan: str, source: material.Material, *, split: str) -> Taken:
-    """Takes one's own recordings, LEVEL=FILE or FILE each, and the plan of what plays in them."""
+def given(recording: Sequence[str], plan: str, source: material.Material, *, split: str) -> LongRecordings:
+    """Returns the user's own recordings. recording: LEVEL=FILE or FILE each. plan: file of what plays in them."""
     files = []
-    for one in recording:
-        label, sign, path = one.partition("=")
-        files.append((label, path) if sign else ("", one))
+    for argument in recording:
+        label, sign, path = argument.partition("=")
+        files.append((label, path) if sign else ("", argument))
     for _, path in files:
-        decode.probe(path)  # Raises Undecodable, naming it.
+        decode.probe(path)  # Raises errors.Undecodable, which names the file.
     if len({label for label, _ in files}) < len(files):
         raise errors.Invalid(f"--recording={','.join(recording)}: name each, such as low=FILE,high=FILE")
     if not plan:
@@ -109,13 +112,13 @@ def given(recording: Sequence[str], plan: str, source: material.Material, *, spl
             "--recording needs --plan: a CSV song,start_s,seconds, or a list of the songs in the"
             " order they play, one a line"
         )
-    return Taken(files, read_plan(plan, source, split=split))
+    return LongRecordings(files, read_plan(plan, source, split=split))
 
 
-def read_plan(path: str | os.PathLike, source: material.Material, *, split: str) -> list[Played]:
-    """Reads a CSV song,start_s,seconds, or a bare list: songs in order, each at its true length.
+def read_plan(path: str | os.PathLike, source: material.Material, *, split: str) -> list[PlannedSong]:
+    """Reads a CSV file song,start_s,seconds, or a list of the songs in order, each played in full.
 
-    Songs are found in the source by their path, or their base name with or without extension.
+    A song is found in the source by its path, or by its file name with or without extension.
     """
     with open(path, newline="", encoding="utf-8-sig") as file:
         lines = [line for line in file.read().splitlines() if line.strip()]
@@ -130,22 +133,22 @@ def read_plan(path: str | os.PathLike, source: material.Material, *, split: str)
                 return names[name]
         raise errors.Invalid(f"{path}: {song} is not among the references of split {split}")
 
-    if lines and lines[0].split(",")[:3] == list(Played._fields):
+    if lines and lines[0].split(",")[:3] == list(PlannedSong._fields):
         rows = csv.DictReader(lines)
-        return [Played(find(r["song"]).name, float(r["start_s"]), float(r["seconds"])) for r in rows]
-    plan, at = [], 0.0
+        return [PlannedSong(find(r["song"]).name, float(r["start_s"]), float(r["seconds"])) for r in rows]
+    plan, at_s = [], 0.0
     for line in lines:
         piece = find(line.strip())
         seconds = piece.n_samples / piece.sample_rate_hz
-        plan.append(Played(piece.name, at, seconds))
-        at += seconds
+        plan.append(PlannedSong(piece.name, at_s, seconds))
+        at_s += seconds
     if not plan:
         raise errors.Invalid(f"{path}: names no song")
     return plan
 
 
 def cut(
-    taken: Taken,
+    recordings: LongRecordings,
     noise: material.Material,
     out: str | os.PathLike,
     *,
@@ -157,123 +160,116 @@ def cut(
     jobs: int = 0,
     show: bool = False,
     overwrite: bool = False,
-) -> rendered.Rows:
+) -> folder.Rows:
     """Cuts recordings into queries of each length, at each level, in each trial.
 
-    levels: conditions that keep time, added to the recording. Trial t begins t / trials of a length
-    into a song, and adds its own noise. `time` is the second of the song.
+    levels: conditions that keep time, which are added to the recording. Trial t begins t / trials of a length into a
+    song, and adds its own noise. Column `time` of the truth is the second of the song.
     """
     chain = queries.parse(levels, unshifted=True)
-    around = queries.surroundings_of(noise, chain, split)
+    surroundings = queries.surroundings_of(noise, chain, split)
     if trials < 1 or min(lengths_s) < 1:
         raise errors.Invalid(f"{trials} trials of {min(lengths_s):g} s given; both are at least 1")
-    about = {"levels": list(levels), "lengths_s": list(lengths_s), "trials": trials, "seed": seed}
-    sizes = [os.path.getsize(path) for _, path in taken.files]
-    about |= {"files": taken.files, "bytes": sizes, "plan": taken.plan}
-    about |= {"noise": rendered.digest(noise.pieces)}
-    folder = rendered.Folder(out, about, overwrite=overwrite)
-    cuts = list(_cuts(taken, lengths_s, trials))
+    settings = {"levels": list(levels), "lengths_s": list(lengths_s), "trials": trials, "seed": seed}
+    sizes = [os.path.getsize(path) for _, path in recordings.files]
+    settings |= {"files": recordings.files, "bytes": sizes, "plan": recordings.plan}
+    settings |= {"noise": folder.digest(noise.pieces)}
+    out_folder = folder.Folder(out, settings, overwrite=overwrite)
+    cuts = list(_cuts(recordings, lengths_s, trials))
     if not cuts:
         raise errors.Invalid(f"{out}: no song plays for {min(lengths_s):g} s: nothing to cut")
 
-    def one(number: int) -> rendered.Rows:
-        return _query(number, *cuts[number], chain, around, folder.path, seed)
+    def query(number: int) -> folder.Rows:
+        return _query(number, cuts[number], chain, surroundings, out_folder.path, seed)
 
-    return queries.fill(folder, one, len(cuts), len(chain), jobs=jobs, show=show)
+    return queries.fill(out_folder, query, len(cuts), len(chain), jobs=jobs, show=show)
 
 
 class _Cut(NamedTuple):
+    """Where a query is cut. label, path: of the recording. into_s: seconds of the song before the query."""
+
     label: str
     path: str
-    played: Played
+    song: PlannedSong
     trial: int
     length_s: float
-    into_s: float  # Of the song.
+    into_s: float
 
 
-def _cuts(taken: Taken, lengths_s: Sequence[float], trials: int) -> Iterator[_Cut]:
-    """Lists every query: whole ones only, of one song each; says when a recording ends early."""
-    for label, path in taken.files:
-        there_s = decode.probe(path).seconds
-        planned_s = max(played.start_s + played.seconds for played in taken.plan)
-        if there_s < planned_s - 1:
+def _cuts(recordings: LongRecordings, lengths_s: Sequence[float], trials: int) -> Iterator[_Cut]:
+    """Yields the queries that lie completely within one song. Warns of a recording that ends before its plan."""
+    planned_s = max(song.start_s + song.seconds for song in recordings.plan)
+    for label, path in recordings.files:
+        total_s = decode.probe(path).seconds
+        if total_s < planned_s - 1:
             logging.getLogger(__name__).warning(
-                "%s: ends at %.0f s, the plan at %.0f s: do they belong together?",
-                path,
-                there_s,
-                planned_s,
+                "%s: ends at %.0f s, the plan at %.0f s: do they belong together?", path, total_s, planned_s
             )
-        for trial in range(trials):
-            for length_s in lengths_s:
-                for played in taken.plan:
-                    heard_s = min(played.seconds, there_s - played.start_s)
-                    first_s, last_s = trial * length_s / trials, heard_s - length_s
-                    for into_s in np.arange(first_s, last_s + 1e-6, length_s).tolist():
-                        yield _Cut(label, path, played, trial, length_s, into_s)
+        for trial, length_s, song in itertools.product(range(trials), lengths_s, recordings.plan):
+            heard_s = min(song.seconds, total_s - song.start_s)
+            first_s, last_s = trial * length_s / trials, heard_s - length_s
+            for into_s in np.arange(first_s, last_s + 1e-6, length_s).tolist():
+                yield _Cut(label, path, song, trial, length_s, into_s)
 
 
 def _query(
     number: int,
-    label: str,
-    path: str,
-    played: Played,
-    trial: int,
-    length_s: float,
-    into_s: float,
+    cut: _Cut,
     chain: Sequence[conditions.Condition],
-    around: material.Surroundings,
-    folder: pathlib.Path,
+    surroundings: material.Surroundings,
+    place: pathlib.Path,
     seed: int,
-) -> rendered.Rows:
-    rate = decode.probe(path).sample_rate_hz
-    at_s = played.start_s + into_s
+) -> folder.Rows:
+    """Renders one query under each condition."""
+    rate = decode.probe(cut.path).sample_rate_hz
+    at_s = cut.song.start_s + cut.into_s
     before_s = min(excerpts.CONTEXT_S, at_s)
-    wanted_s = before_s + length_s + excerpts.FLUSH_S
-    samples = decode.load(path, sample_rate_hz=rate, start_s=at_s - before_s, seconds=wanted_s)
-    n_samples, head = (segments.to_samples(s, rate) for s in (length_s, before_s))
+    read_s = before_s + cut.length_s + excerpts.FLUSH_S
+    samples = decode.load(cut.path, sample_rate_hz=rate, start_s=at_s - before_s, seconds=read_s)
+    n_samples, head = (segments.to_samples(s, rate) for s in (cut.length_s, before_s))
     rows = []
     for condition in chain:
-        keys = [seed, number, trial, zlib.crc32(condition.name.encode())]
+        keys = [seed, number, cut.trial, zlib.crc32(condition.name.encode())]
         take = conditions.Take(samples, rate, head, n_samples)
         rng = np.random.default_rng(keys)
-        condition.settled(rng).apply(take, rng, around)
+        condition.settled(rng).apply(take, rng, surroundings)
         take.samples = take.samples[take.head :][:n_samples]
-        added = "" if label and condition.name == "clean" else condition.name
-        level = "+".join(filter(None, [label, added]))
-        name = f"q{number:05d}_{level}.wav"
-        truth = {"answer": played.song, "time": f"{into_s:.6f}", "condition": level}
-        truth |= {"trial": str(trial), "cut_s": f"{length_s:g}"}
-        rows.append(queries.write(folder / name, take, truth))
+        added = "" if cut.label and condition.name == "clean" else condition.name
+        level = "+".join(filter(None, [cut.label, added]))
+        truth = {"answer": cut.song.song, "time": f"{cut.into_s:.6f}", "condition": level}
+        truth |= {"trial": str(cut.trial), "cut_s": f"{cut.length_s:g}"}
+        rows.append(queries.write(place / f"q{number:05d}_{level}.wav", take, truth))
     return rows
 
 
-def _played(
+def _song(
     source: material.Material,
     piece: material.Piece,
     song_s: float,
     condition: conditions.Condition,
-    around: material.Surroundings,
+    surroundings: material.Surroundings,
     rate: int,
     seed: int,
 ) -> np.ndarray:
-    """Plays one song. The draws are the same for all: one room, one microphone."""
+    """Renders one song, float32 [S]. All songs get the same draws: one room and one microphone."""
     n_samples = segments.to_samples(song_s, piece.sample_rate_hz) if song_s else piece.n_samples
     samples = source.read(piece, n_samples=n_samples)
     samples = decode.resample(samples, from_hz=piece.sample_rate_hz, to_hz=rate)
     take = conditions.Take(samples, rate, 0, len(samples))
     rng = np.random.default_rng([seed, zlib.crc32(condition.name.encode())])
-    condition.settled(rng).apply(take, rng, around)
+    condition.settled(rng).apply(take, rng, surroundings)
     return take.samples
 
 
-def _is_made(folder: pathlib.Path, settings: dict, overwrite: bool) -> bool:
-    path = folder / SETTINGS
+def _is_rendered(place: pathlib.Path, settings: dict, overwrite: bool) -> bool:
+    """Returns whether the recording is there. Raises errors.AlreadyExists if it is of other settings."""
+    path = place / SETTINGS
     if not path.exists() or overwrite:
         return False
     before = json.loads(path.read_text())
     if before != json.loads(json.dumps(settings)):
         changed = [key for key in settings if before.get(key) != settings[key]]
         raise errors.AlreadyExists(
-            f"{folder}: holds a recording of other settings ({', '.join(changed)} differ); --overwrite makes it anew"
+            f"{place} holds a recording of other settings ({', '.join(changed)} differ); --overwrite renders it again"
         )
     return True

@@ -1,8 +1,8 @@
-"""References and a seed become query files with ground truth, in a folder (see `rendered`).
+"""Renders references into a folder of query files with their truth (see `folder`).
 
-The same settings give the same bytes, also after an interruption. Query number i is cut from the
-same place under every condition, so that conditions compare in pairs. `time` is the second of
-`answer` at which the query starts; `rate` the seconds of it that pass in one second of the query.
+The same settings give the same bytes, also after an interruption. Query i is cut from the same place under every
+condition, so that conditions compare in pairs. In the truth, `time` is the second of `answer` at which the query
+starts, and `rate` is how many seconds of `answer` pass in one second of the query.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ from nafp import errors
 from nafp.audio import decode, segments
 from nafp.jobs import progress
 
-from . import codecs, conditions, excerpts, material
-from . import folder as rendered
+from . import codecs, conditions, excerpts, folder, material
 
-SHIFT_S = 0.2  # A spliced second starts up to this much off its place (the original's).
-_NAME_LENGTH = 60
+COUNT, SECONDS = 100, 10.0  # Queries per condition, and their length.
+SHIFT_S = 0.2  # A spliced second starts at most this far from its place, as in the original.
+_NAME_LENGTH = 60  # Characters of a track's name in the name of a query.
 
 
 def render(
@@ -33,52 +33,45 @@ def render(
     *,
     split: str = "test",
     names: Sequence[str] = ("clean",),
-    count: int = 100,
-    seconds: float = 10.0,
+    count: int = COUNT,
+    seconds: float = SECONDS,
     seed: int = 0,
     spliced: bool = False,
     jobs: int = 0,
     show: bool = False,
     overwrite: bool = False,
-) -> rendered.Rows:
-    """Renders `count` excerpts under each of the named conditions; returns the expected rows.
+) -> folder.Rows:
+    """Renders `count` excerpts of `seconds` under each of the named conditions, and returns the rows of expected.csv.
 
-    noise: where noise, speech and responses come from. spliced: each second has its own shift,
-    noise and responses, as in the original's queries; otherwise a query is one piece.
-    jobs: threads, 0 for one per processor. Goes on with what an interruption left; files that
-    cannot be decoded are named and others take their place. Raises ValueError before any work when
-    something is missing, FileExistsError when the folder holds queries of other settings.
+    noise: where noise, speech and responses come from. spliced: whether each second has its own shift, noise and
+    responses, as in the original's queries; otherwise a query is one piece. jobs: threads, 0 for one per processor.
+    After an interruption, the rest is folder. A file that cannot be decoded is named in the log, and another takes its
+    place. Before any work, raises errors.Invalid if something is missing, and errors.AlreadyExists if the folder holds
+    queries of other settings.
     """
     chain = parse(names, unshifted=spliced)
     if count < 1 or seconds < 1:
         raise errors.Invalid(f"count {count} and seconds {seconds} given; both must be at least 1")
     surroundings = surroundings_of(noise, chain, split)
-    chooser = excerpts.Chooser(
-        source,
-        split=split,
-        seconds=seconds * max(condition.rate for condition in chain),
-        before_s=SHIFT_S if spliced else excerpts.CONTEXT_S,
-        after_s=SHIFT_S if spliced else excerpts.FLUSH_S,
-        seed=seed,
-    )
+    chooser = chooser_of(source, chain, split=split, seconds=seconds, seed=seed, spliced=spliced)
     settings = {"names": list(names), "count": count, "seconds": seconds, "split": split}
     settings |= {"seed": seed, "spliced": spliced, **_places(source, noise)}
-    folder = rendered.Folder(out, settings, overwrite=overwrite)
+    out_folder = folder.Folder(out, settings, overwrite=overwrite)
 
-    def one(i: int) -> rendered.Rows:
-        cut = chooser.excerpt(i)
+    def query(i: int) -> folder.Rows:
+        excerpt = chooser.excerpt(i)
         rows = []
         for condition in chain:
             try:
-                heard = degraded(cut, condition, surroundings, seconds, [seed, i], spliced)
+                take = degraded(excerpt, condition, surroundings, seconds, [seed, i], spliced)
             except errors.Silent as error:
                 _left_out(f"query {i}, {condition.name}", error)
                 continue
-            name = f"q{i:04d}_{condition.name}_{material.stem(cut.piece.name)[:_NAME_LENGTH]}.wav"
-            rows.append(_write(folder.path / name, heard, cut.piece, cut.first, condition))
+            name = f"q{i:04d}_{condition.name}_{material.stem(excerpt.piece.name)[:_NAME_LENGTH]}.wav"
+            rows.append(_write(out_folder.path / name, take, excerpt.piece, excerpt.first, condition))
         return rows
 
-    return fill(folder, one, count, len(chain), jobs=jobs, show=show)
+    return fill(out_folder, query, count, len(chain), jobs=jobs, show=show)
 
 
 def render_aligned(
@@ -93,14 +86,14 @@ def render_aligned(
     jobs: int = 0,
     show: bool = False,
     overwrite: bool = False,
-) -> rendered.Rows:
-    """Degrades whole tracks in place: row i of a query is row i of its reference.
+) -> folder.Rows:
+    """Degrades whole tracks in place under one condition: row i of a query is row i of its reference.
 
-    The original's protocol. Files keep the name of their track; one condition at a time. Otherwise
-    like `render`. Tracks that cannot be decoded, or are silent, are named and left out.
+    This is the original's protocol. Files keep the names of their tracks. Tracks that cannot be decoded or are silent
+    are named in the log and left out. Everything else is as in `render`.
     """
     if len(names) != 1:
-        raise errors.Invalid(f"aligned queries are of one condition; {len(names)} given: {names}")
+        raise errors.Invalid(f"aligned queries are of one condition, and {len(names)} are given: {names}")
     (condition,) = parse(names, unshifted=True)
     surroundings = surroundings_of(noise, [condition], split)
     pieces = source.select(kind="music", split=split)
@@ -111,25 +104,47 @@ def render_aligned(
         raise errors.Invalid(f"{source.path}: no music of split {split}; choose another --split")
     settings = {"names": list(names), "split": split, "seed": seed, "spliced": spliced}
     settings |= {"aligned": True, **_places(source, noise)}
-    folder = rendered.Folder(out, settings, overwrite=overwrite)
+    out_folder = folder.Folder(out, settings, overwrite=overwrite)
 
-    def one(i: int) -> rendered.Rows:
+    def query(i: int) -> folder.Rows:
         piece = pieces[i]
         try:
-            cut = excerpts.Excerpt(piece, 0, source.read(piece), 0)
-            seconds = len(cut.samples) / piece.sample_rate_hz
-            heard = degraded(cut, condition, surroundings, seconds, [seed, i], spliced)
+            whole = excerpts.Excerpt(piece, 0, source.read(piece), 0)
+            seconds = len(whole.samples) / piece.sample_rate_hz
+            take = degraded(whole, condition, surroundings, seconds, [seed, i], spliced)
         except (errors.Undecodable, errors.Silent) as error:
-            return _left_out(piece.name, error)
-        return [_write(folder.path / f"{stems[i]}.wav", heard, piece, 0, condition)]
+            _left_out(piece.name, error)
+            return []
+        return [_write(out_folder.path / f"{stems[i]}.wav", take, piece, 0, condition)]
 
-    return fill(folder, one, len(pieces), 1, jobs=jobs, show=show)
+    return fill(out_folder, query, len(pieces), 1, jobs=jobs, show=show)
+
+
+def chooser_of(
+    source: material.Material,
+    chain: Sequence[conditions.Condition],
+    *,
+    split: str,
+    seconds: float,
+    seed: int,
+    spliced: bool,
+) -> excerpts.Chooser:
+    """Returns what cuts the excerpts of queries, long enough for the fastest of the conditions."""
+    return excerpts.Chooser(
+        source,
+        split=split,
+        seconds=seconds * max(condition.rate for condition in chain),
+        before_s=SHIFT_S if spliced else excerpts.CONTEXT_S,
+        after_s=SHIFT_S if spliced else excerpts.FLUSH_S,
+        seed=seed,
+    )
 
 
 def parse(names: Sequence[str], *, unshifted: bool = False) -> list[conditions.Condition]:
-    """Reads condition names; raises ValueError for what is unknown, twice there or not installed.
+    """Returns the conditions of these names.
 
-    unshifted: refuse those that move rows in time.
+    unshifted: whether conditions that move rows in time are refused. Raises errors.Invalid for a name that is unknown
+    or given twice, and if ffmpeg is needed and missing.
     """
     chain = [conditions.parse(name) for name in names]
     if twice := {name for name in names if list(names).count(name) > 1}:
@@ -145,7 +160,7 @@ def parse(names: Sequence[str], *, unshifted: bool = False) -> list[conditions.C
 def surroundings_of(
     noise: material.Material, chain: Sequence[conditions.Condition], split: str
 ) -> material.Surroundings:
-    """Draws from the same split as the references; raises ValueError when a kind is missing."""
+    """Returns the source of noise and responses, of one split. Raises errors.Invalid if a kind of them is missing."""
     surroundings = material.Surroundings(noise, split=split)
     for kind in sorted({kind for condition in chain for kind in condition.kinds}):
         surroundings.pieces(kind)
@@ -153,50 +168,56 @@ def surroundings_of(
 
 
 def _places(source: material.Material, noise: material.Material) -> dict[str, str]:
-    """Names the material, and identifies it: another corpus under this name gives other queries."""
+    """Returns settings that identify the material: another corpus under the same name gives other queries."""
     return {
         "source": os.path.abspath(source.path),
         "noise": os.path.abspath(noise.path),
-        "pieces": rendered.digest([*source.pieces, *noise.pieces]),
+        "pieces": folder.digest([*source.pieces, *noise.pieces]),
     }
 
 
 def degraded(
-    cut: excerpts.Excerpt,
+    excerpt: excerpts.Excerpt,
     condition: conditions.Condition,
     surroundings: material.Surroundings,
     seconds: float,
     seeds: list[int],
     spliced: bool,
 ) -> conditions.Take:
-    """Puts an excerpt through a condition, whose draws depend on the seeds and its name only."""
+    """Puts an excerpt through a condition, and returns the query of `seconds`.
+
+    All that is drawn depends only on the seeds and the condition's name.
+    """
     rng = np.random.default_rng([*seeds, zlib.crc32(condition.name.encode())])
-    rate = cut.piece.sample_rate_hz
+    rate = excerpt.piece.sample_rate_hz
     n_samples = segments.to_samples(seconds, rate)
     if spliced:
-        return _splice(cut, condition, surroundings, n_samples, rng)
+        return _splice(excerpt, condition, surroundings, n_samples, rng)
     condition = condition.settled(rng)
-    there = segments.to_samples(seconds * condition.rate, rate)
-    take = conditions.Take(cut.samples, rate, cut.before, there)
+    n_before = segments.to_samples(seconds * condition.rate, rate)  # Before a change of speed.
+    take = conditions.Take(excerpt.samples, rate, excerpt.before, n_before)
     condition.apply(take, rng, surroundings)
     take.samples = take.samples[take.head :][:n_samples]
     return take
 
 
 def _splice(
-    cut: excerpts.Excerpt,
+    excerpt: excerpts.Excerpt,
     condition: conditions.Condition,
     surroundings: material.Surroundings,
     n_samples: int,
     rng: np.random.Generator,
 ) -> conditions.Take:
-    rate, parts, notes = cut.piece.sample_rate_hz, [], {}
+    """Degrades each second on its own, from a place that is shifted by up to SHIFT_S."""
+    rate = excerpt.piece.sample_rate_hz
+    parts: list[np.ndarray] = []
+    notes: dict[str, list[str]] = {}
     for at in range(0, n_samples, rate):
-        wanted = min(rate, n_samples - at)
+        length = min(rate, n_samples - at)
         shift = segments.to_samples(rng.uniform(-SHIFT_S, SHIFT_S), rate)
-        first = min(max(0, cut.before + at + shift), len(cut.samples) - wanted)
-        take = conditions.Take(cut.samples[first:][:wanted], rate, 0, wanted)
-        if take.samples.any():  # A pause of a whole track has no power to set a ratio by.
+        first = min(max(0, excerpt.before + at + shift), len(excerpt.samples) - length)
+        take = conditions.Take(excerpt.samples[first:][:length], rate, 0, length)
+        if take.samples.any():  # A silent second has no power to set a signal-to-noise ratio by.
             condition.settled(rng).apply(take, rng, surroundings)
         parts.append(take.samples)
         for key, value in take.notes.items():
@@ -206,13 +227,16 @@ def _splice(
 
 
 def write(path: pathlib.Path, take: conditions.Take, truth: dict[str, str]) -> dict[str, str]:
-    """Writes a query, turned down where it would clip; returns its expected row."""
+    """Writes a query, turned down if it would clip, and returns its row of expected.csv.
+
+    truth: the columns that the samples do not tell, such as answer, time and condition.
+    """
     loudest = np.abs(take.samples).max()
     samples = take.samples / np.float32(max(1.0, loudest * 32768 / 32767))
     decode.write_wav(path, samples, sample_rate_hz=take.sample_rate_hz)
     notes = {("reverb" if key == "room" else key): value for key, value in take.notes.items()}
     return (
-        dict.fromkeys(rendered.COLUMNS, "")
+        dict.fromkeys(folder.COLUMNS, "")
         | notes
         | {
             "query": path.name,
@@ -234,43 +258,43 @@ def _write(
     return write(path, take, {"answer": piece.name, "time": time, "condition": condition.name})
 
 
-def _left_out(what: str, why: Exception) -> rendered.Rows:
+def _left_out(what: str, why: Exception) -> None:
     logging.getLogger(__name__).warning("left out: %s: %s", what, why)
-    return []
 
 
 def fill(
-    folder: rendered.Folder,
-    one: Callable[[int], rendered.Rows],
+    out_folder: folder.Folder,
+    query: Callable[[int], folder.Rows],
     count: int,
-    each: int,
+    n_each: int,
     *,
     jobs: int,
     show: bool,
-) -> rendered.Rows:
-    """Does the numbers below count that are not done, `each` queries at once; returns all rows.
+) -> folder.Rows:
+    """Renders the numbers below `count` that are not done, in threads, and returns the rows of all.
 
-    In threads: numpy, scipy and ffmpeg work outside the interpreter's lock.
+    query: renders one number, and returns its rows. n_each: queries that a number stands for.
+    Threads suffice: numpy, scipy and ffmpeg work outside the interpreter's lock.
     """
-    if folder.is_finished:
-        return folder.rows()
-    left = [number for number in range(count) if number not in folder.done]
-    done, total = each * (count - len(left)), each * count
+    if out_folder.is_finished:
+        return out_folder.rows()
+    numbers = [number for number in range(count) if number not in out_folder.done]
+    done, total = n_each * (count - len(numbers)), n_each * count
     pool = futures.ThreadPoolExecutor(jobs or os.cpu_count())
     with (
-        contextlib.closing(folder),
+        contextlib.closing(out_folder),
         progress.Progress(total, "queries", label="render", done=done, show=show) as bar,
     ):
         try:
-            for number, rows in zip(left, pool.map(one, left), strict=True):
+            for number, rows in zip(numbers, pool.map(query, numbers), strict=True):
                 if rows:
-                    folder.note(number, rows)
-                bar.add(each)
+                    out_folder.note(number, rows)
+                bar.add(n_each)
         except KeyboardInterrupt:
-            bar.note(f"stopped; what is rendered stays in {folder.path}, the same command goes on")
+            bar.note(f"stopped; {out_folder.path} keeps what is rendered, and the same command continues")
             raise
-        finally:  # Interrupted: what is queued is not begun.
+        finally:  # After an interruption, nothing that waits is begun.
             pool.shutdown(cancel_futures=True)
-    if not folder.done:
-        raise errors.Invalid(f"{folder.path}: not one query could be rendered; the reasons are above")
-    return folder.finish(range(count))
+    if not out_folder.done:
+        raise errors.Invalid(f"{out_folder.path}: not one query could be rendered; the reasons are above")
+    return out_folder.finish(range(count))

@@ -1,18 +1,21 @@
-"""The verbs of `nafp queries`: what was asked on the command line, checked and done."""
+"""The verbs of `nafp queries`: each checks its request, does the work and returns the line to print."""
 
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from nafp import errors
 
 from . import conditions, material, page, pairs
 from . import render as queries
 
+_T = TypeVar("_T")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is to be rendered; `nafp queries --help` explains each. None: the verb's default."""
+class QueriesRequest:
+    """The flags of `nafp queries`. Its --help explains each. None stands for the default of the verb."""
 
     out: str
     source: str | None = None
@@ -32,36 +35,57 @@ class Request:
     show: bool = True
 
     def materials(self) -> tuple[material.Material, material.Material]:
-        """Opens the references, and where noise and responses come from."""
+        """Opens the references, and the material that noise and responses come from."""
         if not self.source:
             raise errors.Invalid("--source=CORPUS (or a manifest, or a folder of audio) is needed")
         source = material.Material(self.source)
         return source, material.Material(self.noise, kind="noise") if self.noise else source
 
     def one_split(self) -> str:
-        given = list(self.split or ["test"])
-        if len(given) > 1:
-            raise errors.Invalid(f"--split={','.join(given)}: of queries there is one split")
-        return given[0]
+        """Returns the split, `test` by default. Raises errors.Invalid if several are given."""
+        splits = list(self.split or ["test"])
+        if len(splits) > 1:
+            raise errors.Invalid(f"--split={','.join(splits)}: queries are of one split")
+        return splits[0]
 
 
-def render(request: Request) -> str:
-    """Renders queries, or whole tracks in place; says what is there."""
+def render(request: QueriesRequest) -> str:
+    """Renders queries, or degrades whole tracks in place with --aligned."""
     source, noise = request.materials()
     names = names_of(request.conditions, snr_db=request.snr_db)
-    same = {"split": request.one_split(), "seed": request.seed, "spliced": request.spliced}
-    same |= {"names": names, "jobs": request.jobs, "show": request.show}
-    same |= {"overwrite": request.overwrite}
     if request.aligned:
-        rows = queries.render_aligned(source, noise, request.out, **same)
+        rows = queries.render_aligned(
+            source,
+            noise,
+            request.out,
+            split=request.one_split(),
+            names=names,
+            seed=request.seed,
+            spliced=request.spliced,
+            jobs=request.jobs,
+            show=request.show,
+            overwrite=request.overwrite,
+        )
     else:
-        length = {"count": _or(request.count, 100), "seconds": _or(request.seconds, 10.0)}
-        rows = queries.render(source, noise, request.out, **length, **same)
+        rows = queries.render(
+            source,
+            noise,
+            request.out,
+            split=request.one_split(),
+            names=names,
+            count=_or(request.count, queries.COUNT),
+            seconds=_or(request.seconds, queries.SECONDS),
+            seed=request.seed,
+            spliced=request.spliced,
+            jobs=request.jobs,
+            show=request.show,
+            overwrite=request.overwrite,
+        )
     return f"{request.out}: {len(rows)} queries, their answers in expected.csv"
 
 
-def render_pairs(request: Request) -> str:
-    """Renders a static training set; says what is there."""
+def render_pairs(request: QueriesRequest) -> str:
+    """Renders a static training set."""
     source, noise = request.materials()
     return pairs.render(
         source,
@@ -79,18 +103,17 @@ def render_pairs(request: Request) -> str:
     )
 
 
-def listen(request: Request) -> str:
-    """Writes a page of conditions; returns its path."""
+def listen(request: QueriesRequest) -> str:
+    """Writes a page on which the conditions can be heard."""
     source, noise = request.materials()
     out = request.out
     if os.path.isdir(out) or not out.endswith((".html", ".htm")):
         raise errors.Invalid(f"--out={out}: the page is one file, such as page.html")
-    names = names_of(request.conditions, snr_db=request.snr_db)
     clips = page.of_conditions(
         source,
         noise,
         split=request.one_split(),
-        names=names,
+        names=names_of(request.conditions, snr_db=request.snr_db),
         count=_or(request.count, 4),
         seconds=_or(request.seconds, 5.0),
         seed=request.seed,
@@ -100,7 +123,7 @@ def listen(request: Request) -> str:
     return out
 
 
-VERBS: dict[str, Callable[[Request], str]] = {
+VERBS: dict[str, Callable[[QueriesRequest], str]] = {
     "render": render,
     "pairs": render_pairs,
     "listen": listen,
@@ -108,10 +131,10 @@ VERBS: dict[str, Callable[[Request], str]] = {
 
 
 def names_of(names: Sequence[str] | None, *, snr_db: Sequence[str] = ()) -> list[str]:
-    """Lists condition names: those given, and n<SNR>.room.mic for each SNR; by default twelve."""
-    wanted = [f"n{snr}.room.mic" for snr in snr_db]
-    return [*(names or ([] if wanted else conditions.ROBUSTNESS)), *wanted]
+    """Returns `names` and the condition n<SNR>.room.mic for each SNR, or conditions.ROBUSTNESS by default."""
+    by_snr = [f"n{snr}.room.mic" for snr in snr_db]
+    return [*(names or ([] if by_snr else conditions.ROBUSTNESS)), *by_snr]
 
 
-def _or(given, default):
-    return default if given is None else given
+def _or(value: _T | None, default: _T) -> _T:
+    return default if value is None else value

@@ -1,4 +1,4 @@
-"""Questions become answers: one search for all rows and lengths, then one matching pass."""
+"""Answers questions: one search for the rows of all questions and lengths, then one matching pass."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.jobs import memory, progress, threads
-from nafp.search import collection, index, match, votes
+from nafp.search import collection, index, match, speeds, votes
 
 from .metrics import Answers
 from .questions import Questions
@@ -29,7 +29,7 @@ class Matcher(NamedTuple):
 
 
 class Timings(NamedTuple):
-    """Seconds of wall clock and of CPU for searching and matching, and how much was asked."""
+    """Seconds of wall clock and of CPU for searching and matching, and how many rows and questions were asked."""
 
     search_s: float
     search_cpu_s: float
@@ -39,11 +39,11 @@ class Timings(NamedTuple):
     n_questions: int
 
 
-class Found(NamedTuple):
-    """Neighbours of the distinct query rows of all questions.
+class Neighbours(NamedTuple):
+    """The neighbours of the distinct query rows of all questions.
 
-    numbers: int64 [U], query rows, ascending; neighbours: int64 [U, K]; cosines: float32 [U, K];
-    runs: int64 [Q], rows searched for each question.
+    numbers: int64 [U], the query rows, ascending. neighbours: int64 [U, K], rows of the database. cosines:
+    float32 [U, K]. runs: int64 [Q], rows searched for each question.
     """
 
     numbers: np.ndarray
@@ -61,27 +61,46 @@ def answer(
     lengths: Sequence[int],
     matcher: Matcher = Matcher(),  # noqa: B008 (immutable)
     show: bool = False,
-) -> tuple[Answers, Timings, Found]:
-    """Answers all questions at all lengths.
+) -> tuple[Answers, Timings, Neighbours]:
+    """Answers all questions at all lengths, in segments.
 
     Every distinct query row is searched once, whatever number of questions and lengths it serves.
     """
-    began = _now()
+    began = now()
     found = search(questions, query, searched, n_rows=rows_needed(max(lengths), matcher.shifts), show=show)
-    middle = _now()
+    middle = now()
     answers = match_all(questions, query, database, found, lengths=lengths, matcher=matcher, show=show)
-    ended = _now()
-    spent = [after - before for before, after in zip((*began, *middle), (*middle, *ended))]
-    timings = Timings(*spent, n_rows=len(found.numbers), n_questions=len(questions))
+    ended = now()
+    timings = timed(began, middle, ended)._replace(n_rows=len(found.numbers), n_questions=len(questions))
     return answers, timings, found
 
 
-def _now() -> tuple[float, float]:
+def timed(began: tuple[float, float], middle: tuple[float, float], ended: tuple[float, float]) -> Timings:
+    """Returns the timings of a search that lasted from `began` to `middle`, and of a match up to `ended`."""
+    search_s, search_cpu_s = (after - before for before, after in zip(began, middle))
+    match_s, match_cpu_s = (after - before for before, after in zip(middle, ended))
+    return Timings(search_s, search_cpu_s, match_s, match_cpu_s, n_rows=0, n_questions=0)
+
+
+def added(first: Timings, second: Timings) -> Timings:
+    """Returns the sums of two timings."""
+    return Timings(
+        first.search_s + second.search_s,
+        first.search_cpu_s + second.search_cpu_s,
+        first.match_s + second.match_s,
+        first.match_cpu_s + second.match_cpu_s,
+        first.n_rows + second.n_rows,
+        first.n_questions + second.n_questions,
+    )
+
+
+def now() -> tuple[float, float]:
+    """Returns the seconds of wall clock and of CPU."""
     return time.perf_counter(), time.process_time()
 
 
 def rows_needed(length: int, shifts: int) -> int:
-    """Counts the query rows that a length of L segments covers: its last segment adds no phase."""
+    """Returns the number of query rows in a length of L segments. The last segment adds one row, not `shifts`."""
     return (length - 1) * shifts + 1
 
 
@@ -92,7 +111,7 @@ def search(
     *,
     n_rows: int,
     show: bool = False,
-) -> Found:
+) -> Neighbours:
     """Searches the first n_rows rows of every question, each distinct row once."""
     runs = np.minimum(questions.n_rows, n_rows)
     is_needed = np.zeros(len(query) + 1, np.int32)
@@ -103,18 +122,18 @@ def search(
     neighbours, cosines = np.empty(shape, np.int64), np.empty(shape, np.float32)
     with progress.Progress(len(numbers), "rows", label="search", show=show) as bar:
         for start in range(0, len(numbers), searched.batch_rows):
-            some = slice(start, start + searched.batch_rows)
-            cosines[some], neighbours[some] = searched.search(query.take(numbers[some]))
-            bar.add(len(neighbours[some]))
-    memory.give_back()  # Of the search; matching begins.
-    return Found(numbers, neighbours, cosines, runs)
+            block = slice(start, start + searched.batch_rows)
+            cosines[block], neighbours[block] = searched.search(query.take(numbers[block]))
+            bar.add(len(neighbours[block]))
+    memory.give_back()  # The search needed it; matching begins.
+    return Neighbours(numbers, neighbours, cosines, runs)
 
 
 def match_all(
     questions: Questions,
     query: collection.Collection,
     database: collection.Collection,
-    found: Found,
+    neighbours: Neighbours,
     *,
     lengths: Sequence[int],
     matcher: Matcher,
@@ -123,17 +142,17 @@ def match_all(
 ) -> Answers:
     """Ranks every question in the pool of threads.
 
-    without: int64 [Q, A], tracks per question that are to be treated as not in the database.
+    without: int64 [Q, A], tracks of each question that are treated as not in the database.
     """
-    numbers, neighbours, cosines, runs = found
+    numbers, near_all, cosines, runs = neighbours
     places = np.searchsorted(numbers, questions.first)
     answers = empty(len(questions), lengths)
     rank = _ranker(matcher, database, lengths)
 
-    def some(clips: range) -> int:
+    def match_some(clips: range) -> int:
         for clip in clips:
             rows = slice(places[clip], places[clip] + runs[clip])
-            near = neighbours[rows]
+            near = near_all[rows]
             if without is not None:
                 near = np.where(np.isin(database.track_of(near), without[clip]), -1, near)
             vectors = query.read(questions.first[clip], questions.first[clip] + runs[clip])
@@ -149,14 +168,14 @@ def match_all(
     ):
         batches = [range(start, min(len(questions), start + _CLIPS)) for start in range(0, len(questions), _CLIPS)]
         for start in range(0, len(batches), 64):
-            bar.add(sum(lend(some, batches[start : start + 64])))
+            bar.add(sum(lend(match_some, batches[start : start + 64])))
     return answers
 
 
 def _ranker(
     matcher: Matcher, database: collection.Collection, lengths: Sequence[int]
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], list[match.Ranking]]:
-    """Gives the function (query, neighbours, cosines) -> one Ranking per length."""
+    """Returns the function (query, neighbours, cosines) -> one ranking for each length."""
     if matcher.name == "diagonal":
         return lambda query, near, _: match.rank(
             query,
@@ -178,6 +197,7 @@ def _ranker(
 
 
 def empty(n_questions: int, lengths: Sequence[int]) -> Answers:
+    """Returns the answers to questions that were not asked yet."""
     shape = (n_questions, len(lengths))
     return Answers(
         np.full((*shape, match.TOP), -1, np.int64),
@@ -188,10 +208,20 @@ def empty(n_questions: int, lengths: Sequence[int]) -> Answers:
     )
 
 
-def fill(answers: Answers, clip: int, rankings: list[match.Ranking]) -> None:
-    for column, ranking in enumerate(rankings):
+def fill(
+    answers: Answers,
+    clip: int,
+    rankings: Sequence[match.Ranking | speeds.ClipRanking],
+    columns: Sequence[int] | None = None,
+) -> None:
+    """Writes the rankings of one clip over its answers. columns: positions of their lengths, None for all."""
+    for column, ranking in zip(range(len(rankings)) if columns is None else columns, rankings):
         n = len(ranking.starts)
-        answers.tracks[clip, column, :n] = ranking.tracks
-        answers.starts[clip, column, :n] = ranking.starts
-        answers.scores[clip, column, :n] = ranking.scores
+        for values, nothing, best in (
+            (answers.tracks, -1, ranking.tracks),
+            (answers.starts, np.nan, ranking.starts),
+            (answers.scores, -np.inf, ranking.scores),
+        ):
+            values[clip, column] = nothing
+            values[clip, column, :n] = best
         answers.elsewhere[clip, column] = ranking.elsewhere

@@ -1,4 +1,4 @@
-"""Stores in, hit rates out. Works on saved fingerprints alone: no audio, no network, no JAX."""
+"""Scores stores of queries against stores of recordings: `nafp evaluate`. Needs no audio, no network, no JAX."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,20 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nafp import errors
-from nafp.jobs import memory
 from nafp.search import collection, confidence, index, index_files, match
 
-from . import answers as answering
-from . import left_out, metrics, open_set, repeats, results, stores, tables
-from . import questions as protocol
+from . import answers, left_out, metrics, open_set, questions, records, repeats, results, stores, tables
 
-LENGTHS = (1, 3, 5, 9, 11, 19)  # Segments; 1, 2, 3, 5, 6, 10 s. The original's.
+LENGTHS = (1, 3, 5, 9, 11, 19)  # In segments, as of the original: 1, 2, 3, 5, 6, 10 s.
 RECALL_ROWS = 500  # Query rows on which the index is compared with an exact search.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be evaluated, and how; `nafp evaluate --help` explains each."""
+    """What to evaluate, and how. `nafp evaluate --help` explains each setting."""
 
     store: Sequence[str]
     out: str
@@ -29,7 +26,7 @@ class Request:
     dummy: str | None = None
     unknown: str | None = None
     index: str = "auto"
-    lengths: Sequence[int] = LENGTHS
+    lengths: Sequence[int | str] = LENGTHS
     ids: str = "all"
     compat: bool = False
     truth: str | None = None
@@ -54,10 +51,10 @@ class Request:
     show: bool = True
 
 
-class _Asked(NamedTuple):
-    """Questions, the rows they are made of, and what there is to say about them."""
+class _QuerySide(NamedTuple):
+    """The questions, the rows they are made of, and remarks for the reader."""
 
-    questions: protocol.Questions
+    questions: questions.Questions
     rows: collection.Collection
     notes: list[str]
 
@@ -65,12 +62,12 @@ class _Asked(NamedTuple):
 def run(request: Request) -> dict[str, Any]:
     """Evaluates, prints the table, writes RESULTS, and returns what results.json holds.
 
-    Raises ValueError or FileNotFoundError for anything that cannot be right, before work starts.
+    Raises nafp.errors.Invalid or NotFound for anything that cannot be right, before work starts.
     """
     rule, lengths = _checked(request)
     fitted = confidence.Confidence.load(request.confidence) if request.confidence else None
     if request.report:
-        from . import page as report  # Here: matplotlib is an extra, and its absence shows at once.
+        from . import page  # Here: matplotlib is an extra, and its absence shows at once.
     given = stores.read(
         request.store,
         query=request.query,
@@ -87,7 +84,7 @@ def run(request: Request) -> dict[str, Any]:
     sound = repeats.opened(request.repeats, asked.questions.songs)
     built, about = index_of(request, given)
     _introduce(request, asked, given, about)
-    answers, timings, neighbours = answering.answer(
+    answered, timings, neighbours = answers.answer(
         asked.questions,
         asked.rows,
         given.database,
@@ -98,49 +95,42 @@ def run(request: Request) -> dict[str, Any]:
     )
     scored = results.score(
         asked.questions,
-        answers,
+        answered,
         lengths,
         by_row=request.compat or not given.database.tracks,
         has_tracks=bool(given.database.tracks),
     )
     scored, heard = listened(request, scored, given.database, sound)
-    without = _left_out(request, asked, given, neighbours, answers, rule, lengths)
-    found = {
-        "format": results.FORMAT,
-        "hit_rates": results.hit_rates(scored),
-        "clustered": results.clustered(scored, seed=request.seed),
-        "groups": results.grouped(scored, columns_of(request, asked.questions)),
-        "open_set": open_set.judged(scored, without, false_accepts=request.false_accepts, fitted=fitted),
-        "index": about,
-        "repeats": heard,
-        "recall": _recall(request, built, asked, given.database),
-        "timings": timed(timings, about),
-        "cost": cost_of(timings, built, given.database),
-        "questions": counted(asked.questions),
-        "audio": {"hop_s": given.database.hop_s, "segment_s": segment_s(given.database)},
-        "stores": results.sides(given),
-        "run": results.repeatable(request),
-        "notes": asked.notes,
-    }
+    without = _left_out(request, asked, given, neighbours, answered, rule, lengths)
+    found = records.record(
+        request,
+        given,
+        scored,
+        searched=built,
+        about=about,
+        timings=timings,
+        left_out=without,
+        fitted=fitted,
+        repeats=heard,
+        recall=_recall(request, built, asked, given.database),
+        notes=asked.notes,
+    )
     results.save(request.out, found, scored, tables.report(found, markdown=True))
     _say(request, tables.report(found))
-    kept = ", confidence.json" if found["open_set"] else ""
-    _say(request, f"written: {request.out}/results.json, table.md, table.csv, answers.npz{kept}")
+    calibration = ", confidence.json" if found["open_set"] else ""
+    _say(request, f"written: {request.out}/results.json, table.md, table.csv, answers.npz{calibration}")
     if request.report:
-        _say(request, f"written: {report.write(request.report, found, scored)}")
+        _say(request, f"written: {page.write(request.report, found, scored)}")
     return found
 
 
-def _checked(request: Request) -> tuple[answering.Matcher, tuple[int, ...]]:
-    """Refuses what contradicts itself; gives the matcher and the lengths."""
+def _checked(request: Request) -> tuple[answers.Matcher, tuple[int, ...]]:
+    """Returns the matcher and the lengths. Raises nafp.errors.Invalid for settings that contradict each other."""
     if not request.store:
         raise errors.Invalid("--store=STORE, or --protocol=NAME, is needed")
-    given = [str(length).strip() for length in request.lengths]
-    if not given or not all(length.isdigit() and int(length) for length in given):
-        raise errors.Invalid(f"--lengths={','.join(given)}: numbers of segments, such as 1,3,5")
-    lengths = tuple(dict.fromkeys(int(length) for length in given))
-    if request.matcher not in answering.MATCHERS:
-        raise errors.Invalid(f"--matcher={request.matcher}: allowed are {', '.join(answering.MATCHERS)}")
+    lengths = lengths_of(request)
+    if request.matcher not in answers.MATCHERS:
+        raise errors.Invalid(f"--matcher={request.matcher}: allowed are {', '.join(answers.MATCHERS)}")
     plain = request.matcher == "diagonal" and request.shifts == 1 and not request.sharpness
     if request.compat and not plain:
         raise errors.Invalid("--compat is the original's matcher: no --matcher, --shifts, --sharpness")
@@ -154,7 +144,7 @@ def _checked(request: Request) -> tuple[answering.Matcher, tuple[int, ...]]:
         raise errors.Invalid("--repeats needs names of tracks: no --compat, no --rows_per_track")
     if request.shifts < 1 or not 0 < request.false_accepts < 1:
         raise errors.Invalid("--shifts is at least 1, --false_accepts is between 0 and 1")
-    rule = answering.Matcher(
+    rule = answers.Matcher(
         request.matcher,
         request.shifts,
         request.sharpness,
@@ -165,49 +155,54 @@ def _checked(request: Request) -> tuple[answering.Matcher, tuple[int, ...]]:
     return rule, lengths
 
 
-def _asked(request: Request, given: stores.Inputs, rule: answering.Matcher, lengths: Sequence[int]) -> _Asked:
-    """Reads the questions, known and unknown."""
+def lengths_of(request: Request) -> tuple[int, ...]:
+    """Returns the lengths to ask at, in segments, each once. Raises nafp.errors.Invalid for anything else."""
+    words = [str(length).strip() for length in request.lengths]
+    if not words or not all(word.isdigit() and int(word) for word in words):
+        raise errors.Invalid(f"--lengths={','.join(words)}: numbers of segments, such as 1,3,5")
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+def _asked(request: Request, given: stores.Inputs, rule: answers.Matcher, lengths: Sequence[int]) -> _QuerySide:
+    """Reads the questions, about known recordings and about unknown ones."""
     if request.truth:
-        questions, missing = protocol.truth_file(request.truth, given.query, given.database)
-        some = f"{len(missing)} queries of the truth file have no rows, such as "
-        notes = [some + missing[0]] if missing else []
+        asked, missing = questions.truth_file(request.truth, given.query, given.database)
+        notes = [f"{len(missing)} queries of the truth file have no rows, such as {missing[0]}"] if missing else []
     else:
-        questions, notes = _row_aligned(request, given, rule, lengths)
+        asked, notes = _row_aligned(request, given, rule, lengths)
     rows = given.query
     if given.unknown is not None:
         rows = collection.Collection.of([*given.query.sources, *given.unknown.sources])
-        questions = protocol.joined(
-            questions,
-            protocol.unknown(
+        asked = questions.joined(
+            asked,
+            questions.unknown(
                 given.unknown,
                 first_row=len(given.query),
-                n_rows=answering.rows_needed(max(lengths), rule.shifts),
+                n_rows=answers.rows_needed(max(lengths), rule.shifts),
             ),
         )
-    return _Asked(questions, rows, notes)
+    return _QuerySide(asked, rows, notes)
 
 
 def _row_aligned(
-    request: Request, given: stores.Inputs, rule: answering.Matcher, lengths: Sequence[int]
-) -> tuple[protocol.Questions, list[str]]:
+    request: Request, given: stores.Inputs, rule: answers.Matcher, lengths: Sequence[int]
+) -> tuple[questions.Questions, list[str]]:
+    """Returns the questions where row i of the query store answers row i of the database, and remarks."""
     n_rows = len(given.database) - given.n_dummy
 
-    def questions(ids: np.ndarray) -> protocol.Questions:
-        return protocol.row_aligned(
-            given.query,
-            given.database,
-            n_dummy=given.n_dummy,
-            ids=ids,
-            shifts=rule.shifts,
-            as_original=rule.as_original,
-        )
-
-    every = questions(np.arange(n_rows))
-    needs = [answering.rows_needed(length, rule.shifts) for length in lengths]
+    every = questions.row_aligned(
+        given.query,
+        given.database,
+        n_dummy=given.n_dummy,
+        ids=np.arange(n_rows),
+        shifts=rule.shifts,
+        as_original=rule.as_original,
+    )
+    needs = [answers.rows_needed(length, rule.shifts) for length in lengths]
     # Drawn ids leave room for the longest query that any track has room for.
     room = max((n for n in needs if n <= every.n_rows.max()), default=0)
     fits = np.full(n_rows, True) if rule.as_original else every.n_rows >= room
-    asked = protocol.read_ids(request.ids, n_rows=n_rows, fits=fits, seed=request.seed)
+    asked = questions.read_ids(request.ids, n_rows=n_rows, fits=fits, seed=request.seed)
     notes = []
     if not given.database.tracks:
         notes.append(
@@ -223,26 +218,19 @@ def _row_aligned(
     return every.some(asked), notes
 
 
-def columns_of(request: Request, questions: protocol.Questions) -> list[str]:
-    """Gives the columns to group by: those asked for, else `condition` where there is one."""
-    if request.group is None:
-        return [name for name in ("condition",) if name in questions.groups]
-    return list(request.group)
-
-
-def _check_groups(request: Request, questions: protocol.Questions) -> None:
-    for name in columns_of(request, questions):
-        if name not in questions.groups:
-            there = ", ".join(questions.groups) or "no column to group by"
-            raise errors.Invalid(f"--group={name}: there is {there}")
+def _check_groups(request: Request, asked: questions.Questions) -> None:
+    for name in records.columns(request, asked):
+        if name not in asked.groups:
+            columns = ", ".join(asked.groups) or "no column to group by"
+            raise errors.Invalid(f"--group={name}: there is {columns}")
 
 
 def index_of(request: Request, given: stores.Inputs) -> tuple[index.Index, dict[str, Any]]:
-    """Builds or loads the index, and describes it."""
+    """Builds or loads the index. Returns it and its description."""
     if request.compat and given.dummy is None:
         raise errors.Invalid("--compat trains on the dummy store as the original does; there is none")
     rows = given.database
-    chosen = index.plan(
+    plan = index.plan(
         request.index,
         n_rows=len(rows),
         dim=rows.dim,
@@ -250,28 +238,28 @@ def index_of(request: Request, given: stores.Inputs) -> tuple[index.Index, dict[
         n_probe=request.n_probe,
         train_rows=request.train_rows,
     )
-    if request.compat and chosen.train_rows and not request.train_rows:
-        chosen = index.as_original(chosen, n_dummy=len(given.dummy))
+    if request.compat and given.dummy and plan.train_rows and not request.train_rows:
+        plan = index.as_original(plan, n_dummy=len(given.dummy))
     folder = request.store[0] if request.index_folder is None else request.index_folder or None
     train_on = given.dummy if request.compat else None
-    built = index_files.opened(rows, chosen, folder, train_on=train_on)
-    about = {**chosen._asdict(), "rows": len(built), "bytes": built.n_bytes, **built.about}
+    built = index_files.opened(rows, plan, folder, train_on=train_on)
+    about = {**plan._asdict(), "rows": len(built), "bytes": built.n_bytes, **built.about}
     if request.gpu:
         about["device"] = built.use_gpu()
     return built, about
 
 
-def _introduce(request: Request, asked: _Asked, given: stores.Inputs, about: dict[str, Any]) -> None:
+def _introduce(request: Request, asked: _QuerySide, given: stores.Inputs, about: dict[str, Any]) -> None:
     for note in asked.notes:
         _say(request, f"note: {note}")
     probed = f", {about['n_probe']} lists probed" if about["n_probe"] else ""
-    made = f"read from {about['file']}" if "load_s" in about else f"built in {_built_s(about):.1f} s"
+    made = f"read from {about['file']}" if "load_s" in about else f"built in {records.built_s(about):.1f} s"
     _say(
         request,
         f"index: {about['factory']} ({about['reason']}), {about['rows']} rows{probed}, "
         f"{about['k']} neighbours, trained on {min(about['train_rows'], about['rows'])} rows, {made}",
     )
-    n_asked = counted(asked.questions)
+    n_asked = records.counted(asked.questions)
     _say(
         request,
         f"queries: {n_asked['known']} of recordings in the database, {n_asked['unknown']} of others; "
@@ -281,14 +269,14 @@ def _introduce(request: Request, asked: _Asked, given: stores.Inputs, about: dic
 
 def _left_out(
     request: Request,
-    asked: _Asked,
+    asked: _QuerySide,
     given: stores.Inputs,
-    neighbours: answering.Found,
-    answers: metrics.Answers,
-    rule: answering.Matcher,
+    neighbours: answers.Neighbours,
+    known: metrics.Answers,
+    rule: answers.Matcher,
     lengths: Sequence[int],
 ) -> metrics.Answers | None:
-    """Answers every query once more as if its track were not in the database."""
+    """Answers every question again as if its track were not in the database; None where that is not asked for."""
     if request.unknown != open_set.LEFT_OUT:
         return None
     return left_out.answers(
@@ -296,7 +284,7 @@ def _left_out(
         asked.rows,
         given.database,
         neighbours,
-        answers,
+        known,
         lengths=lengths,
         matcher=rule,
         show=request.show,
@@ -306,16 +294,16 @@ def _left_out(
 def listened(
     request: Request, scored: results.Scored, database: collection.Collection, sound: repeats.Sound | None
 ) -> tuple[results.Scored, dict[str, Any] | None]:
-    """Counts exact repeats as right, where their sound was given; and says how many there were."""
+    """Counts exact repeats as right, if their sound was given. Returns the scores, and how many repeats there were."""
     if sound is None:
         return scored, None
-    return repeats.counted(scored, database, sound, segment_s=segment_s(database), show=request.show)
+    return repeats.counted(scored, database, sound, segment_s=records.segment_s(database), show=request.show)
 
 
 def _recall(
-    request: Request, built: index.Index, asked: _Asked, database: collection.Collection
+    request: Request, built: index.Index, asked: _QuerySide, database: collection.Collection
 ) -> dict[str, Any] | None:
-    """Compares the index with an exact search of the whole database."""
+    """Compares the index with an exact search of the whole database, on RECALL_ROWS query rows."""
     if not request.recall:
         return None
     first = asked.questions.first
@@ -323,57 +311,13 @@ def _recall(
     queries = asked.rows.take(np.sort(first[drawn]))
     _, found = built.search(queries)
     _, exact = index.exact(database, queries, k=min(10, len(database)))
-    kept = [len(set(a) & set(b)) / len(b) for a, b in zip(found.tolist(), exact.tolist())]
+    shares = [len(set(near) & set(nearest)) / len(nearest) for near, nearest in zip(found.tolist(), exact.tolist())]
     best = (found == exact[:, :1]).any(axis=1)
     return {
         "rows": len(queries),
         "exact_nearest_among_neighbours": float(best.mean()),
-        "exact_10_nearest_among_neighbours": float(np.mean(kept)),
+        "exact_10_nearest_among_neighbours": float(np.mean(shares)),
     }
-
-
-def timed(timings: answering.Timings, about: dict[str, Any]) -> dict[str, Any]:
-    """Gathers what took how long, and the peak memory of this process."""
-    asked = max(1, timings.n_questions)
-    return {
-        **timings._asdict(),
-        "index_s": _built_s(about),
-        "ms_per_query": 1e3 * (timings.search_s + timings.match_s) / asked,
-        "cpu_ms_per_query": 1e3 * (timings.search_cpu_s + timings.match_cpu_s) / asked,
-        "peak_memory_mb": memory.peak_mb(),
-    }
-
-
-def _built_s(about: dict[str, Any]) -> float:
-    return about["train_s"] + about["add_s"]
-
-
-def cost_of(timings: answering.Timings, built: index.Index, database: collection.Collection) -> dict[str, float]:
-    """Gives what a user pays: bytes per second of audio, CPU per query."""
-    audio_s = max(1e-9, len(database) * database.hop_s)
-    spent_s = timings.search_cpu_s + timings.match_cpu_s
-    return {
-        "index_bytes_per_audio_s": built.n_bytes / audio_s,
-        "vector_bytes_per_audio_s": 4 * database.dim * len(database) / audio_s,
-        "cpu_ms_per_query": 1e3 * spent_s / max(1, timings.n_questions),
-    }
-
-
-def counted(questions: protocol.Questions) -> dict[str, int]:
-    """Counts questions, of recordings that are there and of others, and the songs they are of."""
-    known = int(questions.is_known.sum())
-    return {
-        "all": len(questions),
-        "known": known,
-        "unknown": len(questions) - known,
-        "songs": len(set(questions.songs)),
-    }
-
-
-def segment_s(rows: collection.Collection) -> float:
-    """Gives the length of a segment; a bare store's are the original's, twice the hop."""
-    said = [one.meta["segment_s"] for one in rows.sources if "segment_s" in one.meta]
-    return float(said[0]) if said else 2 * rows.hop_s
 
 
 def _say(request: Request, text: str) -> None:

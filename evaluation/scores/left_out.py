@@ -1,10 +1,9 @@
-"""Unknown queries without unknown recordings: each query again, its own track taken out.
+"""Unknown queries without unknown recordings: each query is asked again without its own track.
 
-Three things keep this honest. A recording that the database holds twice is taken out with its
-twins: found under the other name it would not be a false accept. A query whose neighbours were
-nearly all in what was taken out has no rivals left to be judged by, and is not asked. And fewer
-neighbours remain than a search without the track would give, so false accepts come out slightly
-too low; a store of recordings that are really not there (--unknown=NAME) has no such doubt.
+A recording that the database holds twice is left out with its twins, because finding it under the other name is no
+false accept. A query whose neighbours were nearly all in the tracks left out has no rivals to be judged by, and is not
+asked. Fewer neighbours remain than a search without the track would find, so false accepts come out slightly too low.
+Queries of recordings that are really not in the database (--unknown=NAME) have no such doubt.
 """
 
 from collections import defaultdict
@@ -14,41 +13,42 @@ import numpy as np
 
 from nafp.search import collection
 
-from . import answers as answering
+from .answers import Matcher, Neighbours, match_all, rows_needed
 from .metrics import Answers
 from .questions import Questions
 
-LEAST_LEFT = 0.5  # Share of a query's neighbours that must lie outside what is taken out.
+LEAST_LEFT = 0.5  # Least share of a query's neighbours outside of the tracks left out.
 
 
 def answers(
     questions: Questions,
     query: collection.Collection,
     database: collection.Collection,
-    found: answering.Found,
+    neighbours: Neighbours,
     known: Answers,
     *,
     lengths: Sequence[int],
-    matcher: answering.Matcher,
+    matcher: Matcher,
     show: bool = False,
 ) -> Answers:
     """Answers every question as if its recording were not in the database.
 
-    known: the answers with it, from which twins are learnt. `asked` says which may be used.
+    neighbours: of the query rows. known: the answers with it, which tell its twins. `asked` of the answers says which
+    of them may be used.
     """
     out = with_twins(questions, database, known, lengths, likeness=matcher.twin_cosine)
-    given = answering.match_all(
+    unknown = match_all(
         questions,
         query,
         database,
-        found,
+        neighbours,
         lengths=lengths,
         matcher=matcher,
         without=out,
         show=show,
     )
-    given.asked[:] &= _left(questions, database, found, out, lengths, matcher) >= LEAST_LEFT
-    return given
+    unknown.asked[:] &= _left(questions, database, neighbours, out, lengths, matcher) >= LEAST_LEFT
+    return unknown
 
 
 def with_twins(
@@ -59,15 +59,15 @@ def with_twins(
     *,
     likeness: float,
 ) -> np.ndarray:
-    """Gives the tracks to take out per question, int64 [Q, A], padded with -1.
+    """Returns the tracks to leave out for each question, int64 [Q, A], padded with -1.
 
-    Its own, and those whose answers to any query of the same song hold the same fingerprints as
-    the right place does: a mean cosine of at least `likeness` over the longest query.
+    These are its own and its twins: tracks that answered any query of the same song with a place whose fingerprints
+    agree with those of the right place by a mean cosine of at least `likeness`, over the longest query.
     """
     longest = int(np.argmax(lengths))
-    same = defaultdict(set)
+    same: dict[str, set[int]] = defaultdict(set)
     for number, song in enumerate(questions.songs):
-        same[song].update(t for t in questions.tracks[number].tolist() if t >= 0)
+        same[song].update(track for track in questions.tracks[number].tolist() if track >= 0)
         if known.asked[number, longest] and np.isfinite(questions.starts[number, 0]):
             same[song].update(
                 _twins(
@@ -95,28 +95,29 @@ def _twins(
     length: int,
     likeness: float,
 ) -> list[int]:
-    there = tracks >= 0
-    places = np.round(np.r_[right, starts[there]]).astype(np.int64)
+    """Returns the answered tracks [T] whose fingerprints agree with those of the right place, a row of the database."""
+    is_answer = tracks >= 0
+    places = np.round(np.concatenate([[right], starts[is_answer]])).astype(np.int64)
     vectors = database.windows(places, length)
-    alike = np.vecdot(vectors[1:], vectors[0]).mean(axis=1) >= likeness
-    return tracks[there][alike].tolist()
+    is_alike = np.vecdot(vectors[1:], vectors[0]).mean(axis=1) >= likeness
+    return tracks[is_answer][is_alike].tolist()
 
 
 def _left(
     questions: Questions,
     database: collection.Collection,
-    found: answering.Found,
+    neighbours: Neighbours,
     out: np.ndarray,
     lengths: Sequence[int],
-    matcher: answering.Matcher,
+    matcher: Matcher,
 ) -> np.ndarray:
-    """Gives the share of neighbours outside the tracks taken out, float64 [Q, M]."""
-    places = np.searchsorted(found.numbers, questions.first)
+    """Returns the share of neighbours outside of the tracks left out, float64 [Q, M]."""
+    places = np.searchsorted(neighbours.numbers, questions.first)
     shares = np.zeros((len(questions), len(lengths)))
     for number, place in enumerate(places):
-        tracks = database.track_of(found.neighbours[place : place + found.runs[number]])
+        tracks = database.track_of(neighbours.neighbours[place : place + neighbours.runs[number]])
         is_left = ~np.isin(tracks, out[number])
         for column, length in enumerate(lengths):
-            rows = answering.rows_needed(length, matcher.shifts)
+            rows = rows_needed(length, matcher.shifts)
             shares[number, column] = is_left[:rows].mean()
     return shares

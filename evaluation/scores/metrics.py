@@ -1,38 +1,41 @@
-"""Right answers, counted. A metric returns counts; only tables divide.
+"""Counts right answers. A metric returns counts, and only tables divide.
 
-exact: the start named first is the right one, to half a row; near: to one row (0.5 s at the
-usual hop); top3, top10: an exact one is among that many; song: the first is in the right track.
+exact         the first answer starts at the right place, to half a row
+near          the first answer starts at the right place, to one row (0.5 s at the usual hop)
+top3, top10   an exact answer is among the first 3, 10
+song          the first answer is in the right track
 """
 
 import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 METRICS = ("exact", "near", "top3", "top10", "song")
-Z_95 = 1.959963984540054  # Two-sided 95 % of the normal distribution.
+Z_95 = float(special.ndtri(0.975))  # The normal distribution has 95 % within this many deviations.
 EXACT_ROWS, NEAR_ROWS = 0.5, 1.0
-_ROUNDING = 1e-3  # Rows: times in a truth file are rounded to a millisecond or so.
+_ROUNDING = 1e-3  # Rows. Times in a truth file are rounded to about a millisecond.
 
 
 class Hits(NamedTuple):
-    """Questions answered right, of those asked; add field by field."""
+    """Number of questions that were answered right, and that were asked. Sums merge field by field."""
 
     right: int
     asked: int
 
     @property
     def rate(self) -> float:
-        """Share answered right; nan when nothing was asked."""
+        """Share of the asked questions that were answered right, or nan if nothing was asked."""
         return self.right / self.asked if self.asked else math.nan
 
 
 class Answers(NamedTuple):
-    """What the matcher said: for Q questions, M lengths, the T best; see `match.Ranking`.
+    """The T best answers to Q questions at M lengths, as `match.Ranking` has them.
 
-    tracks: int64 [Q, M, T], -1 for none; starts: float64 [Q, M, T], nan for none; scores: float32
-    [Q, M, T], -inf for none; elsewhere: float32 [Q, M]; asked: bool [Q, M], whether the question
-    has that many rows.
+    tracks: int64 [Q, M, T], -1 for none. starts: float64 [Q, M, T], nan for none. scores: float32 [Q, M, T], -inf for
+    none. elsewhere: float32 [Q, M], the best score outside of the best place. asked: bool [Q, M], whether the question
+    has enough rows for the length.
     """
 
     tracks: np.ndarray
@@ -43,22 +46,22 @@ class Answers(NamedTuple):
 
 
 def wilson(hits: Hits, *, z: float = Z_95) -> tuple[float, float]:
-    """Gives the Wilson score interval of a rate (E. B. Wilson, JASA 1927); nan, nan for no trial."""
+    """Returns the Wilson score interval of a rate (E. B. Wilson, JASA 1927), or (nan, nan) if nothing was asked."""
     if not hits.asked:
         return math.nan, math.nan
     n, p = hits.asked, hits.rate
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # At the ends the formula is exact, its rounding is not.
+    # The formula reaches 0 and 1 exactly, but its rounding does not.
     low = 0.0 if hits.right == 0 else max(0.0, centre - half)
     return low, 1.0 if hits.right == n else min(1.0, centre + half)
 
 
 def right(answers: Answers, tracks: np.ndarray, starts: np.ndarray, *, by_row: bool = False) -> dict[str, np.ndarray]:
-    """Says for every question and length whether it was answered right, bool [Q, M] per metric.
+    """Returns for each metric whether the answers are right, bool [Q, M].
 
-    tracks: int64 [Q, A], the acceptable tracks, padded with -1; starts: float64 [Q, A], the right
-    start in each, nan when unknown. by_row: starts decide alone (borders unknown or ignored).
+    tracks: int64 [Q, A], the acceptable tracks, padded with -1. starts: float64 [Q, A], the right start in each, nan if
+    unknown. by_row: whether starts alone decide, because the borders of tracks are unknown or ignored.
     """
     same = answers.tracks[..., None] == tracks[:, None, None, :]  # [Q, M, T, A]
     same &= (answers.tracks >= 0)[..., None]
@@ -77,7 +80,7 @@ def right(answers: Answers, tracks: np.ndarray, starts: np.ndarray, *, by_row: b
 
 
 def count(is_right: dict[str, np.ndarray], asked: dict[str, np.ndarray]) -> dict[str, list[Hits]]:
-    """Counts per metric and length what was right among what was asked, bool [Q, M] each."""
+    """Returns the hits of each metric, one for each length. is_right, asked: bool [Q, M] for each metric."""
     return {
         name: [Hits(int(column.sum()), int(of.sum())) for column, of in zip(both.T, asked[name].T)]
         for name, values in is_right.items()

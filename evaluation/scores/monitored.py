@@ -1,10 +1,9 @@
-"""How well a long recording was monitored: seconds, stretches, their borders, places and speeds.
+"""Scores the monitoring of long recordings: seconds, stretches, their borders, places and speeds.
 
-A second that the truth gives to a track and the report to the same one counts as right; one that
-only the report has is a false one, one that only the truth has is missed. Where tracks overlap, a
-second counts for each of them. Reported stretches of one track in one recording are merged where
-they overlap. Times are in seconds, read from files as `evaluation.queries.mixes` and `nafp monitor
---format=csv` (or json) write them.
+A second counts as right if the truth and the report give it to the same track. It is false if only the report has it,
+and missed if only the truth has it. Where tracks overlap, a second counts for each of them. Reported stretches of one
+track in one recording are merged if they overlap. Times are in seconds. They are read from files as
+`evaluation.queries.mixes` and `nafp monitor --format=csv` (or json) write them.
 """
 
 import csv
@@ -16,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-HALF = 0.5  # Of a stretch must be common with another for the two to belong together.
+HALF = 0.5  # Share of a stretch that must overlap with another one for the two to belong together.
 
 
-class Stretch(NamedTuple):
-    """A track played in a recording; track_start_s is NaN and speed 1 where they are unknown."""
+class PlayedStretch(NamedTuple):
+    """A track that plays in a recording. If they are unknown, track_start_s is NaN and speed 1."""
 
     recording: str
     track: str
@@ -31,35 +30,38 @@ class Stretch(NamedTuple):
 
 
 class Seconds(NamedTuple):
-    """Sums that merge by adding."""
+    """Seconds that are right, reported and true. Sums merge by adding."""
 
     right: float
     reported: float
     true: float
 
-    def __add__(self, other: "Seconds") -> "Seconds":
+    def __add__(self, other: "Seconds") -> "Seconds":  # type: ignore[override]  # A tuple's joins.
         return Seconds(*(a + b for a, b in zip(self, other)))
 
     @property
     def precision(self) -> float:
+        """Share of the reported seconds that is right."""
         return self.right / self.reported if self.reported else 1.0
 
     @property
     def recall(self) -> float:
+        """Share of the true seconds that was reported."""
         return self.right / self.true if self.true else 1.0
 
     @property
     def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
         total = self.reported + self.true
         return 2 * self.right / total if total else 1.0
 
 
-class Pairs(NamedTuple):
-    """Stretches that belong together, and how far apart they are.
+class PairedStretches(NamedTuple):
+    """Stretches that belong together, and their errors. Sums merge by adding.
 
-    true, reported: how many there were; found: true ones with a partner; partners: reported ones with
-    one. Errors are float64 [found], reported less true: start, end, place (of the track at the same
-    moment) in seconds; speed in percent.
+    true, reported: numbers of stretches. found: number of true ones with a partner. partners: number of reported ones
+    with a partner. start_s, end_s, place_s, speed: float64 [found], errors (reported less true) of the start, the end
+    and the place in the track at the same moment, in seconds, and of the speed, in percent.
     """
 
     true: int
@@ -71,44 +73,49 @@ class Pairs(NamedTuple):
     place_s: np.ndarray
     speed: np.ndarray
 
-    def __add__(self, other: "Pairs") -> "Pairs":
-        sums = [a + b for a, b in zip(self[:4], other[:4])]
-        return Pairs(*sums, *(np.concatenate(each) for each in zip(self[4:], other[4:])))
+    def __add__(self, other: "PairedStretches") -> "PairedStretches":  # type: ignore[override]  # Likewise.
+        return PairedStretches(
+            self.true + other.true,
+            self.reported + other.reported,
+            self.found + other.found,
+            self.partners + other.partners,
+            *(np.concatenate(columns) for columns in zip(self[4:], other[4:])),
+        )
 
 
-def seconds(true: Sequence[Stretch], reported: Sequence[Stretch]) -> Seconds:
-    """Compares two lists by the second."""
-    of_true, of_reported = _by_track(true), _by_track(reported)
-    right = sum(_common(of_true[key], of_reported[key]) for key in of_true.keys() & of_reported.keys())
-    return Seconds(right, _length(of_reported), _length(of_true))
+def seconds(true: Sequence[PlayedStretch], reported: Sequence[PlayedStretch]) -> Seconds:
+    """Compares true and reported stretches second by second."""
+    true_spans, reported_spans = _by_track(true), _by_track(reported)
+    right = sum(_common(true_spans[key], reported_spans[key]) for key in true_spans.keys() & reported_spans.keys())
+    return Seconds(right, _length(reported_spans), _length(true_spans))
 
 
-def pairs(true: Sequence[Stretch], reported: Sequence[Stretch]) -> Pairs:
-    """Looks for each stretch of one list in the other.
+def pairs(true: Sequence[PlayedStretch], reported: Sequence[PlayedStretch]) -> PairedStretches:
+    """Pairs true stretches with reported ones.
 
-    A true one is found when half of it was reported, in one piece or in several; a reported one is
-    right when half of it is true. Errors are those of the piece that shares most.
+    A true stretch is found if half of it was reported, in one piece or in several. A reported one is right if half of
+    it is true. Errors are those of the piece that overlaps most.
     """
-    errors, partners, found = [], set(), 0
-    for each in true:
-        shares = {
-            i: _shared(each, other)
+    errors: list[tuple[float, float, float, float]] = []
+    partners: set[int] = set()
+    for stretch in true:
+        overlaps = {
+            i: _overlap_s(stretch, other)
             for i, other in enumerate(reported)
-            if (other.recording, other.track) == (each.recording, each.track)
+            if (other.recording, other.track) == (stretch.recording, stretch.track)
         }
-        shares = {i: shared for i, shared in shares.items() if shared > 0}
-        partners |= {i for i, shared in shares.items() if shared >= HALF * _own(reported[i])}
-        if sum(shares.values()) >= HALF * _own(each):
-            found += 1
-            errors.append(_errors(each, reported[max(shares, key=lambda i: shares[i])]))
+        overlaps = {i: overlap_s for i, overlap_s in overlaps.items() if overlap_s > 0}
+        partners |= {i for i, overlap_s in overlaps.items() if overlap_s >= HALF * _seconds(reported[i])}
+        if sum(overlaps.values()) >= HALF * _seconds(stretch):
+            errors.append(_errors(stretch, reported[max(overlaps, key=lambda i: overlaps[i])]))
     columns = np.array(errors, np.float64).reshape(-1, 4).T
-    return Pairs(len(true), len(reported), found, len(partners), *columns)
+    return PairedStretches(len(true), len(reported), len(errors), len(partners), *columns)
 
 
-def read(path: str | os.PathLike, *, is_known: bool | None = None) -> list[Stretch]:
-    """Reads truth.csv, or a report in CSV or JSON lines; what is unknown there is left out.
+def read(path: str | os.PathLike, *, is_known: bool | None = None) -> list[PlayedStretch]:
+    """Reads the stretches of truth.csv, or of a report in CSV or JSON lines. Lines without a track are left out.
 
-    is_known: of a truth, only what is in the database, or only what is not; None for all.
+    is_known: True takes only tracks of the database from a truth, False only the others, None all.
     """
     with open(path, encoding="utf-8", newline="") as file:
         is_json = file.read(1) == "{"
@@ -120,16 +127,16 @@ def read(path: str | os.PathLike, *, is_known: bool | None = None) -> list[Stret
     return [_stretch(row) for row in rows]
 
 
-def split(stretches: Iterable[Stretch], key: Callable[[Stretch], str]) -> dict[str, list[Stretch]]:
-    """Sorts stretches by what the key says of each."""
-    found: dict[str, list[Stretch]] = defaultdict(list)
-    for each in stretches:
-        found[key(each)].append(each)
-    return found
+def split(stretches: Iterable[PlayedStretch], key: Callable[[PlayedStretch], str]) -> dict[str, list[PlayedStretch]]:
+    """Groups stretches by their key."""
+    groups: dict[str, list[PlayedStretch]] = defaultdict(list)
+    for stretch in stretches:
+        groups[key(stretch)].append(stretch)
+    return groups
 
 
-def summary(true: Sequence[Stretch], reported: Sequence[Stretch]) -> dict[str, float | int]:
-    """Puts everything into one flat record, for tables and JSON."""
+def summary(true: Sequence[PlayedStretch], reported: Sequence[PlayedStretch]) -> dict[str, float | int]:
+    """Returns all scores as one flat record, for tables and JSON."""
     by_second, by_stretch = seconds(true, reported), pairs(true, reported)
     record: dict[str, float | int] = {
         "true_s": round(by_second.true, 1),
@@ -151,10 +158,10 @@ def summary(true: Sequence[Stretch], reported: Sequence[Stretch]) -> dict[str, f
     return record
 
 
-def _stretch(row: dict) -> Stretch:
+def _stretch(row: dict) -> PlayedStretch:
     recording = row.get("mix") or row.get("recording") or row.get("query") or ""
     place = row.get("track_start_s")
-    return Stretch(
+    return PlayedStretch(
         os.path.basename(recording),
         row["track"],
         float(row["start_s"]),
@@ -164,27 +171,28 @@ def _stretch(row: dict) -> Stretch:
     )
 
 
-def _by_track(stretches: Sequence[Stretch]) -> dict[tuple[str, str], np.ndarray]:
-    """Merges overlapping stretches: (recording, track) -> [n, 2], disjoint, ascending."""
-    found = defaultdict(list)
-    for each in stretches:
-        found[each.recording, each.track].append((each.start_s, each.end_s))
-    return {key: _merged(np.array(sorted(spans))) for key, spans in found.items()}
+def _by_track(stretches: Sequence[PlayedStretch]) -> dict[tuple[str, str], np.ndarray]:
+    """Returns (recording, track) -> spans [n, 2] of start and end, merged where they overlap, in ascending order."""
+    spans = defaultdict(list)
+    for stretch in stretches:
+        spans[stretch.recording, stretch.track].append((stretch.start_s, stretch.end_s))
+    return {key: _merged(np.array(sorted(pairs))) for key, pairs in spans.items()}
 
 
 def _merged(spans: np.ndarray) -> np.ndarray:
-    kept = [spans[0].tolist()]
+    merged = [spans[0].tolist()]
     for start, end in spans[1:].tolist():
-        if start <= kept[-1][1]:
-            kept[-1][1] = max(kept[-1][1], end)
+        if start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
         else:
-            kept.append([start, end])
-    return np.array(kept)
+            merged.append([start, end])
+    return np.array(merged)
 
 
-def _common(one: np.ndarray, other: np.ndarray) -> float:
-    ends = np.minimum(one[:, None, 1], other[None, :, 1])
-    starts = np.maximum(one[:, None, 0], other[None, :, 0])
+def _common(first: np.ndarray, second: np.ndarray) -> float:
+    """Returns the seconds that two lists of disjoint spans have in common."""
+    ends = np.minimum(first[:, None, 1], second[None, :, 1])
+    starts = np.maximum(first[:, None, 0], second[None, :, 0])
     return float(np.maximum(ends - starts, 0).sum())
 
 
@@ -192,21 +200,21 @@ def _length(tracks: dict[tuple[str, str], np.ndarray]) -> float:
     return float(sum((spans[:, 1] - spans[:, 0]).sum() for spans in tracks.values()))
 
 
-def _shared(one: Stretch, other: Stretch) -> float:
-    return min(one.end_s, other.end_s) - max(one.start_s, other.start_s)
+def _overlap_s(first: PlayedStretch, second: PlayedStretch) -> float:
+    return min(first.end_s, second.end_s) - max(first.start_s, second.start_s)
 
 
-def _own(one: Stretch) -> float:
-    return one.end_s - one.start_s
+def _seconds(stretch: PlayedStretch) -> float:
+    return stretch.end_s - stretch.start_s
 
 
-def _errors(true: Stretch, reported: Stretch) -> tuple[float, float, float, float]:
-    """Gives the errors of one pair; the place at the middle of what they share."""
+def _errors(true: PlayedStretch, reported: PlayedStretch) -> tuple[float, float, float, float]:
+    """Returns the errors of a pair. That of the place is taken at the middle of their overlap."""
     at = (max(true.start_s, reported.start_s) + min(true.end_s, reported.end_s)) / 2
-    places = [each.track_start_s + (at - each.start_s) * each.speed for each in (reported, true)]
+    place, true_place = (s.track_start_s + (at - s.start_s) * s.speed for s in (reported, true))
     return (
         reported.start_s - true.start_s,
         reported.end_s - true.end_s,
-        places[0] - places[1],
+        place - true_place,
         100 * (reported.speed - true.speed),
     )

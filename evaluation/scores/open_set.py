@@ -1,8 +1,10 @@
-"""Is the recording in the collection at all? Unknown queries, thresholds, DET curves.
+"""Is the recording in the collection at all? Judges accept-or-reject by thresholds and DET curves.
 
-Thresholds and probabilities are fitted on one half of the songs and judged on the other, then the
-halves change places: nothing is judged by what it was fitted on, and every query counts.
+Thresholds and probabilities are fitted on one half of the songs and judged on the other, and then the other way round.
+So nothing is judged by what it was fitted on, and every query counts.
 """
+
+from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
@@ -15,18 +17,19 @@ from nafp.search import confidence
 from . import results
 from .metrics import Answers, Hits
 
-LEFT_OUT = "left-out"  # Unknown queries: each one once more, its own track taken out.
-FEWEST = 20  # Known and unknown queries, each, below which nothing is fitted.
+LEFT_OUT = "left-out"  # Takes each query, asked again without its own track, as an unknown one.
+FEWEST = 20  # Nothing is fitted with fewer known, or fewer unknown, queries.
 CRITERIA = ("score", "margin", "probability")
-EDGES = np.linspace(0, 1, 51)  # Of the histograms of scores and margins.
-_BINS = 10  # Of the calibration error: 0 .. 0.1, 0.1 .. 0.2, ...
-_CURVE_POINTS = 200
+EDGES = np.linspace(0, 1, 51)  # Bins of the histograms of scores and margins.
+_BINS = 10  # Bins of the calibration error: 0 .. 0.1, 0.1 .. 0.2, ...
+_CURVE_POINTS = 200  # Thresholds of a DET curve.
 
 
 class Verdict(NamedTuple):
-    """One criterion at one length, at a nominal share of false accepts.
+    """How one criterion does at one length, at a nominal share of false accepts.
 
-    false: unknown queries accepted, of those asked; accepted: known queries accepted and right.
+    false: unknown queries that are accepted, of all unknown ones. accepted: known queries that are accepted and right,
+    of all known ones.
     """
 
     false: Hits
@@ -34,8 +37,11 @@ class Verdict(NamedTuple):
 
 
 class OpenSet(NamedTuple):
-    """Verdicts per criterion; DET curve [P, 2] of false accepts and misses by probability; error
-    of calibration (ECE); fitted weights [3] from all queries, for use."""
+    """The judgement at one length.
+
+    verdicts: by criterion. curve: DET curve float64 [P, 2], false accepts and misses by probability. calibration_error:
+    expected calibration error (ECE). weights: float64 [3], fitted to all queries, for use.
+    """
 
     verdicts: dict[str, Verdict]
     curve: np.ndarray
@@ -50,28 +56,28 @@ def judged(
     false_accepts: float,
     fitted: confidence.Confidence | None = None,
 ) -> dict[str, Any] | None:
-    """Judges every length as results.json has it; None without enough unknown queries.
+    """Judges every length, as results.json has it. Returns None without enough unknown queries.
 
-    left_out: answers to the same questions with their own tracks taken out, the unknown ones then.
-    fitted: whose probabilities are judged; None: those of a fit on the other half of the songs.
+    left_out: answers to the same questions without their own tracks; they count as unknown queries. false_accepts: the
+    nominal share. fitted: the calibration to judge; None for one that is fitted to the other half of the songs.
     """
     known = scored.questions.is_known
-    found = {}
+    judgements = {}
     for column, length in enumerate(scored.lengths):
         asked = scored.asked["song" if scored.asked["song"].any() else "near"][:, column]
         right = scored.right["song" if scored.asked["song"].any() else "near"][:, column]
-        score, margin = (each[:, column] for each in margins(scored.answers))
+        score, margin = (values[:, column] for values in margins(scored.answers))
         strange = scored.answers.asked[:, column] & ~known
         parts = [(score, margin, right & known, strange, asked | strange)]
         if left_out is not None:
-            score, margin = (each[:, column] for each in margins(left_out))
+            score, margin = (values[:, column] for values in margins(left_out))
             never, strange = np.zeros(len(known), bool), asked & left_out.asked[:, column]
             parts.append((score, margin, never, strange, strange))
         keep = np.concatenate([part[4] for part in parts])
         score, margin, right, strange = (np.concatenate([part[i] for part in parts])[keep] for i in range(4))
-        songs = [song for song, kept in zip(scored.questions.songs * len(parts), keep) if kept]
+        songs = [song for song, is_kept in zip(scored.questions.songs * len(parts), keep) if is_kept]
         if strange.sum() >= FEWEST and (~strange).sum() >= FEWEST:
-            one = judge(
+            judgement = judge(
                 score,
                 margin,
                 right,
@@ -82,22 +88,23 @@ def judged(
                 length=length,
             )
             counts = {"score": binned(score[strange]), "margin": binned(margin[strange])}
-            found[str(length)] = _written(one, false_accepts) | {
+            judgements[str(length)] = _written(judgement, false_accepts) | {
                 "unknown": {name: count.tolist() for name, count in counts.items()}
             }
-    return found or None
+    return judgements or None
 
 
-def _written(one: "OpenSet", false_accepts: float) -> dict[str, Any]:
+def _written(judgement: OpenSet, false_accepts: float) -> dict[str, Any]:
+    """Returns a judgement as results.json has it."""
     return {
         "nominal_false_accepts": false_accepts,
         "verdicts": {
             name: {"false": results.cell(verdict.false), "accepted": results.cell(verdict.accepted)}
-            for name, verdict in one.verdicts.items()
+            for name, verdict in judgement.verdicts.items()
         },
-        "curve": one.curve.round(5).tolist(),
-        "calibration_error": one.calibration_error,
-        "weights": one.weights.tolist(),
+        "curve": judgement.curve.round(5).tolist(),
+        "calibration_error": judgement.calibration_error,
+        "weights": judgement.weights.tolist(),
     }
 
 
@@ -112,28 +119,29 @@ def judge(
     fitted: confidence.Confidence | None = None,
     length: int = 1,
 ) -> OpenSet:
-    """Judges accept-or-reject at one length. scores, margins: [Q]; is_right, unknown: bool [Q].
+    """Judges accept-or-reject at one length.
 
-    fitted: gives the probabilities; None: a fit on the other half does. Thresholds are always
-    found on the other half.
+    scores, margins: float [Q]. is_right, unknown: bool [Q]. songs: [Q], which queries belong together. fitted: the
+    calibration that gives probabilities; None for one fitted to the other half. Thresholds always come from the other
+    half. length: of the queries, in segments.
     """
     half = halves(songs)
     probability = np.empty(len(scores))
     accepted = {name: np.zeros(len(scores), bool) for name in CRITERIA}
     for fold in (0, 1):
-        one, other = half != fold, half == fold
+        fits, judges = half != fold, half == fold
         model = fitted or confidence.Confidence(
             [length],
-            confidence.fit(scores[one], margins[one], is_right[one], unknown=unknown[one])[None],
+            confidence.fit(scores[fits], margins[fits], is_right[fits], unknown=unknown[fits])[None],
         )
-        probability[other] = model.probability(length, scores[other], margins[other])
-        own = model.probability(length, scores[one], margins[one])
-        for name, here, there in (
-            ("score", scores[one], scores[other]),
-            ("margin", margins[one], margins[other]),
-            ("probability", own, probability[other]),
+        probability[judges] = model.probability(length, scores[judges], margins[judges])
+        fitted_probability = model.probability(length, scores[fits], margins[fits])
+        for name, fitting, judged_values in (
+            ("score", scores[fits], scores[judges]),
+            ("margin", margins[fits], margins[judges]),
+            ("probability", fitted_probability, probability[judges]),
         ):
-            accepted[name][other] = there > threshold(here[unknown[one]], false_accepts)
+            accepted[name][judges] = judged_values > threshold(fitting[unknown[fits]], false_accepts)
     known = ~unknown
     return OpenSet(
         {
@@ -150,17 +158,17 @@ def judge(
 
 
 def binned(values: np.ndarray) -> np.ndarray:
-    """Counts values per bin of EDGES, int64 [50]; what lies outside goes to the ends."""
+    """Counts values per bin of EDGES, int64 [50]. Values outside of EDGES count in the first or last bin."""
     return np.histogram(np.clip(values, EDGES[0], EDGES[-1]), EDGES)[0]
 
 
 def halves(songs: Sequence[str]) -> np.ndarray:
-    """Deals songs into two halves by their names, int [Q]: the same in every run and system."""
+    """Returns the half that each song belongs to, int [Q] of 0 and 1: by its name, so the same in every run."""
     return np.array([zlib.crc32(song.encode("utf-8", "surrogateescape")) & 1 for song in songs])
 
 
 def threshold(unknown: np.ndarray, false_accepts: float) -> float:
-    """Gives the value that at most this share of the unknown exceeds."""
+    """Returns the smallest of the unknown queries' values [U] that at most a share `false_accepts` of them exceeds."""
     if not len(unknown):
         return -np.inf
     rank = int(np.ceil((1 - false_accepts) * len(unknown))) - 1
@@ -168,27 +176,30 @@ def threshold(unknown: np.ndarray, false_accepts: float) -> float:
 
 
 def curve(values: np.ndarray, is_right: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-    """Gives the DET curve [P, 2]: share of unknown accepted, share of known not accepted right."""
+    """Returns the DET curve, float64 [P, 2]: share of unknown queries accepted, share of known ones not found.
+
+    values: float [Q], the criterion. is_right, unknown: bool [Q].
+    """
     thresholds = np.unique(np.quantile(values, np.linspace(0, 1, _CURVE_POINTS), method="nearest"))
     thresholds = np.concatenate([[-np.inf], thresholds])
     strangers, right = np.sort(values[unknown]), np.sort(values[~unknown & is_right])
     n_known = max(1, int((~unknown).sum()))
     false = 1 - np.searchsorted(strangers, thresholds, side="right") / max(1, len(strangers))
-    kept = (len(right) - np.searchsorted(right, thresholds, side="right")) / n_known
-    return np.stack([false, 1 - kept], axis=1)
+    found = (len(right) - np.searchsorted(right, thresholds, side="right")) / n_known
+    return np.stack([false, 1 - found], axis=1)
 
 
 def calibration_error(probability: np.ndarray, is_right: np.ndarray, unknown: np.ndarray) -> float:
-    """Gives the expected calibration error with known and unknown queries weighing the same."""
+    """Returns the expected calibration error, where known and unknown queries weigh the same in total."""
     weight = np.where(unknown, 1 / max(1, unknown.sum()), 1 / max(1, (~unknown).sum()))
     place = np.minimum((probability * _BINS).astype(int), _BINS - 1)
     total = np.bincount(place, weight, minlength=_BINS)
-    said = np.bincount(place, weight * probability, minlength=_BINS)
-    was = np.bincount(place, weight * is_right, minlength=_BINS)
-    return float(np.abs(said - was).sum() / total.sum())
+    predicted = np.bincount(place, weight * probability, minlength=_BINS)
+    actual = np.bincount(place, weight * is_right, minlength=_BINS)
+    return float(np.abs(predicted - actual).sum() / total.sum())
 
 
 def margins(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
-    """Gives the best score and its margin, [Q, M] each; a question without candidates scores 0."""
+    """Returns the best score and its margin, [Q, M] each. A question without candidates scores 0."""
     best = np.where(np.isfinite(answers.scores[:, :, 0]), answers.scores[:, :, 0], 0)
     return best, best - answers.elsewhere

@@ -1,9 +1,11 @@
-"""A page that people look at: one self-contained HTML file, and its pictures as PNG beside it."""
+"""The report of an evaluation: one self-contained HTML page, and its pictures as PNG files beside it."""
 
 import base64
-import html
-from pathlib import Path
+import pathlib
+from collections.abc import Mapping
 from typing import Any
+
+import jinja2
 
 from . import pictures, results, tables
 
@@ -15,83 +17,66 @@ TITLES = {
     "accept_or_reject": "Accept or reject",
     "similarity": "Similarity of right and wrong matches",
 }
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-       color: #222; background: #fff; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
-th, td { padding: 0.25rem 0.8rem 0.25rem 0; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; height: auto; }
-pre { background: #f6f6f6; padding: 0.8rem; overflow-x: auto; font-size: 0.85rem; }
-.wide { overflow-x: auto; }
-"""
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).with_name("templates")),
+    autoescape=True,
+    trim_blocks=True,
+    keep_trailing_newline=True,
+)
 
 
-def write(folder: str, found: dict[str, Any], scored: results.Scored) -> Path:
-    """Writes FOLDER/index.html and a PNG per picture; returns the page's path."""
-    place = Path(folder)
+def write(folder: str, record: dict[str, Any], scored: results.Scored) -> pathlib.Path:
+    """Writes FOLDER/index.html and a PNG file for each picture, and returns the path of the page.
+
+    record: what results.json holds.
+    """
+    place = pathlib.Path(folder)
     place.mkdir(parents=True, exist_ok=True)
-    figures = pictures.all_of(found, scored)
-    images = {}
-    for name, figure in figures.items():
-        images[name] = pictures.as_png(figure)
-        (place / f"{name}.png").write_bytes(images[name])
-    pictures.close(figures)
+    figures = pictures.all_of(record, scored)
+    images = {name: pictures.as_png(figure) for name, figure in figures.items()}
+    for name, image in images.items():
+        (place / f"{name}.png").write_bytes(image)
     page = place / "index.html"
-    page.write_text(_page(found, images), encoding="utf-8")
+    page.write_text(_page(record, images), encoding="utf-8")
     return page
 
 
-def _page(found: dict[str, Any], images: dict[str, bytes]) -> str:
-    audio = found["audio"]
-    parts = [_table(*tables.rows(found["hit_rates"], **audio)), f"<p>{_about(found)}</p>"]
-    for name, image in images.items():
-        data = base64.b64encode(image).decode("ascii")
-        title = TITLES.get(name, name)
-        parts.append(f"<h2>{html.escape(title)}</h2>")
-        parts.append(f'<img alt="{html.escape(title)}" src="data:image/png;base64,{data}">')
-        if name == "accept_or_reject":
-            parts.append(_table(*tables.open_set(found["open_set"], **audio)))
-    for column, values in found["groups"].items():
-        for value, rates in values.items():
-            parts.append(f"<h2>{html.escape(f'{column} = {value}')}</h2>")
-            parts.append(_table(*tables.rows(rates, **audio)))
-    parts += ["<h2>Cost</h2>", _table(*costs(found)), "<h2>How to repeat it</h2>"]
-    parts.append(f"<pre>{html.escape(_repeat(found))}</pre>")
-    return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>nafp: hit rates</title>\n<style>{_STYLE}</style>\n<h1>Hit rates</h1>\n"
-        + "\n".join(parts)
-        + "\n</html>\n"
+def _page(record: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
+    audio = record["audio"]
+    groups = [
+        (f"{column} = {value}", tables.rows(hit_rates, **audio))
+        for column, values in record["groups"].items()
+        for value, hit_rates in values.items()
+    ]
+    return _TEMPLATES.get_template("report.html").render(
+        hit_rates=tables.rows(record["hit_rates"], **audio),
+        questions=record["questions"],
+        index=record["index"],
+        pictures=[_picture(name, image, record) for name, image in images.items()],
+        groups=groups,
+        costs=costs(record),
+        command=record["run"]["command"],
+        stores=_stores(record),
+        machine={name: value for name, value in record["run"].items() if name not in ("command", "settings")},
     )
 
 
-def _table(header: list[str], lines: list[list[str]]) -> str:
-    def row(cells: list[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
-
-    body = "\n".join(row(line, "td") for line in lines)
-    return f'<div class="wide"><table>\n{row(header, "th")}\n{body}\n</table></div>'
-
-
-def _about(found: dict[str, Any]) -> str:
-    asked, about = found["questions"], found["index"]
-    return html.escape(
-        f"Top answers to {asked['known']} queries of {asked['songs']} recordings among "
-        f"{about['rows']:,} fingerprints; percent, with Wilson 95 % intervals. "
-        f"Index {about['factory']} ({about['reason']})."
-    )
+def _picture(name: str, image: bytes, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what the template shows of a picture. table: the numbers to set below it, or None."""
+    return {
+        "title": TITLES.get(name, name),
+        "source": f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}",
+        "table": tables.open_set(record["open_set"], **record["audio"]) if name == "accept_or_reject" else None,
+    }
 
 
-def costs(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Gives header and lines of what it costs to keep and to ask."""
-    cost, timings, about = found["cost"], found["timings"], found["index"]
+def costs(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Returns header and lines of a table: what the index costs to keep and to search."""
+    cost, timings, index = record["cost"], record["timings"], record["index"]
     return ["", "cost"], [
         ["index, bytes per second of audio", f"{cost['index_bytes_per_audio_s']:.1f}"],
         ["vectors, bytes per second of audio", f"{cost['vector_bytes_per_audio_s']:.1f}"],
-        ["index, MiB", f"{about['bytes'] / 2**20:.1f}"],
+        ["index, MiB", f"{index['bytes'] / 2**20:.1f}"],
         ["building the index, s", f"{timings['index_s']:.1f}"],
         ["ms per query, all lengths", f"{timings['ms_per_query']:.2f}"],
         ["ms of CPU per query, all lengths", f"{timings['cpu_ms_per_query']:.2f}"],
@@ -99,12 +84,10 @@ def costs(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     ]
 
 
-def _repeat(found: dict[str, Any]) -> str:
-    run = found["run"]
-    stores = [
-        f"{side} {one['folder']}/{one['name']}: {one['rows']} rows, {one['digest'][:12]}"
+def _stores(record: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each store that was evaluated."""
+    return [
+        f"{side} {store['folder']}/{store['name']}: {store['rows']} rows, {store['digest'][:12]}"
         for side in ("query", "database", "unknown")
-        for one in found["stores"][side]
+        for store in record["stores"][side]
     ]
-    machine = {k: v for k, v in run.items() if k not in ("command", "settings")}
-    return "\n".join([run["command"], "", *stores, "", *(f"{k}: {v}" for k, v in machine.items())])

@@ -1,26 +1,24 @@
-"""The pictures of a report. The only file of this room that imports matplotlib, and Pillow with it."""
+"""Draws the pictures of a report. No other file of this room imports matplotlib and Pillow."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import ticker
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy import special
 
 from . import metrics, open_set, results, tables
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, darkest first.
+# The colours of Okabe and Ito, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 RIGHT, WRONG, UNKNOWN = "#0072B2", "#D55E00", "#555555"
 LABELS = tables.LABELS | {"song": "right track"}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -34,58 +32,59 @@ STYLE = {
     "figure.constrained_layout.use": True,
 }
 _SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
-_PALETTE = 192  # Colours of a PNG.
-_FEWEST = 5  # Answers that make a histogram.
-_LEAST_SHOWN = 0.3  # Percent in a bin, below which the axis need not reach it.
-OTHER_LOSSES = ("reverb", "speech", "microphone", "codec")  # Columns of a truth file, beside snr.
+_PALETTE = 192  # Colours of a PNG file.
+_FEWEST = 5  # Answers that a histogram needs.
+_LEAST_SHOWN = 0.3  # Percent. The axis need not reach bins with less.
+OTHER_LOSSES = ("reverb", "speech", "microphone", "codec")  # Columns of a truth file that change sound besides snr.
 
 
-def all_of(found: dict[str, Any], scored: results.Scored) -> dict[str, Figure]:
-    """Draws what the results have: name -> figure, the overview first. Close them after use."""
-    with plt.rc_context(STYLE):
+def all_of(record: dict[str, Any], scored: results.Scored) -> dict[str, Figure]:
+    """Returns name -> figure for everything that the results have, the overview first."""
+    with matplotlib.rc_context(STYLE):
         drawn = {
-            "overview": overview(found, scored),
-            "hit_rate_by_length": _alone(by_length, found),
+            "overview": overview(record, scored),
+            "hit_rate_by_length": _alone(by_length, record),
         }
         for column in ("snr", "condition"):
             if len(set(scored.questions.groups.get(column, ()))) > 1:
                 name = f"hit_rate_by_{column}"
-                drawn[name] = _alone(by_group, found, scored, column)
-        if found["open_set"]:
-            drawn["accept_or_reject"] = _alone(trade_off, found, size=(6, 4.8))
-        drawn["similarity"] = similarity(found, scored)
+                drawn[name] = _alone(by_group, record, scored, column)
+        if record["open_set"]:
+            drawn["accept_or_reject"] = _alone(trade_off, record, size=(6, 4.8))
+        drawn["similarity"] = similarity(record, scored)
     return drawn
 
 
-def overview(found: dict[str, Any], scored: results.Scored) -> Figure:
-    """Draws the four pictures that say most, as one: for a page's top, or a README."""
-    figure, ((one, two), (three, four)) = plt.subplots(2, 2, figsize=(11, 7.6))
-    by_length(one, found, legend="lower right")
+def overview(record: dict[str, Any], scored: results.Scored) -> Figure:
+    """Draws the four pictures that say most as one figure, for the top of a page."""
+    figure = Figure(figsize=(11, 7.6))
+    (first, second), (third, fourth) = figure.subplots(2, 2)
+    by_length(first, record, legend="lower right")
     columns = [c for c in ("condition", "snr") if len(set(scored.questions.groups.get(c, ()))) > 1]
     length = _middle(scored.lengths)
     if columns:
-        by_group(two, found, scored, columns[0], legend="lower left")
+        by_group(second, record, scored, columns[0], legend="lower left")
     else:
-        histograms(two, found, scored, length, "score", legend="upper left")
-    histograms(three, found, scored, length, "margin", legend="upper right")
-    if found["open_set"]:
-        trade_off(four, found, legend="lower left")
+        histograms(second, record, scored, length, "score", legend="upper left")
+    histograms(third, record, scored, length, "margin", legend="upper right")
+    if record["open_set"]:
+        trade_off(fourth, record, legend="lower left")
     else:
-        histograms(four, found, scored, length, "score", legend="upper left")
+        histograms(fourth, record, scored, length, "score", legend="upper left")
     return figure
 
 
-def _alone(draw: Callable, *given: Any, size: tuple[float, float] = (7, 4)) -> Figure:
-    """Draws one picture on a figure of its own."""
-    figure, axes = plt.subplots(figsize=size)
-    draw(axes, *given)
+def _alone(draw: Callable[..., None], *arguments: Any, size: tuple[float, float] = (7, 4)) -> Figure:
+    """Returns a figure of its own with one picture."""
+    figure = Figure(figsize=size)
+    draw(figure.subplots(), *arguments)
     return figure
 
 
-def by_length(axes: plt.Axes, found: dict[str, Any], *, legend: str = "") -> None:
-    """Draws hit rate against query length, with 95 % bands."""
-    rates = found["hit_rates"]
-    audio_s = [tables.seconds(int(n), **found["audio"]) for n in rates]
+def by_length(axes: Axes, record: dict[str, Any], *, legend: str = "") -> None:
+    """Draws hit rate against query length, with bands of 95 %."""
+    rates = record["hit_rates"]
+    audio_s = [tables.seconds(int(n), **record["audio"]) for n in rates]
     for name, colour in zip(reversed(metrics.METRICS), COLOURS):
         cells = [rates[n][name] for n in rates]
         if not all(cell["asked"] for cell in cells):
@@ -100,12 +99,12 @@ def by_length(axes: plt.Axes, found: dict[str, Any], *, legend: str = "") -> Non
     _legend(axes, legend)
 
 
-def by_group(axes: plt.Axes, found: dict[str, Any], scored: results.Scored, column: str, *, legend: str = "") -> None:
-    """Draws hit rate against a column of the truth file, a line or row of points per length."""
+def by_group(axes: Axes, record: dict[str, Any], scored: results.Scored, column: str, *, legend: str = "") -> None:
+    """Draws hit rate against a column of the truth file, as a line or a row of points for each length."""
     name = "song" if scored.asked["song"].any() else "exact"
-    groups = _groups(found, scored, column)
+    groups = _groups(record, scored, column)
     labels, is_number = list(groups), results.is_number(next(iter(groups)))
-    lengths = _some(scored.lengths)
+    lengths = _at_most_six(scored.lengths)
     for number, (length, colour) in enumerate(zip(lengths, _shades(len(lengths)))):
         cells = [groups[label][str(length)][name] for label in labels]
         places = np.array([i for i, cell in enumerate(cells) if cell["asked"]])
@@ -113,13 +112,13 @@ def by_group(axes: plt.Axes, found: dict[str, Any], scored: results.Scored, colu
         low, high = (np.array([100 * cells[i][end] for i in places]) for end in ("low", "high"))
         ends = np.maximum(0, [middle - low, high - middle])
         aside = places + (0 if is_number else 0.11 * (number - (len(lengths) - 1) / 2))
-        seconds = tables.seconds(length, **found["audio"])
+        seconds = tables.seconds(length, **record["audio"])
         axes.errorbar(aside, middle, ends, fmt="o", color=colour, ms=4, elinewidth=1, label=f"{seconds:g} s")
         joined = [i for i, place in enumerate(places) if results.is_number(labels[place])]
         axes.plot(aside[joined], middle[joined], color=colour, lw=1.4)
     shown = [label.replace("..", " to ").replace("(none)", "no noise") for label in labels]
     is_long = len("".join(shown)) > 40
-    turn = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
+    turn: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
     axes.set_xticks(range(len(labels)), shown, **turn)
     axes.grid(is_number, axis="x")
     _percent(axes, "right track first" if name == "song" else "right place first")
@@ -128,10 +127,13 @@ def by_group(axes: plt.Axes, found: dict[str, Any], scored: results.Scored, colu
     _legend(axes, legend, "query")
 
 
-def _groups(found: dict[str, Any], scored: results.Scored, column: str) -> dict[str, dict[str, Any]]:
-    """Gives hit rates per value; of the SNR, where that can be, only of what noise alone spoils."""
+def _groups(record: dict[str, Any], scored: results.Scored, column: str) -> dict[str, dict[str, Any]]:
+    """Returns hit rates for each value of a column.
+
+    Of the SNR they count, if possible, only queries to which nothing but noise was added.
+    """
     if column != "snr":
-        return found["groups"].get(column) or results.grouped(scored, [column])[column]
+        return record["groups"].get(column) or results.grouped(scored, [column])[column]
     others = [scored.questions.groups[c] for c in OTHER_LOSSES if c in scored.questions.groups]
     alone = np.array([not any(values) for values in zip(*others)], bool)
     labels = np.array(results.ranged(scored.questions.groups[column]))
@@ -143,19 +145,19 @@ def _groups(found: dict[str, Any], scored: results.Scored, column: str) -> dict[
     }
 
 
-def trade_off(axes: plt.Axes, found: dict[str, Any], *, legend: str = "") -> None:
+def trade_off(axes: Axes, record: dict[str, Any], *, legend: str = "") -> None:
     """Draws DET curves on normal-deviate axes: false accepts against misses."""
-    judged = found["open_set"]
-    lengths, lowest = _some([int(n) for n in judged]), _SHARES[-2]
+    judged = record["open_set"]
+    lengths, lowest = _at_most_six([int(n) for n in judged]), _SHARES[-2]
     ticks = _deviate(np.array(_SHARES))
     for length, colour in zip(lengths, _shades(len(lengths))):
         curve = np.array(judged[str(length)]["curve"])
         inside = (curve > 0).all(axis=1) & (curve < 1).all(axis=1)
         lowest = min([lowest, *curve[inside & (curve[:, 0] < _SHARES[-1]), 1]])
-        seconds = tables.seconds(length, **found["audio"])
+        seconds = tables.seconds(length, **record["audio"])
         axes.plot(*_deviate(curve[inside]).T, color=colour, lw=1.6, label=f"{seconds:g} s")
     nominal = next(iter(judged.values()))["nominal_false_accepts"]
-    axes.axvline(_deviate(np.array(nominal)), color="#888888", lw=1, ls="--")
+    axes.axvline(float(_deviate(np.array(nominal))), color="#888888", lw=1, ls="--")
     for axis, label in ((axes.xaxis, "false accepts"), (axes.yaxis, "missed or wrong")):
         axis.set_ticks(ticks, [f"{100 * share:g}" for share in _SHARES])
         axis.set_label_text(f"{label}, %")
@@ -165,13 +167,14 @@ def trade_off(axes: plt.Axes, found: dict[str, Any], *, legend: str = "") -> Non
     _legend(axes, legend, "query", columns=3 if legend else 1)
 
 
-def similarity(found: dict[str, Any], scored: results.Scored) -> Figure:
-    """Draws scores and margins of right, wrong and unknown answers, a row per length."""
-    lengths = _some(scored.lengths)[:4]
-    figure, panels = plt.subplots(len(lengths), 2, figsize=(11, 1.7 * len(lengths) + 0.8), sharex="col", squeeze=False)
+def similarity(record: dict[str, Any], scored: results.Scored) -> Figure:
+    """Draws scores and margins of right, wrong and unknown answers, with a row for each length."""
+    lengths = _at_most_six(scored.lengths)[:4]
+    figure = Figure(figsize=(11, 1.7 * len(lengths) + 0.8))
+    panels = figure.subplots(len(lengths), 2, sharex="col", squeeze=False)
     for row, length in zip(panels, lengths):
-        histograms(row[0], found, scored, length, "score", legend="none")
-        histograms(row[1], found, scored, length, "margin")
+        histograms(row[0], record, scored, length, "score", legend="none")
+        histograms(row[1], record, scored, length, "margin")
         for axes in row:
             axes.set_xlabel(axes.get_xlabel() if length == lengths[-1] else "")
             axes.set_title("")
@@ -181,17 +184,17 @@ def similarity(found: dict[str, Any], scored: results.Scored) -> Figure:
 
 
 def histograms(
-    axes: plt.Axes,
-    found: dict[str, Any],
+    axes: Axes,
+    record: dict[str, Any],
     scored: results.Scored,
     length: int,
     what: str,
     *,
     legend: str = "",
 ) -> None:
-    """Draws how a score or margin is distributed over right, wrong and unknown answers."""
+    """Draws the distributions of the score or the margin among right, wrong and unknown answers."""
     shown = np.zeros(len(open_set.EDGES) - 1, bool)
-    for label, colour, counts in _counted(found, scored, length, what):
+    for label, colour, counts in _counted(record, scored, length, what):
         shares = 100 * counts / max(1, counts.sum())
         shown |= shares >= _LEAST_SHOWN
         shares = np.where(shares > 0, shares, np.nan)
@@ -201,7 +204,7 @@ def histograms(
         places = open_set.EDGES[:-1][shown]
         axes.set_xlim(places[0] - 0.02, places[-1] + 0.04)
     axes.set_ylim(bottom=0)
-    seconds = tables.seconds(length, **found["audio"])
+    seconds = tables.seconds(length, **record["audio"])
     axes.set_ylabel("% of each")
     axes.set_xlabel("mean cosine of the best match" if what == "score" else "margin to the best match elsewhere")
     axes.set_title(f"{what.capitalize()} of right and wrong matches, query of {seconds:g} s")
@@ -210,9 +213,9 @@ def histograms(
 
 
 def _counted(
-    found: dict[str, Any], scored: results.Scored, length: int, what: str
+    record: dict[str, Any], scored: results.Scored, length: int, what: str
 ) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yields label, colour and counts per bin of the right, the wrong and the unknown answers."""
+    """Yields label, colour and counts in each bin for the right, the wrong and the unknown answers."""
     name = "song" if scored.asked["song"].any() else "near"
     column, known = scored.lengths.index(length), scored.questions.is_known
     values = open_set.margins(scored.answers)[what == "margin"][:, column]
@@ -221,14 +224,14 @@ def _counted(
     for keep, colour, label in ((asked & right, RIGHT, "right"), (asked & ~right, WRONG, "wrong")):
         if keep.sum() >= _FEWEST:
             yield f"{label}, {keep.sum()}", colour, open_set.binned(values[keep])
-    judged = (found["open_set"] or {}).get(str(length), {})
+    judged = (record["open_set"] or {}).get(str(length), {})
     if "unknown" in judged:
         counts = np.array(judged["unknown"][what])
         yield f"not in the collection, {counts.sum()}", UNKNOWN, counts
 
 
 def as_png(figure: Figure) -> bytes:
-    """Writes a figure as PNG with a palette: a third of the bytes, and nobody sees it."""
+    """Returns a figure as the bytes of a PNG file. Its palette takes a third of the bytes of full colour."""
     full, small = io.BytesIO(), io.BytesIO()
     figure.savefig(full, format="png", dpi=110)
     image = Image.open(full).convert("RGB")
@@ -236,31 +239,25 @@ def as_png(figure: Figure) -> bytes:
     return small.getvalue()
 
 
-def close(figures: dict[str, Figure]) -> None:
-    """Frees the figures."""
-    for figure in figures.values():
-        plt.close(figure)
-
-
-def _percent(axes: plt.Axes, label: str) -> None:
+def _percent(axes: Axes, label: str) -> None:
     axes.set_ylim(top=101)
     axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axes.set_ylabel(f"{label}, %")
 
 
-def _legend(axes: plt.Axes, where: str = "", title: str = "", *, columns: int = 1) -> None:
-    """Puts the legend into a corner, or beside the axes, where it covers nothing."""
+def _legend(axes: Axes, where: str = "", title: str = "", *, columns: int = 1) -> None:
+    """Draws the legend in a corner, or by default beside the axes, where it covers nothing."""
     place = {"loc": where} if where else {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
     axes.legend(title=title or None, fontsize=9, ncols=columns, **place)
 
 
 def _shades(n: int) -> np.ndarray:
-    """Gives n colours of one scale, dark to light: for what has an order, as lengths have."""
+    """Returns n colours of one scale from dark to light, for things in an order, such as lengths."""
     return matplotlib.colormaps["viridis"](np.linspace(0, 0.85, n))
 
 
 def _apart(seconds: Sequence[float]) -> tuple[list[float], list[str]]:
-    """Gives the ticks of lengths; those too near the one before go without a label."""
+    """Returns ticks and labels of lengths. A tick that is too near the last label has an empty one."""
     shown, last = [], -np.inf
     for value in seconds:
         is_far = value - last > 0.05 * (max(seconds) - min(seconds))
@@ -270,18 +267,16 @@ def _apart(seconds: Sequence[float]) -> tuple[list[float], list[str]]:
 
 
 def _middle(lengths: Sequence[int]) -> int:
-    """Picks the length of a single histogram: neither the easiest nor the hardest."""
+    """Returns the length for a single histogram: neither the easiest nor the hardest."""
     return sorted(lengths)[(len(lengths) - 1) // 2]
 
 
-def _some(lengths: Sequence[int]) -> list[int]:
-    """Picks at most six lengths, the first and last among them."""
+def _at_most_six(lengths: Sequence[int]) -> list[int]:
+    """Returns at most six lengths, the first and the last among them."""
     places = np.unique(np.linspace(0, len(lengths) - 1, min(6, len(lengths))).round().astype(int))
     return [lengths[place] for place in places]
 
 
 def _deviate(shares: np.ndarray) -> np.ndarray:
-    """Gives the normal deviate of each share (inverse of the normal distribution)."""
-    from scipy.special import ndtri
-
-    return ndtri(shares)
+    """Returns the normal deviate of each share: the inverse of the normal distribution."""
+    return special.ndtri(shares)

@@ -1,8 +1,8 @@
-"""What is asked, and what would be right: the row-aligned protocol and the truth file.
+"""Questions and their right answers, from row-aligned stores or from a truth file.
 
-Row-aligned (the original): row i of the query store is a degraded row i of the database; a
-question is a test id, the start of a run of rows. Truth file (pfann's expected.csv): each query
-track was cut from `answer` at `time` seconds; the question of length L is its first L rows.
+Row-aligned, as in the original: row i of the query store is a degraded row i of the database. A question is a test id,
+the first row of a run. Truth file, as pfann's expected.csv: each query track was cut from `answer` at `time` seconds. A
+question of length L is its first L rows.
 """
 
 import csv
@@ -23,11 +23,10 @@ REQUIRED = ("query", "answer")
 class Questions(NamedTuple):
     """Q runs of query rows and their right answers.
 
-    names: one per question; first: int64 [Q], first row in the query collection; n_rows: int64
-    [Q], rows there are from it on; tracks: int64 [Q, A], acceptable tracks of the database padded
-    with -1 (all -1: the recording is not in it); starts: float64 [Q, A], the right start as a row
-    of the database, nan when unknown; groups: column -> value per question; songs: [Q], questions
-    of one song belong together.
+    names: a name for each question. first: int64 [Q], the first row in the query collection. n_rows: int64 [Q], number
+    of rows from there on. tracks: int64 [Q, A], acceptable tracks of the database, padded with -1; all are -1 if the
+    recording is not in it. starts: float64 [Q, A], the right start as a row of the database, nan if unknown. groups:
+    column -> value for each question. songs: [Q], the song that a question was cut from.
     """
 
     names: list[str]
@@ -43,11 +42,11 @@ class Questions(NamedTuple):
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether the right recording is in the database, bool [Q]."""
-        return (self.tracks >= 0).any(axis=1)
+        """Whether the recording of each question is in the database, bool [Q]."""
+        return np.any(self.tracks >= 0, axis=1)
 
     def some(self, keep: np.ndarray) -> "Questions":
-        """Gives the questions at these places, in their order."""
+        """Returns the questions at these places, in their order. keep: int [N], or bool [Q]."""
         keep = np.flatnonzero(keep) if keep.dtype == bool else keep
         return Questions(
             [self.names[i] for i in keep],
@@ -69,10 +68,10 @@ def row_aligned(
     shifts: int = 1,
     as_original: bool = False,
 ) -> Questions:
-    """Asks for test ids; the right start of id i is row n_dummy + i of the database.
+    """Returns the questions of test ids. The right start of id i is row n_dummy + i of the database.
 
-    With shifts > 1 the query rows are that much denser than the database's, track by track.
-    as_original: a query runs on over the borders of tracks, to the last row.
+    shifts: query rows for each row of the database, within each track. as_original: whether a query runs on over the
+    borders of tracks, to the last row.
     """
     starts = n_dummy + ids
     tracks = database.track_of(starts)
@@ -99,7 +98,7 @@ def _query_runs(
     n_dummy: int,
     shifts: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gives the first query row of each test id and the end of its track."""
+    """Returns the first query row of each test id, and the row after the end of its track."""
     n_asked = len(database) - n_dummy
     if shifts == 1 and len(query) != n_asked:
         raise errors.Invalid(
@@ -107,7 +106,7 @@ def _query_runs(
             "row i of the other; name the right answers in a file (--truth=expected.csv)"
         )
     if shifts == 1 and not query.tracks:
-        # The database's borders serve: the rows are the same.
+        # The rows are the same, so the borders of the database's tracks serve.
         _, ends = database.borders(database.track_of(ids + n_dummy))
         return ids, ends - n_dummy
     if not query.tracks or not database.tracks:
@@ -115,9 +114,9 @@ def _query_runs(
     skipped = int(database.track_of(np.array(n_dummy)))
     own = np.arange(skipped, len(database.tracks))
     rows = (database.end_rows - database.first_rows)[own]
-    have = query.end_rows - query.first_rows
+    query_rows = query.end_rows - query.first_rows
     expected = np.maximum(0, (rows - 1) * shifts + 1)
-    if len(have) != len(own) or (np.abs(have - expected) >= shifts).any():
+    if len(query_rows) != len(own) or (np.abs(query_rows - expected) >= shifts).any():
         raise errors.Invalid(
             "the tracks of the query store are not those of the database, row for row; "
             "name the right answers in a file (--truth=expected.csv)"
@@ -128,9 +127,9 @@ def _query_runs(
 
 
 def unknown(rows: collection.Collection, *, first_row: int, n_rows: int) -> Questions:
-    """Asks for recordings that are not in the database: every track cut into runs of n_rows.
+    """Returns questions about recordings that are not in the database: every track is cut into runs of n_rows.
 
-    first_row: where these rows begin among all query rows. A track shorter than a run is one.
+    first_row: the place of these rows among all query rows. A track that is shorter than a run is one question.
     """
     tracks = rows.tracks or [""]
     first_rows, end_rows = rows.borders(np.arange(len(tracks)))
@@ -141,24 +140,24 @@ def unknown(rows: collection.Collection, *, first_row: int, n_rows: int) -> Ques
         if start < end
     ]
     first = np.array([start for _, start, _ in runs], np.int64)
-    nothing = np.full((len(runs), 1), -1, np.int64)
+    no_tracks = np.full((len(runs), 1), -1, np.int64)
     return Questions(
         [f"{name}@{start}" for name, start, _ in runs],
         first + first_row,
         np.array([end for _, _, end in runs], np.int64) - first,
-        nothing,
-        np.full(nothing.shape, np.nan),
+        no_tracks,
+        np.full(no_tracks.shape, np.nan),
         {},
         [name or str(start // n_rows) for name, start, _ in runs],
     )
 
 
 def joined(known: Questions, others: Questions) -> Questions:
-    """Puts two sets of questions together; the second has no values to group by."""
+    """Returns both sets of questions as one. The values to group by are empty for the second."""
     width = max(known.tracks.shape[1], others.tracks.shape[1])
 
-    def padded(of: np.ndarray, fill: float) -> np.ndarray:
-        return np.pad(of, ((0, 0), (0, width - of.shape[1])), constant_values=fill)
+    def padded(columns: np.ndarray, fill: float) -> np.ndarray:
+        return np.pad(columns, ((0, 0), (0, width - columns.shape[1])), constant_values=fill)
 
     return Questions(
         known.names + others.names,
@@ -172,9 +171,9 @@ def joined(known: Questions, others: Questions) -> Questions:
 
 
 def read_ids(asked: str, *, n_rows: int, fits: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Reads --ids: "all", a number to draw at random, or a .npy file of test ids.
+    """Returns the test ids of --ids: "all", a number to draw at random, or a .npy file.
 
-    fits: bool [n_rows], the ids that random ones are drawn among.
+    fits: bool [n_rows], whether an id can be drawn.
     """
     if asked == "all":
         return np.arange(n_rows)
@@ -204,27 +203,26 @@ def truth_file(
 ) -> tuple[Questions, list[str]]:
     """Reads pfann's expected.csv: query,answer[,time] and any columns to group by.
 
-    Several lines of one query are several acceptable answers. An empty answer, or one that is not
-    in the database, is a question about an unknown recording. Returns the questions and the
-    queries named in the file that have no rows in the store.
+    Several lines of one query are several acceptable answers. If the answer is empty or not in the database, the
+    recording is unknown. Returns the questions, and the queries of the file that have no rows in the store.
     """
     lines = _read(path)
     _require_tables(query, database)
-    ours, theirs = Names(query.tracks), Names(database.tracks)
+    query_names, database_names = Names(query.tracks), Names(database.tracks)
     asked: dict[int, list[dict]] = defaultdict(list)
     missing = []
     for line in lines:
-        found = [t for t in ours.find(line["query"]) if query.end_rows[t] > query.first_rows[t]]
-        if found:
-            asked[found[0]].append(line)
+        tracks = [t for t in query_names.find(line["query"]) if query.end_rows[t] > query.first_rows[t]]
+        if tracks:
+            asked[tracks[0]].append(line)
         else:
             missing.append(line["query"])
     if not asked:
         raise errors.Invalid(
-            f"{path} names {len(lines)} queries (such as {lines[0]['query']}) and none is in the "
+            f"{path} names {len(lines)} queries (such as {lines[0]['query']}), and none is in the "
             f"query store (tracks such as {query.tracks[0]})"
         )
-    questions = _from_lines(asked, query, database, theirs)
+    questions = _from_lines(asked, query, database, database_names)
     if not questions.is_known.any():
         raise errors.Invalid(
             f"{path}: none of its answers (such as {lines[0]['answer']}) is in the database "
@@ -234,6 +232,7 @@ def truth_file(
 
 
 def _read(path: str | os.PathLike) -> list[dict]:
+    """Reads the lines of a truth file. Raises errors.Invalid if it has no queries or lacks a column."""
     if not Path(path).is_file():
         raise errors.NotFound(f"--truth={path}: no such file")
     with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as text:
@@ -251,23 +250,24 @@ def _read(path: str | os.PathLike) -> list[dict]:
 
 
 def _require_tables(query: collection.Collection, database: collection.Collection) -> None:
-    for rows, what in ((query, "query store"), (database, "database")):
-        if not rows.tracks:
-            raise errors.Invalid(f"--truth names tracks, and the {what} has no table of tracks (bare)")
+    for side, name in ((query, "query store"), (database, "database")):
+        if not side.tracks:
+            raise errors.Invalid(f"--truth names tracks, and the {name} has no table of tracks (bare)")
 
 
 def _from_lines(
     asked: dict[int, list[dict]],
     query: collection.Collection,
     database: collection.Collection,
-    theirs: "Names",
+    names: "Names",
 ) -> Questions:
-    answers = [_answers(lines, database, theirs) for lines in asked.values()]
-    width = max(1, *(len(each) for each in answers))
+    """Returns the questions of the lines of a truth file. asked: query track -> its lines. names: of the database."""
+    answers = [_answers(lines, database, names) for lines in asked.values()]
+    width = max(1, *(len(acceptable) for acceptable in answers))
     tracks = np.full((len(asked), width), -1, np.int64)
     starts = np.full((len(asked), width), np.nan)
-    for row, each in enumerate(answers):
-        for column, (track, start) in enumerate(each):
+    for row, acceptable in enumerate(answers):
+        for column, (track, start) in enumerate(acceptable):
             tracks[row, column], starts[row, column] = track, start
     own = np.array(list(asked), np.int64)
     first, end = query.borders(own)
@@ -280,57 +280,61 @@ def _from_lines(
         tracks,
         starts,
         {c: [lines[0][c] or "" for lines in asked.values()] for c in columns if c != "time"},
-        _songs(list(asked.values()), [bool(each) for each in answers]),
+        _songs(list(asked.values()), [bool(acceptable) for acceptable in answers]),
     )
 
 
 def before(query: collection.Collection) -> int:
-    """Counts the rows before each query in a store of slowed-down queries; see `nafp.fingerprints.extract`."""
-    return max((one.meta.get("brief_rows", 0) for one in query.sources), default=0)
+    """Returns the rows before each query in a store of slowed-down queries (see `nafp.fingerprints.extract`)."""
+    return max((source.meta.get("brief_rows", 0) for source in query.sources), default=0)
 
 
 def _songs(asked: list[list[dict]], is_known: list[bool]) -> list[str]:
-    """Names what each query was cut from; where all unknown ones say the same ("none"), itself."""
+    """Returns the song that each query was cut from.
+
+    If all unknown queries have the same answer, such as "none", each is a song of its own.
+    """
     unknown = {lines[0]["answer"] for lines, known in zip(asked, is_known) if not known}
     placeholder = unknown.pop() if len(unknown) == 1 else ""
     return [lines[0]["query"] if lines[0]["answer"] in ("", placeholder) else lines[0]["answer"] for lines in asked]
 
 
-def _answers(lines: list[dict], database: collection.Collection, theirs: "Names") -> list[tuple[int, float]]:
-    """Gives the acceptable (track, start row) of one query."""
-    found = []
+def _answers(lines: list[dict], database: collection.Collection, names: "Names") -> list[tuple[int, float]]:
+    """Returns the acceptable (track, start row) of one query."""
+    answers = []
     for line in lines:
         time = (line.get("time") or "").strip()
         try:
             into = float(time) / database.hop_s if time else np.nan
         except ValueError:
             raise errors.Invalid(f"query {line['query']}: time={time!r} is no number of seconds") from None
-        for track in theirs.find(line["answer"] or ""):
-            found.append((track, database.first_rows[track] + into))
-    return found
+        for track in names.find(line["answer"] or ""):
+            answers.append((track, database.first_rows[track] + into))
+    return answers
 
 
 class Names:
-    """Finds tracks by name: the full path, else the base name with or without extension."""
+    """Finds tracks by name: by the full path, or else by the file name with or without extension."""
 
     def __init__(self, tracks: Sequence[str]):
         self._paths = [_path(track) for track in tracks]
-        self._full, self._base = defaultdict(list), defaultdict(list)
+        self._full: dict[str, list[int]] = defaultdict(list)
+        self._base: dict[str, list[int]] = defaultdict(list)
         for number, (track, path) in enumerate(zip(tracks, self._paths)):
             self._full[track].append(number)
             for name in {path.name, path.stem}:
                 self._base[name].append(number)
 
     def find(self, name: str) -> list[int]:
-        """Gives the tracks of that name; of several the ones whose folders agree the longest."""
+        """Returns the tracks of this name. Of several, it returns those that share the most folders with it."""
         if not name:
             return []
         path = _path(name)
-        found = self._full.get(name) or self._base.get(path.name) or self._base.get(path.stem, [])
-        if len(found) < 2:
-            return found
-        shared = [_shared_folders(path, self._paths[number]) for number in found]
-        return [number for number, n in zip(found, shared) if n == max(shared)]
+        tracks = self._full.get(name) or self._base.get(path.name) or self._base.get(path.stem, [])
+        if len(tracks) < 2:
+            return tracks
+        shared = [_shared_folders(path, self._paths[track]) for track in tracks]
+        return [track for track, n in zip(tracks, shared) if n == max(shared)]
 
 
 def _path(name: str) -> PurePosixPath:
@@ -338,10 +342,10 @@ def _path(name: str) -> PurePosixPath:
 
 
 def _shared_folders(a: PurePosixPath, b: PurePosixPath) -> int:
-    """Counts the folders two paths have in common, from the file upwards."""
+    """Returns how many folders two paths have in common, from the file upwards."""
     n = 0
-    for one, other in zip(reversed(a.parts[:-1]), reversed(b.parts[:-1])):
-        if one != other:
+    for folder, other in zip(reversed(a.parts[:-1]), reversed(b.parts[:-1])):
+        if folder != other:
             break
         n += 1
     return n

@@ -1,7 +1,7 @@
-"""Right places elsewhere: where the collection holds the very same sound once more.
+"""Finds answers that are right at another place, because the collection holds exactly the same sound there.
 
-A loop, a passage two tracks share, a track inside another one: an answer that names such a place has heard right. The
-sound decides, never fingerprints: what was asked for, cut clean from its recording, is laid over the place answered.
+Examples are a loop, a passage that two tracks share, and a track inside another one. Sound decides, never fingerprints:
+the passage asked for is cut from its clean recording and compared with the place that was answered.
 """
 
 import os
@@ -19,75 +19,76 @@ from ..queries import material
 from . import metrics, results, tables
 from .questions import Names
 
-# Correlation of two stretches, each sample less the one before it, from which they are one sound. Of 315 answers in
-# wrong tracks of real music, at lengths of 2 to 10 s, 249 stayed below 0.7, 64 were above 0.95, and 2 between.
+# Two stretches with at least this correlation are the same sound. It is taken of the differences between samples. Of
+# 315 answers in wrong tracks of real music, at lengths of 2 to 10 s, 249 were below 0.7, 64 above 0.95, and 2 between.
 SAME = 0.95
 SAMPLE_RATE_HZ = 8000
-WITHIN_S = 0.5  # From the place answered to the same sound; `metrics.near` at the usual hop.
-_HALF_S = 0.25
-_HOPELESS = 0.6  # What is less alike than this at whole samples is not SAME between them.
-_PLACES = 64  # Listened to between two looks at the clock.
-_FINER = 8  # Places looked at between two samples.
+WITHIN_S = 0.5  # Largest distance from an answer to the same sound: that of `metrics.near` at the usual hop.
+_EXACT_S = 0.25  # Likewise for `metrics.exact`.
+_HOPELESS = 0.6  # A smaller correlation at whole samples does not reach SAME between them.
+_PLACES = 64  # Places that are compared between two updates of the progress.
+_FINER = 8  # Lags that are tried between two samples.
 
 
-class Place(NamedTuple):
-    """Where in which track, by its name in a store."""
+class TrackPlace(NamedTuple):
+    """A place in a track, which has its name in a store."""
 
     track: str
     start_s: float
 
 
 class Sound:
-    """The audio that a database was made of: corpora, manifests or folders of audio."""
+    """The audio that a database was made of. places: corpora, manifests or folders of audio."""
 
     def __init__(self, places: Sequence[str | os.PathLike]):
         self.places = [os.fspath(place) for place in places]
-        opened = [material.Material(place) for place in self.places]
-        self._pieces = [(one, piece) for one in opened for piece in one.pieces]
+        sources = [material.Material(place) for place in self.places]
+        self._pieces = [(source, piece) for source in sources for piece in source.pieces]
         self._names = Names([piece.name for _, piece in self._pieces])
 
     def has(self, track: str) -> bool:
-        """Whether there is a recording of that name."""
+        """Returns whether there is a recording of this name."""
         return bool(self._names.find(track))
 
-    def away_s(self, right: Place, other: Place, *, seconds: float) -> float | None:
-        """Gives the seconds from `other` to the nearest place that sounds as `right` does for so many seconds.
+    def away_s(self, right: TrackPlace, other: TrackPlace, *, seconds: float) -> float | None:
+        """Returns the time from `other` to the nearest place that sounds for `seconds` as `right` does.
 
-        None where there is none within WITHIN_S, where either is silent, or where a recording is missing or broken.
+        Returns None if there is no such place within WITHIN_S, if either is silent, or if a recording is missing or
+        broken.
         """
         if not (self.has(right.track) and self.has(other.track)):
             return None
         try:
             asked = self._read(right.track, right.start_s, seconds)
-            there = self._read(other.track, other.start_s - WITHIN_S, seconds + 2 * WITHIN_S)
+            around = self._read(other.track, other.start_s - WITHIN_S, seconds + 2 * WITHIN_S)
         except errors.Undecodable:
             return None
-        alike, lag = _alike(np.diff(asked), np.diff(there))
-        return abs(lag / SAMPLE_RATE_HZ - WITHIN_S) if alike >= SAME else None
+        likeness, lag = _alike(np.diff(asked), np.diff(around))
+        return abs(lag / SAMPLE_RATE_HZ - WITHIN_S) if likeness >= SAME else None
 
     def _read(self, track: str, start_s: float, seconds: float) -> np.ndarray:
-        """Reads float64 [S]: zeros before the recording begins and after it ends."""
+        """Returns samples, float64 [S], which are zero before and after the recording."""
         source, piece = self._pieces[self._names.find(track)[0]]
         rate = piece.sample_rate_hz
         first, n = round(start_s * rate), segments.to_samples(seconds, rate)
         low = min(max(first, 0), piece.n_samples)
         high = min(max(first + n, low), piece.n_samples)
-        found = np.zeros(n, np.float32)
+        samples = np.zeros(n, np.float32)
         if high > low:
             part = source.read(piece, first=low, n_samples=high - low)[: n - max(0, low - first)]
-            found[low - first : low - first + len(part)] = part
-        return decode.resample(found, from_hz=rate, to_hz=SAMPLE_RATE_HZ).astype(np.float64)
+            samples[low - first : low - first + len(part)] = part
+        return decode.resample(samples, from_hz=rate, to_hz=SAMPLE_RATE_HZ).astype(np.float64)
 
 
-def _alike(asked: np.ndarray, there: np.ndarray) -> tuple[float, float]:
-    """Finds where in `there` [S + more] the stretch `asked` [S] lies: the correlation, 0..1, and the sample.
+def _alike(asked: np.ndarray, around: np.ndarray) -> tuple[float, float]:
+    """Finds the stretch `asked` [S] in `around` [S + lags]. Returns the correlation, 0 to 1, and the lag in samples.
 
-    Louder, softer and upside down are the same sound.
+    A louder, a softer and an inverted copy are the same sound.
     """
-    n, size = len(asked), 1 << (len(there) - 1).bit_length()  # No lag looked at goes round the end.
-    spectrum = np.fft.rfft(there, size) * np.conj(np.fft.rfft(asked, size))
-    products = np.abs(np.fft.irfft(spectrum, size)[: len(there) - n + 1])
-    squares = np.cumsum(np.r_[0.0, there**2])
+    n, size = len(asked), 1 << (len(around) - 1).bit_length()  # Large enough that no lag wraps around.
+    spectrum = np.fft.rfft(around, size) * np.conj(np.fft.rfft(asked, size))
+    products = np.abs(np.fft.irfft(spectrum, size)[: len(around) - n + 1])
+    squares = np.cumsum(np.r_[0.0, around**2])
     squares = (squares[n:] - squares[:-n]) * (asked @ asked)
     likeness = products / np.sqrt(np.maximum(squares, 1e-12))
     best = int(np.argmax(likeness))
@@ -104,42 +105,45 @@ def _alike(asked: np.ndarray, there: np.ndarray) -> tuple[float, float]:
 def counted(
     scored: results.Scored, database: collection.Collection, sound: Sound, *, segment_s: float, show: bool = False
 ) -> tuple[results.Scored, dict[str, Any]]:
-    """Counts first answers as right that name an exact repeat; also says how many, by length.
+    """Counts first answers that name an exact repeat as right. Returns the scores, and the record for results.json.
 
-    They count for exact, near, top-3, top-10 and song alike, by how near they are to the repeat.
+    They count for exact, near, top-3, top-10 and song, depending on how near they are to the repeat.
     """
-    far = scored.asked["near"] & ~scored.right["near"] & (scored.answers.tracks[:, :, 0] >= 0)
-    todo = np.argwhere(far & np.isfinite(scored.questions.starts[:, :1])).tolist()
-    # A rate is the seconds of a recording that pass in one of the query.
+    missed = scored.asked["near"] & ~scored.right["near"] & (scored.answers.tracks[:, :, 0] >= 0)
+    todo = np.argwhere(missed & np.isfinite(scored.questions.starts[:, :1])).tolist()
+    # A rate is the seconds of the recording that pass in one second of the query.
     rates = scored.questions.groups.get("rate") or [""] * len(scored.questions)
 
-    def away_s(which: tuple[int, int]) -> float | None:
-        right, other = _places(scored, database, *which)
-        length = scored.lengths[which[1]]
-        heard_s = tables.seconds(length, hop_s=database.hop_s, segment_s=segment_s)
-        return sound.away_s(right, other, seconds=heard_s * float(rates[which[0]] or 1))
+    def away_s(cell: Sequence[int]) -> float | None:
+        question, column = cell
+        right, other = _places(scored, database, question, column)
+        heard_s = tables.seconds(scored.lengths[column], hop_s=database.hop_s, segment_s=segment_s)
+        return sound.away_s(right, other, seconds=heard_s * float(rates[question] or 1))
 
-    found = {name: value.copy() for name, value in scored.right.items()}
+    is_right = {name: value.copy() for name, value in scored.right.items()}
     n_counted = np.zeros((2, len(scored.lengths)), int)
     with threads.threads() as lend, progress.Progress(len(todo), "places", show=show) as bar:
         for start in range(0, len(todo), _PLACES):
-            some = todo[start : start + _PLACES]
-            for (question, column), away in zip(some, lend(away_s, some)):
+            cells = todo[start : start + _PLACES]
+            for (question, column), away in zip(cells, lend(away_s, cells)):
                 if away is None:
                     continue
-                n_counted[:, column] += 1, not found["song"][question, column]
+                n_counted[:, column] += 1, not is_right["song"][question, column]
                 for name in metrics.METRICS:
-                    if name in ("near", "song") or away <= _HALF_S:
-                        found[name][question, column] = True
-            bar.add(len(some))
+                    if name in ("near", "song") or away <= _EXACT_S:
+                        is_right[name][question, column] = True
+            bar.add(len(cells))
     lengths = [str(length) for length in scored.lengths]
-    told = {"sound": sound.places, "same": SAME}
-    told |= {name: dict(zip(lengths, n.tolist())) for name, n in zip(("counted", "other_track"), n_counted)}
-    return scored._replace(right=found), told
+    record: dict[str, Any] = {"sound": sound.places, "same": SAME}
+    record |= {name: dict(zip(lengths, n.tolist())) for name, n in zip(("counted", "other_track"), n_counted)}
+    return scored._replace(right=is_right), record
 
 
 def opened(places: Sequence[str], songs: Sequence[str]) -> Sound | None:
-    """Opens what --repeats names, None for nothing; raises ValueError where it has none of the songs asked for."""
+    """Opens the audio that --repeats names, or returns None if it names none.
+
+    Raises errors.Invalid if the audio has none of the songs asked for.
+    """
     if not places:
         return None
     sound = Sound(places)
@@ -151,14 +155,16 @@ def opened(places: Sequence[str], songs: Sequence[str]) -> Sound | None:
     return sound
 
 
-def _places(scored: results.Scored, database: collection.Collection, question: int, column: int) -> tuple[Place, Place]:
-    """Gives the right place of a question and the one answered first."""
+def _places(
+    scored: results.Scored, database: collection.Collection, question: int, column: int
+) -> tuple[TrackPlace, TrackPlace]:
+    """Returns the right place of a question, and the place of the first answer."""
     pairs = (
         (scored.questions.tracks[question, 0], scored.questions.starts[question, 0]),
         (scored.answers.tracks[question, column, 0], scored.answers.starts[question, column, 0]),
     )
-    one, other = (
-        Place(database.tracks[track], float(start - database.first_rows[track]) * database.hop_s)
+    right, answer = (
+        TrackPlace(database.tracks[track], float(start - database.first_rows[track]) * database.hop_s)
         for track, start in pairs
     )
-    return one, other
+    return right, answer

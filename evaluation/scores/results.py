@@ -1,8 +1,9 @@
-"""RESULTS: what an evaluation found, in a form that can be read, compared and repeated.
+"""The RESULTS folder of an evaluation, from which it can be read, compared and repeated.
 
-results.json   rates, timings, settings, stores, versions
-answers.npz    what was answered to each question, for paired tests
-table.md .csv  the table
+results.json        rates, timings, settings, stores, versions
+answers.npz         the answers to each question, for paired tests
+table.md table.csv  the tables
+confidence.json     the fitted calibration, if there were unknown queries
 """
 
 import dataclasses
@@ -19,18 +20,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nafp import __version__, errors
-from nafp.jobs import threads
+from nafp.jobs import threads, whole_files
 from nafp.search import collection, confidence, index, index_files
 
 from . import metrics, statistics, stores, tables
 from .questions import Questions
 
 FORMAT = 1
-MOST_GROUPS = 12  # A numeric column with more values than this is cut into ranges.
+MOST_GROUPS = 12  # A numeric column with more values is cut into ranges.
 
 
 class Scored(NamedTuple):
-    """Answers held against the truth: bool [Q, M] per metric, and whether it was asked."""
+    """Answers compared with the truth. right, asked: bool [Q, M] for each metric, of Q questions at M lengths."""
 
     questions: Questions
     answers: metrics.Answers
@@ -47,7 +48,10 @@ def score(
     by_row: bool,
     has_tracks: bool,
 ) -> Scored:
-    """Holds answers against the truth. Unknown recordings are asked by no metric of hits."""
+    """Compares answers with the truth. Questions about unknown recordings count in no metric.
+
+    by_row: as in `metrics.right`. has_tracks: whether the database knows its tracks, which `song` needs.
+    """
     right = metrics.right(answers, questions.tracks, questions.starts, by_row=by_row)
     known = answers.asked & questions.is_known[:, None]
     placed = known & np.isfinite(questions.starts).any(axis=1)[:, None]
@@ -56,7 +60,7 @@ def score(
 
 
 def hit_rates(scored: Scored, keep: np.ndarray | None = None) -> dict[str, dict[str, Any]]:
-    """Gives hit_rates[length][metric] with Wilson intervals, for all questions or some [Q]."""
+    """Returns hit_rates[length][metric] with Wilson intervals. keep: bool [Q], which questions count; None for all."""
     if keep is None:
         keep = np.ones(len(scored.questions), bool)
     counts = metrics.count(scored.right, {name: asked & keep[:, None] for name, asked in scored.asked.items()})
@@ -67,7 +71,7 @@ def hit_rates(scored: Scored, keep: np.ndarray | None = None) -> dict[str, dict[
 
 
 def cell(hits: metrics.Hits) -> dict[str, Any]:
-    """Gives one rate as the JSON has it; null where nothing was asked."""
+    """Returns one rate as results.json has it, with None for the numbers if nothing was asked."""
     low, high = metrics.wilson(hits)
     rate = {"rate": hits.rate, "low": low, "high": high}
     return {"hits": hits.right, "asked": hits.asked} | {
@@ -76,7 +80,7 @@ def cell(hits: metrics.Hits) -> dict[str, Any]:
 
 
 def clustered(scored: Scored, *, seed: int) -> dict[str, dict[str, list[float]]]:
-    """Gives bootstrap intervals [length][metric] with whole songs drawn."""
+    """Returns intervals [length][metric] of a bootstrap that draws whole songs."""
     right = np.concatenate([scored.right[name] for name in metrics.METRICS], axis=1)
     asked = np.concatenate([scored.asked[name] for name in metrics.METRICS], axis=1)
     ends = statistics.bootstrap(right, asked, scored.questions.songs, seed=seed)
@@ -92,21 +96,21 @@ def clustered(scored: Scored, *, seed: int) -> dict[str, dict[str, list[float]]]
 
 
 def grouped(scored: Scored, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Gives hit rates per value of each column of the truth file."""
+    """Returns hit rates [column][value] for the named columns of the truth file."""
     groups = scored.questions.groups
     for name in columns:
         if name not in groups:
-            raise errors.Invalid(f"--group={name}: the truth file has {', '.join(groups) or 'no such'}")
-    found = {}
+            raise errors.Invalid(f"--group={name}: the truth file has {', '.join(groups) or 'no column to group by'}")
+    rates = {}
     for name in columns:
         labels = np.array(ranged(groups[name]))
         known = scored.questions.is_known
-        found[name] = {label: hit_rates(scored, labels == label) for label in ordered(labels[known])}
-    return found
+        rates[name] = {label: hit_rates(scored, labels == label) for label in ordered(labels[known])}
+    return rates
 
 
 def ranged(values: Sequence[str]) -> list[str]:
-    """Cuts a column of many different numbers into ranges of a whole width: "-6..-4"."""
+    """Returns labels of the values. Many different numbers become ranges of a whole width, such as "-6..-4"."""
     if len(set(values)) <= MOST_GROUPS:
         return [value or "(none)" for value in values]
     try:
@@ -120,7 +124,7 @@ def ranged(values: Sequence[str]) -> list[str]:
 
 
 def ordered(labels: Sequence[str]) -> list[str]:
-    """Gives the distinct labels: numbers and ranges by size, then words as they first come."""
+    """Returns the distinct labels: first numbers and ranges by size, then words in the order of their first place."""
     distinct = [str(label) for label in dict.fromkeys(labels)]
     numbers = [label for label in distinct if is_number(label)]
     words = [label for label in distinct if not is_number(label)]
@@ -128,7 +132,7 @@ def ordered(labels: Sequence[str]) -> list[str]:
 
 
 def is_number(label: str) -> bool:
-    """Whether a label is a number, or a range of numbers as `ranged` writes it."""
+    """Returns whether a label is a number, or a range of numbers as `ranged` writes it."""
     try:
         float(label.split("..")[0])
     except ValueError:
@@ -137,23 +141,23 @@ def is_number(label: str) -> bool:
 
 
 def described(rows: collection.Collection) -> list[dict[str, Any]]:
-    """Identifies the stores behind a collection."""
+    """Returns what identifies each store of a collection."""
     return [
         {
-            "folder": str(one.folder),
-            "name": one.name,
-            "rows": len(one),
-            "dim": one.dim,
-            "tracks": len(one.tracks),
-            "digest": index_files.digest(one),
-            "model": one.meta.get("model"),
+            "folder": str(store.folder),
+            "name": store.name,
+            "rows": len(store),
+            "dim": store.dim,
+            "tracks": len(store.tracks),
+            "digest": index_files.digest(store),
+            "model": store.meta.get("model"),
         }
-        for one in rows.sources
+        for store in rows.sources
     ]
 
 
 def sides(given: stores.Inputs) -> dict[str, Any]:
-    """Identifies all stores of an evaluation."""
+    """Returns what identifies the stores of an evaluation, by side."""
     unknown = described(given.unknown) if given.unknown is not None else []
     return {
         "query": described(given.query),
@@ -164,12 +168,12 @@ def sides(given: stores.Inputs) -> dict[str, Any]:
 
 
 def repeatable(request: Any) -> dict[str, Any]:
-    """Gives command, settings, versions and machine: what it takes to do it again."""
+    """Returns command, settings, versions and machine. request: the dataclass with the settings."""
     return {"command": command(), "settings": dataclasses.asdict(request), **machine()}
 
 
 def machine() -> dict[str, Any]:
-    """Says where and with which versions this runs."""
+    """Returns date, versions and hardware of this run."""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "python": platform.python_version(),
@@ -191,59 +195,62 @@ def _processor() -> str:
 
 
 def command() -> str:
-    """Gives the command line as it was typed, for repeating it."""
+    """Returns the command line as it was typed, so that it can be repeated."""
     name = os.path.basename(sys.argv[0]) if sys.argv else ""
-    name = "nafp evaluate" if name == "evaluate.py" else name  # The verb runs as a file.
-    return shlex.join([*name.split(), *sys.argv[1:]])
+    return shlex.join([*name.split(), *sys.argv[1:]])  # A launcher sets the name, such as "nafp evaluate".
 
 
-def save(folder: str | os.PathLike, found: Mapping[str, Any], scored: Scored, table: str) -> None:
-    """Writes the files; results.json last, so that it means the others are there."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _save_answers(folder / "answers.npz", scored)
-    groups = {"all": found["hit_rates"]} | {
-        f"{column}={value}": rates for column, values in found["groups"].items() for value, rates in values.items()
+def save(folder: str | os.PathLike, record: Mapping[str, Any], scored: Scored, table: str) -> None:
+    """Writes the RESULTS folder. results.json comes last: if it is there, so are the others.
+
+    record: what results.json is to hold. table: what table.md is to hold.
+    """
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    _save_answers(place / "answers.npz", scored)
+    groups = {"all": record["hit_rates"]} | {
+        f"{column}={value}": rates for column, values in record["groups"].items() for value, rates in values.items()
     }
-    (folder / "table.csv").write_text(tables.as_csv(groups), encoding="utf-8")
-    (folder / "table.md").write_text(table + "\n", encoding="utf-8")
-    if found["open_set"]:
-        lengths = [int(length) for length in found["open_set"]]
-        weights = np.array([each["weights"] for each in found["open_set"].values()])
-        order = np.argsort(lengths)
-        fitted = confidence.Confidence([lengths[i] for i in order], weights[order])
-        fitted.save(folder / "confidence.json")
-    partial = folder / "results.json.tmp"
-    partial.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, folder / "results.json")
+    (place / "table.csv").write_text(tables.as_csv(groups), encoding="utf-8")
+    (place / "table.md").write_text(table + "\n", encoding="utf-8")
+    if record["open_set"]:
+        _fitted(record["open_set"]).save(place / "confidence.json")
+    with whole_files.opened(place / "results.json", encoding="utf-8") as file:
+        file.write(json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def _fitted(judged: Mapping[str, Any]) -> confidence.Confidence:
+    """Returns the calibration that was fitted at each length."""
+    lengths = sorted(int(length) for length in judged)
+    return confidence.Confidence(lengths, np.array([judged[str(length)]["weights"] for length in lengths]))
 
 
 def _save_answers(path: Path, scored: Scored) -> None:
     questions, answers = scored.questions, scored.answers
     text = {"names": questions.names, "songs": questions.songs, "groups": questions.groups}
-    np.savez_compressed(
-        path,
-        text=np.array(json.dumps(text)),
-        lengths=np.array(scored.lengths),
-        first=questions.first,
-        truth_tracks=questions.tracks,
-        truth_starts=questions.starts,
+    arrays: dict[str, Any] = {
+        "text": np.array(json.dumps(text)),
+        "lengths": np.array(scored.lengths),
+        "first": questions.first,
+        "truth_tracks": questions.tracks,
+        "truth_starts": questions.starts,
         **{f"answer_{name}": value for name, value in answers._asdict().items()},
         **{f"right_{name}": value for name, value in scored.right.items()},
         **{f"asked_{name}": value for name, value in scored.asked.items()},
-    )
+    }
+    np.savez_compressed(path, **arrays)
 
 
 def load(path: str | os.PathLike) -> tuple[dict[str, Any], Scored]:
     """Reads RESULTS or RESULTS/results.json, and the answers beside it."""
-    path = Path(path)
-    path = path / "results.json" if path.is_dir() else path
-    if not path.is_file():
-        raise errors.NotFound(f"{path}: no results here; nafp evaluate --out={path.parent} makes them")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if "hit_rates" not in found:
-        raise errors.Invalid(f"{path} has no hit_rates; give the results.json of nafp evaluate")
-    with np.load(path.with_name("answers.npz"), allow_pickle=False) as saved:
+    place = Path(path)
+    place = place / "results.json" if place.is_dir() else place
+    if not place.is_file():
+        raise errors.NotFound(f"{place}: no results here; nafp evaluate --out={place.parent} makes them")
+    record = json.loads(place.read_text(encoding="utf-8"))
+    if "hit_rates" not in record:
+        raise errors.Invalid(f"{place} has no hit_rates; give the results.json of nafp evaluate")
+    with np.load(place.with_name("answers.npz"), allow_pickle=False) as saved:
         text = json.loads(str(saved["text"]))
         questions = Questions(
             text["names"],
@@ -256,4 +263,4 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], Scored]:
         )
         answers = metrics.Answers(*(saved[f"answer_{n}"] for n in metrics.Answers._fields))
         right, asked = ({name: saved[f"{what}_{name}"] for name in metrics.METRICS} for what in ("right", "asked"))
-        return found, Scored(questions, answers, right, asked, tuple(saved["lengths"].tolist()))
+        return record, Scored(questions, answers, right, asked, tuple(saved["lengths"].tolist()))

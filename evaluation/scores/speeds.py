@@ -1,254 +1,279 @@
-"""How good is a search over several speeds? Queries fingerprinted at each, the best place of any counts.
+"""How good is `nafp identify`? Queries that may play faster or slower, asked as it asks.
 
-python -m evaluation.speeds --store=STORE --query=query,query@0.94,query@0.97,query@1.03,query@1.06 \\
-    --truth=QUERIES/expected.csv --out=RESULTS
+nafp extract --name=query --speeds=auto --shifts=2 --source=QUERIES/list.txt --checkpoint=RUN --out=STORE
+python -m evaluation.speeds --store=STORE --query=query,query@0.94,query@0.97,query@1.03,query@1.06 --shifts=0 \\
+    --truth=QUERIES/expected.csv --confidence=CONFIDENCE.json --out=RESULTS
 
-The stores come from `nafp extract --name=query --speeds=auto`; the first is the clips as they are. RESULTS is what
-`nafp evaluate` writes, and `nafp compare` sets the two side by side. With --confidence (the confidence.json of an
-evaluation) a clip found for sure at its own speed is not looked for at others, as `nafp identify` does it.
+The first query store holds the clips as they are, the others undo a change of speed. Every clip is looked at as
+`nafp.identify.asking` says: first at its own speed; where that is not sure, at all speeds, and with twice as many rows
+if it is short. RESULTS is what `nafp evaluate` writes, and `nafp compare` sets the two side by side. RESULTS/speeds.npy
+has the speed of each best answer, float64 [questions, lengths].
 """
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nafp import errors
+from nafp.identify import asking
 from nafp.jobs import progress, threads
-from nafp.search import collection, confidence, index, match, speeds, store
+from nafp.search import collection, confidence, index, speeds, store
 
-from . import answers as answering
-from . import evaluate, left_out, metrics, open_set, repeats, results, stores, tables
-from . import questions as protocol
+from . import answers, evaluate, left_out, metrics, open_set, questions, records, repeats, results, stores, tables
+from .versions import QueryVersion
 
-SURE = 0.9  # As in nafp.identify.identifier.
 USUALLY = 0.25  # Share of the queries whose best other place scores less than is called usual.
 _CLIPS = 16  # Questions that one thread takes at a time.
 
 
-class Version(NamedTuple):
-    """The clips at one speed: rows of a collection, and which of them belong to each question.
+class AskingRules(NamedTuple):
+    """How the clips are answered.
 
-    first, n_rows: int64 [Q], 0 rows where this speed lacks the clip; near: int64 [N, K], neighbours of their rows.
-    brief: int64 [Q], the row that a clip of one segment gives (see `nafp.fingerprints.extract`), -1 for none.
+    lengths: segments, M of them. policy: at which speeds and with how many rows. calibration: makes a first look sure,
+    or not; None where margins do. twin_cosine, between: as of `match.rank`.
     """
-
-    speed: float
-    rows: collection.Collection
-    first: np.ndarray
-    n_rows: np.ndarray
-    near: np.ndarray
-    brief: np.ndarray
-
-
-class Way(NamedTuple):
-    """How a clip is answered. sure: by what clips are spared a search of other speeds, None for none."""
 
     lengths: tuple[int, ...]
-    shifts: int = 1
-    twin_cosine: float = match.TWIN_COSINE
-    between: bool = True
-    sure: confidence.Confidence | None = None
+    policy: asking.Policy
+    calibration: confidence.Confidence | None
+    twin_cosine: float
+    between: bool
 
 
-def run(request: evaluate.Request, *, queries: Sequence[str]) -> dict[str, Any]:
+def run(request: evaluate.Request, *, queries: Sequence[str], at_once: bool = False) -> dict[str, Any]:
     """Evaluates, prints the table, writes RESULTS, and returns what results.json holds.
 
-    request: with a truth file; queries: stores of the same clips, their own speed first. Unknown queries are left-out
-    ones or none.
+    request: with a truth file. Its `shifts` are those of `nafp identify`: query rows for each row of the database, in
+    every look; 0 for as many as each look needs. Its `confidence` makes answers sure, as it does there. queries: stores
+    of the same clips, their own speed first. at_once: whether all speeds are undone in the first look, too. Raises
+    nafp.errors.Invalid for anything that cannot be right, before work starts.
     """
-    if not request.truth or request.unknown not in (None, open_set.LEFT_OUT):
-        raise errors.Invalid("speeds are evaluated with --truth=expected.csv and --unknown=left-out or none")
+    lengths = _checked(request, queries)
+    calibration = confidence.Confidence.load(request.confidence) if request.confidence else None
+    policy = _policy(request, queries)
     request = dataclasses.replace(request, query=queries[0])
-    given = stores.read(request.store, query=queries[0], db=request.db, shifts=request.shifts)
-    questions, missing = protocol.truth_file(request.truth, given.query, given.database)
-    sound = repeats.opened(request.repeats, questions.songs)
-    built, about = evaluate.index_of(request, given)
-    sure = confidence.Confidence.load(request.confidence) if request.confidence else None
-    lengths = tuple(map(int, request.lengths))
-    way = Way(lengths, request.shifts, request.twin_cosine, request.between, sure)
-    began = _now()
-    versions = [version(request.store, name, questions, built, way) for name in queries]
-    searched = _now()
-    answers, told = answer(questions, versions, given.database, way, show=request.show)
-    spent = [after - before for before, after in zip((*began, *searched), (*searched, *_now()))]
-    timings = answering.Timings(
-        *spent, n_rows=sum(int(one.n_rows.sum()) for one in versions), n_questions=len(questions)
+    given = stores.read(request.store, query=queries[0], db=request.db, shifts=policy.shifts_if_short)
+    asked, missing = questions.truth_file(request.truth or "", given.query, given.database)
+    versions = [QueryVersion(request.store, name, asked.names, given.database) for name in queries]
+    rules = AskingRules(
+        lengths, _with_speeds(policy, versions, at_once), calibration, request.twin_cosine, request.between
     )
-    without = None
-    if request.unknown:
-        without = _left_out(questions, versions, given.database, answers, way, show=request.show)
-    scored = results.score(questions, answers, way.lengths, by_row=False, has_tracks=True)
-    scored, heard = evaluate.listened(request, scored, given.database, sound)
-    columns = evaluate.columns_of(request, questions)
-    found = {
-        "format": results.FORMAT,
-        "hit_rates": results.hit_rates(scored),
-        "clustered": results.clustered(scored, seed=request.seed),
-        "groups": results.grouped(scored, columns),
-        "open_set": open_set.judged(scored, without, false_accepts=request.false_accepts),
-        "index": about,
-        "repeats": heard,
-        "recall": None,
-        "timings": evaluate.timed(timings, about),
-        "cost": evaluate.cost_of(timings, built, given.database),
-        "questions": evaluate.counted(questions),
-        "audio": {"hop_s": given.database.hop_s, "segment_s": evaluate.segment_s(given.database)},
-        "stores": results.sides(given),
-        "run": results.repeatable(request),
-        "speeds": {"queries": list(queries), "told": _told(scored, told)},
-        "notes": [f"{len(missing)} queries of the truth file have no rows"] if missing else [],
-    }
+    sound = repeats.opened(request.repeats, asked.songs)
+    built, about = evaluate.index_of(request, given)
+    search = AskedAtSpeeds(asked, versions, given.database, built, rules, show=request.show)
+    answered, told = search.answer()
+    timings = search.timings._replace(n_questions=len(asked))
+    without = _left_out(search, answered) if request.unknown else None
+    scored = results.score(asked, answered, lengths, by_row=False, has_tracks=True)
+    scored, repeated = evaluate.listened(request, scored, given.database, sound)
+    notes = [f"{len(missing)} queries of the truth file have no rows"] if missing else []
+    found = records.record(
+        request,
+        given,
+        scored,
+        searched=built,
+        about=about,
+        timings=timings,
+        left_out=without,
+        repeats=repeated,
+        notes=notes,
+    )
+    found["speeds"] = {"queries": list(queries), "told": _errors(scored, told)}
     results.save(request.out, found, scored, tables.report(found, markdown=True))
+    np.save(pathlib.Path(request.out) / "speeds.npy", told)
     _limit_margins(request.out, scored)
     if request.show:
         print(tables.report(found), f"written: {request.out}", sep="\n", flush=True)
     return found
 
 
-def _now() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
+def _checked(request: evaluate.Request, queries: Sequence[str]) -> tuple[int, ...]:
+    """Returns the lengths in segments. Raises nafp.errors.Invalid for a request that contradicts itself."""
+    if not queries:
+        raise errors.Invalid("--query is empty: name the query stores, the clips' own speed first")
+    if not request.truth or request.unknown not in (None, open_set.LEFT_OUT):
+        raise errors.Invalid(
+            f"--truth=expected.csv is needed, and --unknown is {open_set.LEFT_OUT} or not given; nafp evaluate takes "
+            "other questions"
+        )
+    if request.shifts < 0:
+        raise errors.Invalid(f"--shifts={request.shifts}: rows for each row of the database; 0 for as many as needed")
+    return evaluate.lengths_of(request)
 
 
-def version(folders: Sequence[str], name: str, questions: protocol.Questions, built: index.Index, way: Way) -> Version:
-    """Opens the query store of one speed, finds the questions' clips in it by name, and searches their rows."""
-    opened = [store.Store.open(folder, name) for folder in folders if stores.has(folder, name)] or [
-        store.Store.open(folders[0], name)
-    ]
-    rows = collection.Collection.of(opened)
-    place = {track: number for number, track in enumerate(rows.tracks)}
-    own = np.array([place.get(clip, -1) for clip in questions.names])
-    first, end = rows.borders(np.maximum(own, 0))
-    own_rows = [np.arange(a, b) for a, b, there in zip(first, end, own) if there >= 0]
-    numbers = np.concatenate([np.zeros(0, np.int64), *own_rows])
-    near = np.full((len(rows), built.plan.k), -1, np.int64)
-    for start in range(0, len(numbers), built.batch_rows):
-        some = numbers[start : start + built.batch_rows]
-        near[some] = built.search(rows.take(some))[1]
-    speed, skipped = opened[0].meta.get("speed", 1.0), protocol.before(rows)
-    n_rows = np.where(own < 0, 0, np.maximum(end - first - skipped, 0))
-    brief = np.where((own < 0) | (skipped == 0), -1, first)
-    return Version(float(speed), rows, first + skipped, n_rows, near, brief)
+def _policy(request: evaluate.Request, queries: Sequence[str]) -> asking.Policy:
+    """Returns how clips are asked, at their own speed alone. Raises where the query stores lack rows for it."""
+    databases = [folder for folder in request.store if stores.has(folder, request.db)] or list(request.store)
+    hop_s = store.Store.open(databases[0], request.db).hop_s
+    policy = asking.policy(hop_s=hop_s, speeds="none", shifts=request.shifts)
+    folders = [(folder, name) for name in queries for folder in request.store if stores.has(folder, name)]
+    for folder, name in folders:
+        own_s, needed_s = store.Store.open(folder, name).hop_s, hop_s / policy.shifts_if_short
+        if abs(own_s - needed_s) > 1e-6:
+            raise errors.Invalid(
+                f"{folder}: rows of {name} are {own_s:g} s apart, and --shifts={request.shifts} asks for rows "
+                f"{needed_s:g} s apart; extract the queries with nafp extract --shifts={policy.shifts_if_short}, or "
+                f"ask with --shifts={hop_s / own_s:g}"
+            )
+    return policy
 
 
-def answer(
-    questions: protocol.Questions,
-    versions: Sequence[Version],
-    database: collection.Collection,
-    way: Way,
-    *,
-    without: np.ndarray | None = None,
-    show: bool = False,
-) -> tuple[metrics.Answers, np.ndarray]:
-    """Answers all questions at all lengths; also gives the speed of each best answer, float64 [Q, M].
+def _with_speeds(policy: asking.Policy, versions: Sequence[QueryVersion], at_once: bool) -> asking.Policy:
+    """Adds the speeds of the query stores to a policy for the clips' own speed."""
+    own, *others = (version.speed for version in versions)
+    if at_once:
+        return policy._replace(at_once=(own, *others))
+    return policy._replace(at_once=(own,), if_unsure=tuple(others))
 
-    without: int64 [Q, A], tracks per question that are to be treated as not in the database.
+
+class AskedAtSpeeds:
+    """All questions, and what it takes to answer them: the clips at every speed, the database and its index.
+
+    timings: what was spent so far; n_rows counts the query rows that were searched.
     """
-    answers = answering.empty(len(questions), way.lengths)
-    told = np.full((len(questions), len(way.lengths)), np.nan)
-    for column, length in enumerate(way.lengths):
-        answers.asked[:, column] = versions[0].n_rows >= answering.rows_needed(length, way.shifts)
 
-    def some(clips: range) -> int:
-        for clip in clips:
-            out = None if without is None else without[clip]
-            rankings = _ranked(clip, versions, database, way, out)
-            answering.fill(answers, clip, rankings)
-            for column, ranking in enumerate(rankings):
-                told[clip, column] = ranking.speeds[0] if len(ranking.speeds) else np.nan
-        return len(clips)
+    def __init__(
+        self,
+        asked: questions.Questions,
+        versions: Sequence[QueryVersion],
+        database: collection.Collection,
+        searched: index.Index,
+        rules: AskingRules,
+        *,
+        show: bool = False,
+    ):
+        self.questions, self.versions, self.database, self.rules = asked, versions, database, rules
+        self._index, self._show = searched, show
+        self._segment_rows = records.segment_s(database) / database.hop_s
+        self.timings = answers.Timings(0.0, 0.0, 0.0, 0.0, n_rows=0, n_questions=0)
 
-    n = len(questions)
-    batches = [range(start, min(n, start + _CLIPS)) for start in range(0, n, _CLIPS)]
-    with threads.threads() as lend, progress.Progress(n, "queries", label="match", show=show) as bar:
-        for start in range(0, len(batches), 16):
-            bar.add(sum(lend(some, batches[start : start + 16])))
-    return answers, told
+    def answer(self, without: np.ndarray | None = None) -> tuple[metrics.Answers, np.ndarray]:
+        """Answers all questions at all lengths; also returns the speed of each best answer, float64 [Q, M].
+
+        without: int64 [Q, A], tracks of each question that are treated as not in the database.
+        """
+        policy, lengths = self.rules.policy, self.rules.lengths
+        answered = answers.empty(len(self.questions), lengths)
+        told = np.full(answered.asked.shape, np.nan)
+        own = self.versions[0]
+        for column, length in enumerate(lengths):
+            answered.asked[:, column] = own.n_rows >= answers.rows_needed(length, own.dense)
+        everything = np.broadcast_to(own.n_rows[:, None] > 0, answered.asked.shape)
+        is_unsure = ~self._look(policy.first, everything, answered, told, without)
+        clips_s = [(length - 1 + self._segment_rows) * self.database.hop_s for length in lengths]
+        closer = [policy.closer(clip_s=clip_s) for clip_s in clips_s]
+        for look in dict.fromkeys(filter(None, closer)):
+            self._look(look, is_unsure & [each == look for each in closer], answered, told, without)
+        return answered, told
+
+    def _look(
+        self,
+        look: asking.Look,
+        wanted: np.ndarray,
+        answered: metrics.Answers,
+        told: np.ndarray,
+        without: np.ndarray | None,
+    ) -> np.ndarray:
+        """Looks at clips at the lengths where `wanted`, bool [Q, M], is true; returns whether each is sure, [Q, M]."""
+        began = answers.now()
+        versions = self.versions[: len(look.speeds)]
+        clips = np.flatnonzero(wanted.any(axis=1))
+        n_rows = self._search(versions, look.shifts, clips, wanted)
+        middle = answers.now()
+        is_sure = np.zeros(wanted.shape, bool)
+
+        def match_some(some: np.ndarray) -> int:
+            for clip in some.tolist():
+                columns = np.flatnonzero(wanted[clip]).tolist()
+                out = None if without is None else without[clip]
+                rankings = self._ranked(clip, columns, versions, look.shifts, out)
+                answers.fill(answered, clip, rankings, columns)
+                for column, ranking in zip(columns, rankings):
+                    told[clip, column] = ranking.speeds[0] if len(ranking.speeds) else np.nan
+                    is_sure[clip, column] = self._is_sure(ranking, self.rules.lengths[column])
+            return len(some)
+
+        batches = [clips[start : start + _CLIPS] for start in range(0, len(clips), _CLIPS)]
+        with threads.threads() as lend, progress.Progress(len(clips), "queries", label="match", show=self._show) as bar:
+            for start in range(0, len(batches), 16):
+                bar.add(sum(lend(match_some, batches[start : start + 16])))
+        spent = answers.timed(began, middle, answers.now())._replace(n_rows=n_rows)
+        self.timings = answers.added(self.timings, spent)
+        return is_sure
+
+    def _search(self, versions: Sequence[QueryVersion], shifts: int, clips: np.ndarray, wanted: np.ndarray) -> int:
+        """Searches for the rows that a look takes of clips. Returns how many were not searched before."""
+        lengths = {clip: self._lengths(np.flatnonzero(wanted[clip])) for clip in clips.tolist()}
+        n_rows = 0
+        for version in versions:
+            numbers = [
+                rows
+                for clip, own in lengths.items()
+                for rows, _ in version.taken(clip, own, shifts=shifts, segment_rows=self._segment_rows)
+            ]
+            n_rows += version.search(numbers, self._index)
+        return n_rows
+
+    def _lengths(self, columns: Iterable[int]) -> list[int]:
+        return [self.rules.lengths[column] for column in columns]
+
+    def _ranked(
+        self,
+        clip: int,
+        columns: Sequence[int],
+        versions: Sequence[QueryVersion],
+        shifts: int,
+        without: np.ndarray | None,
+    ) -> list[speeds.ClipRanking]:
+        """Ranks the places of one clip at some of the lengths."""
+        lengths = self._lengths(columns)
+        heard = [
+            found
+            for version in versions
+            for found in version.heard(
+                clip,
+                lengths,
+                shifts=shifts,
+                segment_rows=self._segment_rows,
+                database=self.database,
+                without=without,
+            )
+        ]
+        return speeds.rank(
+            heard, self.database, shifts=shifts, twin_cosine=self.rules.twin_cosine, between=self.rules.between
+        )
+
+    def _is_sure(self, ranking: speeds.ClipRanking, length: int) -> bool:
+        if not len(ranking.scores):
+            return False
+        score = float(ranking.scores[0])
+        margin = score - ranking.elsewhere
+        probable = asking.probability(self.rules.calibration, length=length, score=score, margin=margin)
+        return asking.is_sure(probable, margin)
 
 
-def _ranked(
-    clip: int, versions: Sequence[Version], database: collection.Collection, way: Way, without: np.ndarray | None
-) -> list[speeds.Ranking]:
-    """Ranks one clip at all lengths; what is sure at its own speed stays as it is."""
-    settings = dict(shifts=way.shifts, twin_cosine=way.twin_cosine, between=way.between)
-    heard = [each for one in versions for each in _heard(clip, one, database, way, without)]
-    if way.sure is None or len(heard) < 2:
-        return speeds.rank(heard, database, **settings)
-    plain = speeds.rank(heard[:1], database, **settings)
-    chances = [
-        way.sure.probability(length, each.scores[0], each.scores[0] - each.elsewhere) if len(each.scores) else 0.0
-        for length, each in zip(way.lengths, plain)
-    ]
-    if min(chances) >= SURE:
-        return plain
-    every = speeds.rank(heard, database, **settings)
-    return [one if sure >= SURE else more for one, more, sure in zip(plain, every, chances)]
-
-
-def _heard(
-    clip: int, one: Version, database: collection.Collection, way: Way, without: np.ndarray | None
-) -> list[speeds.Heard]:
-    """Gives the rows of one version; and its brief one, for a length of one segment that is too short otherwise."""
-    segment_rows = _segment_rows(one.rows, way.shifts)
-    lengths = [speeds.rows_heard(n, one.speed, segment_rows=segment_rows) for n in way.lengths]
-    n_rows = min(int(one.n_rows[clip]), answering.rows_needed(max(*lengths, 1), way.shifts))
-    found = []
-    if n_rows:
-        found.append(_rows(one, int(one.first[clip]), n_rows, lengths, database, without))
-    if one.brief[clip] >= 0:
-        brief = [int(length == 1 and not n) for length, n in zip(way.lengths, lengths)]
-        found.append(_rows(one, int(one.brief[clip]), 1, brief, database, without))
-    return found
-
-
-def _rows(
-    one: Version,
-    first: int,
-    n_rows: int,
-    lengths: Sequence[int],
-    database: collection.Collection,
-    without: np.ndarray | None,
-) -> speeds.Heard:
-    near = one.near[first : first + n_rows]
-    if without is not None:
-        near = np.where(np.isin(database.track_of(near), without), -1, near)
-    return speeds.Heard(one.speed, one.rows.read(first, first + n_rows), near, lengths)
-
-
-def _segment_rows(rows: collection.Collection, shifts: int) -> float:
-    """Gives the length of a segment in rows of the database."""
-    return rows.sources[0].meta["segment_s"] / (rows.hop_s * shifts)
-
-
-def _left_out(
-    questions: protocol.Questions,
-    versions: Sequence[Version],
-    database: collection.Collection,
-    answers: metrics.Answers,
-    way: Way,
-    *,
-    show: bool,
-) -> metrics.Answers:
+def _left_out(asked: AskedAtSpeeds, known: metrics.Answers) -> metrics.Answers:
     """Answers every question as if its recording were not in the database; see `evaluation.scores.left_out`."""
-    out = left_out.with_twins(questions, database, answers, way.lengths, likeness=way.twin_cosine)
-    given, _ = answer(questions, versions, database, way, without=out, show=show)
-    own = versions[0]
-    for clip in range(len(questions)):
-        rows = slice(int(own.first[clip]), int(own.first[clip] + own.n_rows[clip]))
-        is_left = ~np.isin(database.track_of(own.near[rows]), out[clip])
-        for column, length in enumerate(way.lengths):
-            share = is_left[: answering.rows_needed(length, way.shifts)].mean()
-            given.asked[clip, column] &= share >= left_out.LEAST_LEFT
-    return given
+    rules, own = asked.rules, asked.versions[0]
+    out = left_out.with_twins(asked.questions, asked.database, known, rules.lengths, likeness=rules.twin_cosine)
+    unknown, _ = asked.answer(without=out)
+    step = own.dense // rules.policy.shifts
+    for clip in range(len(asked.questions)):
+        rows = np.arange(own.first[clip], own.first[clip] + own.n_rows[clip], step)
+        is_left = ~np.isin(asked.database.track_of(own.neighbours(rows)), out[clip])
+        for column, length in enumerate(rules.lengths):
+            share = is_left[: answers.rows_needed(length, rules.policy.shifts)].mean()
+            unknown.asked[clip, column] &= share >= left_out.LEAST_LEFT
+    return unknown
 
 
 def _limit_margins(folder: str, scored: results.Scored) -> None:
-    """Adds to the calibration what is usual elsewhere, so that it holds in small collections, too."""
+    """Adds to the calibration what the best other place usually scores, so that it holds in small collections, too."""
     path = pathlib.Path(folder) / "confidence.json"
     if not path.exists():
         return
@@ -260,8 +285,8 @@ def _limit_margins(folder: str, scored: results.Scored) -> None:
     confidence.Confidence(fitted.lengths, fitted.weights, np.array(usual)).save(path)
 
 
-def _told(scored: results.Scored, told: np.ndarray) -> dict[str, Any]:
-    """Gives the error of the speed of right answers by condition and length: median and 90 % of |error|, in %."""
+def _errors(scored: results.Scored, told: np.ndarray) -> dict[str, Any]:
+    """Returns the error of the speeds told, of right answers, as [condition][length]: median and 90 %, in percent."""
     groups = scored.questions.groups
     if "rate" not in groups:
         return {}

@@ -1,4 +1,4 @@
-"""Hit rates as tables: for the terminal, as Markdown, as CSV."""
+"""Tables of hit rates: for the terminal, as Markdown and as CSV. A table is a header and lines of cells."""
 
 import csv
 import io
@@ -6,8 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import tabulate
+
 from .metrics import METRICS
 
+Table = tuple[list[str], list[list[str]]]
 LABELS = {
     "exact": "top-1 exact",
     "near": "top-1 near",
@@ -18,20 +21,20 @@ LABELS = {
 
 
 def seconds(length: int, *, hop_s: float, segment_s: float) -> float:
-    """Gives the seconds of audio that a run of segments covers."""
+    """Returns the seconds of audio that `length` segments cover."""
     return (length - 1) * hop_s + segment_s
 
 
 def percent(cell: Mapping[str, Any]) -> str:
-    """Writes a rate with its 95 % interval: "87.4 (85.9-88.8)"; a dash when nothing was asked."""
+    """Returns a rate with its 95 % interval, such as "87.4 (85.9-88.8)", or a dash if nothing was asked."""
     if not cell["asked"]:
         return "-"
     low, high = (100 * cell[end] for end in ("low", "high"))
     return f"{100 * cell['rate']:.1f} ({low:.1f}-{high:.1f})"
 
 
-def rows(hit_rates: Mapping[str, Any], *, hop_s: float, segment_s: float) -> tuple[list[str], list[list[str]]]:
-    """Gives header and lines of the table of hit rates: a line per metric, a column per length."""
+def rows(hit_rates: Mapping[str, Any], *, hop_s: float, segment_s: float) -> Table:
+    """Returns the table of hit rates, with a line for each metric and a column for each length."""
     lengths = list(hit_rates)
     header = ["%", *_named(lengths, hop_s=hop_s, segment_s=segment_s)]
     lines = [
@@ -44,14 +47,12 @@ def rows(hit_rates: Mapping[str, Any], *, hop_s: float, segment_s: float) -> tup
 
 
 def _named(lengths: Sequence[str], **audio: float) -> list[str]:
-    """Names columns by segments and seconds: "3 (2 s)"."""
+    """Returns the headings of lengths, in segments and seconds, such as "3 (2 s)"."""
     return [f"{length} ({seconds(int(length), **audio):g} s)" for length in lengths]
 
 
-def clustered(
-    hit_rates: Mapping[str, Any], ends: Mapping[str, Any], **audio: float
-) -> tuple[list[str], list[list[str]]]:
-    """Gives the table of hit rates with the bootstrap's intervals in place of Wilson's."""
+def clustered(hit_rates: Mapping[str, Any], ends: Mapping[str, Any], **audio: float) -> Table:
+    """Returns the table of hit rates with the bootstrap's intervals. ends: as `results.clustered` returns them."""
     swapped = {
         length: {
             name: cell | dict(zip(("low", "high"), ends[length].get(name, (cell["low"], cell["high"]))))
@@ -62,10 +63,8 @@ def clustered(
     return rows(swapped, **audio)
 
 
-def compact(
-    column: str, values: Mapping[str, Any], *, hop_s: float, segment_s: float
-) -> tuple[list[str], list[list[str]]]:
-    """Gives header and lines of hit rates by group, only the rates: a line per value and metric."""
+def compact(column: str, values: Mapping[str, Any], *, hop_s: float, segment_s: float) -> Table:
+    """Returns the table of hit rates by group, without intervals: a line for each metric and value of the column."""
     header, _ = rows(next(iter(values.values())), hop_s=hop_s, segment_s=segment_s)
     lines = []
     for name in ("exact", "song"):
@@ -78,18 +77,14 @@ def compact(
 
 
 def plain(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Lines up a table for the terminal."""
-    widths = [max(len(row[i]) for row in (header, *lines)) for i in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if not i else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in (header, *lines)
-    )
+    """Returns a table for the terminal: the first column to the left, the others to the right."""
+    sides = ["left", *["right"] * (len(header) - 1)]
+    # The header goes in as a line: tabulate would pad a column by two spaces if its heading is the widest cell.
+    return tabulate.tabulate([header, *lines], tablefmt="plain", disable_numparse=True, colalign=sides)
 
 
 def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Writes a Markdown table."""
+    """Returns a Markdown table. Unlike tabulate's, its cells are not padded, so that a diff shows what changed."""
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join("| " + " | ".join(_cell(c) for c in row) + " |" for row in (header, rule, *lines))
 
@@ -99,7 +94,7 @@ def _cell(text: str) -> str:
 
 
 def as_csv(groups: Mapping[str, Mapping[str, Any]]) -> str:
-    """Writes every cell on a line: group,length,metric,hits,asked,rate,low,high."""
+    """Returns CSV with a line for each cell: group,length,metric,hits,asked,rate,low,high."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["group", "length", "metric", "hits", "asked", "rate", "low", "high"])
@@ -107,46 +102,42 @@ def as_csv(groups: Mapping[str, Mapping[str, Any]]) -> str:
         for length, cells in hit_rates.items():
             for name, cell in cells.items():
                 numbers = [cell[key] for key in ("rate", "low", "high")]
-                written = ["" if _is_nothing(n) else f"{n:.6f}" for n in numbers]
+                written = ["" if number is None or math.isnan(number) else f"{number:.6f}" for number in numbers]
                 writer.writerow([group, length, name, cell["hits"], cell["asked"], *written])
     return out.getvalue()
 
 
-def _is_nothing(number: float | None) -> bool:
-    return number is None or math.isnan(number)
-
-
-def open_set(found: Mapping[str, Any], **audio: float) -> tuple[list[str], list[list[str]]]:
-    """Gives header and lines of the accept-or-reject table; with hop_s, segment_s in seconds, too."""
-    lengths = list(found)
+def open_set(judged: Mapping[str, Any], **audio: float) -> Table:
+    """Returns the accept-or-reject table. With hop_s and segment_s, the headings name seconds, too."""
+    lengths = list(judged)
     header = ["%", *(_named(lengths, **audio) if audio else lengths)]
     lines = []
-    for name in next(iter(found.values()))["verdicts"]:
+    for name in next(iter(judged.values()))["verdicts"]:
         for key, label in (("accepted", "accepted and right"), ("false", "false accepts")):
-            cells = [percent(found[length]["verdicts"][name][key]) for length in lengths]
+            cells = [percent(judged[length]["verdicts"][name][key]) for length in lengths]
             lines.append([f"{label}, by {name}", *cells])
-    errors = [f"{100 * found[length]['calibration_error']:.1f}" for length in lengths]
-    return header, [*lines, ["calibration error", *errors]]
+    calibration = [f"{100 * judged[length]['calibration_error']:.1f}" for length in lengths]
+    return header, [*lines, ["calibration error", *calibration]]
 
 
-def report(found: Mapping[str, Any], *, markdown: bool = False) -> str:
-    """Writes everything in results.json that is read as a table."""
+def report(record: Mapping[str, Any], *, markdown: bool = False) -> str:
+    """Returns all tables of an evaluation. record: what results.json holds."""
     shape = markdown_table if markdown else plain
-    audio = found["audio"]
-    parts = [shape(*rows(found["hit_rates"], **audio))]
-    if markdown and found["questions"]["songs"] < found["questions"]["all"]:
-        text = shape(*clustered(found["hit_rates"], found["clustered"], **audio))
+    audio = record["audio"]
+    parts = [shape(*rows(record["hit_rates"], **audio))]
+    if markdown and record["questions"]["songs"] < record["questions"]["all"]:
+        text = shape(*clustered(record["hit_rates"], record["clustered"], **audio))
         parts.append(_titled("Intervals with whole recordings drawn (bootstrap)", text, markdown))
-    for column, values in found["groups"].items():
+    for column, values in record["groups"].items():
         if not markdown:
             parts.append(plain(*compact(column, values, **audio)))
             continue
         for value, hit_rates in values.items():
             parts.append(_titled(f"{column} = {value}", shape(*rows(hit_rates, **audio)), markdown))
-    if found["open_set"]:
-        text = shape(*open_set(found["open_set"], **audio))
+    if record["open_set"]:
+        text = shape(*open_set(record["open_set"], **audio))
         parts.append(_titled("is it in the collection at all?", text, markdown))
-    parts.append(_summary(found))
+    parts.append(_summary(record))
     return "\n\n".join(parts)
 
 
@@ -154,26 +145,26 @@ def _titled(title: str, text: str, markdown: bool) -> str:
     return f"**{title}**\n\n{text}" if markdown else f"{title}\n{text}"
 
 
-def _summary(found: Mapping[str, Any]) -> str:
-    """Says in a few lines with what, at what cost, and how sure."""
-    about, timings, cost = found["index"], found["timings"], found["cost"]
-    asked = found["questions"]
+def _summary(record: Mapping[str, Any]) -> str:
+    """Returns a few lines about the intervals, the index, the time and the cost."""
+    index, timings, cost = record["index"], record["timings"], record["cost"]
+    questions = record["questions"]
     lines = [
-        f"Wilson 95 % intervals; {asked['known']} queries of {asked['songs']} recordings, "
-        f"{about['rows']} rows searched",
-        f"index {about['factory']}: {about['bytes'] / 2**20:.1f} MiB, "
+        f"Wilson 95 % intervals; {questions['known']} queries of {questions['songs']} recordings, "
+        f"{index['rows']} rows searched",
+        f"index {index['factory']}: {index['bytes'] / 2**20:.1f} MiB, "
         f"{cost['index_bytes_per_audio_s']:.1f} bytes per second of audio, "
         f"built in {timings['index_s']:.1f} s",
         f"search {timings['search_s']:.1f} s, matching {timings['match_s']:.1f} s: "
         f"{timings['ms_per_query']:.2f} ms per query for all lengths "
         f"({timings['cpu_ms_per_query']:.2f} ms of CPU)",
     ]
-    if repeats := found.get("repeats"):
-        n, elsewhere = ("/".join(map(str, repeats[k].values())) for k in ("counted", "other_track"))
+    if repeats := record.get("repeats"):
+        n, elsewhere = ("/".join(map(str, repeats[key].values())) for key in ("counted", "other_track"))
         lines.append(
             f"exact repeats of what was asked for, counted as right: {n} by length; in another track: {elsewhere}"
         )
-    if found["recall"]:
-        best = found["recall"]["exact_nearest_among_neighbours"]
+    if record["recall"]:
+        best = record["recall"]["exact_nearest_among_neighbours"]
         lines.append(f"recall: the exact nearest row is among the neighbours of {100 * best:.1f} %")
     return "\n".join(lines)

@@ -1,22 +1,24 @@
-"""Any audio file becomes mono float32 [S] at the model's rate, whole or block by block.
+"""Decodes any audio file into mono float32 [S] at the model's rate, whole or block by block.
 
-wav flac ogg opus mp3 and whatever else libsndfile knows are read with it; what it refuses, and
-m4a aac webm wma and video, goes through ffmpeg when that is installed. Everything is read in
-pieces of one second, so that a file of ten hours needs no more memory than one of ten seconds,
-and a stream put together is the loaded file to the bit.
+libsndfile reads wav, flac, ogg, opus, mp3 and the other formats that it knows. ffmpeg, if installed, reads m4a, aac,
+webm, wma, video, and every file that libsndfile refuses. All files are read in pieces of one second, so a file of ten
+hours needs no more memory than one of ten seconds. The blocks of a stream, concatenated, equal the loaded file to the
+bit.
 
-A file that ends before its header says, or is damaged on the way, gives what can be decoded (past
-the damage too, with ffmpeg) and a complaint; a file with nothing usable raises Undecodable. An Ogg
-file promises no length: cut off, it is merely shorter.
+A file that ends before its header says, or that is damaged, gives everything that can be decoded (with ffmpeg also what
+follows the damage) and one complaint. A file without any usable audio raises errors.Undecodable. An Ogg file states no
+length: if it is cut off, it is merely shorter.
 """
 
 import contextlib
+import contextvars
+import io
 import logging
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import soundfile
@@ -24,6 +26,7 @@ import soxr
 
 from nafp import errors
 from nafp.audio import ffmpeg, headers, segments
+from nafp.jobs import whole_files
 
 # fmt: off
 SNDFILE = frozenset((
@@ -36,23 +39,48 @@ FFMPEG = frozenset((
 ))
 # fmt: on
 
-_OPPOSITE = 1000.0  # Power of the difference over the sum (pfann); 30 dB: no music comes near it.
-_RATES_HZ = range(100, 1_000_000)  # Outside, a header is damaged, and would ask for terabytes.
-_NO_FRAMES = 7  # libsndfile's code for an MP3 file without frames; its words speak of pipes.
-_WARM_UP_S = 0.25  # Read ahead of start_s: soxr's longest filter at 8 kHz reaches back 0.05 s.
+_OPPOSITE = 1000.0  # Power of the difference over that of the sum (pfann). 30 dB: no music comes near it.
+_RATES_HZ = range(100, 1_000_000)  # A header with another rate is damaged, and would ask for terabytes.
+_NO_FRAMES = 7  # libsndfile's code for an MP3 file without frames. Its own message is about pipes.
+_WARM_UP_S = 0.25  # Decoded before start_s: soxr's longest filter at 8 kHz reaches back 0.05 s.
 
 
 class Info(NamedTuple):
-    seconds: float  # As the header says; 0.0 when it does not.
+    """What the header of an audio file says. seconds: 0.0 where the header does not say."""
+
+    seconds: float
     sample_rate_hz: int
     channels: int
 
 
 Complain = Callable[[str], None]
+_hear: contextvars.ContextVar[Complain | None] = contextvars.ContextVar("hear", default=None)
+
+
+class _Reader(Protocol):
+    """An open audio file.
+
+    seconds: length as the header says, 0.0 if unknown. damage: why decoding stopped early, "" if it did not.
+    tolerance_s: by how much the file may be shorter than `seconds` and still count as whole.
+    """
+
+    sample_rate_hz: int
+    channels: int
+    seconds: float
+    damage: str
+    tolerance_s: float
+
+    def pieces(self, first_frame: int) -> Iterator[np.ndarray]:
+        """Yields float32 [n, channels], one second each, from this frame on."""
+
+    def close(self) -> None: ...
 
 
 def probe(path: str | os.PathLike) -> Info:
-    """Reads the header; raises Undecodable. Only MP3 files without a length are walked through."""
+    """Reads the header of a file. Only an MP3 file that states no length is read to its end.
+
+    Raises errors.Undecodable for a file that cannot be read.
+    """
     with contextlib.closing(_open(os.fspath(path))) as reader:
         return Info(reader.seconds, reader.sample_rate_hz, reader.channels)
 
@@ -65,7 +93,10 @@ def load(
     seconds: float | None = None,
     complain: Complain | None = None,
 ) -> np.ndarray:
-    """Decodes a file, or `seconds` of it from `start_s` on, into mono float32 [S]."""
+    """Decodes a file, or `seconds` of it from `start_s` on, into mono float32 [S].
+
+    complain, errors: as for `stream`.
+    """
     blocks = stream(path, sample_rate_hz=sample_rate_hz, start_s=start_s, seconds=seconds, complain=complain)
     return np.concatenate(list(blocks))
 
@@ -79,11 +110,11 @@ def stream(
     seconds: float | None = None,
     complain: Complain | None = None,
 ) -> Iterator[np.ndarray]:
-    """Decodes a file block by block: mono float32 [S], block_s long, the last one shorter.
+    """Decodes a file and yields its blocks: mono float32 [S] of block_s seconds, the last one shorter.
 
-    Blocks put together equal `load`, and a part of a file equals that part of the whole to 1e-5.
-    complain: gets the reason when less than promised is there; by default it is logged.
-    Raises Undecodable: at the first block when nothing can be decoded, at a later one for NaN.
+    The blocks, concatenated, equal `load`. A part of a file equals the same part of the whole to 1e-5.
+    complain: called with the reason if the file holds less than its header says. By default the reason is logged.
+    Raises errors.Undecodable at the first block if nothing can be decoded, and at a later block that holds NaN.
     """
     path = os.fspath(path)
     if start_s < 0 or block_s <= 0 or (seconds is not None and seconds <= 0):
@@ -91,16 +122,16 @@ def stream(
     first = segments.to_samples(start_s, sample_rate_hz)
     wanted = None if seconds is None else segments.to_samples(seconds, sample_rate_hz)
     block = max(1, segments.to_samples(block_s, sample_rate_hz))
-    return _regroup(_decode(path, sample_rate_hz, first, wanted, complain or _log(path)), block)
+    return _regroup(_decode(path, sample_rate_hz, first, wanted, complain or listener(path)), block)
 
 
-def resample(samples: np.ndarray, *, from_hz: int, to_hz: int) -> np.ndarray:
-    """Resamples float32 [S] or [S, C] with soxr's high quality, the one files are decoded with."""
+def resample(samples: np.ndarray, *, from_hz: float, to_hz: float) -> np.ndarray:
+    """Resamples float32 [S] or [S, C] at soxr's high quality, as decoding does."""
     return soxr.resample(samples, from_hz, to_hz) if from_hz != to_hz else samples
 
 
 def resampled(pieces: Iterable[np.ndarray], *, from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
-    """Resamples float32 [S] that arrives in pieces; put together, what `resample` makes of the whole."""
+    """Resamples float32 [S] that arrives in pieces. The output, concatenated, is `resample` of the whole."""
     if from_hz == to_hz:
         yield from pieces
         return
@@ -111,47 +142,63 @@ def resampled(pieces: Iterable[np.ndarray], *, from_hz: int, to_hz: int) -> Iter
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
-    """Rounds float samples to little-endian int16: 1.0 is 32768, what lies beyond is clipped."""
+    """Rounds float samples to little-endian int16. 1.0 becomes 32768, and values beyond int16 are clipped."""
     return np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype("<i2")
 
 
 def to_float(samples: np.ndarray) -> np.ndarray:
-    """Gives int16 samples as float32 in -1..1."""
+    """Converts int16 samples to float32 in -1..1."""
     return samples.astype(np.float32) / np.float32(32768)
 
 
 def write_wav(path: str | os.PathLike, samples: np.ndarray, *, sample_rate_hz: int) -> None:
     """Writes float samples [S] or [S, C] as a 16-bit WAV file, which appears whole or not at all."""
-    path = os.fspath(path)
-    part = f"{path}.{os.getpid()}.part"
+    encoded = io.BytesIO()  # libsndfile would report a full disk without a reason.
+    soundfile.write(encoded, to_int16(samples), sample_rate_hz, format="WAV", subtype="PCM_16")
+    with whole_files.opened(path, "wb") as file:
+        file.write(encoded.getbuffer())
+
+
+@contextlib.contextmanager
+def complaints(hear: Complain) -> Iterator[None]:
+    """Sends the reasons of damaged files to `hear` instead of the log, for decoding in this thread within the block."""
+    token = _hear.set(hear)
     try:
-        soundfile.write(part, to_int16(samples), sample_rate_hz, format="WAV", subtype="PCM_16")
-        os.replace(part, path)
+        yield
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(part)
+        _hear.reset(token)
+
+
+def listener(path: str) -> Complain:
+    """Returns the function that gets the reason why a file is damaged: that of `complaints`, else one that logs it."""
+    hear = _hear.get()
+    return hear or (lambda reason: logging.getLogger(__name__).warning("%s: %s", path, reason))
 
 
 @contextlib.contextmanager
 def hushed() -> Iterator[None]:
-    """Keeps the decoders' own chatter, which C code writes past Python, off standard error."""
+    """Keeps the remarks of decoders, which C code writes past Python, off standard error during the block.
+
+    For commands only (launch, nafp/verbs, benchmarks): it redirects file descriptor 2 of the whole process, which a
+    library must leave to the program that uses it.
+    """
     sys.stderr.flush()
-    kept, stderr = os.dup(2), sys.stderr
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    saved, stderr = os.dup(2), sys.stderr
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
+    os.close(devnull)
     try:
-        with open(kept, "w", buffering=1, closefd=False) as ours:
-            sys.stderr = ours
+        with open(saved, "w", buffering=1, closefd=False) as python_stderr:
+            sys.stderr = python_stderr
             yield
     finally:
         sys.stderr = stderr
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 class _SndfileReader:
-    """A file through libsndfile; the same attributes and pieces() as ffmpeg.Reader."""
+    """An audio file that libsndfile reads."""
 
     def __init__(self, path: str):
         is_mp3 = path.lower().endswith((".mp3", ".mp2"))
@@ -162,6 +209,7 @@ class _SndfileReader:
         self.damage, self.tolerance_s = "", 0.5
 
     def pieces(self, first_frame: int) -> Iterator[np.ndarray]:
+        """Yields float32 [n, channels], one second each, from this frame on."""
         try:
             if first_frame:
                 self._file.seek(min(first_frame, self._file.frames))
@@ -179,8 +227,8 @@ class _SndfileReader:
         self._file.close()
 
 
-def _open(path: str) -> "_SndfileReader | ffmpeg.Reader":
-    _check_there(path)
+def _open(path: str) -> _Reader:
+    _check_readable(path)
     refusal = ""
     if os.path.splitext(path)[1].lower() not in FFMPEG:
         try:
@@ -188,8 +236,8 @@ def _open(path: str) -> "_SndfileReader | ffmpeg.Reader":
         except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless .raw
             refusal = f"libsndfile: {_reason(error)}"
     if not ffmpeg.installed():
-        only = f"{refusal}; ffmpeg might read it, but" if refusal else "needs ffmpeg, which"
-        reason = f"{only} is not installed ({ffmpeg.HOW_TO_GET_IT})"
+        need = f"{refusal}; ffmpeg might read it, but" if refusal else "needs ffmpeg, which"
+        reason = f"{need} is not installed ({ffmpeg.HOW_TO_GET_IT})"
         raise errors.Undecodable(path, reason, tool_missing=True)
     try:
         return _plausible(path, ffmpeg.Reader(path))
@@ -204,55 +252,52 @@ def _reason(error: Exception) -> str:
     return getattr(error, "error_string", "") or str(error)
 
 
-def _check_there(path: str) -> None:
+def _check_readable(path: str) -> None:
     try:
-        found = os.stat(path)
-        if stat.S_ISDIR(found.st_mode):
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
             raise errors.Undecodable(path, "a folder, not a file")
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise errors.Undecodable(path, "not a regular file")
-        if found.st_size == 0:
+        if status.st_size == 0:
             raise errors.Undecodable(path, "empty file, 0 bytes")
         open(path, "rb").close()
     except OSError as error:
         raise errors.Undecodable(path, f"cannot be opened: {error.strerror or error}") from None
 
 
-def _plausible(path: str, reader: "_SndfileReader | ffmpeg.Reader"):
+def _plausible(path: str, reader: _Reader) -> _Reader:
     if reader.sample_rate_hz not in _RATES_HZ:
         raise errors.Undecodable(path, f"its header says {reader.sample_rate_hz} samples per second")
     return reader
 
 
 def _decode(path: str, sample_rate_hz: int, first: int, wanted: int | None, complain: Complain) -> Iterator[np.ndarray]:
-    """Yields `wanted` output samples from output sample `first` on, in pieces as they come.
+    """Yields `wanted` output samples from output sample `first` on, in pieces as they are decoded.
 
-    Reading starts at a whole second, where an input and an output sample coincide at any pair of
-    rates, so that a part falls on the same sample grid as the whole.
+    Reading starts at a whole second, where an input and an output sample coincide at any pair of rates. So a part has
+    the same sample grid as the whole.
     """
     start_s = max(0, int(first / sample_rate_hz - _WARM_UP_S))
-    skip, n_kept = first - start_s * sample_rate_hz, 0
+    skip, n_yielded = first - start_s * sample_rate_hz, 0
     with contextlib.closing(_open(path)) as reader:
         mono = _mono(path, reader, start_s, complain)
         for samples in resampled(mono, from_hz=reader.sample_rate_hz, to_hz=sample_rate_hz):
-            kept = samples[skip:][: None if wanted is None else wanted - n_kept]
+            piece = samples[skip:][: None if wanted is None else wanted - n_yielded]
             skip = max(0, skip - len(samples))
-            n_kept += len(kept)
-            if len(kept):
-                yield kept
-            if n_kept == wanted:
+            n_yielded += len(piece)
+            if len(piece):
+                yield piece
+            if n_yielded == wanted:
                 return
-    if not n_kept:
+    if not n_yielded:
         at_s = first / sample_rate_hz
         raise errors.Undecodable(path, f"ends before second {at_s:g}" if first else "holds no samples")
 
 
-def _mono(
-    path: str, reader: "_SndfileReader | ffmpeg.Reader", start_s: int, complain: Complain
-) -> Iterator[np.ndarray]:
-    """Yields one second of mono float32 after the other, from second start_s on."""
-    pieces = _whole(path, reader, start_s, complain)
-    with contextlib.closing(pieces):
+def _mono(path: str, reader: _Reader, start_s: int, complain: Complain) -> Iterator[np.ndarray]:
+    """Yields mono float32 [S] of one second each, from second start_s on."""
+    with contextlib.closing(_whole(path, reader, start_s, complain)) as pieces:
         for second, piece in enumerate(pieces, start_s):
             mono = _mix(piece)
             if not np.isfinite(mono).all():
@@ -260,10 +305,8 @@ def _mono(
             yield mono
 
 
-def _whole(
-    path: str, reader: "_SndfileReader | ffmpeg.Reader", start_s: int, complain: Complain
-) -> Iterator[np.ndarray]:
-    """Yields what there is from second start_s on, and complains when more was promised."""
+def _whole(path: str, reader: _Reader, start_s: int, complain: Complain) -> Generator[np.ndarray, None, None]:
+    """Yields all pieces from second start_s on, and complains if the header promised more."""
     rate, n_frames = reader.sample_rate_hz, start_s * reader.sample_rate_hz
     for piece in reader.pieces(n_frames):
         n_frames += len(piece)
@@ -283,21 +326,21 @@ def _whole(
     )
 
 
-def _past_damage(path: str, reader: "_SndfileReader | ffmpeg.Reader", n_frames: int) -> Iterator[np.ndarray]:
-    """Yields what ffmpeg, which resumes after junk, finds from this frame on."""
+def _past_damage(path: str, reader: _Reader, n_frames: int) -> Iterator[np.ndarray]:
+    """Yields the pieces that ffmpeg, which resumes after damage, finds from this frame on."""
     if isinstance(reader, ffmpeg.Reader) or not ffmpeg.installed():
         return
     with contextlib.suppress(errors.FfmpegFailed):
-        other = ffmpeg.Reader(path)
-        if (other.sample_rate_hz, other.channels) == (reader.sample_rate_hz, reader.channels):
-            yield from other.pieces(n_frames)
+        resuming = ffmpeg.Reader(path)
+        if (resuming.sample_rate_hz, resuming.channels) == (reader.sample_rate_hz, reader.channels):
+            yield from resuming.pieces(n_frames)
 
 
 def _mix(piece: np.ndarray) -> np.ndarray:
-    """Averages channels [n, C] -> [n]; of a stereo pair in opposite polarity, turns one around.
+    """Averages the channels of a piece [n, C] -> [n]. Of a stereo pair in opposite polarity, one is inverted first.
 
-    Decided for each second by itself: a whole file of opposite polarity is repaired throughout, and
-    a song that opens with a wide effect keeps its voices, which are alike in both channels.
+    Each second is decided by itself. A file of opposite polarity is repaired throughout, and a song that opens with a
+    wide stereo effect keeps its voices, which are equal in both channels.
     """
     if piece.shape[1] == 1:
         return np.ascontiguousarray(piece[:, 0])
@@ -313,8 +356,9 @@ def _power(samples: np.ndarray) -> float:
 
 
 def _regroup(pieces: Iterable[np.ndarray], block: int) -> Iterator[np.ndarray]:
-    """Yields the same samples in blocks of this many, the last one shorter."""
-    held, n_held = [], 0
+    """Yields the same samples in blocks of `block` samples, the last one shorter."""
+    held: list[np.ndarray] = []
+    n_held = 0
     for piece in pieces:
         held.append(piece)
         n_held += len(piece)
@@ -325,7 +369,3 @@ def _regroup(pieces: Iterable[np.ndarray], block: int) -> Iterator[np.ndarray]:
             held, n_held = [joined[whole:]], n_held - whole
     if n_held:
         yield np.concatenate(held)
-
-
-def _log(path: str) -> Complain:
-    return lambda reason: logging.getLogger(__name__).warning("%s: %s", path, reason)

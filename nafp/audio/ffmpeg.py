@@ -1,11 +1,13 @@
-"""Audio out of files that libsndfile does not know (m4a, aac, webm, wma, video), through ffmpeg."""
+"""Reads audio files that libsndfile does not know (m4a, aac, webm, wma, video) through the ffmpeg program."""
 
+import contextlib
 import json
 import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -15,87 +17,110 @@ HOW_TO_GET_IT = "apt install ffmpeg, brew install ffmpeg, conda install ffmpeg, 
 
 
 def installed() -> bool:
+    """Returns whether the programs ffmpeg and ffprobe are on the PATH."""
     return bool(shutil.which("ffmpeg") and shutil.which("ffprobe"))
 
 
 class Reader:
     """The first audio stream of a file, at its own rate and with all its channels.
 
-    seconds: as the container says, 0.0 when it does not. damage: why decoding stopped early, else "".
+    seconds: length as the container says, 0.0 if it does not. damage: why decoding stopped early, "" if it did not.
+    Raises errors.FfmpegFailed for a file without audio.
     """
 
     def __init__(self, path: str):
         self.path, self.damage = path, ""
-        found = _probe(path)
-        streams = found.get("streams") or []
+        header = _probe(path)
+        streams = header.get("streams") or []
         if not streams:
             raise errors.FfmpegFailed("no audio stream in it")
         self.sample_rate_hz = int(streams[0].get("sample_rate") or 0)
         self.channels = int(streams[0].get("channels") or 0)
         if self.sample_rate_hz < 1 or self.channels < 1:
             raise errors.FfmpegFailed("ffprobe cannot tell its sample rate or its channels")
-        promised = streams[0].get("duration") or found.get("format", {}).get("duration")
-        self.seconds = float(promised or 0.0)
+        seconds = streams[0].get("duration") or header.get("format", {}).get("duration")
+        self.seconds = float(seconds or 0.0)
         self.tolerance_s = 1.0 + 0.05 * self.seconds  # A video may run on without its sound.
 
     def pieces(self, first_frame: int) -> Iterator[np.ndarray]:
         """Yields float32 [n, channels], one second each, from this frame on.
 
-        What comes before is decoded and dropped: ffmpeg's own seeking lands up to a packet away.
+        The frames before it are decoded and dropped: ffmpeg's own seeking is off by up to a packet.
         """
-        n_bytes = 4 * self.channels * self.sample_rate_hz
-        skip = 4 * self.channels * first_frame
-        with tempfile.TemporaryFile() as complaints:
-            process = _decoder(self.path, complaints)
-            try:
-                while skip and (dropped := process.stdout.read(min(skip, 1 << 20))):
-                    skip -= len(dropped)
-                while data := process.stdout.read(n_bytes):
-                    whole = len(data) - len(data) % (4 * self.channels)
-                    yield np.frombuffer(data[:whole], "<f4").reshape(-1, self.channels)
-                if process.wait():
-                    complaints.seek(0)
-                    self.damage = _reason(complaints.read(), self.path)
-            finally:
-                process.kill()
-                process.stdout.close()
-                process.wait()
+        frame = 4 * self.channels  # Bytes.
+        skip = frame * first_frame
+        arguments = ["-nostdin", "-v", "error", "-threads", "1", "-i", f"file:{self.path}"]
+        with _running([*arguments, "-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "f32le", "-"]) as decoder:
+            while skip and (dropped := decoder.output.read(min(skip, 1 << 20))):
+                skip -= len(dropped)
+            while data := decoder.output.read(frame * self.sample_rate_hz):
+                yield np.frombuffer(data[: len(data) - len(data) % frame], "<f4").reshape(-1, self.channels)
+            self.damage = decoder.failure(self.path)
 
     def close(self) -> None:
         """Does nothing: ffmpeg runs only while pieces are drawn."""
 
 
-def listen(inputs: list[str], *, sample_rate_hz: int, block_s: float, stdin: object = None) -> Iterator[np.ndarray]:
-    """Yields what an input of any kind gives, mono float32 [S], until it ends or nobody draws any more.
+def listen(
+    inputs: list[str], *, sample_rate_hz: int, block_s: float, stdin: IO[bytes] | None = None
+) -> Iterator[np.ndarray]:
+    """Yields the audio of an input of any kind, mono float32 [S], until it ends or the iterator is closed.
 
-    inputs: ffmpeg's arguments up to the input, such as ["-i", URL]; block_s: at most so much at a time.
-    stdin: a file that the input "pipe:0" reads. Raises FfmpegFailed when nothing comes, or when it breaks off.
+    inputs: ffmpeg's arguments up to the input, such as ["-i", URL]. block_s: the longest block in seconds. stdin: the
+    file that the input "pipe:0" reads. Raises errors.FfmpegFailed if no audio comes, or if the input breaks off.
     """
-    command = ["ffmpeg", *([] if stdin else ["-nostdin"]), "-v", "error", *inputs, "-map", "0:a:0"]
-    command += ["-ac", "1", "-ar", str(sample_rate_hz), "-c:a", "pcm_f32le", "-f", "f32le"]
-    command += ["-flush_packets", "1", "-"]
+    arguments = [*([] if stdin else ["-nostdin"]), "-v", "error", *inputs, "-map", "0:a:0"]
+    arguments += ["-ac", "1", "-ar", str(sample_rate_hz), "-c:a", "pcm_f32le", "-f", "f32le"]
     n_bytes = 4 * max(1, round(block_s * sample_rate_hz))
-    with tempfile.TemporaryFile() as complaints:
+    with _running([*arguments, "-flush_packets", "1", "-"], stdin) as decoder:
+        while data := decoder.output.read(n_bytes):
+            yield np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
+        failure = decoder.failure(inputs[-1])
+        if failure:
+            raise errors.FfmpegFailed(failure)
+
+
+class _Decoder(NamedTuple):
+    """A running ffmpeg. output: the samples that it writes. remarks: what it writes to standard error."""
+
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+    remarks: IO[bytes]
+
+    def failure(self, name: str) -> str:
+        """Waits until ffmpeg ends, and returns why it failed, "" if it did not."""
+        if not self.process.wait():
+            return ""
+        self.remarks.seek(0)
+        return _reason(self.remarks.read(), name)
+
+
+@contextlib.contextmanager
+def _running(arguments: list[str], stdin: IO[bytes] | None = None) -> Iterator[_Decoder]:
+    """Runs ffmpeg during the block.
+
+    It gets a session of its own, so that Ctrl-C in a terminal does not end it before its reader. Otherwise a file would
+    look cut off at that moment.
+    """
+    with tempfile.TemporaryFile() as remarks:
         process = subprocess.Popen(
-            command,
+            ["ffmpeg", *arguments],
             stdin=stdin or subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=remarks,
             start_new_session=True,
         )
+        assert process.stdout is not None
         try:
-            while data := process.stdout.read(n_bytes):
-                yield np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
-            if process.wait():
-                complaints.seek(0)
-                raise errors.FfmpegFailed(_reason(complaints.read(), inputs[-1]))
+            yield _Decoder(process, process.stdout, remarks)
         finally:
             process.kill()
             process.stdout.close()
             process.wait()
 
 
-def _probe(path: str) -> dict:
+def _probe(path: str) -> dict[str, Any]:
+    """Returns what ffprobe finds out about a file: {"streams": [...], "format": {...}}."""
     wanted = "stream=sample_rate,channels,duration:format=duration"
     command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", wanted]
     command += ["-of", "json", f"file:{path}"]
@@ -105,25 +130,8 @@ def _probe(path: str) -> dict:
     return json.loads(done.stdout or b"{}")
 
 
-def _decoder(path: str, complaints: object) -> subprocess.Popen:
-    """Starts ffmpeg writing raw float32 to a pipe.
-
-    In a session of its own, so that Ctrl-C in a terminal does not end it before its reader: a file
-    would look cut off there.
-    """
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-threads", "1", "-i", f"file:{path}"]
-    command += ["-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "f32le", "-"]
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=complaints,
-        start_new_session=True,
-    )
-
-
-def _reason(complaints: bytes, path: str) -> str:
-    """Gives the last two lines ffmpeg wrote, without its own addresses and the file's name."""
-    lines = complaints.decode(errors="replace").strip().splitlines()[-2:]
-    said = [re.sub(r"^\[[^]]*\] ", "", line).removeprefix(f"file:{path}: ") for line in lines]
-    return f"ffmpeg: {', '.join(said) or 'no reason given'}"
+def _reason(remarks: bytes, path: str) -> str:
+    """Returns the last two lines that ffmpeg wrote, without its memory addresses and the file's name."""
+    lines = remarks.decode(errors="replace").strip().splitlines()[-2:]
+    texts = [re.sub(r"^\[[^]]*\] ", "", line).removeprefix(f"file:{path}: ") for line in lines]
+    return f"ffmpeg: {', '.join(texts) or 'no reason given'}"

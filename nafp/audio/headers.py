@@ -1,8 +1,8 @@
-"""What the headers of WAV and MP3 files promise, where libsndfile does not say.
+"""Lengths that the headers of WAV and MP3 files state, where libsndfile does not tell them.
 
-Two facts matter to a listener. A WAV file that was cut off still opens, shortened without a word. An
-MP3 file of variable bit rate without a Xing header opens with a length guessed from its first
-frame, and libsndfile then stops there: a third of such a file can be all that is read.
+libsndfile opens a WAV file that was cut off without a warning, only shorter. It guesses the length of an MP3 file of
+variable bit rate without a Xing header from the first frame, and stops reading there: it may read only a third of the
+file.
 """
 
 import io
@@ -20,7 +20,7 @@ _KBPS = {
 _HZ = (44100, 48000, 32000)
 _VERSION = {3: 1, 2: 2, 0: 3}  # The two version bits: MPEG 1, 2 and 2.5.
 _SIDE_INFO = {(1, False): 32, (1, True): 17, (2, False): 17, (2, True): 9}  # Bytes; (version, mono)
-_UNKNOWN_SIZE = 0xFFFFFF00  # Sizes from here on are what a writer to a pipe puts in.
+_UNKNOWN_SIZE = 0xFFFFFF00  # A writer to a pipe does not know the size, and states one from here on.
 
 
 class _Frame(NamedTuple):
@@ -31,9 +31,10 @@ class _Frame(NamedTuple):
 
 
 def wav_promise(path: str) -> float:
-    """Compares what a WAV header promises with what is there: 1.0 whole, 4.0 a quarter is left.
+    """Returns the size of the samples that a WAV header states, as a multiple of their size in the file.
 
-    1.0 for anything that is not a WAV file or whose writer did not know the size.
+    1.0 means a whole file, 4.0 one of which a quarter is left. It is 1.0 too for a file that is not WAV, or whose
+    writer did not know the size.
     """
     with open(path, "rb") as file:
         n_bytes = os.fstat(file.fileno()).st_size
@@ -41,19 +42,19 @@ def wav_promise(path: str) -> float:
         if start[:4] != b"RIFF" or start[8:] != b"WAVE":
             return 1.0
         while len(chunk := file.read(8)) == 8:
-            name, promised = struct.unpack("<4sI", chunk)
+            name, stated = struct.unpack("<4sI", chunk)
             if name == b"data":
-                there = n_bytes - file.tell()
-                known = 0 < promised < _UNKNOWN_SIZE
-                return max(1.0, promised / there) if known and there > 0 else 1.0
-            file.seek(promised + promised % 2, os.SEEK_CUR)
+                present = n_bytes - file.tell()
+                is_known = 0 < stated < _UNKNOWN_SIZE
+                return max(1.0, stated / present) if is_known and present > 0 else 1.0
+            file.seek(stated + stated % 2, os.SEEK_CUR)
     return 1.0
 
 
 def open_untagged_mp3(path: str) -> io.RawIOBase | None:
-    """Opens an MP3 file that lacks a length header as if it had one; None if it needs none.
+    """Opens an MP3 file that lacks a length header as if it had one. Returns None for a file that has one.
 
-    Walks the frame headers to count them, and puts a Xing header with that count before the first.
+    The frame headers are counted, and a Xing header with their number is put before the first frame.
     """
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         first = _first_frame(data)
@@ -77,7 +78,7 @@ def _parse(header: bytes) -> _Frame | None:
 
 
 def _first_frame(data: mmap.mmap) -> int | None:
-    """Finds the first frame that another frame follows, past ID3v2 tags and 64 KiB of junk."""
+    """Returns the position of the first frame that another frame follows, past ID3v2 tags and 64 KiB of junk."""
     at = 0
     while data[at : at + 3] == b"ID3" and len(data) >= at + 10:
         a, b, c, d = data[at + 6 : at + 10]
@@ -106,16 +107,20 @@ def _count_frames(data: mmap.mmap, at: int) -> int:
 
 
 def _xing(header: bytes, n_frames: int) -> bytes:
-    """Builds the silent frame an encoder puts first: the file's own header, "Xing", a count."""
+    """Returns the silent frame that an encoder writes first: the file's own header, "Xing", the number of frames.
+
+    header: the first four bytes of a frame.
+    """
     highest = bytes([header[0], header[1] | 1, 14 << 4 | header[2] & 0x0C, header[3]])
     frame = _parse(highest)  # The highest bit rate, so that the count fits in.
+    assert frame is not None
     start = highest + bytes(_SIDE_INFO[frame.version, frame.mono])
     start += b"Xing" + struct.pack(">II", 1, n_frames)
     return start + bytes(frame.n_bytes - len(start))
 
 
 class _Prefixed(io.RawIOBase):
-    """A file read from `start` on, with some bytes put before it."""
+    """A file read from the byte `start` on, with the bytes `prefix` before it."""
 
     def __init__(self, path: str, prefix: bytes, start: int):
         self._file = open(path, "rb")  # noqa: SIM115 - closed with this object
@@ -135,7 +140,7 @@ class _Prefixed(io.RawIOBase):
         self._at = (0, self._at, self._size)[whence] + offset
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # soundfile passes a memoryview.
         if self._at < len(self._prefix):
             part = self._prefix[self._at : self._at + len(buffer)]
             buffer[: len(part)] = part

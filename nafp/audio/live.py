@@ -1,10 +1,10 @@
-"""Sound from wherever it comes, block by block: files, URLs, standard input, the microphone, any device.
+"""Reads sound block by block from any input: a file, a URL, standard input, the microphone, another device.
 
-set.mp3                              a file
-https://radio.example/stream         whatever ffmpeg opens: http, rtmp, hls, srt, udp, ...
--                                    standard input: an audio file of any kind, or bare float32
-microphone                           the default one
-ffmpeg:-f pulse -i default           anything else, as ffmpeg's own arguments
+set.mp3                         a file
+https://radio.example/stream    a URL that ffmpeg opens: http, rtmp, hls, srt, udp, ...
+-                               standard input: an audio file of any kind, or bare float32
+microphone                      the default microphone
+ffmpeg:-f pulse -i default      anything else, as ffmpeg's own arguments
 """
 
 import os
@@ -20,10 +20,10 @@ from nafp import errors
 from nafp.audio import decode, ffmpeg
 
 STDIN, MICROPHONE, FFMPEG = "-", "microphone", "ffmpeg:"
-MICROPHONE_HZ = 16_000  # Every driver has it, and not every one 8 kHz.
+MICROPHONE_HZ = 16_000  # Every driver offers this rate, and some do not offer 8 kHz.
 FILE_BLOCK_S, LIVE_BLOCK_S = 30.0, 1.0
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-# A station that falls silent for half a minute is gone; one that drops the line is called again.
+# A station that sends nothing for half a minute is gone. After a broken connection ffmpeg connects again.
 # fmt: off
 _PATIENT = [
     "-rw_timeout", "30000000", "-reconnect", "1", "-reconnect_streamed", "1",
@@ -33,7 +33,10 @@ _PATIENT = [
 
 
 class Input(NamedTuple):
-    """Something to listen to. is_live: it cannot be heard again from the middle on; seconds: 0 if unknown."""
+    """Something to listen to.
+
+    is_live: whether it can be heard only once, and only from now on. seconds: its length, 0 if unknown.
+    """
 
     name: str
     is_live: bool
@@ -41,7 +44,7 @@ class Input(NamedTuple):
 
 
 def opened(name: str) -> Input:
-    """Says what a name stands for; raises errors.Undecodable for a file that cannot be read."""
+    """Returns the input of this name. Raises errors.Undecodable for a file that cannot be read."""
     if name in (STDIN, MICROPHONE) or name.startswith(FFMPEG) or _URL.match(name):
         return Input(name, True)
     if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
@@ -50,7 +53,7 @@ def opened(name: str) -> Input:
 
 
 def check(name: str, *, raw_hz: int = 0) -> None:
-    """Raises errors.Undecodable for a live input that needs ffmpeg where it is not installed."""
+    """Raises errors.Undecodable if the input is live and needs ffmpeg, and ffmpeg is not installed."""
     if name == MICROPHONE or (name == STDIN and raw_hz) or not opened(name).is_live:
         return
     if not ffmpeg.installed():
@@ -60,26 +63,26 @@ def check(name: str, *, raw_hz: int = 0) -> None:
 
 
 def blocks(name: str, *, sample_rate_hz: int, start_s: float = 0.0, raw_hz: int = 0) -> Iterator[np.ndarray]:
-    """Yields mono float32 [S], of a file from start_s on, of anything live as it comes.
+    """Yields the sound of an input as mono float32 [S].
 
-    raw_hz: standard input is bare little-endian float32, mono, at this rate. Raises errors.Undecodable when
-    nothing can be decoded, and when a live input breaks off.
+    A file is read from start_s on, a live input as it arrives. raw_hz: the rate of standard input that is bare
+    little-endian mono float32, 0 for an audio file. Raises errors.Undecodable if nothing can be decoded, and if a live
+    input breaks off.
     """
     if name == MICROPHONE:
         from nafp.audio import microphone  # Here: sounddevice is an extra.
 
-        heard = microphone.blocks(sample_rate_hz=MICROPHONE_HZ, block_s=LIVE_BLOCK_S)
-        return decode.resampled(heard, from_hz=MICROPHONE_HZ, to_hz=sample_rate_hz)
+        recording = microphone.blocks(sample_rate_hz=MICROPHONE_HZ, block_s=LIVE_BLOCK_S)
+        return decode.resampled(recording, from_hz=MICROPHONE_HZ, to_hz=sample_rate_hz)
     if name == STDIN and raw_hz:
-        bare = _bare(sys.stdin.buffer, raw_hz)
-        return decode.resampled(bare, from_hz=raw_hz, to_hz=sample_rate_hz)
+        return decode.resampled(_bare(sys.stdin.buffer, raw_hz), from_hz=raw_hz, to_hz=sample_rate_hz)
     if opened(name).is_live:
         return _through_ffmpeg(name, sample_rate_hz)
     return decode.stream(name, sample_rate_hz=sample_rate_hz, block_s=FILE_BLOCK_S, start_s=start_s)
 
 
 def _bare(stream: BinaryIO, rate_hz: int) -> Iterator[np.ndarray]:
-    """Reads bare float32, a second at a time."""
+    """Yields bare float32 samples from a binary stream, one second at a time."""
     while data := stream.read(4 * rate_hz):
         samples = np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
         if not np.isfinite(samples).all() or np.abs(samples).max(initial=0) > 100:
@@ -89,11 +92,9 @@ def _bare(stream: BinaryIO, rate_hz: int) -> Iterator[np.ndarray]:
 
 
 def _through_ffmpeg(name: str, sample_rate_hz: int) -> Iterator[np.ndarray]:
-    settings = {"sample_rate_hz": sample_rate_hz, "block_s": LIVE_BLOCK_S}
-    if name == STDIN:
-        settings["stdin"] = sys.stdin.buffer
+    stdin = sys.stdin.buffer if name == STDIN else None
     try:
-        yield from ffmpeg.listen(_arguments(name), **settings)
+        yield from ffmpeg.listen(_arguments(name), sample_rate_hz=sample_rate_hz, block_s=LIVE_BLOCK_S, stdin=stdin)
     except errors.FfmpegFailed as error:
         raise errors.Undecodable(name, str(error)) from None
 

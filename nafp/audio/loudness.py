@@ -1,8 +1,8 @@
-"""How loud each half second of a corpus is, so that silence is avoided without reading audio.
+"""The loudness of each half second of a corpus, so that silence is avoided without reading audio.
 
-The law: cell k is the RMS of samples [k * cell, (k + 1) * cell) of the corpus file, in dB below a
-full-scale square wave (20 log10(rms / 32768)), as float16, no less than -120. A cell is 0.5 s. Every
-track starts on a cell of its own, and zeros fill its last one.
+Entry k of the table is the RMS of samples [k * cell, (k + 1) * cell) of the corpus file, in dB relative to a full-scale
+square wave (20 log10(rms / 32768)), as float16, at least -120. A cell is 0.5 s. Every track starts on a new cell, and
+zeros fill its last cell.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ _CELLS_AT_ONCE = 512
 
 
 def measure(samples: np.ndarray, *, cell: int) -> np.ndarray:
-    """Measures int16 samples [S], S a multiple of `cell`: dB as float16 [S / cell]."""
+    """Returns the loudness of int16 samples [S] in dB, float16 [S / cell]. S is a multiple of `cell`."""
     cells = samples.reshape(-1, cell)
     parts = [cells[at : at + _CELLS_AT_ONCE] for at in range(0, len(cells), _CELLS_AT_ONCE)]
     power = [np.square(part, dtype=np.float32).mean(axis=1) for part in parts]
@@ -21,14 +21,15 @@ def measure(samples: np.ndarray, *, cell: int) -> np.ndarray:
 
 
 def to_db(power: np.ndarray) -> np.ndarray:
-    """Gives the power of samples in -1..1 as dB, -120 for silence."""
+    """Converts the power of samples in -1..1 to dB, -120 for silence."""
     return 10 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))
 
 
-class Windows:
-    """Tells how loud any window of a corpus is: exact on whole cells, in between by their shares.
+class WindowLoudness:
+    """Computes the loudness of any window of a corpus from its table, without reading audio.
 
-    table: the cells [C] in dB.
+    table: the loudness of the cells [C] in dB. A window of whole cells is exact. A cell that a window covers in part
+    counts with the covered share of its power.
     """
 
     def __init__(self, table: np.ndarray, *, cell: int):
@@ -36,7 +37,7 @@ class Windows:
         self._sums, self._cell = np.concatenate([[0.0], np.cumsum(power)]), cell
 
     def db(self, first_samples: np.ndarray, *, n_samples: int) -> np.ndarray:
-        """Measures windows that start at these samples [N]: dB as float64 [N]."""
+        """Returns the loudness of windows of n_samples in dB, float64 [N]. first_samples: where they start, [N]."""
         first_samples = np.asarray(first_samples)
         energy = self._up_to(first_samples + n_samples) - self._up_to(first_samples)
         return to_db(energy * self._cell / n_samples)

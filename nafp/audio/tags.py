@@ -1,4 +1,4 @@
-"""What an audio file says of itself: title, artist, album and whatever else its tags hold."""
+"""Reads the tags of an audio file: title, artist, album, ..."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _KEYS = (
     "disc",
     "comment",
 )
-_MOST_CHARACTERS = 1000  # Of a value: lyrics and cue sheets are no metadata.
+_MOST_CHARACTERS = 1000  # A longer value is cut off: lyrics and cue sheets are no metadata.
 
 
 def read(path: str | os.PathLike) -> dict[str, str]:
-    """Reads the tags of a file: {"title": ..., "artist": ..., ...}; empty for one without, or that cannot be read."""
+    """Reads the tags of a file: {"title": ..., "artist": ..., ...}. Returns {} if it has none that can be read."""
     try:
-        said = tinytag.TinyTag.get(os.fspath(path)).as_dict()
-    except Exception:  # A tag is decoration: whatever is wrong with it must not cost the track.
+        tags = tinytag.TinyTag.get(os.fspath(path)).as_dict()
+    except Exception:  # A damaged tag must not cost the track.
         return {}
-    found = {key: _first(said.get(key)) for key in _KEYS}
-    return {key: value[:_MOST_CHARACTERS] for key, value in found.items() if value}
+    texts = {key: _text(tags.get(key)) for key in _KEYS}
+    return {key: text[:_MOST_CHARACTERS] for key, text in texts.items() if text}
 
 
-def _first(value: object) -> str:
+def _text(value: object) -> str:
     if isinstance(value, (list, tuple)):
-        value = "; ".join(str(each) for each in value)
+        value = "; ".join(str(item) for item in value)
     text = "" if value is None else str(value)
     return text.encode(errors="replace").decode().replace("\x00", " ").strip()

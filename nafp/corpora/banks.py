@@ -41,7 +41,7 @@ def loudness_db(corpus: corpora.Corpus, first: np.ndarray, *, n_samples: int) ->
     From the loudness table, no audio is read: exact on whole half seconds, in between by their
     shares. 0 dB is a full-scale square wave, -120 silence.
     """
-    return loudness.Windows(corpus.loudness, cell=corpus.cell).db(first, n_samples=n_samples)
+    return loudness.WindowLoudness(corpus.loudness, cell=corpus.cell).db(first, n_samples=n_samples)
 
 
 def noise_bank(

@@ -1,8 +1,8 @@
-"""The catalogue of a database: which tracks there are, where their fingerprints lie, and what is known of them.
+"""The catalogue of a database: its tracks, where their fingerprints lie, their metadata, and the index files.
 
-One sqlite file in WAL mode with synchronous=FULL: what is committed is on the disk, and a reader sees the state of
-one moment whatever a writer does. Beside it lies a copy, as of when the last writer ended: should a disk damage the
-catalogue, the copy answers in its place.
+One sqlite file in WAL mode with synchronous=FULL. A committed change is on the disk, and a reader sees the state of one
+moment whatever a writer does. A copy lies beside it, made when the last writer ended. The copy answers if the catalogue
+is damaged.
 """
 
 from __future__ import annotations
@@ -19,18 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nafp import errors
+from nafp.jobs import whole_files
 
 FILE, COPY = "catalogue.sqlite", "catalogue.copy.sqlite"
-_WAIT_S = 60.0  # For another process' transaction: those of a writer take milliseconds.
-# Of sqlite: what says nothing about the file itself.
-_PASSING = (
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-)
+SIDE_FILES = ("-wal", "-shm", "-journal")  # What sqlite puts beside a file while it is open.
+_WAIT_S = 60.0  # For the transaction of another process. Those of a writer take milliseconds.
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_REFUSED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 _SCHEMA = """
 create table about (key text primary key, value text not null) without rowid;
 create table tracks (
@@ -51,10 +46,12 @@ create table segments (
 """
 
 
-class Track(NamedTuple):
-    """A track of a database. name: its path when it was added; metadata: title, artist, any key.
+class DatabaseTrack(NamedTuple):
+    """A track of a database.
 
-    digest: of its audio; damage: what the decoder said of a file that gave less than its header promised.
+    name: the path of its file when it was added. first_row, n_rows: its fingerprints in the log. crc: their checksum.
+    digest: SHA-256 of its audio. damage: the decoder's remark on a file that gave less than its header promised.
+    metadata: title, artist, or any other key.
     """
 
     id: int
@@ -70,11 +67,12 @@ class Track(NamedTuple):
 
     @property
     def path(self) -> str:
+        """The name: the path of the file when it was added."""
         return self.name
 
 
 class Segment(NamedTuple):
-    """An index file over rows first_row .. first_row + n_rows - 1 of the log."""
+    """An index file over rows first_row .. first_row + n_rows - 1 of the log, with its size and CRC-32."""
 
     id: int
     file: str
@@ -85,9 +83,10 @@ class Segment(NamedTuple):
 
 
 class Catalogue:
-    """An open catalogue. trouble: why it is the copy that is read, "" when it is not.
+    """An open catalogue.
 
-    Raises FileNotFoundError, and ValueError for a damaged one: when writing, or when there is no copy.
+    trouble: why the copy is read instead of the catalogue, "" if the catalogue itself is read. Raises errors.NotFound
+    if there is neither, and errors.Invalid for a damaged catalogue that is to be written or has no copy.
     """
 
     def __init__(self, folder: str | os.PathLike, *, write: bool = False):
@@ -98,44 +97,33 @@ class Catalogue:
         try:
             if not path.exists():
                 raise sqlite3.DatabaseError("the file is missing")
-            self._connection = _connected(path, write=write)
+            self._connection = _opened(path, write=write)
             self.about(), self.counts(), self.segments()
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING:
+            if _code(error) in _BUSY + _REFUSED:  # These say nothing about the file itself.
                 raise
             if write or not copy.exists():
-                raise errors.Invalid(
-                    f"{path}: is damaged: {error}. "
-                    + (
-                        f"nafp verify {folder} --repair puts its copy in its place"
-                        if copy.exists()
-                        else "Restore the folder from a copy, or add the files again"
-                    )
-                ) from error
-            self.trouble = f"{path}: is damaged: {error}; its copy is read, as of when the last writer ended"
+                raise errors.Invalid(f"{path}: is damaged: {error}. {_remedy(self.folder)}") from error
+            self.trouble = f"{path}: is damaged: {error}; its copy is read, made when the last writer ended"
             self._connection = _connect(f"file:{_quoted(copy)}?mode=ro&immutable=1")
         weakref.finalize(self, self._connection.close)
 
     @classmethod
     def create(cls, folder: str | os.PathLike, about: Mapping[str, Any]) -> None:
-        """Writes an empty catalogue, whole or not at all; `about` as `about()` gives it back."""
-        path = Path(folder) / FILE
-        partial = path.with_name(f"{FILE}.new")
-        partial.unlink(missing_ok=True)
-        connection = sqlite3.connect(partial, isolation_level=None)
-        connection.execute("pragma journal_mode = wal")
-        connection.executescript(f"begin; {_SCHEMA} commit;")
-        rows = [(key, json.dumps(value)) for key, value in about.items()]
-        connection.executemany("insert into about values (?, ?)", rows)
-        connection.close()
-        os.replace(partial, path)
+        """Writes an empty catalogue, whole or not at all. about: the facts that `about()` returns."""
+        with _whole(Path(folder) / FILE) as connection:
+            connection.executescript(f"begin; {_SCHEMA} commit;")
+            rows = [(key, json.dumps(value)) for key, value in about.items()]
+            connection.executemany("insert into about values (?, ?)", rows)
+            connection.execute("pragma journal_mode = wal")
 
     def close(self) -> None:
+        """Closes the file."""
         self._connection.close()
 
     @contextlib.contextmanager
     def moment(self) -> Iterator[None]:
-        """Within, everything read is of one moment."""
+        """Within the block, all that is read is the state of one moment."""
         self._connection.execute("begin")
         try:
             yield
@@ -144,7 +132,7 @@ class Catalogue:
 
     @contextlib.contextmanager
     def change(self) -> Iterator[None]:
-        """Within, everything written becomes durable together at the end, or not at all."""
+        """Commits all changes of the block together when it ends well, and none of them otherwise."""
         self._connection.execute("begin immediate")
         try:
             yield
@@ -155,18 +143,18 @@ class Catalogue:
             raise
 
     def about(self) -> dict[str, Any]:
-        """Returns what the database says of itself."""
+        """Returns the facts of the whole database: storage, dim, generation of the log, and others."""
         return {key: json.loads(value) for key, value in self._rows("select key, value from about")}
 
     def tell(self, about: Mapping[str, Any]) -> None:
-        """Changes what the database says of itself."""
+        """Changes some of the facts that `about()` returns."""
         rows = [(key, json.dumps(value)) for key, value in about.items()]
         self._connection.executemany("insert or replace into about values (?, ?)", rows)
 
     def places(self) -> list[tuple[int, str, float, int, int]]:
         """Lists (id, name, seconds, first row, number of rows) of all tracks, by first row."""
-        found = self._rows("select id, name, seconds, first_row, n_rows from tracks order by first_row, id")
-        return [(number, _text(name), *rest) for number, name, *rest in found]
+        places = self._rows("select id, name, seconds, first_row, n_rows from tracks order by first_row, id")
+        return [(number, _text(name), *rest) for number, name, *rest in places]
 
     def segments(self) -> list[Segment]:
         """Lists the index files by first row."""
@@ -177,59 +165,62 @@ class Catalogue:
         """Counts tracks, their rows and their seconds."""
         return next(self._rows("select count(*), ifnull(sum(n_rows), 0), ifnull(sum(seconds), 0.0) from tracks"))
 
-    def track(self, which: int | str) -> Track:
-        """Returns a track by number or name, with its metadata. Raises KeyError."""
-        column = "id" if isinstance(which, int) else "name"
-        found = self._tracks(f"where {column} = ?", (which if column == "id" else _stored(which),))
-        for track in found:
+    def track(self, which: int | str) -> DatabaseTrack:
+        """Returns a track by number or name, with its metadata. Raises errors.UnknownTrack."""
+        if isinstance(which, int):
+            tracks = self._tracks("where id = ?", (which,))
+        else:
+            tracks = self._tracks("where name = ?", (_stored(which),))
+        for track in tracks:
             return track
         raise errors.UnknownTrack(f"{self.folder} has no track {which!r}")
 
-    def tracks(self) -> Iterator[Track]:
+    def tracks(self) -> Iterator[DatabaseTrack]:
         """Yields all tracks with their metadata, by number."""
         return self._tracks("order by id", ())
 
     def has_name(self, name: str) -> bool:
-        """Tells whether there is a track of this name."""
-        return bool(list(self._rows("select 1 from tracks where name = ?", (_stored(name),))))
+        """Returns whether a track has this name."""
+        return any(True for _ in self._rows("select 1 from tracks where name = ?", (_stored(name),)))
 
     def by_digest(self, digest: str) -> str | None:
-        """Returns the name of the track with this audio, if there is one."""
+        """Returns the name of the track with this audio, or None."""
         return self._name("select name from tracks where digest = ?", (digest,))
 
     def by_source(self, path: str, n_bytes: int, changed_ns: int) -> str | None:
-        """Returns the name of the track that came from this very file, unchanged since."""
+        """Returns the name of the track that came from this file, unchanged since, or None."""
         where = "where path = ? and n_bytes = ? and changed_ns = ?"
         return self._name(
-            f"select name from tracks join sources on id = track {where}",
-            (_stored(path), n_bytes, changed_ns),
+            f"select name from tracks join sources on id = track {where}", (_stored(path), n_bytes, changed_ns)
         )
 
     def by_content(self, n_bytes: int, digest: str) -> str | None:
-        """Returns the name of the track that came from a file with these bytes."""
+        """Returns the name of the track that came from a file with these bytes, or None."""
         where = "where n_bytes = ? and sources.digest = ?"
         return self._name(f"select name from tracks join sources on id = track {where}", (n_bytes, digest))
 
     def has_size(self, n_bytes: int) -> bool:
-        """Tells whether a track came from a file of this size."""
-        return bool(list(self._rows("select 1 from sources where n_bytes = ? limit 1", (n_bytes,))))
+        """Returns whether a track came from a file of this size."""
+        return any(True for _ in self._rows("select 1 from sources where n_bytes = ? limit 1", (n_bytes,)))
 
-    def insert(self, track: Track) -> int:
-        """Adds a track; returns its number. Raises ValueError for a name that is there."""
-        fields = ("name", "seconds", "first_row", "n_rows", "crc", "digest", "added", "damage")
-        values = [getattr(track, field) for field in fields]
+    def insert(self, track: DatabaseTrack) -> int:
+        """Adds a track and returns its number. Raises errors.Invalid for a name or audio that is in the catalogue."""
+        fields = [name for name in DatabaseTrack._fields if name not in ("id", "metadata")]
+        values = [getattr(track, name) for name in fields]
         values[0] = _stored(track.name)
         marks = ", ".join("?" * len(fields))
         try:
-            done = self._connection.execute(f"insert into tracks ({', '.join(fields)}) values ({marks})", values)
+            cursor = self._connection.execute(f"insert into tracks ({', '.join(fields)}) values ({marks})", values)
         except sqlite3.IntegrityError as error:
-            raise errors.Invalid(f"{track.name}: a track of this name, or with this audio, is there") from error
-        number = int(done.lastrowid or 0)
+            raise errors.Invalid(
+                f"{track.name}: the database has a track of this name, or with this audio, already"
+            ) from error
+        number = int(cursor.lastrowid or 0)
         self.describe(number, track.metadata)
         return number
 
     def describe(self, number: int, metadata: Mapping[str, str]) -> None:
-        """Sets metadata of a track; an empty value takes a key away."""
+        """Sets metadata of a track. An empty value removes its key."""
         rows = [(number, str(key), str(value)) for key, value in metadata.items()]
         self._connection.executemany("insert or replace into metadata values (?, ?, ?)", rows)
         self._connection.execute("delete from metadata where value = ''")
@@ -242,52 +233,46 @@ class Catalogue:
         )
 
     def delete(self, names: Sequence[str]) -> int:
-        """Takes tracks out; returns how many there were."""
+        """Removes tracks and returns how many there were."""
         rows = [(_stored(name),) for name in names]
         return self._connection.executemany("delete from tracks where name = ?", rows).rowcount
 
     def move(self, first_rows: Sequence[tuple[int, int]], crcs: Sequence[tuple[int, int]]) -> None:
-        """Gives tracks new places in the log and new checksums: (value, number of the track) each."""
+        """Sets new places in the log and new checksums, each given as (value, number of the track)."""
         self._connection.executemany("update tracks set first_row = ? where id = ?", first_rows)
         self._connection.executemany("update tracks set crc = ? where id = ?", crcs)
 
-    def replace_segments(self, gone: Sequence[int], new: Sequence[Segment]) -> None:
-        """Puts index files in the place of others, by number."""
-        self._connection.executemany("delete from segments where id = ?", [(number,) for number in gone])
+    def replace_segments(self, old: Sequence[int], new: Sequence[Segment]) -> None:
+        """Removes index files by number and adds others."""
+        self._connection.executemany("delete from segments where id = ?", [(number,) for number in old])
         marks = ", ".join("?" * (len(Segment._fields) - 1))
         columns = ", ".join(Segment._fields[1:])
         self._connection.executemany(
-            f"insert into segments ({columns}) values ({marks})",
-            [tuple(segment[1:]) for segment in new],
+            f"insert into segments ({columns}) values ({marks})", [tuple(segment[1:]) for segment in new]
         )
 
     def copy(self) -> None:
         """Writes the copy anew, whole or not at all."""
-        partial = self.folder / f"{COPY}.new"
-        partial.unlink(missing_ok=True)
-        with contextlib.closing(sqlite3.connect(partial)) as target:
+        with _whole(self.folder / COPY) as target:
             self._connection.backup(target)
-            target.execute("pragma journal_mode = delete")
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, self.folder / COPY)
+            target.execute("pragma journal_mode = delete")  # A reader opens the copy as one unchanging file.
 
     @staticmethod
     def restore(folder: Path) -> None:
-        """Puts the copy in the place of a damaged catalogue; for the holder of the lock."""
-        for suffix in ("-wal", "-shm"):
+        """Replaces a damaged catalogue by its copy. The caller holds the writer's lock."""
+        copy = _connect(f"file:{_quoted(folder / COPY)}?mode=ro&immutable=1")
+        for suffix in SIDE_FILES:
             (folder / f"{FILE}{suffix}").unlink(missing_ok=True)
-        shutil.copyfile(folder / COPY, folder / f"{FILE}.new")
-        with contextlib.closing(sqlite3.connect(folder / f"{FILE}.new")) as copied:
-            copied.execute("pragma journal_mode = wal")
-        os.replace(folder / f"{FILE}.new", folder / FILE)
+        with contextlib.closing(copy), _whole(folder / FILE) as target:
+            copy.backup(target)
+            target.execute("pragma journal_mode = wal")
 
     def complaint(self) -> str:
-        """Returns what sqlite finds wrong with the file, "" for nothing."""
+        """Returns what sqlite finds wrong with the file, or ""."""
         if self.trouble:
             return self.trouble.partition(": ")[2]
-        found = [row[0] for row in self._rows("pragma integrity_check(5)")]
-        return "" if found == ["ok"] else "; ".join(found)
+        lines = [row[0] for row in self._rows("pragma integrity_check(5)")]
+        return "" if lines == ["ok"] else "; ".join(lines)
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[tuple]:
         return self._connection.execute(query, values)
@@ -297,14 +282,14 @@ class Catalogue:
             return _text(name)
         return None
 
-    def _tracks(self, where: str, values: Sequence[Any]) -> Iterator[Track]:
+    def _tracks(self, where: str, values: Sequence[Any]) -> Iterator[DatabaseTrack]:
         columns = "id, name, seconds, first_row, n_rows, crc, digest, added, damage"
-        for number, name, *rest in self._connection.execute(f"select {columns} from tracks {where}", values).fetchall():
-            known = dict(self._rows("select key, value from metadata where track = ? order by key", (number,)))
-            yield Track(number, _text(name), *rest, known)
+        for row in self._connection.execute(f"select {columns} from tracks {where}", values).fetchall():
+            metadata = dict(self._rows("select key, value from metadata where track = ? order by key", (row[0],)))
+            yield DatabaseTrack(*row)._replace(name=_text(row[1]), metadata=metadata)
 
 
-def _connected(path: Path, *, write: bool) -> sqlite3.Connection:
+def _opened(path: Path, *, write: bool) -> sqlite3.Connection:
     writable = write or os.access(path.parent, os.W_OK)
     connection = _connect(f"file:{_quoted(path)}?mode={'rw' if writable else 'ro'}")
     try:
@@ -312,17 +297,18 @@ def _connected(path: Path, *, write: bool) -> sqlite3.Connection:
         connection.execute("pragma foreign_keys = on")
         connection.execute("select 1 from about").fetchone()
     except sqlite3.OperationalError as error:
-        if write or getattr(error, "sqlite_errorcode", 0) & 0xFF not in _PASSING[2:]:
+        if write or _code(error) not in _REFUSED:
             raise
         connection.close()
-        return _unwritable(path)  # Read-only, or a full disk.
+        return _in_memory(path)  # The folder is read-only, or the disk is full.
     return connection
 
 
-def _unwritable(path: Path) -> sqlite3.Connection:
-    """Reads a catalogue into memory, where sqlite cannot put the files by which processes share one.
+def _in_memory(path: Path) -> sqlite3.Connection:
+    """Reads a catalogue into memory, for a folder where sqlite cannot write the files by which processes share one.
 
-    What a killed writer left in the log of changes counts: then both are read from a place that can be written.
+    Changes that a killed writer left in the write-ahead log count: then both files are copied to a place that can be
+    written, and are read there.
     """
     changes = path.with_name(f"{path.name}-wal")
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
@@ -332,13 +318,41 @@ def _unwritable(path: Path) -> sqlite3.Connection:
             for file in (path, changes):
                 shutil.copy(file, folder)
             uri = f"file:{_quoted(Path(folder) / path.name)}?mode=rw"
-        with contextlib.closing(_connect(uri)) as found:
-            found.backup(memory)
+        with contextlib.closing(_connect(uri)) as source:
+            source.backup(memory)
     return memory
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yields a connection to an empty sqlite file that replaces `path` when the block ends well."""
+    part = Path(whole_files.part_name(path))
+    side_files = [part.with_name(f"{part.name}{suffix}") for suffix in SIDE_FILES]
+    for file in side_files:  # sqlite would take an old one for changes of the new file.
+        file.unlink(missing_ok=True)
+    try:
+        with whole_files.opened(path, "wb"), contextlib.closing(sqlite3.connect(part, isolation_level=None)) as new:
+            new.execute("pragma synchronous = off")  # The whole file is synced before it is renamed.
+            yield new
+    finally:
+        for file in side_files:
+            with contextlib.suppress(OSError):
+                file.unlink()
 
 
 def _connect(uri: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Returns the primary code of an sqlite error, 0 for one that Python raised itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _remedy(folder: Path) -> str:
+    if (folder / COPY).exists():
+        return f"nafp verify {folder} --repair puts its copy in its place"
+    return "Restore the folder from a copy, or add the files again"
 
 
 def _quoted(path: Path) -> str:
@@ -346,7 +360,7 @@ def _quoted(path: Path) -> str:
 
 
 def _stored(name: str) -> str | bytes:
-    """File names are bytes, not text: one that is no text is kept as bytes."""
+    """Returns a name as it is stored. File names are bytes: one that is not valid text is stored as bytes."""
     try:
         name.encode()
     except UnicodeEncodeError:

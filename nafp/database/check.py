@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nafp.database import catalogue, codes, fingerprint_log, index_segments
 from nafp.jobs import progress
 
 
-class Finding(NamedTuple):
-    """What a check has found. damages: (file, what is wrong); tracks: names of those whose fingerprints are damaged."""
+class VerifyReport(NamedTuple):
+    """What a check found.
+
+    n_tracks, n_files, n_bytes: what was read. damages: (file, what is wrong with it). tracks: names of the tracks whose
+    fingerprints are damaged.
+    """
 
     n_tracks: int
     n_files: int
@@ -20,60 +24,57 @@ class Finding(NamedTuple):
     tracks: list[str]
 
 
-def verify(book: catalogue.Catalogue, *, show: bool = False) -> Finding:
-    """Reads all of a database. The files of tracks are not looked at: a database does not need them."""
+def verify(book: catalogue.Catalogue, *, show: bool = False) -> VerifyReport:
+    """Reads all files of a database. It does not look for the audio files of the tracks, which it does not need.
+
+    show: whether to show progress.
+    """
     folder = book.folder
     with book.moment():
-        about, tracks, index_files = book.about(), list(book.tracks()), book.segments()
+        about, tracks, segments = book.about(), list(book.tracks()), book.segments()
         complaint = book.complaint()
-    whole = {name: tuple(written) for name, written in about["files"].items()}
-    whole |= {segment.file: (segment.n_bytes, segment.crc) for segment in index_files}
+    written = {name: tuple(size_and_crc) for name, size_and_crc in about["files"].items()}
+    written |= {segment.file: (segment.n_bytes, segment.crc) for segment in segments}
     damages = [(catalogue.FILE, complaint)] if complaint else []
     log = fingerprint_log.file_name(about["generation"])
-    n_bytes = sum(size for size, _ in whole.values())
-    with progress.Progress(len(whole) + len(tracks), "parts", label="verify", show=show) as shown:
-        for name, written in whole.items():
-            damages += [(name, what) for what in [_compared(folder / name, written)] if what]
+    n_bytes = sum(size for size, _ in written.values())
+    with progress.Progress(len(written) + len(tracks), "parts", label="verify", show=show) as shown:
+        for name, size_and_crc in written.items():
+            if damage := _damage(folder / name, size_and_crc):
+                damages.append((name, damage))
             shown.add()
-        lost = _damaged_tracks(folder / log, about, tracks, shown)
-    if lost:
-        damages.append((log, f"the fingerprints of {len(lost)} of {len(tracks)} tracks are not those written"))
+        damaged_tracks = _damaged_tracks(folder / log, about, tracks, shown)
+    if damaged_tracks:
+        damages.append(
+            (log, f"the fingerprints of {len(damaged_tracks)} of {len(tracks)} tracks are not those written")
+        )
     if (folder / log).exists():
         n_bytes += (folder / log).stat().st_size
-    return Finding(len(tracks), len(whole) + 2, n_bytes, damages, lost)
+    return VerifyReport(len(tracks), len(written) + 2, n_bytes, damages, damaged_tracks)
 
 
-def describe(found: Finding, folder: Path) -> str:
-    """Says what a check has found, in lines."""
-    lines = [f"{folder / name}: {what}" for name, what in found.damages]
-    lines += [f"damaged track: {name}" for name in found.tracks]
-    if lines:
-        lines.append(f"{folder}: {len(found.damages)} of {found.n_files} files damaged; the rest is whole, and answers")
-    else:
-        size = found.n_bytes / 1e6
-        lines.append(f"{folder}: whole; {found.n_tracks} tracks, {found.n_files} files, {size:.1f} MB")
-    return "\n".join(lines)
-
-
-def _compared(path: Path, written: tuple[int, int]) -> str:
+def _damage(path: Path, written: tuple[int, int]) -> str:
+    """Says how a file differs from its size and checksum when it was written, "" if it does not."""
     try:
-        found = index_segments.size_and_checksum(path)
+        present = index_segments.size_and_checksum(path)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    if found[0] != written[0]:
-        return f"has {found[0]} bytes, {written[0]} were written"
-    return "" if found == written else "other bytes than were written: the checksum differs"
+    if present[0] != written[0]:
+        return f"has {present[0]} bytes, {written[0]} were written"
+    return "" if present == written else "other bytes than were written: the checksum differs"
 
 
-def _damaged_tracks(path: Path, about: Mapping, tracks: list[catalogue.Track], shown: progress.Progress) -> list[str]:
+def _damaged_tracks(
+    path: Path, about: Mapping[str, Any], tracks: list[catalogue.DatabaseTrack], shown: progress.Progress
+) -> list[str]:
     """Names the tracks whose rows in the log are not those that were acknowledged."""
     codec = codes.of(about)
-    there = path.stat().st_size // codec.row_bytes if path.exists() else 0
-    rows = fingerprint_log.LogRows(path, codec, n_rows=there)
+    n_rows = path.stat().st_size // codec.row_bytes if path.exists() else 0
+    rows = fingerprint_log.LogRows(path, codec, n_rows=n_rows)
     damaged = []
     for track in tracks:
         end = track.first_row + track.n_rows
-        if end > there or fingerprint_log.checksum(rows.codes(track.first_row, end)) != track.crc:
+        if end > n_rows or fingerprint_log.checksum(rows.codes(track.first_row, end)) != track.crc:
             damaged.append(track.name)
         shown.add()
     return damaged

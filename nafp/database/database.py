@@ -1,70 +1,62 @@
-"""A collection that grows and shrinks: a folder with everything that is needed to add to it and to ask it.
+"""A collection that grows and shrinks: a folder with everything that is needed to add to it and to search it.
 
-DB/network.safetensors     the network and its configuration
-DB/confidence.json         scores -> probabilities of that network, where they were measured
-DB/catalogue.sqlite        tracks, their metadata, what belongs together (see `search.catalogue`)
-DB/fingerprints-0000.log   fingerprints, only ever appended to (see `search.fingerprint_log`)
-DB/segment-....faiss       indexes over parts of the log (see `search.segment_files`)
-DB/writer.lock             says who writes
+DB/network.safetensors     the network and its configuration (see `nafp.database.network_file`)
+DB/confidence.json         turns scores of that network into probabilities, where they were measured
+DB/catalogue.sqlite        tracks, their metadata, and the places of everything (see `nafp.database.catalogue`)
+DB/fingerprints-0000.log   fingerprints, only ever appended to (see `nafp.database.fingerprint_log`)
+DB/segment-....faiss       indexes over parts of the log (see `nafp.database.index_segments`)
+DB/writer.lock             says who writes (see `nafp.database.writer_lock`)
 """
 
 from __future__ import annotations
 
 import contextlib
-import difflib
-import fnmatch
-import glob
 import os
-import shutil
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nafp import errors
-from nafp.audio import segments
-from nafp.database import catalogue, check, codes, index_segments, snapshot, writer, writer_lock
+from nafp.database import catalogue, check, creation, network_file, snapshot, track_names, writer, writer_lock
 from nafp.identify import answers
 from nafp.models import identities, protocol
-from nafp.search import confidence
-from nafp.weights import files, sources
+from nafp.search import collection, confidence
+from nafp.weights import sources
 
-NETWORK, CONFIDENCE = "network.safetensors", "confidence.json"
-FORMAT = 1
-_LEFT_OVER = {
-    NETWORK,
-    CONFIDENCE,
-    f"{NETWORK}.tmp",
-    f"{catalogue.FILE}.new",
-    writer_lock.NAME,
-}  # By a killed creation.
-_INTERNAL = ("files", "n_rows", "places", "gain")  # Of what the catalogue says.
+if TYPE_CHECKING:  # These take a while to import, and reading needs none of them.
+    from nafp.database import from_audio, from_databases
+    from nafp.identify import identifier
+
+_INTERNAL = ("files", "n_rows", "places", "gain")  # Facts that `info` does not show.
 
 
 class Database:
     """An open database, as it was when it was opened or last refreshed.
 
-    folder: where it is. about: format, storage, dim, hop_s, segment_s, sample_rate_hz, network (its identity), ...
-    Reading goes on while another process writes. Usable in a `with` statement.
+    folder: where it is. about: format, storage, dim, hop_s, segment_s, sample_rate_hz, network (its identity), and
+    others. Reading goes on while another process writes. Usable in a `with` statement.
     """
 
     def __init__(self, folder: str | os.PathLike, *, runtime: str = "auto"):
         self.folder, self._runtime = Path(folder), runtime
         _require(self.folder)
         self._catalogue = catalogue.Catalogue(self.folder)
-        self.about = self._catalogue.about()
-        if self.about.get("format") != FORMAT:
-            raise errors.Invalid(f"{self.folder}: is of format {self.about.get('format')}, this nafp reads {FORMAT}")
+        self.about: dict[str, Any] = self._catalogue.about()
+        if self.about.get("format") != creation.FORMAT:
+            raise errors.Invalid(
+                f"{self.folder}: is of format {self.about.get('format')}, this nafp reads {creation.FORMAT}"
+            )
         self._snapshot: snapshot.Snapshot | None = None
-        self._identifier: Any = None
+        self._identifier: identifier.Identifier | None = None
 
     @classmethod
     def open(cls, folder: str | os.PathLike, *, runtime: str = "auto") -> Database:
-        """Opens a database. runtime: that `identify` computes the network with, as `nafp.weights.sources.load` has it.
+        """Opens a database.
 
-        Raises FileNotFoundError where there is none, ValueError for one of another format.
+        runtime: what computes the network for `identify`, as for `nafp.weights.sources.load`. Raises errors.NotFound if
+        there is no database, and errors.Invalid for one of another format.
         """
         return cls(folder, runtime=runtime)
 
@@ -74,50 +66,27 @@ class Database:
     ) -> Database:
         """Makes an empty database and opens it.
 
-        network: what `nafp.load` takes; it is copied into the folder. storage: see `nafp.database.codes`; a learned
-        one begins when there are fingerprints of nine hours, float16 until then. hop_s:
-        between fingerprints; None for the network's own, twice as much halves the database. Raises FileExistsError
-        for a folder with something in it.
+        network: what `nafp.load` takes. It is copied into the folder. storage: one of `nafp.database.codes.STORAGES`. A
+        learned one begins when there are fingerprints of nine hours; until then it is float16. hop_s: seconds between
+        fingerprints, None for the network's own. Twice as much halves the database. Raises errors.AlreadyExists for a
+        folder with something in it.
         """
-        folder, read = Path(folder), sources.read(network)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with contextlib.closing(writer_lock.take(folder)):
-                if {path.name for path in folder.iterdir()} - _LEFT_OVER:
-                    raise errors.AlreadyExists(f"{folder}: is not empty and no database; name a new folder")
-                about = _put_network(folder, network, read)
-                about["hop_s"] = hop_s or about["hop_s"]
-                codes.check(storage, dim=about["dim"])
-                # When there is enough to learn from.
-                later = storage if storage in codes.LEARNED else None
-                about |= {
-                    "storage": "float16" if later else storage,
-                    "wanted": later,
-                    "generation": 0,
-                    "n_rows": 0,
-                }
-                about |= {"format": FORMAT, "created": time.strftime("%Y-%m-%d %H:%M:%S")}
-                catalogue.Catalogue.create(folder, about)
-                index_segments.sync_folder(folder)
-        except errors.Error:
-            raise
-        except OSError as error:
-            raise writer_lock.unwritable(folder, error) from error
+        creation.create(Path(folder), network=network, storage=storage, hop_s=hop_s)
         return cls(folder)
 
     @property
-    def rows(self) -> Any:
-        """The fingerprints of all tracks, a `nafp.search.collection.Collection`; rows are numbered with gaps."""
+    def rows(self) -> collection.Collection:
+        """The fingerprints of all tracks. Row numbers have gaps where tracks were removed."""
         return self._now().rows
 
     @property
-    def index(self) -> snapshot.Searched:
+    def index(self) -> snapshot.LiveIndex:
         """Searches the rows: `search(queries [n, D]) -> (cosines, rows)`."""
         return self._now().index
 
     @property
     def troubles(self) -> list[str]:
-        """What is damaged or missing, in words, of what was opened so far; what is whole answers."""
+        """Damaged or missing files, in words. What is whole still answers."""
         return self._now().troubles
 
     @property
@@ -127,125 +96,143 @@ class Database:
 
     @property
     def confidence(self) -> confidence.Confidence | None:
-        """What a score is worth with this network; None where nobody measured it."""
-        path = self.folder / CONFIDENCE
-        try:
-            return confidence.Confidence.load(path) if path.exists() else None
-        except (ValueError, KeyError) as error:
-            raise errors.Invalid(
-                f"{path}: is damaged: {error}; restore it from a copy, or remove it to go on without probabilities"
-            ) from error
+        """Turns scores of this network into probabilities; None if nobody measured them."""
+        return network_file.calibration(self.folder)
 
     def network(self, *, runtime: str = "auto", batch_size: int = 0) -> protocol.Network:
-        """Opens the network that travels with the database, its hop set to the database's.
+        """Opens the network that travels with the database, at the hop of the database.
 
-        runtime, batch_size: as `nafp.weights.sources.load` has them. Raises ValueError for a damaged or exchanged file.
+        runtime, batch_size: as for `nafp.weights.sources.load`. Raises errors.Invalid for a damaged or exchanged file.
         """
-        path = self.folder / NETWORK
-        opened = sources.load(os.fspath(path), runtime=runtime, batch_size=batch_size)
-        if not identities.same_network(opened.identity, self.about["network"]):
-            raise errors.Invalid(
-                f"{path}: is not the network that made these fingerprints, {self.about['network']['source']}; "
-                "restore the file from a copy"
-            )
-        return opened.at_hop(segments.to_samples(self.hop_s, opened.sample_rate_hz))
+        identity = self.about["network"]
+        return network_file.opened(
+            self.folder, identity=identity, hop_s=self.hop_s, runtime=runtime, batch_size=batch_size
+        )
 
-    def identify(self, waveform: np.ndarray, sample_rate_hz: int, **settings: Any) -> list[answers.Answer]:
-        """Names the tracks that a mono waveform [S] in -1..1 comes from, best first, none when it is in none.
+    def identify(
+        self, waveform: np.ndarray, sample_rate_hz: int, *, top: int = 5, least: float | None = None
+    ) -> list[answers.Answer]:
+        """Names the tracks that a mono waveform [S] in -1..1 comes from, best first; [] if it is in none.
 
-        settings: top, least, as of `nafp.identify.identifier.Identifier.identify`.
+        top, least: as for `nafp.identify.identifier.Identifier.identify`.
         """
-        from nafp.identify import identifier as identify
+        from nafp.identify import asking, identifier
 
         if self._identifier is None:
-            network = self.network(runtime=self._runtime, batch_size=identify.BATCH)
-            self._identifier = identify.Identifier(network, self.rows, self.index, confidence=self.confidence)
-        return self._identifier.identify(waveform, sample_rate_hz=sample_rate_hz, **settings)
+            network = self.network(runtime=self._runtime, batch_size=identifier.BATCH)
+            self._identifier = identifier.Identifier(network, self.rows, self.index, confidence=self.confidence)
+        least = asking.LEAST_PROBABLE if least is None else least
+        return self._identifier.identify(waveform, sample_rate_hz=sample_rate_hz, top=top, least=least)
 
     def __len__(self) -> int:
         """Counts the tracks."""
         return self._catalogue.counts()[0]
 
-    def track(self, which: int | str) -> catalogue.Track:
-        """Returns a track by number or name: path, seconds, metadata (title, artist, ...). Raises KeyError."""
+    def track(self, which: int | str) -> catalogue.DatabaseTrack:
+        """Returns a track by number or name: path, seconds, metadata (title, artist, ...). Raises UnknownTrack."""
         return self._catalogue.track(which)
 
-    def tracks(self) -> Iterator[catalogue.Track]:
-        """Yields all tracks there are now, by number."""
+    def tracks(self) -> Iterator[catalogue.DatabaseTrack]:
+        """Yields all tracks that there are now, by number."""
         return self._catalogue.tracks()
 
-    def add(self, audio: Sequence[str], **settings: Any) -> Any:
-        """Adds recordings and returns a report; see `nafp.database.from_audio.add`."""
+    def add(
+        self,
+        audio: Sequence[str],
+        *,
+        metadata: Mapping[str, str] | None = None,
+        runtime: str = "auto",
+        batch_size: int = 0,
+        threads: int | None = None,
+        show: bool = True,
+    ) -> from_audio.AddReport:
+        """Adds recordings. Each track is safe once it is reported as done. Stopped at any time, the same call goes on.
+
+        audio: names as `nafp.database.from_audio.listed` takes them. metadata, threads, show: as for
+        `nafp.database.from_audio.add`. runtime, batch_size: as for `network`. Raises errors.Invalid before work starts
+        for a name that is no audio, and errors.Locked while another process writes.
+        """
         from nafp.database import from_audio
 
-        return from_audio.add(self, audio, **settings)
+        recordings = from_audio.listed(audio, sample_rate_hz=self.about["sample_rate_hz"])
+        with self._changes() as changes:
+            return from_audio.add(
+                changes,
+                lambda: self.network(runtime=runtime, batch_size=batch_size),
+                recordings,
+                metadata=metadata,
+                threads=threads,
+                show=show,
+            )
 
     def remove(self, which: Sequence[int | str]) -> list[str]:
-        """Takes tracks out, by number, name, file name or pattern; returns their names. Raises KeyError.
+        """Removes tracks by number, name, file name or pattern, and returns their names. Raises UnknownTrack.
 
-        Their space comes back with `compact`.
+        `compact` gives their space back.
         """
-        names = [name for each in which for name in self.matching(each)]
-        with self.writer() as writing:
-            writing.remove(names)
-        self.refresh()
+        names = [name for key in which for name in self.matching(key)]
+        with self._changes() as changes:
+            changes.remove(names)
         return names
 
     def matching(self, which: int | str) -> list[str]:
-        """Gives the names of the tracks that a number, name, file name or pattern ("*/live/*") means.
+        """Returns the names of the tracks that a number, name, file name or pattern ("*/live/*") means.
 
-        Raises KeyError when there is none, or when a file name is that of several tracks.
+        Raises errors.UnknownTrack if there is none, or if several tracks have that file name.
         """
         if isinstance(which, str) and self._catalogue.has_name(which):
             return [which]
-        with contextlib.suppress(KeyError, ValueError):
+        with contextlib.suppress(errors.UnknownTrack, ValueError):  # int() raises the latter for words.
             return [self._catalogue.track(int(which)).name]
         names = [name for _, name, *_ in self._catalogue.places()]
-        return _matching(str(which), names, self.folder)
+        return track_names.matching(str(which), names, folder=self.folder)
 
-    def merge(self, others: Sequence[str | os.PathLike], *, show: bool = False) -> Any:
-        """Adds the tracks of other databases of the same network and returns a report; see `from_databases.merge`."""
+    def merge(self, others: Sequence[str | os.PathLike], *, show: bool = False) -> from_databases.MergeReport:
+        """Adds the tracks of other databases of the same network; see `nafp.database.from_databases.merge`."""
         from nafp.database import from_databases
 
-        return from_databases.merge(self, others, show=show)
+        with contextlib.ExitStack() as stack:
+            databases = [stack.enter_context(Database.open(other)) for other in others]
+            changes = stack.enter_context(self._changes())
+            return from_databases.merge(changes, [database._now() for database in databases], show=show)
 
-    def verify(self, *, show: bool = False) -> check.Finding:
-        """Reads every file and compares it with what was written."""
+    def verify(self, *, show: bool = False) -> check.VerifyReport:
+        """Reads every file and compares it with what was written. show: whether to show progress."""
         return check.verify(self._catalogue, show=show)
 
-    def repair(self, found: check.Finding) -> None:
-        """Takes damaged tracks out, by what `verify` found, and writes log and index files anew.
+    def repair(self, report: check.VerifyReport) -> None:
+        """Removes damaged tracks, and writes log and index files anew.
 
-        Raises ValueError for what only a copy can bring back: the network.
+        report: what `verify` found. Raises errors.Invalid, after that, for a damaged network, which only a copy can
+        bring back.
         """
-        if catalogue.FILE in dict(found.damages):
+        damaged = [name for name, _ in report.damages]
+        if catalogue.FILE in damaged:
             self._catalogue.close()
             with contextlib.closing(writer_lock.take(self.folder)):
                 catalogue.Catalogue.restore(self.folder)
             self._catalogue = catalogue.Catalogue(self.folder)
-        with self.writer() as writing:
-            writing.remove(found.tracks)
-            writing.compact()
-        self.refresh()
-        lost = [name for name, _ in found.damages if name in (NETWORK, CONFIDENCE)]
-        if lost:
-            raise errors.Invalid(
-                f"{self.folder / lost[0]}: is damaged, and made of nothing here; restore it from a copy"
-            )
+        with self._changes() as changes:
+            changes.remove(report.tracks)
+            changes.compact()
+        for name in (network_file.NETWORK, network_file.CONFIDENCE):
+            if name in damaged:
+                raise errors.Invalid(
+                    f"{self.folder / name}: is damaged, and cannot be made from the other files; restore it from a copy"
+                )
 
     def compact(self, *, storage: str | None = None) -> int:
-        """Gives the space of removed tracks back, and changes the storage if asked; returns the bytes saved.
+        """Gives the space of removed tracks back, and returns the bytes saved.
 
-        storage: see `search.codes`; what a smaller one loses does not come back.
+        storage: one of `nafp.database.codes.STORAGES` to change to. What a smaller one loses does not come back.
         """
         before = self.info()["bytes"]
-        with self.writer() as writing:
-            writing.compact(storage)
-        self.refresh()
+        with self._changes() as changes:
+            changes.compact(storage)
         return before - self.info()["bytes"]
 
     def info(self) -> dict[str, Any]:
-        """Counts what there is: tracks, seconds, fingerprints, bytes, and what the database says of itself."""
+        """Counts tracks, seconds, fingerprints and bytes, and adds the facts of `about`."""
         n_tracks, n_rows, seconds = self._catalogue.counts()
         about = self._catalogue.about()
         n_bytes = sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
@@ -258,18 +245,28 @@ class Database:
             "index_files": len(self._catalogue.segments()),
         } | {key: value for key, value in about.items() if key not in _INTERNAL}
 
-    def writer(self) -> writer.Writer:
-        """Opens the database for changes; `refresh` shows them here."""
-        return writer.Writer(self.folder)
+    @contextlib.contextmanager
+    def _changes(self) -> Iterator[writer.DatabaseWriter]:
+        """Opens the database for changes within the block, and shows them here afterwards, also after an error."""
+        try:
+            with self.writer() as changes:
+                yield changes
+        finally:
+            self.refresh()
+
+    def writer(self) -> writer.DatabaseWriter:
+        """Opens the database for changes. They show here after `refresh`."""
+        return writer.DatabaseWriter(self.folder)
 
     def refresh(self) -> Database:
-        """Goes on to the present state; index files that stayed are not opened again."""
+        """Goes on to the present state. Index files that stayed are not opened again."""
         self.about, self._identifier = self._catalogue.about(), None
         if self._snapshot is not None:
             self._snapshot = snapshot.Snapshot(self.folder, self._catalogue, self._snapshot)
         return self
 
     def close(self) -> None:
+        """Closes the catalogue."""
         self._catalogue.close()
 
     def __enter__(self) -> Database:
@@ -284,52 +281,36 @@ class Database:
         return self._snapshot
 
 
+def open_or_create(
+    folder: str | os.PathLike, *, checkpoint: str | None = None, storage: str | None = None, hop_s: float | None = None
+) -> Database:
+    """Opens a database, or makes one with this network ("small" by default), storage and hop.
+
+    Raises errors.Invalid if the database that is there has another network, storage or hop.
+    """
+    if not (Path(folder) / catalogue.FILE).exists():
+        return Database.create(folder, network=checkpoint or "small", storage=storage or "float16", hop_s=hop_s)
+    database = Database.open(folder)
+    about = database.about
+    for fact, asked, present in (
+        ("storage", storage, about.get("wanted") or about["storage"]),
+        ("hop_s", hop_s, about["hop_s"]),
+    ):
+        if asked is not None and asked != present:
+            raise errors.Invalid(
+                f"{folder}: its {fact} is {present}, not {asked}: leave the flag out, or name a new folder"
+            )
+    if checkpoint is not None and not identities.same_network(sources.load(checkpoint).identity, about["network"]):
+        raise errors.Invalid(
+            f"{folder}: was made with {about['network']['source']}, not with {checkpoint}: fingerprints of two "
+            "networks cannot be compared. Leave --checkpoint out, or name a new folder"
+        )
+    return database
+
+
 def _require(folder: Path) -> None:
+    """Raises errors.NotFound if the folder holds no database."""
     if any((folder / name).is_file() for name in (catalogue.FILE, catalogue.COPY)):
         return
-    what = "no such folder" if not folder.is_dir() else f"no database: {catalogue.FILE} is missing"
-    raise errors.NotFound(f"{folder}: {what}; nafp add {folder} AUDIO... makes one")
-
-
-def _matching(which: str, names: Sequence[str], folder: Path) -> list[str]:
-    if found := [name for name in names if which in (Path(name).name, Path(name).stem)]:
-        if len(found) > 1:
-            raise errors.UnknownTrack(
-                f"{which}: {len(found)} tracks of {folder} are called so: {', '.join(found[:3])}; give a path"
-            )
-        return found
-    if path := [name for name in names if name == os.path.abspath(which)]:
-        return path
-    if glob.has_magic(which):
-        found = [name for name in names if any(fnmatch.fnmatchcase(each, which) for each in (name, Path(name).name))]
-        if found:
-            return found
-    close = difflib.get_close_matches(which, [*names, *(Path(name).name for name in names)], n=1)
-    raise errors.UnknownTrack(f"{which}: no such track in {folder}" + (f"; did you mean {close[0]}?" if close else ""))
-
-
-def _put_network(folder: Path, source: str, read: tuple) -> dict[str, Any]:
-    """Writes a network and its confidence into a folder; returns what the catalogue says of it."""
-    file, target = sources.weights_file(source), folder / NETWORK
-    if file.suffix == ".safetensors":
-        shutil.copyfile(file, target)
-    else:
-        variables, config, step, name = read
-        files.write(target, variables, config, step=step, source=name, format="safetensors")
-    beside = file.with_suffix(".confidence.json")
-    if beside.is_file():
-        shutil.copyfile(beside, folder / CONFIDENCE)
-    network = files.load(target)
-    said = network.identity | {"source": source}
-    audio, checksums = network.config.audio, {}
-    for path in (target, folder / CONFIDENCE):
-        if path.exists():
-            _sync(path)
-            checksums[path.name] = index_segments.size_and_checksum(path)
-    about = {"dim": network.dim, "sample_rate_hz": network.sample_rate_hz, "network": said}
-    return about | {"files": checksums, "segment_s": audio.segment_s, "hop_s": audio.hop_s}
-
-
-def _sync(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    reason = "no such folder" if not folder.is_dir() else f"no database: {catalogue.FILE} is missing"
+    raise errors.NotFound(f"{folder}: {reason}; nafp add {folder} AUDIO... makes one")

@@ -1,7 +1,7 @@
 """The log of a database: coded fingerprints one after the other, only ever appended to.
 
-A row has a fixed size and no header; which track it belongs to is in the catalogue. What lies behind the last row that
-the catalogue knows was never acknowledged and is cut off by the next writer.
+A row has a fixed size and no header. The catalogue says which track it belongs to. Bytes behind the last row that the
+catalogue counts were never acknowledged, and the next writer cuts them off.
 """
 
 from __future__ import annotations
@@ -11,24 +11,27 @@ import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from nafp.database import codes as coding
 from nafp.search import collection, rows, store
+
+FILE_NAMES = r"fingerprints-\d{4,}\.log"  # The names that `file_name` returns, as a regular expression.
 
 
 def file_name(generation: int) -> str:
-    """Names the log of a generation; compacting starts the next one."""
+    """Returns the name of the log of a generation. Compacting starts the next generation."""
     return f"fingerprints-{generation:04d}.log"
 
 
 def checksum(codes: np.ndarray) -> int:
+    """Computes the CRC-32 of coded rows."""
     return zlib.crc32(np.ascontiguousarray(codes).data)
 
 
 class Log:
-    """A log open for appending. n_rows: how many the catalogue knows."""
+    """A log open for appending. n_rows: the number of rows that the catalogue counts."""
 
     def __init__(self, path: str | os.PathLike, *, row_bytes: int, n_rows: int):
         self.path, self.row_bytes, self.n_rows = Path(path), row_bytes, n_rows
@@ -36,16 +39,16 @@ class Log:
         self._cut()
 
     def append(self, codes: np.ndarray) -> int:
-        """Adds rows uint8 [n, row_bytes], which `sync` makes durable; returns the number of the first.
+        """Adds rows uint8 [n, row_bytes], which `sync` makes durable, and returns the number of the first.
 
-        Raises OSError when the disk takes no more; the log is then as it was.
+        Raises OSError if the disk takes no more. The log is then as it was.
         """
-        first, left = self.n_rows, memoryview(np.ascontiguousarray(codes)).cast("B")
-        place = first * self.row_bytes
+        first, left = self.n_rows, np.ascontiguousarray(codes).data.cast("B")
+        offset = first * self.row_bytes
         try:
             while left:
-                n = os.pwrite(self._file, left, place)
-                left, place = left[n:], place + n
+                n = os.pwrite(self._file, left, offset)
+                left, offset = left[n:], offset + n
         except OSError:
             self.back_to(first)
             raise
@@ -57,12 +60,13 @@ class Log:
         os.fsync(self._file)
 
     def back_to(self, n_rows: int) -> None:
-        """Takes back what was appended since."""
+        """Removes the rows that were appended after the first `n_rows`."""
         self.n_rows = n_rows
-        with contextlib.suppress(OSError):  # The next writer cuts it off.
+        with contextlib.suppress(OSError):  # The next writer cuts them off.
             self._cut()
 
     def close(self) -> None:
+        """Closes the file; further calls do nothing."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -74,15 +78,15 @@ class Log:
 
 
 class LogRows(collection.Collection):
-    """Rows first .. first + n of a log, decoded as they are read: float32, of the codec's gain as length.
+    """Rows first .. first + n_rows of a log, decoded as they are read: float32, of the codec's gain as length.
 
-    tracks: those to be found, with rows counted from `first`; rows between them belong to nobody.
+    tracks: the tracks that a search can find, their rows counted from `first`. Rows between them belong to no track.
     """
 
     def __init__(
         self,
         path: Path,
-        codec: Any,
+        codec: coding.RowCodec,
         *,
         first: int = 0,
         n_rows: int,
@@ -90,24 +94,25 @@ class LogRows(collection.Collection):
         hop_s: float = store.BARE_HOP_S,
     ):
         shape = (n_rows, codec.row_bytes)
-        codes = np.zeros(shape, np.uint8)
+        codes: np.ndarray = np.zeros(shape, np.uint8)
         if n_rows:  # An empty file cannot be mapped.
             codes = np.memmap(path, np.uint8, "r", offset=first * codec.row_bytes, shape=shape)
-        # Without a table of tracks, a Collection takes all rows for one.
+        # A Collection without a table of tracks takes all rows for one track.
         super().__init__([codes], tracks, hop_s=hop_s)
         self.path, self.codec, self.dim, self._first = Path(path), codec, codec.dim, first
-        large = isinstance(codes, np.memmap) and codes.nbytes > rows.MAPPED_BYTES
-        self._codes = rows.OnDisk(codes) if large else rows.InMemory(codes)
+        self._codes: rows.OnDisk | rows.InMemory = rows.InMemory(codes)
+        if isinstance(codes, np.memmap) and codes.nbytes > rows.MAPPED_BYTES:
+            self._codes = rows.OnDisk(codes)
 
     def codes(self, start: int, stop: int) -> np.ndarray:
-        """Copies rows as they are kept, uint8 [n, row_bytes]."""
+        """Copies rows as they are stored, uint8 [n, row_bytes]."""
         out = np.empty((stop - start, self.codec.row_bytes), np.uint8)
         if len(out):
             self._codes.read(start, out)
         return out
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        return self._read(self.codes(start, stop))
+        return self._decoded(self.codes(start, stop))
 
     def windows(self, starts: np.ndarray, n: int) -> np.ndarray:
         starts = np.asarray(starts, np.int64)
@@ -115,16 +120,16 @@ class LogRows(collection.Collection):
         inside = (starts >= 0) & (starts + n <= len(self))
         if inside.all():
             self._codes.windows(starts, out)
-            return self._read(out)
-        found = np.empty((int(inside.sum()), n, self.codec.row_bytes), np.uint8)
-        self._codes.windows(starts[inside], found)
-        out[inside] = found
-        for place in np.flatnonzero(~inside):  # Over an end of the log: few.
-            wanted = np.clip(np.arange(n) + starts[place], 0, len(self) - 1)
-            out[place] = self.codes(int(wanted[0]), int(wanted[-1]) + 1)[wanted - wanted[0]]
-        return self._read(out)
+            return self._decoded(out)
+        whole = np.empty((int(inside.sum()), n, self.codec.row_bytes), np.uint8)
+        self._codes.windows(starts[inside], whole)
+        out[inside] = whole
+        for number in np.flatnonzero(~inside):  # Few: only those over an end of the log.
+            wanted = np.clip(np.arange(n) + starts[number], 0, len(self) - 1)
+            out[number] = self.codes(int(wanted[0]), int(wanted[-1]) + 1)[wanted - wanted[0]]
+        return self._decoded(out)
 
-    def _read(self, codes: np.ndarray) -> np.ndarray:
+    def _decoded(self, codes: np.ndarray) -> np.ndarray:
         vectors = self.codec.decode(codes)
         if self.codec.gain != 1:
             vectors *= np.float32(self.codec.gain)

@@ -1,64 +1,56 @@
-"""Tracks of other databases -> tracks of this one, without their audio."""
+"""Tracks of other databases become tracks of this one, without their audio."""
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from nafp import errors
-from nafp.database import catalogue, database
-from nafp.database import writer as writing
+from nafp.database import catalogue, snapshot, writer
 from nafp.jobs import progress
 from nafp.models import identities
 
-_TOGETHER_ROWS = 16_384  # Made safe in one go.
+_TOGETHER_ROWS = 16_384  # Rows that become safe in one go.
 
 
-class Report(NamedTuple):
-    """What merging did. added: names; known: (name there, track with the same audio); renamed: (name there, here)."""
+@dataclasses.dataclass
+class MergeReport:
+    """What a merge did.
 
-    added: list[str]
-    known: list[tuple[str, str]]
-    renamed: list[tuple[str, str]]
-
-
-def merge(into: database.Database, others: Sequence[str | os.PathLike], *, show: bool = False) -> Report:
-    """Adds the tracks of other databases; stopped at any time, the same call goes on.
-
-    Tracks whose audio is there are left out; one whose name is there with other audio gets a new name, "NAME (2)".
-    Raises ValueError, before anything is added, for a database of another network or hop.
+    added: names of tracks. known: (name in the other database, track with the same audio). renamed: (name in the other
+    database, name here).
     """
-    opened = [database.Database.open(other) for other in others]
-    for other in opened:
+
+    added: list[str] = dataclasses.field(default_factory=list)
+    known: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    renamed: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+
+
+def merge(into: writer.DatabaseWriter, others: Sequence[snapshot.Snapshot], *, show: bool = False) -> MergeReport:
+    """Adds the tracks of other databases. Stopped at any time, the same call goes on.
+
+    Leaves out tracks whose audio the database holds. A track whose name it holds with other audio gets a new name,
+    "NAME (2)". show: whether to show progress. Raises errors.Invalid, before anything is added, for a database of
+    another network or hop.
+    """
+    for other in others:
         _require_alike(into, other)
-    report = Report([], [], [])
-    with (
-        into.writer() as writer,
-        progress.Progress(sum(len(other) for other in opened), "tracks", label="merge", show=show) as shown,
-    ):
-        for other in opened:
+    report = MergeReport()
+    n_tracks = sum(other.n_tracks for other in others)
+    with progress.Progress(n_tracks, "tracks", label="merge", show=show) as shown:
+        for other in others:
             for group in _groups(other):
-                _add(writer, other, group, report)
+                with into.together():
+                    for track in group:
+                        _add(into, other, track, report)
                 shown.add(len(group))
-    into.refresh()
     return report
 
 
-def describe(report: Report, folder: str | os.PathLike, *, n_tracks: int) -> str:
-    """Closing lines: how much was added, what was there, what was renamed."""
-    lines = [f"{folder}: {len(report.added)} tracks added; {n_tracks} tracks"]
-    if report.known:
-        lines.append(f"{len(report.known)} have the same audio as one that is there:")
-        lines += [f"  {name}: {track}" for name, track in report.known[:20] if name != track]
-    if report.renamed:
-        lines.append(f"{len(report.renamed)} renamed, because another track is called so:")
-        lines += [f"  {name}: {new}" for name, new in report.renamed[:20]]
-    return "\n".join(lines)
-
-
-def _groups(other: database.Database) -> Iterator[list[catalogue.Track]]:
-    group, n_rows = [], 0
+def _groups(other: snapshot.Snapshot) -> Iterator[list[catalogue.DatabaseTrack]]:
+    """Yields the tracks of a database in groups of about _TOGETHER_ROWS rows."""
+    group: list[catalogue.DatabaseTrack] = []
+    n_rows = 0
     for track in other.tracks():
         group.append(track)
         n_rows += track.n_rows
@@ -69,26 +61,27 @@ def _groups(other: database.Database) -> Iterator[list[catalogue.Track]]:
         yield group
 
 
-def _add(writer: writing.Writer, other: database.Database, group: list[catalogue.Track], report: Report) -> None:
-    book, rows = writer.catalogue, other.rows
-    with writer.together():
-        for track in group:
-            there = book.by_digest(track.digest) if track.digest else None
-            if there is None and not track.digest and book.has_name(track.name):
-                there = track.name  # Fingerprints without audio are known by name alone.
-            if there is not None:
-                report.known.append((track.name, there))
-                continue
-            name = _free(book, track.name)
-            if name != track.name:
-                report.renamed.append((track.name, name))
-            vectors = rows.codec.decode(rows.codes(track.first_row, track.first_row + track.n_rows))
-            known = dict(digest=track.digest, metadata=track.metadata, damage=track.damage)
-            writer.append(name, track.seconds, vectors, **known)
-            report.added.append(name)
+def _add(
+    into: writer.DatabaseWriter, other: snapshot.Snapshot, track: catalogue.DatabaseTrack, report: MergeReport
+) -> None:
+    book = into.catalogue
+    same = book.by_digest(track.digest) if track.digest else None
+    if not track.digest and book.has_name(track.name):
+        same = track.name  # Fingerprints without audio are known by name alone.
+    if same is not None:
+        report.known.append((track.name, same))
+        return
+    name = _free(book, track.name)
+    codes = other.rows.codes(track.first_row, track.first_row + track.n_rows)
+    vectors = other.rows.codec.decode(codes)
+    into.append(name, track.seconds, vectors, digest=track.digest, metadata=track.metadata, damage=track.damage)
+    report.added.append(name)
+    if name != track.name:
+        report.renamed.append((track.name, name))
 
 
 def _free(book: catalogue.Catalogue, name: str) -> str:
+    """Returns the first of NAME, "NAME (2)", "NAME (3)", ... that no track has."""
     number, free = 1, name
     while book.has_name(free):
         number += 1
@@ -96,16 +89,17 @@ def _free(book: catalogue.Catalogue, name: str) -> str:
     return free
 
 
-def _require_alike(into: database.Database, other: database.Database) -> None:
-    for what in ("dim", "hop_s", "segment_s", "sample_rate_hz"):
-        if into.about[what] != other.about[what]:
+def _require_alike(into: writer.DatabaseWriter, other: snapshot.Snapshot) -> None:
+    ours, theirs = into.catalogue.about(), other.about
+    for fact in ("dim", "hop_s", "segment_s", "sample_rate_hz"):
+        if ours[fact] != theirs[fact]:
             raise errors.Invalid(
-                f"{other.folder}: its {what} is {other.about[what]}, that of {into.folder} {into.about[what]}; "
+                f"{other.folder}: its {fact} is {theirs[fact]}, that of {into.folder} {ours[fact]}; "
                 "only databases of one kind can be merged"
             )
-    ours, theirs = into.about["network"], other.about["network"]
-    if not identities.same_network(ours, theirs):
+    if not identities.same_network(ours["network"], theirs["network"]):
         raise errors.Invalid(
-            f"{other.folder}: was made with the network {theirs['source']}, {into.folder} with {ours['source']}: "
-            "fingerprints of two networks cannot be compared; add the audio files instead: nafp add"
+            f"{other.folder}: was made with the network {theirs['network']['source']}, {into.folder} with "
+            f"{ours['network']['source']}: fingerprints of two networks cannot be compared; add the audio files "
+            "instead: nafp add"
         )

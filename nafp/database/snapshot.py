@@ -1,68 +1,73 @@
-"""A database as it was at one moment: its live rows, and how to search them.
+"""A database at one moment: its live rows, and how to search them.
 
-A snapshot keeps its files open: what a writer adds, removes or compacts meanwhile does not change it.
+A snapshot keeps its files open, so nothing that a writer adds, removes or compacts meanwhile changes it.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from nafp import errors
 from nafp.database import catalogue, codes, fingerprint_log, index_segments
 from nafp.search import index, store
 
 
-class Part(NamedTuple):
-    """An index over rows first .. first + len(index); n_dead of them belong to no track any more."""
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """An index over rows first .. first + len(index). n_dead: how many of them belong to no track any more."""
 
     first: int
     index: index.Index
     n_dead: int
 
 
-class Searched:
-    """All indexes of a snapshot as one, with `search` as `nafp.search.index.Index` has it; only live rows are found."""
+class LiveIndex:
+    """All indexes of a snapshot as one. `search` is that of `nafp.search.index.Index`, and finds only live rows."""
 
     def __init__(self, rows: fingerprint_log.LogRows, parts: list[Part]):
         self._rows, self._parts = rows, parts
         self._n_live = int((rows.end_rows - rows.first_rows).sum())
 
     def __len__(self) -> int:
+        """Counts the live rows."""
         return self._n_live
 
     def search(self, queries: np.ndarray, k: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Finds the k nearest live rows (default 100) of queries [n, D].
 
-        Returns cosines float32 [n, k], best first, as near as the codes of an index file give them, and rows int64
-        [n, k]; -inf and -1 where there are fewer.
+        Returns cosines float32 [n, k], best first, as exact as the codes of an index file, and rows int64 [n, k]. Where
+        there are fewer than k, cosines are -inf and rows -1.
         """
         k = min(k or index_segments.K, max(1, self._n_live))
-        found = [self._live(part, queries, k) for part in self._parts if len(part.index) > part.n_dead]
-        if not found:
+        answers = [self._search_part(part, queries, k) for part in self._parts if len(part.index) > part.n_dead]
+        if not answers:
             return np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1)
-        # Codes make a cosine c look like c + e (1/2 - c), e the mean squared error of a code: at the cosines of noisy
-        # queries, around 1/2, files and tail compare as they are.
-        scores, near = (np.concatenate(each, axis=1) for each in zip(*found))
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(scores, best, axis=1), np.take_along_axis(near, best, axis=1)
+        # Codes make a cosine c look like c + e (1/2 - c), where e is the mean squared error of a code. At the cosines
+        # of noisy queries, around 1/2, those of files and tail can be compared as they are.
+        cosines, near = (np.concatenate(column, axis=1) for column in zip(*answers))
+        best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(cosines, best, axis=1), np.take_along_axis(near, best, axis=1)
 
-    def _live(self, part: Part, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Searches one part, for more the more of what it finds is dead."""
+    def _search_part(self, part: Part, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Searches one part, doubling k until enough live rows are found or the index is exhausted."""
         wanted = min(k, len(part.index) - part.n_dead)
-        asked = wanted
+        n_asked = wanted
         while True:
-            scores, near = part.index.search(queries, asked)
+            cosines, near = part.index.search(queries, n_asked)
             rows = np.where(near < 0, -1, near + part.first)
             if part.n_dead:
                 rows[~self._is_live(rows)] = -1
-                scores = np.where(rows < 0, -np.inf, scores)
-            short = (rows >= 0).sum(axis=1) < wanted
-            more = short & (near >= 0).all(axis=1)  # Too few, and the index has more to give.
-            if not part.n_dead or not more.any():
-                return scores.astype(np.float32), rows
-            asked = min(2 * asked, len(part.index))
+                cosines = np.where(rows < 0, -np.inf, cosines)
+            too_few = (rows >= 0).sum(axis=1) < wanted
+            may_find_more = too_few & (near >= 0).all(axis=1)
+            if not part.n_dead or not may_find_more.any():
+                return cosines.astype(np.float32), rows
+            n_asked = min(2 * n_asked, len(part.index))
 
     def _is_live(self, rows: np.ndarray) -> np.ndarray:
         track = np.maximum(self._rows.track_of(rows), 0)
@@ -70,47 +75,70 @@ class Searched:
 
 
 class Snapshot:
-    """What was committed at one moment: `rows`, and `index` over them.
+    """What was committed at one moment: `about` the database, its `rows`, and an `index` over them.
 
-    before: an earlier snapshot, whose open index files are used again. troubles: damaged or missing files, in words;
-    what is whole answers.
+    before: an earlier snapshot, whose open index files are used again. troubles: damaged or missing files, in words.
+    What is whole still answers.
     """
 
     def __init__(self, folder: Path, book: catalogue.Catalogue, before: Snapshot | None = None):
-        self.folder = folder
-        self._opened: dict[str, index.Index] = dict(before._opened) if before else {}
-        seen = None
-        while not self._open(book):
-            now = self.about, self._segments
-            if seen == now:
-                break  # Not taken away by a compaction meanwhile: missing.
-            seen = now
-        for name in set(self._opened) - self._named:
+        self.folder, self._catalogue = folder, book
+        self._opened: dict[str, index.Index] = dict(before._opened) if before is not None else {}
+        previous = None
+        while not self._open():
+            state = self.about, self._segments
+            if state == previous:
+                break  # No compaction took a file away meanwhile: it is missing.
+            previous = state
+        for name in set(self._opened) - self._used:
             del self._opened[name]
 
-    def _open(self, book: catalogue.Catalogue) -> bool:
+    def tracks(self) -> Iterator[catalogue.DatabaseTrack]:
+        """Yields the tracks of this moment with their metadata and places in `rows`, by first row.
+
+        Leaves out those that were removed since. Raises errors.Invalid for a track whose rows are lost.
+        """
+        for number, name, _, first_row, n_rows in self._places:
+            if first_row + n_rows > len(self.rows):
+                raise errors.Invalid(
+                    f"{name}: its fingerprints are lost; nafp verify {self.folder} names what is damaged"
+                )
+            try:
+                track = self._catalogue.track(number)
+            except errors.UnknownTrack:
+                continue
+            yield track._replace(first_row=first_row, n_rows=n_rows)
+
+    @property
+    def n_tracks(self) -> int:
+        """Counts the tracks of this moment."""
+        return len(self._places)
+
+    def _open(self) -> bool:
         """Opens what the catalogue names now; returns whether all of it was there."""
+        book = self._catalogue
         with book.moment():
-            self.about, self._places, self._segments = book.about(), book.places(), book.segments()
+            self.about: dict[str, Any] = book.about()
+            self._places, self._segments = book.places(), book.segments()
         self.troubles: list[str] = [book.trouble] if book.trouble else []
-        self._named: set[str] = set()
+        self._used: set[str] = set()
         try:
             self.rows = self._open_rows()
-        except FileNotFoundError:  # A moment ago it was there.
-            return self._open(book)
-        self.index = Searched(self.rows, self._parts())
+        except FileNotFoundError:  # A compaction removed the log a moment ago.
+            return self._open()
+        self.index = LiveIndex(self.rows, self._parts())
         return not self.troubles
 
     def _open_rows(self) -> fingerprint_log.LogRows:
         about = self.about
         codec = codes.of(about)
         path = self.folder / fingerprint_log.file_name(about["generation"])
-        n_rows, there = about["n_rows"], 0
+        n_rows, n_present = about["n_rows"], 0
         if path.exists():
-            there = path.stat().st_size // codec.row_bytes
-        if there < n_rows or not path.exists():
-            self.troubles.append(f"{path}: holds {there} of {n_rows} rows; the rest is lost")
-            n_rows = there
+            n_present = path.stat().st_size // codec.row_bytes
+        if n_present < n_rows or not path.exists():
+            self.troubles.append(f"{path}: holds {n_present} of {n_rows} rows; the rest is lost")
+            n_rows = n_present
         tracks = [
             store.TrackRows(name, first, n, seconds)
             for _, name, seconds, first, n in self._places
@@ -119,8 +147,9 @@ class Snapshot:
         return fingerprint_log.LogRows(path, codec, n_rows=n_rows, tracks=tracks, hop_s=about["hop_s"])
 
     def _parts(self) -> list[Part]:
-        if self.about["storage"] in codes.LEARNED:
-            return self._packed()
+        """Opens indexes that cover all rows: index files, and tails where there is no file or a damaged one."""
+        if isinstance(self.rows.codec, codes.Learned):
+            return self._packed(self.rows.codec)
         parts, end = [], 0
         for segment in self._segments:
             parts += self._tail(end, segment.first_row)
@@ -128,30 +157,31 @@ class Snapshot:
             try:
                 if segment.file not in self._opened:
                     self._opened[segment.file] = index_segments.opened(self.folder, segment, dim=self.rows.dim)
-                self._named.add(segment.file)
+                self._used.add(segment.file)
                 parts.append(self._part(segment.first_row, self._opened[segment.file]))
-            except ValueError as error:
+            except errors.Invalid as error:
                 self.troubles.append(f"{error}; its rows are searched without it")
                 parts += self._tail(segment.first_row, end)
         return parts + self._tail(end, len(self.rows))
 
-    def _packed(self) -> list[Part]:
+    def _packed(self, codec: codes.Learned) -> list[Part]:
+        """Indexes the rows of a learned storage by their codes."""
         parts = []
         for first in range(0, len(self.rows), index_segments.PACK_ROWS):
             end = min(len(self.rows), first + index_segments.PACK_ROWS)
             name = f"{self.rows.path.name} {first} {end}"
             if name not in self._opened:
-                self._opened[name] = index_segments.packed(self.rows, first=first, end=end)
-            self._named.add(name)
+                self._opened[name] = index_segments.packed(self.rows, codec, first=first, end=end)
+            self._used.add(name)
             parts.append(self._part(first, self._opened[name]))
         return parts
 
     def _tail(self, first: int, end: int) -> list[Part]:
-        """Indexes rows that no file covers, those of no track left out at both ends."""
+        """Indexes rows that no file covers; [] if there are none."""
         end = min(end, len(self.rows))
         return [self._part(first, index_segments.tail(self.rows.read(first, end)))] if first < end else []
 
-    def _part(self, first: int, built: Any) -> Part:
+    def _part(self, first: int, built: index.Index) -> Part:
         end = first + len(built)
         overlap = np.minimum(self.rows.end_rows, end) - np.maximum(self.rows.first_rows, first)
         return Part(first, built, len(built) - int(np.maximum(overlap, 0).sum()))

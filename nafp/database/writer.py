@@ -1,41 +1,36 @@
 """Changes a database so that a kill at any moment leaves it whole: nothing acknowledged is lost or half there.
 
-A track's rows reach the disk first, in the log; one transaction of the catalogue then makes them a track. Index files
-are written beside, renamed, and named by a transaction. Compacting writes the next generation of the log beside the
-present one, and one transaction goes over to it. Files that no transaction names are removed by the next writer.
+The rows of a track reach the disk first, in the log. One transaction of the catalogue then makes them a track. Index
+files are written under another name, renamed, and named by a transaction. Compacting writes the next generation of the
+log beside the present one, and one transaction changes over to it. The next writer removes files that no transaction
+names.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import sqlite3
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from nafp import errors
-from nafp.database import catalogue, codes, fingerprint_log, index_segments, writer_lock
+from nafp.database import catalogue, codes, fingerprint_log, index_segments, leftovers, refusals, writer_lock
+from nafp.jobs import whole_files
 from nafp.search import collection
 
 _LEARN_FROM_ROWS = 65_536
-_OURS = ("fingerprints-*.log", "segment-*.faiss", "segment-*.faiss.tmp")
-# What sqlite calls the troubles of a disk.
-_DISK_ERRORS = {
-    sqlite3.SQLITE_FULL: errno.ENOSPC,
-    sqlite3.SQLITE_READONLY: errno.EROFS,
-    sqlite3.SQLITE_IOERR: errno.EIO,
-    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
-}
 
 
 class SourceFile(NamedTuple):
-    """A file that holds the audio of a track: by path, size, time of change, and SHA-256 of its bytes."""
+    """A file that holds the audio of a track.
+
+    changed_ns: the time of its last change. digest: SHA-256 of its bytes.
+    """
 
     path: str
     n_bytes: int
@@ -43,18 +38,26 @@ class SourceFile(NamedTuple):
     digest: str
 
 
-class Writer:
-    """The one process that changes a database; `close` ends it.
+class _Copied(NamedTuple):
+    """A log that was copied. first_rows, crcs: (value, number of the track). n_rows: rows in it."""
 
-    Raises errors.Locked while there is another, errors.Unwritable, here and in every method, when the disk
-    is full or the folder read-only: then nothing has changed.
+    first_rows: list[tuple[int, int]]
+    crcs: list[tuple[int, int]]
+    n_rows: int
+
+
+class DatabaseWriter:
+    """The one process that may change a database; `close` ends it.
+
+    Raises errors.Locked while there is another. Raises errors.Unwritable, here and in every method, if the disk is full
+    or the folder read-only. Nothing has changed then.
     """
 
     def __init__(self, folder: str | os.PathLike, *, seal_rows: int = index_segments.SEAL_ROWS):
         self.folder, self._seal_rows, self._grouped = Path(folder), seal_rows, False
         self._lock = writer_lock.take(self.folder)
         try:
-            with self._safely():
+            with self._explained():
                 self.catalogue = catalogue.Catalogue(self.folder, write=True)
                 self._open_log()
                 self._tidy()
@@ -74,16 +77,17 @@ class Writer:
         source: SourceFile | None = None,
         replace: bool = False,
     ) -> int:
-        """Adds a track, [n, D]; returns its number, and from then on it is safe.
+        """Adds a track with fingerprints [n, D] and returns its number. On return it is safe.
 
-        replace: takes the place of a track of the same name. Raises ValueError, and adds nothing, for a name or a
-        digest that is there, and for what is no fingerprint.
+        digest, damage, metadata: as in `catalogue.DatabaseTrack`. replace: whether to replace a track of the same name.
+        Raises errors.Invalid, and adds nothing, for a name or digest that is in the database, and for vectors that are
+        no fingerprints.
         """
         self._check(name, vectors)
         rows = self._codec.encode(vectors)
         place = (self._log.n_rows, len(rows), fingerprint_log.checksum(rows))
-        when = time.strftime("%Y-%m-%d %H:%M:%S")
-        track = catalogue.Track(0, name, seconds, *place, digest, when, damage, metadata or {})
+        added = time.strftime("%Y-%m-%d %H:%M:%S")
+        track = catalogue.DatabaseTrack(0, name, seconds, *place, digest, added, damage, metadata or {})
         with contextlib.nullcontext() if self._grouped else self.together():
             if replace:
                 self.catalogue.delete([name])
@@ -95,17 +99,17 @@ class Writer:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Within, tracks are added in one go: safe, all of them, at the end; none of them if anything is raised."""
-        with self._safely():
+        """Adds all tracks of the block in one go: all are safe at its end, and none is there if anything is raised."""
+        with self._explained():
             self._seal()
             self._grouped = True
             try:
                 with self.catalogue.change():
                     yield
-                    self._log.sync()  # Before the catalogue: what it names is on the disk.
+                    self._log.sync()  # Before the catalogue: the rows that it names are on the disk.
                     self.catalogue.tell({"n_rows": self._log.n_rows})
             except BaseException:
-                # Not where it began: Ctrl-C may have come after the commit.
+                # Back to what the catalogue says, not to where the block began: Ctrl-C may have come after the commit.
                 self._log.back_to(self.catalogue.about()["n_rows"])
                 raise
             finally:
@@ -113,58 +117,54 @@ class Writer:
 
     def note_source(self, source: SourceFile, track: str) -> None:
         """Remembers one more file with the audio of a track."""
-        with self._safely(), self.catalogue.change():
+        with self._explained(), self.catalogue.change():
             self.catalogue.note_source(*source, track)
 
     def describe(self, name: str, metadata: Mapping[str, str]) -> None:
-        """Sets metadata of a track; an empty value takes a key away."""
-        with self._safely(), self.catalogue.change():
+        """Sets metadata of a track. An empty value removes its key."""
+        with self._explained(), self.catalogue.change():
             self.catalogue.describe(self.catalogue.track(name).id, metadata)
 
     def remove(self, names: Sequence[str]) -> int:
-        """Takes tracks out, all at once; returns how many there were. Their space comes back when compacted."""
-        with self._safely(), self.catalogue.change():
+        """Removes tracks, all at once, and returns how many there were. `compact` gives their space back."""
+        with self._explained(), self.catalogue.change():
             return self.catalogue.delete(names)
 
     def compact(self, storage: str | None = None) -> None:
-        """Writes the log anew without rows of removed tracks, in another storage if asked, and one index file over it.
+        """Writes the log anew without the rows of removed tracks, and one index file over it.
 
-        Raises ValueError for damaged tracks: they have to be removed first.
+        storage: the storage to change to, None to keep the present one. Raises errors.Invalid for damaged tracks, which
+        have to be removed first.
         """
-        codec = self._codec if storage in (None, self._codec.name) else self._other_codec(storage)
+        codec = self._codec if storage in (None, self._codec.name) else self._other_codec(str(storage))
         generation = self._generation + 1
         path = self.folder / fingerprint_log.file_name(generation)
-        with self._safely():
+        with self._explained():
             try:
-                moved, crcs, n_rows = self._copy(path, codec)
+                copied = self._copy(path, codec)
                 segments = []
-                if n_rows >= self._seal_rows and not isinstance(codec, codes.Learned):
-                    rows = fingerprint_log.LogRows(path, codec, n_rows=n_rows)
-                    segments = [self._build(rows, 0, n_rows, generation)]
+                if copied.n_rows >= self._seal_rows and not isinstance(codec, codes.Learned):
+                    rows = fingerprint_log.LogRows(path, codec, n_rows=copied.n_rows)
+                    segments = [self._build(rows, 0, copied.n_rows, generation)]
             except BaseException:
                 path.unlink(missing_ok=True)  # On a full disk, its space is needed.
                 raise
-            with self.catalogue.change():
-                self.catalogue.move(moved, crcs)
-                gone = [segment.id for segment in self.catalogue.segments()]
-                self.catalogue.replace_segments(gone, segments)
-                now = {"generation": generation, "n_rows": n_rows, "wanted": None}
-                self.catalogue.tell(now | codes.told(codec))
+            self._go_over(copied, codec, segments, generation)
             self._log.close()
             self.catalogue.copy()
             self._open_log()
             self._tidy()
 
     def close(self) -> None:
-        """Finishes index files that are due, and lets the next writer in."""
+        """Writes index files that are due, and lets the next writer in."""
         try:
-            with self._safely():
+            with self._explained():
                 self._seal()
                 self.catalogue.copy()
         finally:
             self._let_go()
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> DatabaseWriter:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
@@ -190,17 +190,17 @@ class Writer:
         self._generation, self._wanted = about["generation"], about.get("wanted")
         self._codec = codes.of(about)
         path = self.folder / fingerprint_log.file_name(self._generation)
-        if not path.exists() and about["n_rows"]:
-            raise errors.Invalid(f"{path}: is missing; restore it from a copy")
         is_new = not path.exists()
+        if is_new and about["n_rows"]:
+            raise errors.Invalid(f"{path}: is missing; restore it from a copy")
         self._log = fingerprint_log.Log(path, row_bytes=self._codec.row_bytes, n_rows=about["n_rows"])
-        if is_new:  # That there is such a file must survive a power cut, too.
-            index_segments.sync_folder(self.folder)
+        if is_new:  # Its name must survive a power cut, too.
+            whole_files.sync_folder(self.folder)
 
     def _seal(self) -> None:
-        """Makes an index file of a tail that is full, and one of many of the same size.
+        """Makes an index file of a full tail, and one file of several that have the same size.
 
-        A learned storage has none; it begins when there is enough to learn from.
+        A learned storage has no index files. It begins here, once there are enough rows to learn from.
         """
         if isinstance(self._codec, codes.Learned):
             return
@@ -213,85 +213,87 @@ class Writer:
             return
         rows = self._log_rows()
         self._put(rows, end, self._log.n_rows - end, [])
-        while together := index_segments.due(self.catalogue.segments(), seal_rows=self._seal_rows):
-            n_rows = sum(segment.n_rows for segment in together)
-            self._put(rows, together[0].first_row, n_rows, together)
+        while due := index_segments.due(self.catalogue.segments(), seal_rows=self._seal_rows):
+            self._put(rows, due[0].first_row, sum(segment.n_rows for segment in due), due)
 
     def _put(
-        self,
-        rows: fingerprint_log.LogRows,
-        first: int,
-        n_rows: int,
-        gone: Sequence[catalogue.Segment],
+        self, rows: fingerprint_log.LogRows, first: int, n_rows: int, replaced: Sequence[catalogue.Segment]
     ) -> None:
+        """Writes an index file that takes the place of others."""
         new = self._build(rows, first, n_rows, self._generation)
         with self.catalogue.change():
-            self.catalogue.replace_segments([segment.id for segment in gone], [new])
-        for segment in gone:
+            self.catalogue.replace_segments([segment.id for segment in replaced], [new])
+        for segment in replaced:
             (self.folder / segment.file).unlink(missing_ok=True)
 
     def _build(self, rows: fingerprint_log.LogRows, first: int, n_rows: int, generation: int) -> catalogue.Segment:
         return index_segments.build(self.folder, rows, first=first, n_rows=n_rows, generation=generation)
 
-    def _other_codec(self, storage: str) -> Any:
+    def _other_codec(self, storage: str) -> codes.RowCodec:
+        """Returns the codec of another storage, learned from rows of this database if it is a learned one."""
         if storage not in codes.LEARNED:
             return codes.codec(storage, dim=self._codec.dim)
-        rows, found = self._log_rows(), [np.zeros((0, self._codec.dim), np.float32)]
-        tracks = sorted(self.catalogue.tracks(), key=lambda track: zlib.crc32(f"{track.id}".encode()))
-        for track in tracks:  # In no order, until there are enough.
+        rows, samples, n_rows = self._log_rows(), [np.zeros((0, self._codec.dim), np.float32)], 0
+        # In an order that has nothing to do with the music, until there are enough.
+        present = (track for track in self.catalogue.tracks() if track.first_row + track.n_rows <= len(rows))
+        for track in sorted(present, key=lambda track: zlib.crc32(f"{track.id}".encode())):
             block = rows.codes(track.first_row, track.first_row + track.n_rows)
-            found.append(self._codec.decode(block))
-            if sum(map(len, found)) > _LEARN_FROM_ROWS:
+            samples.append(self._codec.decode(block))
+            n_rows += len(block)
+            if n_rows > _LEARN_FROM_ROWS:
                 break
-        return codes.learn(storage, np.concatenate(found))
+        return codes.learn(storage, np.concatenate(samples))
 
     def _log_rows(self) -> fingerprint_log.LogRows:
-        return fingerprint_log.LogRows(self._log.path, self._codec, n_rows=self._log.n_rows)
+        """Opens the rows of the log. Of a damaged log that was cut off, these are fewer than the catalogue counts."""
+        n_present = self._log.path.stat().st_size // self._codec.row_bytes
+        return fingerprint_log.LogRows(self._log.path, self._codec, n_rows=min(self._log.n_rows, n_present))
 
-    def _copy(self, path: Path, codec: Any) -> tuple[list[tuple[int, int]], list[tuple[int, int]], int]:
-        """Writes the live rows into another log: (places, checksums, rows), the first two with track numbers."""
+    def _copy(self, path: Path, codec: codes.RowCodec) -> _Copied:
+        """Writes the live rows into another log. Raises errors.Invalid if the rows of a track are damaged."""
         path.unlink(missing_ok=True)
-        rows = self._log_rows()
+        rows, damaged, copied = self._log_rows(), [], _Copied([], [], 0)
         new = fingerprint_log.Log(path, row_bytes=codec.row_bytes, n_rows=0)
-        moved, crcs, damaged = [], [], []
         with contextlib.closing(new):
             for track in sorted(self.catalogue.tracks(), key=lambda track: track.first_row):
-                block = rows.codes(track.first_row, track.first_row + track.n_rows)
+                end = track.first_row + track.n_rows
+                if end > len(rows):
+                    damaged.append(track.name)
+                    continue
+                block = rows.codes(track.first_row, end)
                 if fingerprint_log.checksum(block) != track.crc:
                     damaged.append(track.name)
                     continue
                 if codec is not self._codec:
                     block = codec.encode(self._codec.decode(block))
-                moved.append((new.append(block), track.id))
-                crcs.append((fingerprint_log.checksum(block), track.id))
+                copied.first_rows.append((new.append(block), track.id))
+                copied.crcs.append((fingerprint_log.checksum(block), track.id))
             new.sync()
-        index_segments.sync_folder(self.folder)
+        whole_files.sync_folder(self.folder)
         if damaged:
             raise errors.Invalid(
                 f"{self.folder}: {len(damaged)} tracks are damaged, such as {damaged[0]}; nafp verify names them: "
                 "remove them, compact, and add their files again"
             )
-        return moved, crcs, new.n_rows
+        return copied._replace(n_rows=new.n_rows)
+
+    def _go_over(
+        self, copied: _Copied, codec: codes.RowCodec, segments: Sequence[catalogue.Segment], generation: int
+    ) -> None:
+        """Changes over to a copied log in one transaction."""
+        with self.catalogue.change():
+            self.catalogue.move(copied.first_rows, copied.crcs)
+            old = [segment.id for segment in self.catalogue.segments()]
+            self.catalogue.replace_segments(old, segments)
+            now = {"generation": generation, "n_rows": copied.n_rows, "wanted": None}
+            self.catalogue.tell(now | codes.facts(codec))
 
     def _tidy(self) -> None:
         """Removes files that a killed writer left, which no transaction names."""
-        named = {segment.file for segment in self.catalogue.segments()} | {self._log.path.name}
-        for pattern in _OURS:
-            for path in self.folder.glob(pattern):
-                if path.name not in named:
-                    path.unlink(missing_ok=True)
+        leftovers.remove(
+            self.folder, named={segment.file for segment in self.catalogue.segments()} | {self._log.path.name}
+        )
 
-    @contextlib.contextmanager
-    def _safely(self) -> Iterator[None]:
-        """Says in words of ours what a disk refuses."""
-        try:
-            yield
-        except errors.Unwritable:
-            raise
-        except sqlite3.OperationalError as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code not in _DISK_ERRORS:
-                raise
-            raise writer_lock.unwritable(self.folder, OSError(_DISK_ERRORS[code], str(error))) from error
-        except OSError as error:
-            raise writer_lock.unwritable(self.folder, error) from error
+    def _explained(self) -> contextlib.AbstractContextManager[None]:
+        """Says in words, as errors.Unwritable, what the disk refuses within the block."""
+        return refusals.explained(self.folder)

@@ -1,1 +1,1 @@
-"""Recordings in, stores of fingerprints out: batched across tracks, resumable, shared among hosts."""
+"""Recordings in, stores of fingerprints out: batched across tracks, resumable, shared by several processes."""

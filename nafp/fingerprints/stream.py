@@ -1,14 +1,13 @@
-"""Tracks of audio -> fingerprints, track by track: decoding ahead of the network, in bounded memory.
+"""Computes fingerprints track by track, with decoding ahead of the network, in bounded memory.
 
-A few threads decode the next tracks, one cuts what they give into batches, and the network works on one batch while
-the next is prepared. A batch is filled across tracks: ten thousand short files go as fast as one long one.
+A few threads decode the next tracks, and another one cuts their audio into batches. The network works on one batch
+while the next is prepared. A batch is filled across tracks: ten thousand short files go as fast as one long file.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import logging
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,15 +21,16 @@ from nafp.corpora import corpus
 from nafp.jobs import worker_processes
 from nafp.models import protocol
 
-_PIECES_AHEAD = 4  # Of 30 s, for each thread that decodes: 4 MB.
+_PIECES_AHEAD = 4  # Pieces of 30 s for each thread that decodes: 4 MB.
 _BATCHES_AHEAD = 4
-_MOST_THREADS = 8  # That decode; by then reading the disk is what takes long.
+_MOST_THREADS = 8  # Threads that decode. With more, reading the disk would take longest.
 
 
-class Outcome(NamedTuple):
-    """What became of a track: its fingerprints [n, D], or the reason why it has none.
+class TrackOutcome(NamedTuple):
+    """The fingerprints of a track, or the reason why it has none.
 
-    damage: what the decoder says of a file that gave less than its header promises.
+    name: of the track. seconds: of audio that were decoded. vectors: float32 [n, D]. reason: "" unless it failed.
+    damage: "" unless the file held less than its header promises.
     """
 
     name: str
@@ -40,65 +40,73 @@ class Outcome(NamedTuple):
     damage: str = ""
 
 
+_Part = tuple[int, TrackOutcome | None]
+
+
 class _Batch(NamedTuple):
-    """Segments [B, S], and whose they are: (number of rows, outcome of the track if it ends there), in order."""
+    """Segments of one or more tracks for one call of the network.
+
+    waveforms: float32 [B, S]. parts: (number of rows, outcome of their track if it ends there), in the order of rows.
+    """
 
     waveforms: np.ndarray
-    parts: list[tuple[int, Outcome | None]]
+    parts: list[_Part]
 
 
 def fingerprints(
     tracks: Sequence[corpus.Source], network: protocol.Network, *, threads: int | None = None
-) -> Iterator[Outcome]:
-    """Yields the outcome of every track, in order. threads: that decode; None for one per processor, up to 8."""
+) -> Iterator[TrackOutcome]:
+    """Yields the outcome of every track, in order.
+
+    threads: number of threads that decode; None for one per processor, up to 8.
+    """
     threads = threads or min(_MOST_THREADS, worker_processes.processors())
     running: collections.deque[tuple[_Batch, Any]] = collections.deque()
     gather, over = _Gatherer(network.dim), threading.Event()
-    with _complaints() as complaints:
-        try:
-            readers = (_pieces(track, network, complaints) for track in tracks)
-            pieces = _several_ahead(readers, threads, over)
-            for batch in _ahead(_batches(pieces, network), _BATCHES_AHEAD, over):
-                running.append((batch, network.start(batch.waveforms)))
-                if len(running) > 1:
-                    yield from gather(*running.popleft())
-            for left in running:
-                yield from gather(*left)
-        finally:
-            over.set()
+    try:
+        pieces = _several_ahead((_pieces(track, network) for track in tracks), threads, over)
+        for batch in _ahead(_batches(pieces, network), _BATCHES_AHEAD, over):
+            running.append((batch, network.start(batch.waveforms)))
+            if len(running) > 1:
+                yield from gather(*running.popleft())
+        for batch, pending in running:
+            yield from gather(batch, pending)
+    finally:
+        over.set()
 
 
 class _Gatherer:
-    """Puts the rows of a track together, from as many batches as they are in."""
+    """Puts the rows of a track together, from all the batches that they are in."""
 
     def __init__(self, dim: int):
         self._dim = dim
         self._rows: list[np.ndarray] = []
 
-    def __call__(self, batch: _Batch, pending: Any) -> Iterator[Outcome]:
+    def __call__(self, batch: _Batch, pending: Any) -> Iterator[TrackOutcome]:
         vectors, first = np.asarray(pending).reshape(-1, self._dim), 0
         for n_rows, outcome in batch.parts:
-            self._rows.append(vectors[first : first + n_rows].copy())  # Lets go of the batch.
+            self._rows.append(vectors[first : first + n_rows].copy())  # A view would keep the batch in memory.
             first += n_rows
             if outcome is not None:
                 whole, self._rows = np.concatenate(self._rows), []
                 yield outcome if outcome.reason else _checked(outcome, whole)
 
 
-def _checked(outcome: Outcome, vectors: np.ndarray) -> Outcome:
+def _checked(outcome: TrackOutcome, vectors: np.ndarray) -> TrackOutcome:
     if not np.isfinite(vectors).all():
-        reason = "its fingerprints are not finite; is it floating point of absurd loudness?"
+        reason = "its fingerprints are not finite: perhaps its floating-point samples are far too loud"
         return outcome._replace(reason=reason)
     return outcome._replace(vectors=vectors)
 
 
-def _pieces(track: corpus.Source, network: protocol.Network, complaints: _Complaints) -> Iterator[np.ndarray | Outcome]:
-    """Yields the segments of a track, [n, S] at a time, and its outcome, still without vectors."""
+def _pieces(track: corpus.Source, network: protocol.Network) -> Iterator[np.ndarray | TrackOutcome]:
+    """Yields the segments of a track, float32 [n, S] at a time, and then its outcome, still without vectors."""
     n_samples, n_rows, reason = 0, 0, ""
+    damage: list[str] = []
 
     def blocks() -> Iterator[np.ndarray]:
         nonlocal n_samples
-        for block in track.blocks():
+        for block in _decoded(track, damage):
             n_samples += len(block)
             yield block
 
@@ -112,15 +120,28 @@ def _pieces(track: corpus.Source, network: protocol.Network, complaints: _Compla
     if not n_rows and not reason:
         reason = f"{seconds:.2f} s, shorter than one segment"
     nothing = np.zeros((0, network.dim), np.float32)
-    yield Outcome(track.name, seconds, nothing, reason, complaints.take())
+    yield TrackOutcome(track.name, seconds, nothing, reason, "; ".join(damage))
 
 
-def _batches(pieces: Iterator[np.ndarray | Outcome], network: protocol.Network) -> Iterator[_Batch]:
-    """Packs segments into batches of exactly the network's size; the last one is padded with silence."""
+def _decoded(track: corpus.Source, damage: list[str]) -> Iterator[np.ndarray]:
+    """Yields the audio of a track, float32 [S] at a time. Adds the decoder's reasons to `damage` if it is damaged."""
+    with decode.complaints(damage.append):
+        blocks = iter(track.blocks())
+    while True:
+        with decode.complaints(damage.append):  # Not around the yield: the thread does other things meanwhile.
+            block = next(blocks, None)
+        if block is None:
+            return
+        yield block
+
+
+def _batches(pieces: Iterator[np.ndarray | TrackOutcome], network: protocol.Network) -> Iterator[_Batch]:
+    """Packs segments into batches of exactly the network's size. The last one is padded with silence."""
     size, shape = network.batch_size, (network.batch_size, network.segment)
-    waveforms, filled, parts = np.zeros(shape, np.float32), 0, []
+    waveforms, filled = np.zeros(shape, np.float32), 0
+    parts: list[_Part] = []
     for piece in pieces:
-        if isinstance(piece, Outcome):
+        if isinstance(piece, TrackOutcome):
             parts.append((0, piece))
             continue
         while len(piece):
@@ -136,7 +157,7 @@ def _batches(pieces: Iterator[np.ndarray | Outcome], network: protocol.Network) 
 
 
 def _several_ahead(sources: Iterable[Iterator], threads: int, over: threading.Event) -> Iterator:
-    """Chains iterators, of which `threads` at a time run ahead, each in a thread."""
+    """Yields the items of all iterators in order. `threads` of the iterators at a time run ahead, each in a thread."""
     started: collections.deque[Iterator] = collections.deque()
     for items in sources:
         started.append(_ahead(items, _PIECES_AHEAD, over))
@@ -156,7 +177,7 @@ _END: Any = object()
 def _ahead(items: Iterator, depth: int, over: threading.Event) -> Iterator:
     """Runs an iterator in a thread, up to `depth` items ahead, from now on and until `over` is set.
 
-    What it raises is raised where its items are taken.
+    An error that it raises is raised where its items are taken.
     """
     waiting: queue.Queue = queue.Queue(maxsize=depth)
 
@@ -189,34 +210,3 @@ def _taken(waiting: queue.Queue, over: threading.Event) -> Iterator:
         if isinstance(item, _Failed):
             raise item.error
         yield item
-
-
-class _Complaints(logging.Handler):
-    """Keeps what the decoder has to say of damaged files, by the thread that decodes."""
-
-    def __init__(self):
-        super().__init__(logging.WARNING)
-        self._heard: dict[int | None, list[str]] = collections.defaultdict(list)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._heard[record.thread].append(str(record.args[-1] if record.args else record.msg))
-
-    def take(self) -> str:
-        """Returns what was said in this thread since the last time."""
-        return "; ".join(self._heard.pop(threading.get_ident(), []))
-
-
-@contextlib.contextmanager
-def _complaints() -> Iterator[_Complaints]:
-    """Hears the decoder's warnings itself, at whatever level others log."""
-    log, handler = logging.getLogger(decode.__name__), _Complaints()
-    level, propagate = log.level, log.propagate
-    log.setLevel(logging.WARNING)
-    log.propagate = False  # They come with the outcome: once is enough.
-    log.addHandler(handler)
-    try:
-        yield handler
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
-        log.propagate = propagate

@@ -1,4 +1,4 @@
-"""What is said of a clip: answers as records, and as text, JSON, CSV and TSV.
+"""Answers as records, and written as text, JSON, CSV and TSV.
 
 pfann's three files (TSV, `_detail.csv`, `.bin`) are in `nafp.identify.pfann_files`.
 """
@@ -28,11 +28,14 @@ COLUMNS = (
 
 
 class Answer(NamedTuple):
-    """One track that a clip may come from.
+    """One track that a clip may come from, as `nafp.Database.identify` returns it. All numbers are Python floats.
 
-    start_s: where in the track the clip begins. score: mean cosine, -1..1. probability: that this answer is right, None
-    where nobody has calibrated the network. margin: score less the best score of another recording. speed: 1.04 for a
-    clip that plays 4 % faster than the track.
+    track: name of the track; in a database the path that was added, in a store the name of its source. start_s: second
+    of the track at which the clip begins; it may be negative, for a clip that begins before the track. score: mean
+    cosine between the fingerprints of the clip and those of the track there, -1..1. probability: chance that this is
+    the right track, 0..1; None for a network without a calibration. margin: score minus the best score in another
+    recording than that of the first answer, -2..2. speed: tempo of the clip divided by that of the track; 1.04 for a
+    clip that plays 4 % faster. It is 0.83..1.19 at the default speeds.
     """
 
     track: str
@@ -44,8 +47,12 @@ class Answer(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """All that is said of one clip. answers: best first, none when it is not in the collection; closest: the best
-    candidate where that was too doubtful to be an answer; error: why there is no answer at all."""
+    """The reply to one clip.
+
+    query: name of the clip. seconds: its length. answers: best first; none for a clip that is not in the collection.
+    closest: the best candidate, where it was too improbable to be an answer. error: why the clip could not be asked,
+    "" if it could.
+    """
 
     query: str
     seconds: float
@@ -55,12 +62,12 @@ class Reply(NamedTuple):
 
 
 def header(format: str) -> str:
-    """Returns the first line of a table, "" for formats without one."""
+    """Returns the first line of a table, or "" for a format without one."""
     return _separated(COLUMNS, format) if format in ("csv", "tsv") else ""
 
 
 def said(reply: Reply, format: str = "text") -> str:
-    """Writes a reply in one of FORMATS, without the last line's end."""
+    """Returns a reply in one of FORMATS, without a line break at its end."""
     if format == "json":
         return as_json(reply)
     if format in ("csv", "tsv"):
@@ -69,7 +76,7 @@ def said(reply: Reply, format: str = "text") -> str:
 
 
 def as_json(reply: Reply) -> str:
-    """Writes a reply as one JSON object on one line."""
+    """Returns a reply as one JSON object on one line."""
     record = {
         "query": reply.query,
         "seconds": round(reply.seconds, 3),
@@ -79,27 +86,27 @@ def as_json(reply: Reply) -> str:
 
 
 def as_table(reply: Reply, format: str = "csv") -> str:
-    """Writes a reply as lines of a table with COLUMNS; a clip without answers has one, with no track in it."""
+    """Returns a reply as lines of a table with COLUMNS. A clip without answers has one line, with no track in it."""
     clip = {"query": reply.query, "seconds": round(reply.seconds, 3), "error": reply.error}
     lines = [clip | {"rank": rank} | _rounded(answer) for rank, answer in enumerate(reply.answers, 1)]
     return "\n".join(_separated([line.get(name) for name in COLUMNS], format) for line in lines or [clip])
 
 
 def as_text(reply: Reply) -> str:
-    """Writes a reply for people, a line each answer."""
+    """Returns a reply for people to read, one line for each answer."""
     clip = f"{pathlib.PurePath(reply.query).name} ({reply.seconds:.1f} s)"
     if reply.error:
         return f"{clip}  →  {reply.error}"
     lines = [f"{clip}  →  {_in_words(answer)}" for answer in reply.answers]
     if not lines:
-        nearest = f"   (closest: {_in_words(reply.closest)})" if reply.closest else ""
-        lines = [f"{clip}  →  not in the collection{nearest}"]
+        closest = f"   (closest: {_in_words(reply.closest)})" if reply.closest else ""
+        lines = [f"{clip}  →  not in the collection{closest}"]
     return "\n".join(lines)
 
 
 def _in_words(answer: Answer) -> str:
-    at = f"{'-' if answer.start_s < -0.05 else ''}{_clock(abs(answer.start_s))}"
-    words = [f"{pathlib.PurePath(answer.track).stem}   at {at}"]
+    start = f"{'-' if answer.start_s < -0.05 else ''}{_clock(abs(answer.start_s))}"
+    words = [f"{pathlib.PurePath(answer.track).stem}   at {start}"]
     if abs(answer.speed - 1) >= 0.005:
         words.append(f"speed {100 * (answer.speed - 1):+.1f} %")
     words.append(f"score {answer.score:.2f}   margin {answer.margin:.2f}")

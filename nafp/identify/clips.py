@@ -1,4 +1,4 @@
-"""Clips from wherever a person names them: files, folders, lists, standard input, the microphone."""
+"""Clips by the names that people type: files, folders, lists, standard input, the microphone."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ _LISTS = (".txt", ".lst", ".m3u", ".m3u8", ".csv")
 
 
 class Clip(NamedTuple):
-    """One clip. load: gives its first `longest_s` as mono float32 [S], and its whole length in seconds; raises
-    errors.Undecodable."""
+    """One clip, not loaded yet.
+
+    load: returns the beginning of the clip, mono float32 [S], and the length of the whole clip in seconds. It raises
+    nafp.errors.Undecodable.
+    """
 
     name: str
     load: Callable[[], tuple[np.ndarray, float]]
@@ -30,25 +33,26 @@ class Clip(NamedTuple):
 def listed(names: Sequence[str], *, sample_rate_hz: int, longest_s: float, raw_hz: int = 0) -> Iterator[Clip]:
     """Yields the clips behind names: audio files, folders of them, lists (.txt, .m3u, .csv), corpora, "-".
 
-    What cannot be read raises when it is loaded, not here. raw_hz: standard input is bare float32 (little endian, mono)
-    at this rate; 0 for an audio file of any format.
+    sample_rate_hz: rate to decode at. longest_s: seconds to load of each clip, at most. raw_hz: rate of standard input
+    if it is bare float32, little endian, mono; 0 for an audio file of any format. A clip that cannot be read raises
+    when it is loaded, not here.
     """
     for name in names:
         if name == STDIN:
             yield Clip(name, lambda: _from_stdin(sys.stdin.buffer, sample_rate_hz, longest_s, raw_hz))
-        elif os.path.isdir(name) or name.lower().endswith((".txt", ".lst", ".m3u", ".m3u8", ".csv")):
+        elif is_several(name):
             yield from _several(name, sample_rate_hz, longest_s)
         else:
             yield _file(name, sample_rate_hz, longest_s)
 
 
 def is_several(name: str) -> bool:
-    """Whether a name stands for a folder or a list of clips."""
+    """Returns whether a name stands for a folder or a list of clips."""
     return os.path.isdir(name) or name.lower().endswith(_LISTS)
 
 
 def recorded(seconds: float, *, sample_rate_hz: int) -> Clip:
-    """Returns a clip that listens to the microphone, when it is loaded."""
+    """Returns a clip of `seconds` that is recorded from the microphone when it is loaded."""
 
     def load() -> tuple[np.ndarray, float]:
         from nafp.audio import microphone  # Here: sounddevice is an extra.
@@ -68,36 +72,36 @@ def _file(path: str, sample_rate_hz: int, longest_s: float) -> Clip:
 
 
 def _several(name: str, sample_rate_hz: int, longest_s: float) -> Iterator[Clip]:
-    """Yields the files of a folder or a list, or the tracks of a corpus."""
+    """Yields the clips of a folder, a list or a corpus."""
     if not build.is_corpus(name):
-        found = corpus.sources(name, sample_rate_hz=sample_rate_hz, kind=None)
-        yield from (_file(each.name, sample_rate_hz, longest_s) for each in found)
+        sources = corpus.sources(name, sample_rate_hz=sample_rate_hz, kind=None)
+        yield from (_file(source.name, sample_rate_hz, longest_s) for source in sources)
         return
     own_hz = corpus.Corpus.open(name).sample_rate_hz
-    for each in corpus.sources(name, sample_rate_hz=own_hz, kind="music"):
+    for track in corpus.sources(name, sample_rate_hz=own_hz, kind="music"):
 
-        def load(each: corpus.Source = each) -> tuple[np.ndarray, float]:
-            blocks, samples = each.blocks(), np.zeros(0, np.float32)
+        def load(track: corpus.Source = track) -> tuple[np.ndarray, float]:
+            blocks, samples = track.blocks(), np.zeros(0, np.float32)
             while len(samples) < longest_s * own_hz and len(block := next(blocks, samples[:0])):
                 samples = np.concatenate([samples, block])
-            kept = samples[: round(longest_s * own_hz)]
-            return decode.resample(kept, from_hz=own_hz, to_hz=sample_rate_hz), each.seconds
+            samples = samples[: round(longest_s * own_hz)]
+            return decode.resample(samples, from_hz=own_hz, to_hz=sample_rate_hz), track.seconds
 
-        yield Clip(each.name, load)
+        yield Clip(track.name, load)
 
 
 def _from_stdin(stream: BinaryIO, sample_rate_hz: int, longest_s: float, raw_hz: int) -> tuple[np.ndarray, float]:
-    """Reads a clip from a pipe: decoders seek, so it becomes a file first."""
+    """Reads a clip from a pipe. An audio file becomes a temporary file first, because decoders seek."""
     if raw_hz:
         data = stream.read()
         samples = np.frombuffer(data[: len(data) // 4 * 4], "<f4").astype(np.float32)
         if not len(samples):
-            raise errors.Undecodable(STDIN, "nothing came from standard input")
+            raise errors.Undecodable(STDIN, "standard input is empty")
         if not np.isfinite(samples).all() or np.abs(samples).max() > 100:
             reason = f"is no float32 at {raw_hz} Hz (from ffmpeg: -f f32le -ac 1 -ar {raw_hz})"
             raise errors.Undecodable(STDIN, reason)
-        kept = samples[: round(longest_s * raw_hz)]
-        return decode.resample(kept, from_hz=raw_hz, to_hz=sample_rate_hz), len(samples) / raw_hz
+        beginning = samples[: round(longest_s * raw_hz)]
+        return decode.resample(beginning, from_hz=raw_hz, to_hz=sample_rate_hz), len(samples) / raw_hz
     with tempfile.NamedTemporaryFile(prefix="nafp-") as file:
         while block := stream.read(1 << 20):
             file.write(block)

@@ -1,11 +1,11 @@
-"""Answers in the files of pfann's matcher, so that what reads those can read ours.
+"""Writes answers in the files of pfann's matcher, so that programs that read those can read ours.
 
 RESULT.tsv          query, tab, answer; "error" for a clip that could not be read
-RESULT_detail.csv   query, answer, score, time in seconds, and the score of every part of the clip
-RESULT.tsv.bin      float32 [queries, songs, 2]: score and time of every song, 0 where nothing speaks for it
+RESULT_detail.csv   query, answer, score, time in seconds, and the score of each fingerprint of the clip
+RESULT.tsv.bin      float32 [queries, songs, 2]: score and time of each song, 0 for a song that was not a candidate
 RESULT_songs.txt    the songs, in the order of the .bin (pfann's is the songList.txt of its database)
 
-pfann knows no "not in the collection": its answer is always the best candidate.
+pfann never says "not in the collection": its answer is always the best candidate.
 """
 
 from __future__ import annotations
@@ -14,17 +14,21 @@ import contextlib
 import csv
 import os
 import pathlib
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
-from nafp.search import collection, speeds
+from nafp.identify import identifier
+from nafp.search import collection, match, speeds
 
 DETAIL = ("query", "answer", "score", "time", "part_scores")
 
 
 class Files:
-    """The files of one run, written line by line, and in their place when closed."""
+    """The files of one run. They are written line by line, and get their names when they are closed.
+
+    path: RESULT.tsv. rows: the collection that is searched.
+    """
 
     def __init__(self, path: str | os.PathLike, rows: collection.Collection):
         self._rows = rows
@@ -37,18 +41,19 @@ class Files:
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
         songs = stem.with_name(f"{stem.name}_songs.txt")
-        songs.write_text("".join(f"{track}\n" for track in rows.tracks), **_AS_NAMED)
+        songs.write_text("".join(f"{track}\n" for track in rows.tracks), encoding=_ENCODING, errors=_ERRORS)
         self._open = contextlib.ExitStack()
-        self._answers, detail = (self._writable(each, "w", newline="", **_AS_NAMED) for each in self._paths[:2])
-        self._scores = self._writable(self._paths[2], "wb")
-        self._detail = csv.writer(detail)
+        answers, detail, scores = self._paths
+        self._answers, detail_file = self._text(answers), self._text(detail)
+        self._scores = self._open.enter_context(_partial(scores).open("wb"))
+        self._detail = csv.writer(detail_file)
         self._detail.writerow(DETAIL)
 
-    def _writable(self, path: pathlib.Path, mode: str, **settings: Any) -> IO:
-        return self._open.enter_context(open(_partial(path), mode, **settings))
+    def _text(self, path: pathlib.Path) -> IO[str]:
+        return self._open.enter_context(_partial(path).open("w", newline="", encoding=_ENCODING, errors=_ERRORS))
 
-    def add(self, query: str, found: Any | None) -> None:
-        """Writes what was found for a clip, an `identifier.Found` of all places; None for a clip that was not read."""
+    def add(self, query: str, found: identifier.RankedClip | None) -> None:
+        """Writes the ranking of one clip, or an error line if it is None because the clip could not be read."""
         board = np.zeros((len(self._rows.tracks), 2), np.float32)
         if found is None or not len(found.ranking.tracks):
             self._answers.write(f"{query}\terror\n")
@@ -57,9 +62,11 @@ class Files:
             self._write(query, found, board)
         self._scores.write(board.tobytes())
 
-    def _write(self, query: str, found: Any, board: np.ndarray) -> None:
+    def _write(self, query: str, found: identifier.RankedClip, board: np.ndarray) -> None:
+        """Writes the line of a clip with candidates, and fills in its scores and times, float32 [songs, 2]."""
         ranking, heard = found.ranking, found.heard[found.ranking.heard]
-        tracks, first = np.unique(ranking.tracks, return_index=True)
+        first = match.best_of_each_track(ranking.tracks)
+        tracks = ranking.tracks[first]
         begins, _ = self._rows.borders(tracks)
         times = (ranking.starts[first] - begins) * self._rows.hop_s
         positive = ranking.scores[first] > 0
@@ -68,10 +75,12 @@ class Files:
         name, time_s = self._rows.tracks[best], float(times[tracks == best][0])
         parts = speeds.part_scores(heard, ranking, 0, self._rows, shifts=found.shifts)
         self._answers.write(f"{query}\t{name}\n")
-        self._detail.writerow([query, name, f"{ranking.scores[0]:.6f}", f"{time_s:g}", *(f"{p:.6f}" for p in parts)])
+        self._detail.writerow(
+            [query, name, f"{ranking.scores[0]:.6f}", f"{time_s:g}", *(f"{part:.6f}" for part in parts)]
+        )
 
     def close(self) -> None:
-        """Puts the files in their place."""
+        """Gives the files their names."""
         self._open.close()
         for path in self._paths:
             os.replace(_partial(path), path)
@@ -87,7 +96,7 @@ class Files:
 
 
 # File names are bytes that need not be text.
-_AS_NAMED = {"encoding": "utf-8", "errors": "surrogateescape"}
+_ENCODING, _ERRORS = "utf-8", "surrogateescape"
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:

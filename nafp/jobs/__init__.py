@@ -1,4 +1,4 @@
-"""What every long job needs and no sound knows: progress, whole files, workers, threads, locks.
+"""Tools of long jobs that know nothing of sound: progress, whole files, processes, threads, locks, memory.
 
-Imports nothing of nafp but its errors.
+This room imports nothing of nafp but its errors.
 """

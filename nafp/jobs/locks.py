@@ -1,4 +1,4 @@
-"""Locks among processes: a file that one process holds at a time, and that its end sets free, however it ends."""
+"""Locks among processes: a file that one process holds at a time. Any end of the process, a kill too, frees it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def hold(file: IO) -> None:
 
 
 def holder(path: str | os.PathLike) -> str:
-    """Names the process that signed a lock file: "process 17 on host since 2026-01-31 12:00:00"."""
+    """Returns who signed a lock file: "process 17 on host since 2026-01-31 12:00:00", else "another process"."""
     try:
         with open(path, encoding="utf-8") as file:
             signature = json.load(file)

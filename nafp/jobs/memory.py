@@ -1,7 +1,7 @@
-"""Freed memory goes back to the system; the most that was held is known.
+"""Memory of the process: freed memory is returned to the system, and the peak is measured.
 
-glibc keeps what was freed for later. Lists of an index that grow by being copied leave holes of
-every size behind: at 5 million rows the process held 440 MB of heap for 300 MB of lists.
+glibc keeps freed memory for later use. The lists of an index grow by being copied, which leaves holes of every size
+behind: at 5 million rows the process held 440 MB of heap for 300 MB of lists.
 """
 
 import ctypes
@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _MMAP_THRESHOLD = -3  # glibc's M_MMAP_THRESHOLD.
-_APART = 2**15  # Bytes from which blocks are kept apart.
-_USUAL = 2**25  # What glibc goes up to by itself.
+_SEPARATE_BYTES = 2**15  # Blocks of at least this size are kept apart from the heap.
+_USUAL_BYTES = 2**25  # The limit that glibc reaches by itself.
 
 
 def give_back() -> None:
-    """Hands freed memory back to the system where the C library can (glibc); else does nothing."""
+    """Returns freed memory to the system where the C library can (glibc). Elsewhere it does nothing."""
     trim = _function("malloc_trim")
     if trim is not None:
         trim(0)
@@ -26,43 +26,43 @@ def give_back() -> None:
 
 @contextmanager
 def growing() -> Iterator[None]:
-    """Keeps blocks of 32 KiB and more apart from the heap within (glibc; elsewhere it does nothing).
+    """Keeps blocks of 32 KiB and more apart from the heap during the block (glibc only).
 
-    Many arrays that grow by doubling, each into room that another left, end with half of what they
-    hold unused but in RAM. A block of its own has pages only where it was written to.
+    Arrays that grow by doubling, each into the room that another one left, end with half of their memory unused but
+    still in RAM. A separate block has pages only where it was written to.
     """
     option = _function("mallopt")
     if option is not None:
-        option(_MMAP_THRESHOLD, _APART)
+        option(_MMAP_THRESHOLD, _SEPARATE_BYTES)
     try:
         yield
     finally:
         if option is not None:
-            option(_MMAP_THRESHOLD, _USUAL)
+            option(_MMAP_THRESHOLD, _USUAL_BYTES)
 
 
 @functools.cache
 def _function(name: str) -> Callable[..., int] | None:
-    """Returns a function that glibc has; None elsewhere (TypeError: Windows)."""
+    """Returns a function of glibc by its name, None where the C library has none of this name."""
     try:
         return getattr(ctypes.CDLL(None), name)
-    except (OSError, AttributeError, TypeError):
+    except (OSError, AttributeError, TypeError):  # TypeError: Windows.
         return None
 
 
 def peak_mb() -> float:
-    """Returns the most memory, MiB, that this process has held in RAM, mapped files included.
+    """Returns the peak memory of this process in RAM, in MiB, mapped files included.
 
-    Linux says so of the program that runs; getrusage also counts what the process that started it
-    held at that moment, so that a child of a large process seems large.
+    On Linux it is read from /proc. Elsewhere getrusage measures it, which also counts the memory of the parent process
+    at the start, so a child of a large process seems large.
     """
     try:
-        told = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        match = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     except OSError:
-        told = None
-    if told:
-        return int(told[1]) / 2**10
+        match = None
+    if match:
+        return int(match[1]) / 2**10
     import resource  # Not on Windows.
 
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (2**20 if sys.platform == "darwin" else 2**10)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,4 +1,4 @@
-"""How far a long job is: count, rate and time left, for a terminal or a log file."""
+"""Progress of a long job: count, rate and time left, for a terminal or a log file."""
 
 import sys
 import time
@@ -9,9 +9,10 @@ from typing import TextIO
 class Progress:
     """Counts steps and shows them: one updating line on a terminal, plain lines elsewhere.
 
-    total: None when it is not known; then no time left is shown. done: what an earlier run has
-    finished already; it counts as progress but not for the rate. show: False to count in silence.
-    out: standard error unless given. Usable in a `with` statement.
+    total: number of steps, None if unknown (then no time left is shown). done: steps that an earlier run has finished;
+    they count as progress but not for the rate. show: False counts in silence. out: the stream to write to, standard
+    error by default. every_s: seconds between two lines, 0.2 on a terminal and 10 elsewhere by default. Usable in a
+    `with` statement.
     """
 
     def __init__(
@@ -41,50 +42,50 @@ class Progress:
         self.close()
 
     def add(self, n: float = 1, *, status: str = "") -> None:
-        """Counts n more; status is shown at the end of the line until the next one."""
+        """Counts n more steps. status: text at the end of the line, kept until the next status."""
         self.done += n
         self._status = status or self._status
         if self._clock() - self._shown >= self._every_s:
             self._show()
 
     def note(self, text: str) -> None:
-        """Prints a line of its own, above the updating one."""
+        """Prints a separate line above the updating one."""
         self._clear()
         self._print(text)
 
     def close(self) -> None:
-        """Prints the last line; further calls do nothing."""
+        """Prints the last line. Further calls do nothing."""
         if self._closed:
             return
         self._closed = True
         self._clear()
-        took = self._clock() - self._started
-        did = self.done - self._done_before
+        elapsed_s = self._clock() - self._started
+        steps = self.done - self._done_before
         text = _number(self.done)
         if self.total is not None and text != _number(self.total):
             text += f" of {_number(self.total)}"
-        text += f" {self.unit} in {duration(took)}"
-        self._print(self._head() + text + self._rate(did, took))
+        text += f" {self.unit} in {duration(elapsed_s)}"
+        self._print(self._head() + text + self._rate(steps, elapsed_s))
 
     def line(self) -> str:
-        """Writes the present state as one line."""
-        took = self._clock() - self._started
-        did = self.done - self._done_before
+        """Returns the present state as one line of text."""
+        elapsed_s = self._clock() - self._started
+        steps = self.done - self._done_before
         if self.total is None:
             text = f"{_number(self.done)} {self.unit}"
         else:
             share = 100 * self.done / self.total if self.total else 100
             text = f"{_number(self.done)}/{_number(self.total)} {self.unit}, {share:.0f} %"
-        text += self._rate(did, took)
-        if self.total is not None and did > 0 and took > 0:
-            text += f", {duration((self.total - self.done) * took / did)} left"
+        text += self._rate(steps, elapsed_s)
+        if self.total is not None and steps > 0 and elapsed_s > 0:
+            text += f", {duration((self.total - self.done) * elapsed_s / steps)} left"
         return self._head() + text + (f"  {self._status}" if self._status else "")
 
     def _head(self) -> str:
         return f"{self.label}: " if self.label else ""
 
-    def _rate(self, did: float, took: float) -> str:
-        return f", {_number(did / took)} {self.unit}/s" if did > 0 and took > 0 else ""
+    def _rate(self, steps: float, elapsed_s: float) -> str:
+        return f", {_number(steps / elapsed_s)} {self.unit}/s" if steps > 0 and elapsed_s > 0 else ""
 
     def _print(self, text: str) -> None:
         if self._show_it:
@@ -107,7 +108,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Writes a time as a person would say it: 8 s, 3 min 20 s, 2 h 05 min."""
+    """Returns a time as a person writes it: "8 s", "3 min 20 s", "2 h 05 min"."""
     seconds = max(0, round(seconds))
     if seconds < 60:
         return f"{seconds} s"

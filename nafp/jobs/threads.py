@@ -1,8 +1,8 @@
 """One pool of threads for everything that searches.
 
-numpy's BLAS, faiss' BLAS and faiss' OpenMP each keep a pool as large as the machine; left alone
-they fight for the cores (2.4 to 2.8 times slower on 2 busy cores than a single thread of each).
-Here the threads are ours, one per core, and a library called by one of them stays on it.
+numpy's BLAS, faiss' BLAS and faiss' OpenMP each keep a pool as large as the machine. Left alone they compete for the
+cores: 2.4 to 2.8 times slower on 2 busy cores than a single thread of each. Here one pool has a thread for each core,
+and a library that one of these threads calls stays on it.
 """
 
 import itertools
@@ -15,7 +15,8 @@ from typing import TypeVar
 
 import threadpoolctl
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Map = Callable[[Callable[[Item], Result], Iterable[Item]], list[Result]]
 
 
@@ -31,54 +32,58 @@ _OLD_KERNELS = {
 
 @contextmanager
 def fit_for_faiss() -> Iterator[None]:
-    """Prepares the process for importing faiss within.
+    """Sets what faiss reads while it is loaded, for an import of faiss within, and restores all of it.
 
-    faiss-cpu brings an OpenBLAS of its own (0.3.15) that takes a processor younger than itself for
-    a Barcelona of 2007: flat search ran at 49 GFLOP/s a core on a Zen 5, at 163 with the kernels
-    that numpy's OpenBLAS chose there. A choice of the user's (OPENBLAS_CORETYPE) stands. And a
-    thread that waits at a barrier by spinning takes the core from the one it waits for: training a
-    small index on 2 busy cores took 0.1 s with sleeping threads, 0.4 to 3 s with spinning ones.
+    faiss-cpu brings an OpenBLAS of its own (0.3.15). It takes a processor younger than itself for a Barcelona of 2007:
+    flat search ran at 49 GFLOP/s a core on a Zen 5, and at 163 with the kernels that numpy's OpenBLAS chose there. A
+    thread that waits at a barrier by spinning takes the core from the one it waits for: training a small index on 2
+    busy cores took 0.1 s with sleeping threads, 0.4 to 3 s with spinning ones. A choice of the user's stands.
     """
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # It tells all it tries to load.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    blas = [each for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"]
+    blas = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
     kernels = _OLD_KERNELS.get(blas[0].get("architecture", "") if blas else "")
-    told = kernels is not None and "OPENBLAS_CORETYPE" not in os.environ
-    if told:
-        os.environ["OPENBLAS_CORETYPE"] = kernels
+    wanted = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_CORETYPE": kernels}
+    ours = {name: value for name, value in wanted.items() if value and name not in os.environ}
+    log = logging.getLogger("faiss.loader")  # It tells all it tries to load.
+    level = log.level
+    log.setLevel(logging.WARNING)
+    os.environ.update(ours)
     try:
         yield
     finally:
-        if told:
-            del os.environ["OPENBLAS_CORETYPE"]
+        for name in ours:
+            os.environ.pop(name, None)
+        log.setLevel(level)
 
 
 def n_threads() -> int:
-    """Counts the cores this process may use; NAFP_THREADS lowers it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """Returns the number of cores that this process may use. The environment variable NAFP_THREADS lowers it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("NAFP_THREADS", "")
     return max(1, min(cores, int(asked))) if asked.isdigit() else cores
 
 
 @contextmanager
 def threads(n: int | None = None) -> Iterator[Map]:
-    """Lends a map(function, items) -> list that runs on n threads (default: one per core).
+    """Yields a function map(function, items) -> list that runs on n threads, by default one for each core.
 
-    While it is lent, BLAS and OpenMP use one thread each, so the machine has n busy threads and
-    no more. With n = 1 everything runs on the caller's thread.
+    Until the block ends, BLAS and OpenMP use one thread each, so that no more than n threads are busy. With n = 1
+    everything runs on the caller's thread.
     """
     n = n or n_threads()
     with threadpoolctl.threadpool_limits(1):
         if n == 1:
             yield lambda function, items: [function(item) for item in items]
             return
-        # OpenMP keeps its setting per thread: every worker has to be told, too.
+        # OpenMP keeps its setting per thread: every worker must set it, too.
         with ThreadPoolExecutor(n, initializer=threadpoolctl.threadpool_limits, initargs=(1,)) as executor:
             yield lambda function, items: list(executor.map(function, items))
 
 
 def shares(n_items: int, *, n: int, smallest: int = 1) -> list[slice]:
-    """Cuts 0 .. n_items into at most n consecutive shares of nearly equal size."""
+    """Cuts 0 .. n_items into at most n consecutive slices of nearly equal size.
+
+    smallest: the fewest items that a slice may have while there are several slices.
+    """
     n = max(1, min(n, n_items // max(1, smallest)))
     edges = [n_items * share // n for share in range(n + 1)]
     return [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]

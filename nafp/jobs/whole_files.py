@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
 from collections.abc import Iterator
-from typing import IO, Any
+from contextlib import AbstractContextManager
+from typing import IO, Any, BinaryIO, Literal, TextIO, overload
 
 from nafp import errors
 
@@ -15,17 +17,45 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-@contextlib.contextmanager
-def opened(path: str | os.PathLike, mode: str = "w", **settings: Any) -> Iterator[IO[Any]]:
+@overload
+def opened(path: str | os.PathLike, mode: Literal["wb"]) -> AbstractContextManager[BinaryIO]: ...
+
+
+@overload
+def opened(
+    path: str | os.PathLike,
+    mode: Literal["w"] = "w",
+    *,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> AbstractContextManager[TextIO]: ...
+
+
+def opened(
+    path: str | os.PathLike,
+    mode: Literal["w", "wb"] = "w",
+    *,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> AbstractContextManager[IO[Any]]:
     """Opens a file for writing that replaces `path` when the block ends well.
 
-    mode, settings: as for `open`. If the block raises, `path` stays as it was and nothing is left beside it. Each
-    process writes under a name of its own, so two processes never mix their bytes. Raises errors.Unwritable when the
-    disk is full or the folder is read-only.
+    mode, encoding, errors, newline: as for `open`. If the block raises, `path` stays as it was and nothing is left
+    beside it. Each process writes under a name of its own, so two processes never mix their bytes; `tidy` removes
+    what a killed one leaves. Raises errors.Unwritable when the disk is full or the folder is read-only.
     """
+    return _opened(path, mode, encoding, errors, newline)
+
+
+@contextlib.contextmanager
+def _opened(
+    path: str | os.PathLike, mode: str, encoding: str | None, on_error: str | None, newline: str | None
+) -> Iterator[IO[Any]]:
     part = part_name(path)
     try:
-        with open(part, mode, **settings) as file:
+        with open(part, mode, encoding=encoding, errors=on_error, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -55,6 +85,16 @@ def part_name(path: str | os.PathLike) -> str:
     return f"{os.fspath(path)}.{os.getpid()}.part"
 
 
+def tidy(folder: str | os.PathLike) -> None:
+    """Removes the unfinished files that killed processes left in a folder.
+
+    Only for a folder that no other process is writing to at the moment.
+    """
+    for part in glob.glob(os.path.join(glob.escape(os.fspath(folder)), "*.*[0-9].part")):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(part)
+
+
 def sync_folder(folder: str | os.PathLike) -> None:
     """Makes the names in a folder survive a power cut: renames, new files, removals."""
     handle = os.open(folder, os.O_RDONLY)
@@ -65,7 +105,7 @@ def sync_folder(folder: str | os.PathLike) -> None:
 
 
 def reason(error: OSError) -> str:
-    """Says in plain words why a disk or a folder refused a write."""
+    """Returns in plain words why a disk or a folder refused a write."""
     if error.errno in _FULL:
         return "the disk is full"
     if error.errno in _FORBIDDEN:

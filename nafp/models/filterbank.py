@@ -1,7 +1,7 @@
 """The mel filters and the window of the short-time Fourier transform (STFT), shared by all runtimes.
 
 Training and extraction take them from librosa. An exported network carries them in its file, so that numpy alone can
-run it. Files from version 0.2 carry none: for those, `by_formula` computes them without librosa, equal to 1e-7 of the
+run it. Files from version 0.1 carry none: for those, `by_formula` computes them without librosa, equal to 1e-7 of the
 largest filter weight.
 """
 

@@ -1,8 +1,8 @@
 """Names a trained network by its parameters, and compares such names, in numpy alone.
 
 An identity is a mapping that travels with fingerprints: sha256 and sha256_before of the parameters, source, step, and
-for stores the dtype computed in. Up to version 0.2 its `sha256` was what is `sha256_before` now, a digest that depends
-on how JAX spells a path in a tree. Stores and databases of that time compare equal to those of today.
+for stores the dtype computed in. Version 0.1 wrote one digest only, as `sha256`: the one that is `sha256_before` now,
+which depends on how JAX spells a path in a tree. Stores and databases of that version compare equal to today's.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def same_record(one: Any, other: Any) -> bool:
 
 
 def digest(identity: Any) -> Any:
-    """Returns what identities of all versions have in common: the digest that version 0.2 has.
+    """Returns what identities of all versions have in common: the digest that version 0.1 has.
 
     What is not a mapping with a digest, such as the word by which a foreign store names its model, is returned as it
     is.
@@ -63,7 +63,7 @@ def sha256(variables: Mapping[str, Any]) -> str:
 
 
 def sha256_before(variables: Mapping[str, Any]) -> str:
-    """Hashes parameters as version 0.2 does, with JAX's spelling of their names: 64 hexadecimal digits."""
+    """Hashes parameters as version 0.1 does, with JAX's spelling of their names: 64 hexadecimal digits."""
     return _hashed(variables, spelled_by_jax)
 
 

@@ -1,1 +1,1 @@
-"""A recording without end in, stretches of played tracks out."""
+"""An endless recording in, stretches of played tracks out."""

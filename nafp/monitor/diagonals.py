@@ -1,9 +1,8 @@
-"""Lines through a track: where in it a stretch of query rows is, and how fast it passes.
+"""Lines through a track: where in it consecutive query rows are, and how fast it passes.
 
-Query rows follow each other at a fixed step; a line says which row of a track, mostly between two,
-each of them is: place + slope * step * (row - middle). Between two rows of a track lies their
-weighted mean, brought to unit length: on clean music it agrees with a fingerprint taken there by a
-cosine of 0.955, the nearest row by 0.908.
+A line says at which row of a track each query row is: place + slope * step * (row - middle). That is mostly between two
+rows of the track. The fingerprint there is taken to be their weighted mean, brought to unit length. On clean music it
+agrees with a fingerprint computed there by a cosine of 0.955, where the nearest row agrees by 0.908.
 """
 
 from typing import NamedTuple
@@ -14,12 +13,11 @@ from nafp.search import collection
 
 
 class Fit(NamedTuple):
-    """The best line of each candidate through n query rows.
+    """The best line of each of P candidates through n query rows.
 
-    tracks: int64 [P]; places: float64 [P], row of the track at the middle query row; slopes: float64 [P],
-    1 at the track's own speed; cosines: float32 [P, n], 0 beyond the track's ends; levels: float32 [P],
-    the mean cosine off the line; vectors: float32 [P, n, D], what the track has along the line, 0 beyond
-    its ends.
+    tracks: int64 [P]. places: float64 [P], row of the track at the middle query row. slopes: float64 [P], 1 at the
+    track's own speed. cosines: float32 [P, n], 0 beyond the track's ends. levels: float32 [P], mean cosine off the
+    line. vectors: float32 [P, n, D], what the track has along the line, 0 beyond its ends.
     """
 
     tracks: np.ndarray
@@ -38,20 +36,20 @@ def propose(
     step: float,
     most: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Counts which lines of slope 1 the neighbours of n query rows lie on.
+    """Returns the lines of slope 1 that most neighbours of n query rows lie on, most votes first.
 
-    neighbours: int64 [n, K], -1 for none; cosines: float32 [n, K]; step: rows of a track that pass from
-    one query row to the next. A line takes votes from a width of two rows: at 6 % more or less speed
-    the neighbours of 8 s stay within it. Returns tracks [P] and places [P] (rows of the track at the
-    middle query row), most votes first, P <= most.
+    neighbours: int64 [n, K], -1 for none. cosines: float32 [n, K], the weights of the votes. step: rows of a track that
+    pass from one query row to the next. most: lines to return at most. Returns tracks int64 [P] and places float64 [P],
+    the row of the track at the middle query row. A line takes votes from a width of two rows: at 6 % more or less speed
+    the neighbours of 8 s stay within it.
     """
     number, column = np.nonzero(neighbours >= 0)
     if not len(number):
         return np.empty(0, np.int64), np.empty(0)
-    found = neighbours[number, column]
+    near = neighbours[number, column]
     middle = (len(neighbours) - 1) / 2
-    places = found - step * (number - middle)
-    tracks = rows.track_of(found)
+    places = near - step * (number - middle)
+    tracks = rows.track_of(near)
     bins = np.floor(places).astype(np.int64)
     weights = np.maximum(cosines[number, column], 0)
     span = int(rows.edges[-1]) + 4 * len(neighbours) + 4
@@ -67,13 +65,13 @@ def propose(
         np.maximum(joint[beside], 1e-9)
     )
     first_rows, _ = rows.borders(tracks[first])
-    kept: list[int] = []
-    for number in np.argsort(-joint, kind="stable")[: 4 * most].tolist():
-        if all(abs(names[number] - names[other]) > 1 for other in kept):
-            kept.append(number)
-        if len(kept) == most:
+    chosen: list[int] = []
+    for line in np.argsort(-joint, kind="stable")[: 4 * most].tolist():
+        if all(abs(names[line] - names[other]) > 1 for other in chosen):
+            chosen.append(line)
+        if len(chosen) == most:
             break
-    return tracks[first][kept], centres[kept] - first_rows[kept]
+    return tracks[first][chosen], centres[chosen] - first_rows[chosen]
 
 
 def fit(
@@ -87,10 +85,11 @@ def fit(
     offsets: np.ndarray,
     apart: float,
 ) -> Fit:
-    """Finds for each candidate the line through query [n, D] with the largest sum of positive cosines.
+    """Finds for each candidate the line with the largest sum of positive cosines.
 
-    tracks, places: [P]; slopes: [L] or [P, L], those to try; offsets: [O], in rows, around each place; apart:
-    rows of a track that far from each other have no sound in common.
+    query: float32 [n, D]. tracks, places: [P], the candidates. step: rows of a track from one query row to the next.
+    slopes: [L] or [P, L], those to try. offsets: [O], changes of each place to try, in rows. apart: rows of a track
+    this far from each other have no sound in common.
     """
     n, n_candidates = len(query), len(tracks)
     if not n_candidates:
@@ -111,38 +110,38 @@ def fit(
     lines = lines.reshape(n_candidates, -1, n) + (places - base)[:, None, None]
     cosines = _along(products, beside, squares, lines)
     best = np.maximum(cosines, 0).sum(axis=2).argmax(axis=1)
-    each = np.arange(n_candidates)
+    candidates = np.arange(n_candidates)
     return Fit(
         np.asarray(tracks, np.int64),
         places + np.asarray(offsets)[best % len(offsets)],
-        slopes[each, best // len(offsets)],
-        cosines[each, best],
-        _level(products, lines[each, best], squares, apart),
-        _between(band, lines[each, best]),
+        slopes[candidates, best // len(offsets)],
+        cosines[candidates, best],
+        _level(products, lines[candidates, best], squares, apart),
+        _between(band, lines[candidates, best]),
     )
 
 
 def at(track: int, places: np.ndarray, rows: collection.Collection) -> np.ndarray:
-    """Gives what a track has at places between its rows: float32 [n, D], zeros beyond its ends."""
+    """Returns what a track has at places between its rows, float32 [n, D]; zeros beyond its ends."""
     low = np.floor(places).astype(np.int64)
     band = _band(np.full(len(low), track), low, 2, rows)  # [n, 2, D]
     return _between(band, (places - low)[:, None])[:, 0]
 
 
-def likeness(one: np.ndarray, other: np.ndarray, *, apart: int) -> np.ndarray:
-    """Says how alike two lines [n, D] are, row by row: 0 as much as their other rows, 1 the same.
+def likeness(first: np.ndarray, second: np.ndarray, *, apart: int) -> np.ndarray:
+    """Returns how alike two lines are, row by row, [n]: 1 for equal rows, 0 for no more alike than unrelated rows.
 
-    apart: rows that far from each other have no sound in common.
+    first, second: float32 [n, D]. apart: rows this far from each other have no sound in common.
     """
-    products = one @ other.T
-    rows = np.arange(len(one))
+    products = first @ second.T
+    rows = np.arange(len(first))
     elsewhere = products[np.abs(rows[:, None] - rows) >= apart]
     level = max(0.0, float(elsewhere.mean())) if len(elsewhere) else 0.0
     return np.maximum(np.diagonal(products) - level, 0) / max(1 - level, 0.05)
 
 
 def _band(tracks: np.ndarray, base: np.ndarray, width: int, rows: collection.Collection) -> np.ndarray:
-    """Reads rows base .. base + width of each track [P, W, D], zeros beyond its ends."""
+    """Reads W = width rows from row `base` of each track on, float32 [P, W, D]; zeros beyond its ends."""
     first_rows, end_rows = rows.borders(np.asarray(tracks, np.int64))
     band = rows.windows(first_rows + base, width)
     places = (first_rows + base)[:, None] + np.arange(width)
@@ -151,22 +150,26 @@ def _band(tracks: np.ndarray, base: np.ndarray, width: int, rows: collection.Col
 
 
 def _along(products: np.ndarray, beside: np.ndarray, squares: np.ndarray, lines: np.ndarray) -> np.ndarray:
-    """Gives the cosines of query rows with what lies between two rows of a band, [P, C, n]."""
+    """Returns the cosines of n query rows with what a band has along C lines, [P, C, n].
+
+    products: [P, W, n], of band and query. beside: [P, W-1], of each two rows of the band. squares: [P, W], squared
+    lengths of its rows. lines: [P, C, n], rows of the band.
+    """
     low = np.floor(lines).astype(np.int64)
     share = (lines - low).astype(np.float32)
-    each = np.arange(len(lines))[:, None, None]
+    candidates = np.arange(len(lines))[:, None, None]
     query = np.arange(lines.shape[-1])
-    product = (1 - share) * products[each, low, query] + share * products[each, low + 1, query]
+    product = (1 - share) * products[candidates, low, query] + share * products[candidates, low + 1, query]
     square = (
-        (1 - share) ** 2 * squares[each, low]
-        + share**2 * squares[each, low + 1]
-        + 2 * share * (1 - share) * beside[each, low]
+        (1 - share) ** 2 * squares[candidates, low]
+        + share**2 * squares[candidates, low + 1]
+        + 2 * share * (1 - share) * beside[candidates, low]
     )
     return product / np.sqrt(np.maximum(square, 0.25))  # Opposite rows have no mean.
 
 
 def _level(products: np.ndarray, lines: np.ndarray, squares: np.ndarray, apart: float) -> np.ndarray:
-    """Gives the mean cosine of query rows and rows of the track that do not sound at the same time."""
+    """Returns the mean cosine of query rows with rows of the track that do not sound at the same time, [P]."""
     is_off = np.abs(np.arange(products.shape[1])[:, None] - lines[:, None]) > apart  # [P, W, n]
     is_off &= squares[:, :, None] > 0
     counts = np.maximum(is_off.sum(axis=(1, 2)), 1)
@@ -174,9 +177,9 @@ def _level(products: np.ndarray, lines: np.ndarray, squares: np.ndarray, apart: 
 
 
 def _between(band: np.ndarray, lines: np.ndarray) -> np.ndarray:
-    """Gives what lies between two rows of a band along one line each: [P, n, D], unit length or 0."""
+    """Returns what a band has along one line for each candidate, [P, n, D], of unit length or 0."""
     low = np.floor(lines).astype(np.int64)
     share = (lines - low).astype(np.float32)[..., None]
-    each = np.arange(len(lines))[:, None]
-    vectors = (1 - share) * band[each, low] + share * band[each, low + 1]
+    candidates = np.arange(len(lines))[:, None]
+    vectors = (1 - share) * band[candidates, low] + share * band[candidates, low + 1]
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 0.5)

@@ -1,4 +1,4 @@
-"""What is said of a long recording: stretches of tracks and of the unknown, as text, JSON or CSV lines."""
+"""Stretches of a long recording, known and unknown, as lines of text, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 from nafp.monitor.stretches import Stretch
@@ -28,14 +29,14 @@ _DIGITS = {"score": 4, "probability": 4, "margin": 4, "speed": 4}  # Seconds hav
 
 
 def header(format: str) -> str:
-    """Returns the first line of a table, "" for formats without one."""
+    """Returns the first line of a table, or "" for a format without one."""
     return _separated(COLUMNS) if format == "csv" else ""
 
 
 def said(stretch: Stretch, recording: str, format: str = "text", *, heard_at: str = "") -> str:
-    """Writes a stretch in one of FORMATS, on one line without its end.
+    """Returns a stretch in one of FORMATS: one line, without a line break at its end.
 
-    heard_at: date and time of day of its start, for what is heard live.
+    recording: name of the recording. heard_at: date and time of day at which the stretch began, for live audio.
     """
     if format == "text":
         return as_text(stretch, heard_at=heard_at)
@@ -46,11 +47,10 @@ def said(stretch: Stretch, recording: str, format: str = "text", *, heard_at: st
 
 
 def as_record(stretch: Stretch, recording: str, *, heard_at: str = "") -> dict[str, Any]:
-    """Gives COLUMNS by name; None for all there is to say of a track where it is unknown."""
+    """Returns the values of COLUMNS by name. An unknown stretch has None for everything about a track."""
     values = {name: getattr(stretch, name, None) for name in COLUMNS}
     if not stretch.track:
-        kept = ("start_s", "end_s")
-        values = {name: values[name] if name in kept else None for name in COLUMNS}
+        values = {name: value if name in ("start_s", "end_s") else None for name, value in values.items()}
     rounded = {
         name: round(value, _DIGITS.get(name, 2)) + 0.0 if isinstance(value, float) else value
         for name, value in values.items()
@@ -59,7 +59,7 @@ def as_record(stretch: Stretch, recording: str, *, heard_at: str = "") -> dict[s
 
 
 def as_text(stretch: Stretch, *, heard_at: str = "") -> str:
-    """Writes a stretch for people: when, what, where in it, how fast, how sure."""
+    """Returns a stretch for people to read: when, which track, from where in it, how fast, how sure."""
     when = f"{clock(stretch.start_s)} - {clock(stretch.end_s)}"
     when = f"{heard_at}  {when}" if heard_at else when
     if not stretch.track:
@@ -76,7 +76,7 @@ def as_text(stretch: Stretch, *, heard_at: str = "") -> str:
 
 
 def clock(seconds: float) -> str:
-    """Writes a time within a recording: 0:07.2, 12:03.0, 1:02:03.5."""
+    """Returns a time within a recording in words: 0:07.2, 12:03.0, 1:02:03.5."""
     tenths = round(10 * max(0.0, seconds))
     minutes, tenths = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
@@ -84,7 +84,7 @@ def clock(seconds: float) -> str:
     return f"{start}:{tenths // 10:02d}.{tenths % 10}"
 
 
-def _separated(values: Any) -> str:
+def _separated(values: Iterable[object]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(["" if v is None else v for v in values])
+    csv.writer(line, lineterminator="").writerow(["" if value is None else value for value in values])
     return line.getvalue()

@@ -1,19 +1,20 @@
-"""A track while it is being played: its line, its start, its end so far, and what it scores."""
+"""A track while it is being played: its line, its start, its end so far, and its scores."""
 
 import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
 
-_PLACES = 8  # Last ones that say how fast the track passes: half a minute.
-_LOST_S = 2.0  # So long without evidence, and a little of it is not enough to go on.
-_LEAST_RISING = -0.5  # Talk of any length costs a track no more than this to come back.
+_PLACES = 8  # Windows that the slope is fitted to: half a minute.
+_LOST_S = 2.0  # After this long without evidence a track needs more than a little of it to go on.
+_LEAST_RISING = -0.5  # Evidence never falls below this, so that a track can come back after talk of any length.
 
 
 class Line(NamedTuple):
-    """Second ref_s of a track is heard at second t; slope: seconds of it that pass in one.
+    """Which second of a track is heard at which second of the recording.
 
-    speed: at which the query rows that follow it are heard.
+    track: by position. speed: the one undone in the query rows that the line was fitted to. t: second of the recording
+    at which second ref_s of the track is heard. slope: seconds of the track that pass in one second of the recording.
     """
 
     track: int
@@ -23,15 +24,17 @@ class Line(NamedTuple):
     slope: float
 
     def at(self, t: float) -> float:
+        """Returns the second of the track that is heard at second t of the recording."""
         return self.ref_s + self.slope * (t - self.t)
 
 
 class Played(NamedTuple):
-    """A track that was played. score: mean cosine; margin: score less the best of another recording;
-    contrast: mean of how far the cosines were on the way from those off the line to 1; lead: contrast
-    less the best of another recording.
+    """A track that was played.
 
-    speed: seconds of the track that pass in one of the recording. n_rows: rows of the track.
+    track: by position. start_s, end_s: seconds of the recording. track_start_s, track_end_s: seconds of the track.
+    score: mean cosine. margin: score minus the best score of another recording. contrast: mean of the cosines, scaled
+    so that 0 is the mean cosine off the line and 1 is equality. lead: contrast minus the best contrast of another
+    recording. speed: seconds of the track that pass in one second of the recording. n_rows: rows of the track.
     """
 
     track: int
@@ -49,12 +52,12 @@ class Played(NamedTuple):
 
 @dataclasses.dataclass
 class Playing:
-    """A line that is followed. Nothing in it grows with what is played.
+    """A line that is followed. Its size does not grow with the time that the track is played.
 
-    rising: evidence since the end, in seconds of contrast. heard, at_end: sums of cosines, contrasts and
-    rows, until now and until the end. margins: sums over windows, of cosines, contrasts and 1. places:
-    [t, ref_s] of the last windows. sums: of 1, t, r, tt, tr over all of them, from start_s and
-    track_start_s on.
+    end_s, track_end_s: the end so far. rising: evidence since then, in seconds of contrast. heard, at_end: sums of
+    cosines, contrasts and rows, until now and until the end. margins: sums over windows of margins, leads and 1.
+    places: [t, ref_s] of the last windows. sums: of 1, t, r, tt, tr over all windows, where t and r are counted from
+    start_s and track_start_s.
     """
 
     line: Line
@@ -68,7 +71,7 @@ class Playing:
     margins: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0, 0.0])
     places: list[list[float]] = dataclasses.field(default_factory=list)
     sums: list[float] = dataclasses.field(default_factory=lambda: [0.0] * 5)
-    told: bool = False  # Whether somebody was told that it is on.
+    told: bool = False  # Unused. A state of an earlier version has it.
 
     @property
     def score(self) -> float:
@@ -88,20 +91,20 @@ class Playing:
 
     @property
     def speed(self) -> float:
-        """The slope over everything that was heard."""
+        """The slope fitted to all windows."""
         n, t, r, tt, tr = self.sums
         spread = n * tt - t * t
         return (n * tr - t * r) / spread if n >= 3 and spread > 0 else self.line.slope
 
     def compare(self, margin: float, lead: float) -> None:
-        """Notes how far it was above the best of another recording, in one window."""
-        self.margins = [a + b for a, b in zip(self.margins, (margin, lead, 1))]
+        """Takes in how far the track was above any other recording in one window."""
+        self.margins = [total + more for total, more in zip(self.margins, (margin, lead, 1))]
 
     def follow(self, line: Line) -> None:
-        """Goes on along a line that was fitted anew; its slope comes from the last half minute."""
+        """Goes on along a line that was fitted anew. Its slope is fitted to the last half minute."""
         self.places = [*self.places, [line.t, line.ref_s]][-_PLACES:]
         t, r = line.t - self.start_s, line.ref_s - self.track_start_s
-        self.sums = [a + b for a, b in zip(self.sums, (1, t, r, t * t, t * r))]
+        self.sums = [total + more for total, more in zip(self.sums, (1, t, r, t * t, t * r))]
         if len(self.places) >= 3:
             times, refs = np.array(self.places).T
             slope = float(np.polyfit(times - line.t, refs - line.ref_s, 1)[0])
@@ -109,7 +112,7 @@ class Playing:
         self.line = line
 
     def jump(self, line: Line) -> None:
-        """Goes on along a line that is not quite where it was expected."""
+        """Goes on along another line of the same track. The slope is fitted from there on."""
         self.places, self.line = [], line
 
     def extend(
@@ -121,20 +124,21 @@ class Playing:
         times: np.ndarray,
         resumes: float,
     ) -> None:
-        """Takes in rows; moves the end to the last one up to which evidence still adds up.
+        """Takes in n rows, and moves the end to the last one up to which the evidence adds up.
 
-        evidence: of each row, in seconds of contrast; times: the second each row stands for.
+        cosines, contrasts: [n]. evidence: [n], in seconds of contrast. times: [n], the second at the centre of each
+        row. resumes: evidence that a lost track needs to go on.
         """
-        rows = zip(*(each.tolist() for each in (cosines, contrasts, evidence, times)))
+        rows = zip(*(values.tolist() for values in (cosines, contrasts, evidence, times)))
         for cosine, contrast, more, t in rows:
-            self.heard = [a + b for a, b in zip(self.heard, (cosine, contrast, 1))]
+            self.heard = [total + new for total, new in zip(self.heard, (cosine, contrast, 1))]
             self.rising = max(self.rising + more, _LEAST_RISING)
             if self.rising > (resumes if t - self.end_s > _LOST_S else 0.0):
                 self.at_end, self.rising = self.heard, 0.0
                 self.end_s, self.track_end_s = t, self.line.at(t)
 
     def played(self, *, hop_s: float) -> Played:
-        """Says what there is to say at the end. hop_s: of the track's rows."""
+        """Returns the track as played up to its end so far. hop_s: seconds between rows of the track."""
         n_rows = max(1, round((self.track_end_s - self.track_start_s) / hop_s))
         return Played(
             self.line.track,
@@ -151,10 +155,10 @@ class Playing:
         )
 
     def state(self) -> dict[str, Any]:
-        """Gives everything as what JSON knows."""
+        """Returns the state, fit for JSON."""
         return dataclasses.asdict(self) | {"line": list(self.line)}
 
     @classmethod
     def restored(cls, state: dict[str, Any]) -> "Playing":
-        """Makes it again from its state."""
+        """Returns the track of a state."""
         return cls(**(state | {"line": Line(*state["line"])}))

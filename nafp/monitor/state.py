@@ -1,4 +1,4 @@
-"""Where the lines of a monitor go, and how far each input is: the same command goes on where it was stopped."""
+"""Writes the lines of a monitor, and its state, so that the same command goes on where it was stopped."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import contextlib
 import json
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from nafp import errors
 from nafp.audio import live
 
 _FORMAT = 1
-_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}
+_ENCODING, _ERRORS = "utf-8", "surrogateescape"  # File names are bytes that need not be text.
 
 
-class Journal:
-    """Gives lines away, and keeps a state beside them.
+class MonitorJournal:
+    """Writes lines, and keeps a state of each input beside them.
 
-    path: of the state, None for none. settings: what must be the same for a state to be gone on from. out: file
-    for the lines; standard output without one. first_line: of a table. names: whether each input is announced.
+    path: file of the state, None for no state. settings: what must not have changed when a run goes on from a state.
+    out: file for the lines, None for standard output. first_line: the header of a table. names: whether to write the
+    name of each input before its lines.
 
-    In a file every line is written exactly once: what came after the last state is cut off again. On standard output
-    a line is said twice only by a run that was killed between saying it and keeping the state.
-    Raises ValueError for a state of other settings, or a file that is none.
+    In a file every line stands exactly once: lines after the last state are cut off when a run goes on. On standard
+    output a line appears twice only if the first run was killed between writing it and saving the state. Raises
+    nafp.errors.Invalid for a state of other settings, and for a file that is not a state.
     """
 
     def __init__(
@@ -42,9 +43,9 @@ class Journal:
         self._saved = ""
         resumed = self._read()
         self._files = contextlib.ExitStack()
-        self._out = sys.stdout
+        self._out: TextIO = sys.stdout
         if out:
-            file = open(out, "r+" if resumed else "w", **_TEXT)  # noqa: SIM115 - open until `close`
+            file = open(out, "r+" if resumed else "w", encoding=_ENCODING, errors=_ERRORS)  # noqa: SIM115 - see `close`
             self._out = self._files.enter_context(file)
             if resumed:
                 self._out.truncate(resumed["n_bytes"])
@@ -53,20 +54,23 @@ class Journal:
             self.write(first_line)
 
     def begin(self, about: live.Input) -> dict[str, Any] | None:
-        """Gives what an earlier run kept of an input. Raises ValueError if the file has changed since."""
-        kept = self._inputs.get(_key(about))
-        if kept and kept["file"] != _file(about):
+        """Returns the state that an earlier run saved of an input; None for none.
+
+        Raises nafp.errors.Invalid if the file has changed since.
+        """
+        state = self._inputs.get(_key(about))
+        if state and state["file"] != _file(about):
             raise errors.Invalid(f"{about.name}: has changed since {self._path} was written; remove that to start anew")
-        if self._names and not kept:
+        if self._names and not state:
             self.write(f"== {about.name}")
-        return kept
+        return state
 
     def write(self, line: str) -> None:
-        """Gives a line away."""
+        """Writes a line."""
         print(line, file=self._out, flush=True)
 
     def save(self, about: live.Input, **state: Any) -> None:
-        """Keeps how far an input is; whole or not at all."""
+        """Saves the state of an input, whole or not at all. state: fit for JSON."""
         if not self._path:
             return
         self._inputs[_key(about)] = {"file": _file(about), **state}
@@ -78,7 +82,7 @@ class Journal:
         if text == self._saved:
             return
         partial = f"{self._path}.tmp"
-        with open(partial, "w", **_TEXT) as file:
+        with open(partial, "w", encoding=_ENCODING, errors=_ERRORS) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -86,17 +90,18 @@ class Journal:
         self._saved = text
 
     def close(self) -> None:
+        """Closes the file of the lines."""
         self._files.close()
 
     def _read(self) -> dict[str, Any] | None:
         if not self._path or not os.path.exists(self._path):
             return None
         try:
-            with open(self._path, **_TEXT) as file:
+            with open(self._path, encoding=_ENCODING, errors=_ERRORS) as file:
                 saved = json.load(file)
             settings, self._inputs = saved["settings"], saved["inputs"]
         except (ValueError, KeyError, TypeError):
-            raise errors.Invalid(f"{self._path}: is no state of nafp monitor; name another --state") from None
+            raise errors.Invalid(f"{self._path}: is not a state of nafp monitor; name another --state") from None
         changed = [name for name, value in self._settings.items() if settings.get(name) != value]
         if changed:
             what = ", ".join("the database" if name == "searched" else name for name in changed)
@@ -109,7 +114,8 @@ def _key(about: live.Input) -> str:
 
 
 def _file(about: live.Input) -> list[int]:
+    """Returns what changes with a file: its size and time. A stream has neither."""
     if about.is_live:
         return []
-    there = os.stat(about.name)
-    return [there.st_size, there.st_mtime_ns]
+    stat = os.stat(about.name)
+    return [stat.st_size, stat.st_mtime_ns]

@@ -1,13 +1,13 @@
-"""Rows of a recording without end become the tracks that are played in it, and when.
+"""Turns the rows of an endless recording into the tracks that are played in it, and when.
 
-Every step, the neighbours of the last seconds propose lines through tracks (`diagonals`), and lines
-that are played already go on. A line counts for what it adds: what a better line explains is taken off
-it (how alike the two are there, times what the other has), so that a loop that is in two tracks
-is found once, and two tracks at the same time are both found. What it adds, summed over the rows above
-a floor, opens a line, moves its start back and its end on. Nothing grows with the recording.
+In every step the neighbours of the last seconds propose lines through tracks (`diagonals`), and lines that are being
+played go on. A line counts for what it adds: its contrast minus what better lines explain. A better line explains its
+own contrast times the likeness of the two lines. So a loop that is in two tracks is found once, and two tracks that
+play at the same time are both found. What a line adds above a floor, summed over rows, opens it, moves its start back
+and its end on. Memory does not grow with the recording.
 
-Times: row k begins k * hop_s into the recording. Rows may be heard at several speeds: at speed a, a row
-is 1/a of a segment long, and is fingerprinted as if played a times slower.
+Row k begins k * hop_s into the recording. Rows may be heard at several speeds: at speed a, a row is 1/a of a segment
+long, and is fingerprinted as if it were played a times slower.
 """
 
 import dataclasses
@@ -18,57 +18,39 @@ import numpy as np
 
 from nafp.monitor import diagonals
 from nafp.monitor.playing import Line, Played, Playing
+from nafp.monitor.rules import Rules
 from nafp.search import collection
 
 _STAY = np.zeros(1)
-_NUDGES = np.array([-0.01, -0.005, 0.0, 0.005, 0.01])  # Of a slope.
-_SHIFTS = np.linspace(-0.5, 0.5, 9)  # Rows of a track.
-_WIDE = np.linspace(-1.25, 1.25, 6)
-_APART = 1.25  # Segments: rows that far from each other have nothing in common.
-_MOST_ENDED = 64  # Of those that may still explain others.
+_NUDGES = np.array([-0.01, -0.005, 0.0, 0.005, 0.01])  # Changes of a slope to try.
+_SHIFTS = np.linspace(-0.5, 0.5, 9)  # Changes of a place to try, in rows of a track.
+_WIDE = np.linspace(-1.25, 1.25, 6)  # The same for a new line.
+_APART = 1.25  # Segments. Rows this far from each other have no sound in common.
+_MOST_ENDED = 64  # Tracks that have ended and may still explain others.
 _SAMPLES = 32  # Places at which two tracks are compared.
 
 
 class Hearing(Protocol):
-    """What was heard last, as fingerprints. Silence is a row of zeros."""
+    """The latest audio, as fingerprints. A silent row is all zeros."""
 
     def prepare(self, speeds: Sequence[float], first: int, last: int) -> None:
-        """Says that rows first .. last will be asked for, at all these speeds."""
+        """Announces that rows first .. last will be asked for at all these speeds."""
 
     def vectors(self, speed: float, first: int, last: int) -> np.ndarray:
-        """Gives rows first .. last, float32 [n, D]."""
+        """Returns rows first .. last, float32 [n, D]."""
 
     def near(self, speed: float, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Gives cosines and numbers of their nearest rows, [n, K] both; -1 for none."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Rules:
-    """When a line is a track. Evidence is in seconds of contrast 1 above the floor."""
-
-    window_s: float = 8.0  # Looked at together.
-    step_s: float = 4.0
-    lookback_s: float = 32.0  # So far back a start is looked for.
-    proposals: int = 12  # Lines looked at in each step, at each speed.
-    opens: float = 1.2
-    open_floor: float = 0.2
-    tempo_costs: float = 2.0  # Contrast: a line at 5 % more than its speed must be 0.1 better.
-    floor: float = 0.05  # Once it is open.
-    resumes: float = 0.4  # After it was lost.
-    hold_s: float = 15.0  # So long a track may be drowned out and still go on.
-    leads: float = -0.08  # Of contrast, before any other recording, without which it is dropped.
-    adds: float = 0.1  # To the tracks that overlap it, in contrast, or it is dropped at its end.
-    shortest_s: float = 3.0
-    bonus: float = 0.05  # In contrast, for a line that is played already.
-    follows: float = 0.3  # Mean contrast from which a line is fitted anew.
-    explained: float = 0.5  # Mean contrast of a played line from which no other speed is tried.
-    same_s: float = 1.5  # Lines of a track closer than this are one.
-    tempo: float = 0.06  # Largest change of tempo that leaves the pitch.
-    twin: float = 0.6  # Mean cosine of two places that hold one recording.
+        """Returns cosines and numbers of the rows nearest to rows first .. last, [n, K] each; -1 for none."""
 
 
 @dataclasses.dataclass
 class _Candidate:
+    """A line in one window of W rows, and how well it fits.
+
+    level: mean cosine off the line. vectors: what the track has along the line. playing: the track that the line is
+    played by, None for a new line. adds: contrasts that better lines do not explain.
+    """
+
     line: Line
     cosines: np.ndarray  # [W]
     level: float
@@ -77,18 +59,29 @@ class _Candidate:
     adds: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))  # [W]
 
     @property
+    def played(self) -> Playing:
+        """The track of a line that is being played."""
+        assert self.playing is not None
+        return self.playing
+
+    @property
     def contrasts(self) -> np.ndarray:
-        """How far each cosine is on the way from those off the line to 1: [W]."""
+        """Cosines scaled so that 0 is the mean cosine off the line and 1 is equality, [W]."""
         level = max(0.0, self.level)
         return (self.cosines - level) / max(1 - level, 0.05)
 
     @property
     def strength(self) -> float:
+        """Mean of the positive contrasts."""
         return float(np.maximum(self.contrasts, 0).mean())
 
 
 class Timeline:
-    """Follows what is played. playing: the tracks that are on now, or may come back; heard: rows so far."""
+    """Follows what is played.
+
+    rows: fingerprints of the collection. hop_s, segment_s: of the rows that are heard. speeds: those that rows can be
+    heard at. playing: tracks that are being played, or may come back. heard: rows taken in so far.
+    """
 
     def __init__(
         self,
@@ -110,40 +103,44 @@ class Timeline:
         self.heard = 0
 
     def advance(self, hearing: Hearing, last: int) -> list[Played]:
-        """Takes in the rows up to `last`, a step or less; returns what has ended."""
+        """Takes in the rows up to `last`, one step or less. Returns the tracks that have ended."""
         first = max(0, last - self._n_window)
         live = self._continued(hearing, first, last)
         candidates = live + self._proposed(hearing, first, last, live)
         accepted = self._arbitrated(candidates)
-        for one in accepted:
-            if one.playing is None:
-                opened = self._opened(hearing, one, live, first, last)
-                opened.compare(*self._margins(one, accepted, candidates))
+        for candidate in accepted:
+            if candidate.playing is None:
+                opened = self._opened(hearing, candidate, live, first, last)
+                opened.compare(*self._margins(candidate, accepted, candidates))
                 self.playing.append(opened)
-        for one in live:
-            one.playing.compare(*self._margins(one, accepted, candidates))
-            self._extend(one, last)
+        for candidate in live:
+            candidate.played.compare(*self._margins(candidate, accepted, candidates))
+            self._extend(candidate, last)
         self.heard = last
         return self._closed(self._second(last, 1.0))
 
     def finish(self) -> list[Played]:
-        """Ends everything that is on; returns it."""
+        """Ends all tracks and returns them."""
         return self._closed(np.inf)
 
     def state(self) -> dict[str, Any]:
-        """Gives everything as what JSON knows."""
-        playing = [one.state() for one in self.playing]
+        """Returns the state, fit for JSON."""
+        playing = [playing.state() for playing in self.playing]
         return {"heard": self.heard, "playing": playing, "ended": [*map(list, self._ended)]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a state."""
         self.heard = state["heard"]
-        self.playing = [Playing.restored(one) for one in state["playing"]]
-        self._ended = [Played(*one) for one in state["ended"]]
+        self.playing = [Playing.restored(playing) for playing in state["playing"]]
+        self._ended = [Played(*values) for values in state["ended"]]
 
     def _second(self, row: float, speed: float) -> float:
-        """Gives the second at the centre of a row."""
+        """Returns the second of the recording at the centre of a row."""
         return row * self._hop_s + self._segment_s / 2 / speed
+
+    def _seconds(self, first: int, last: int, speed: float) -> np.ndarray:
+        """Returns the seconds of the recording at the centres of rows first .. last, [n]."""
+        return np.arange(first, last) * self._hop_s + self._segment_s / 2 / speed
 
     def _fit(
         self,
@@ -155,12 +152,12 @@ class Timeline:
         slopes: np.ndarray = _STAY,
         offsets: np.ndarray = _STAY,
     ) -> list[_Candidate]:
-        """Fits lines of one speed to rows first .. last. slopes, offsets: changes to be tried."""
+        """Fits lines of one speed to rows first .. last. slopes, offsets: changes of a line to try."""
         if not lines:
             return []
         speed, hop_s, half = lines[0].speed, self._rows.hop_s, self._segment_s / 2
         middle = self._second((first + last - 1) / 2, speed)
-        found = diagonals.fit(
+        fit = diagonals.fit(
             hearing.vectors(speed, first, last),
             np.array([line.track for line in lines]),
             np.array([(line.at(middle) - half) / hop_s for line in lines]),
@@ -170,43 +167,43 @@ class Timeline:
             offsets=offsets,
             apart=_APART * self._segment_s / hop_s,
         )
-        refs = (found.places * hop_s + half).tolist()
+        refs = (fit.places * hop_s + half).tolist()
         return [
             _Candidate(Line(line.track, speed, middle, ref, slope), cosines, level, vectors)
             for line, ref, slope, cosines, level, vectors in zip(
                 lines,
                 refs,
-                found.slopes.tolist(),
-                found.cosines,
-                found.levels.tolist(),
-                found.vectors,
+                fit.slopes.tolist(),
+                fit.cosines,
+                fit.levels.tolist(),
+                fit.vectors,
             )
         ]
 
     def _continued(self, hearing: Hearing, first: int, last: int) -> list[_Candidate]:
-        """Goes on along the lines that are played."""
-        found = []
+        """Returns the lines that are being played, followed into rows first .. last."""
+        live = []
         for playing in self.playing:
             (now,) = self._fit(hearing, [playing.line], first, last, slopes=_NUDGES, offsets=_SHIFTS)
             if now.strength >= self.rules.follows:
                 playing.follow(now.line)
             (now,) = self._fit(hearing, [playing.line], first, last)
             now.playing = playing
-            found.append(now)
-        return found
+            live.append(now)
+        return live
 
     def _proposed(self, hearing: Hearing, first: int, last: int, live: list[_Candidate]) -> list[_Candidate]:
-        """Gives new lines; at other speeds only while nothing that is played explains the new rows."""
+        """Returns new lines. Other speeds are tried only while nothing that is played explains the new rows."""
         new = self.heard - first
-        explained = max((float(one.contrasts[new:].mean()) for one in live), default=0.0)
+        explained = max((float(candidate.contrasts[new:].mean()) for candidate in live), default=0.0)
         speeds = self._speeds[:1] if explained >= self.rules.explained else self._speeds
         hearing.prepare(speeds, first, last)
-        found = [self._at_speed(hearing, speed, first, last, live) for speed in speeds]
-        return [one for some in found for one in some]
+        return [new for speed in speeds for new in self._at_speed(hearing, speed, first, last, live)]
 
     def _at_speed(
         self, hearing: Hearing, speed: float, first: int, last: int, live: list[_Candidate]
     ) -> list[_Candidate]:
+        """Returns the new lines at one speed."""
         cosines, near = hearing.near(speed, first, last)
         step = self._hop_s * speed / self._rows.hop_s
         tracks, places = diagonals.propose(near, cosines, self._rows, step=step, most=self.rules.proposals)
@@ -215,81 +212,82 @@ class Timeline:
         lines = [Line(track, speed, middle, ref, speed) for track, ref in zip(tracks.tolist(), refs.tolist())]
         tempo = self.rules.tempo if speed == 1 else 0.01
         slopes = np.linspace(-tempo, tempo, 7 if speed == 1 else 3)
-        found = self._fit(hearing, lines, first, last, slopes=slopes, offsets=_WIDE)
-        lines = [one.line for one in found]
-        found = self._fit(hearing, lines, first, last, slopes=_NUDGES, offsets=_SHIFTS)
-        return [one for one in found if not self._is_played(one, live)]
+        lines = [rough.line for rough in self._fit(hearing, lines, first, last, slopes=slopes, offsets=_WIDE)]
+        candidates = self._fit(hearing, lines, first, last, slopes=_NUDGES, offsets=_SHIFTS)
+        return [candidate for candidate in candidates if not self._is_played(candidate, live)]
 
-    def _is_played(self, one: _Candidate, live: list[_Candidate]) -> bool:
-        """Whether a new line is one that is played; one that was lost is put on it."""
+    def _is_played(self, new: _Candidate, live: list[_Candidate]) -> bool:
+        """Returns whether a new line is one that is being played. A played line that fits worse is put on it."""
         for other in live:
-            apart_s = abs(other.line.at(one.line.t) - one.line.ref_s)
-            if other.line.track != one.line.track or apart_s >= self.rules.same_s:
+            apart_s = abs(other.line.at(new.line.t) - new.line.ref_s)
+            if other.line.track != new.line.track or apart_s >= self.rules.same_s:
                 continue
-            if one.strength > other.strength + 0.1:
-                other.playing.jump(one.line)
-                other.line, other.cosines = one.line, one.cosines
-                other.level, other.vectors = one.level, one.vectors
+            if new.strength > other.strength + 0.1:
+                other.played.jump(new.line)
+                other.line, other.cosines = new.line, new.cosines
+                other.level, other.vectors = new.level, new.vectors
             return True
         return False
 
     def _arbitrated(self, candidates: list[_Candidate]) -> list[_Candidate]:
-        """Takes candidates, the best first, each for what it adds; keeps those that add enough."""
-        rules, accepted = self.rules, []
-        strengths = [one.strength + rules.bonus * bool(one.playing) for one in candidates]
+        """Weighs candidates from the strongest to the weakest, and returns those that add enough to stronger ones."""
+        rules = self.rules
+        accepted: list[_Candidate] = []
+        strengths = [candidate.strength + rules.bonus * bool(candidate.playing) for candidate in candidates]
         for number in np.argsort(-np.array(strengths), kind="stable"):
-            one = candidates[number]
-            one.adds = self._added(one, accepted)
-            if one.playing or self._evidence(one)[0] >= rules.opens:
-                accepted.append(one)
+            candidate = candidates[number]
+            candidate.adds = self._added(candidate, accepted)
+            if candidate.playing or self._evidence(candidate)[0] >= rules.opens:
+                accepted.append(candidate)
         return accepted
 
-    def _added(self, one: _Candidate, better: list[_Candidate]) -> np.ndarray:
-        """Gives what of a line's contrasts [W] better lines do not explain."""
-        explained = np.zeros(len(one.cosines), np.float32)
+    def _added(self, candidate: _Candidate, better: list[_Candidate]) -> np.ndarray:
+        """Returns the contrasts of a line that better lines do not explain, [W]."""
+        explained = np.zeros(len(candidate.cosines), np.float32)
         for other in better:
-            alike = self._likeness(one, other)
+            alike = self._likeness(candidate, other)
             explained = np.maximum(explained, alike * np.maximum(other.contrasts, 0))
-        return one.contrasts - explained
+        return candidate.contrasts - explained
 
-    def _likeness(self, one: _Candidate, other: _Candidate) -> np.ndarray:
+    def _likeness(self, first: _Candidate, second: _Candidate) -> np.ndarray:
         apart = int(np.ceil(_APART * self._segment_s / self._hop_s))
-        return diagonals.likeness(one.vectors, other.vectors, apart=apart)
+        return diagonals.likeness(first.vectors, second.vectors, apart=apart)
 
-    def _evidence(self, one: _Candidate) -> tuple[float, int, int]:
-        bent = self.rules.tempo_costs * abs(one.line.slope / one.line.speed - 1)
-        return _richest((one.adds - bent - self.rules.open_floor) * self._hop_s)
+    def _evidence(self, candidate: _Candidate) -> tuple[float, int, int]:
+        """Returns the evidence for a new line, and the rows of the window that it starts and stops at."""
+        bent = self.rules.tempo_costs * abs(candidate.line.slope / candidate.line.speed - 1)
+        return _richest((candidate.adds - bent - self.rules.open_floor) * self._hop_s)
 
     def _margins(
-        self, one: _Candidate, accepted: list[_Candidate], candidates: list[_Candidate]
+        self, candidate: _Candidate, accepted: list[_Candidate], candidates: list[_Candidate]
     ) -> tuple[float, float]:
-        """Gives how far a line is above any of another recording that is not played: cosine, contrast."""
+        """Returns by how much a line is above any line of another recording that is not played: cosine, contrast."""
         rivals = [
             other
             for other in candidates
-            if not any(other is each for each in accepted)
-            and other.line.track != one.line.track
-            and self._likeness(one, other).mean() < self.rules.twin
+            if not any(other is played for played in accepted)
+            and other.line.track != candidate.line.track
+            and self._likeness(candidate, other).mean() < self.rules.twin
         ]
         cosine = max((float(other.cosines.mean()) for other in rivals), default=0.0)
         contrast = max((float(other.contrasts.mean()) for other in rivals), default=0.0)
-        return float(one.cosines.mean()) - cosine, float(one.contrasts.mean()) - contrast
+        return float(candidate.cosines.mean()) - cosine, float(candidate.contrasts.mean()) - contrast
 
-    def _extend(self, one: _Candidate, last: int) -> None:
+    def _extend(self, candidate: _Candidate, last: int) -> None:
+        """Takes the new rows of a window, those up to `last`, into the track that is being played."""
         new = slice(self.heard - last, None)
-        rows = np.arange(self.heard, last)
-        one.playing.extend(
-            one.cosines[new],
-            one.contrasts[new],
-            (one.adds[new] - self.rules.floor) * self._hop_s,
-            times=self._second(rows, one.line.speed),
+        candidate.played.extend(
+            candidate.cosines[new],
+            candidate.contrasts[new],
+            (candidate.adds[new] - self.rules.floor) * self._hop_s,
+            times=self._seconds(self.heard, last, candidate.line.speed),
             resumes=self.rules.resumes,
         )
 
-    def _opened(self, hearing: Hearing, one: _Candidate, live: list[_Candidate], first: int, last: int) -> Playing:
+    def _opened(self, hearing: Hearing, new: _Candidate, live: list[_Candidate], first: int, last: int) -> Playing:
         """Begins a track: looks back for its start, and forward for its end so far."""
-        _, start, stop = self._evidence(one)
-        parts = [(first, one)]
+        _, start, stop = self._evidence(new)
+        parts = [(first, new)]
         while parts[0][0] > max(0, last - self._n_back):
             at, after = parts[0]
             back = max(0, at - self.n_step)
@@ -305,57 +303,57 @@ class Timeline:
         start_s = self._second(oldest + begin, line.speed)
         if line.at(start_s) < self._segment_s / 2 + self._rows.hop_s:  # It begins with the track.
             start_s -= self._segment_s / 2 / line.speed
-        playing = Playing(one.line, start_s, line.at(start_s), start_s, line.at(start_s))
-        times = self._second(np.arange(oldest + begin, last), line.speed)
-        rows = (each[begin:] for each in (cosines, contrasts, evidence))
-        playing.extend(*rows, times=times, resumes=0.0)
+        playing = Playing(new.line, start_s, line.at(start_s), start_s, line.at(start_s))
+        times = self._seconds(oldest + begin, last, line.speed)
+        playing.extend(cosines[begin:], contrasts[begin:], evidence[begin:], times=times, resumes=0.0)
         return playing
 
-    def _before(self, hearing: Hearing, one: _Candidate, live: list[_Candidate], first: int, last: int) -> _Candidate:
-        """Follows a new line back; what was played then explains it only where it fits better."""
-        (found,) = self._fit(hearing, [one.line], first, last, offsets=_SHIFTS)
-        if found.strength < self.rules.follows:
-            (found,) = self._fit(hearing, [one.line], first, last)
-        explain = []
+    def _before(self, hearing: Hearing, new: _Candidate, live: list[_Candidate], first: int, last: int) -> _Candidate:
+        """Follows a new line back into rows first .. last. Only played lines that fit better there explain it."""
+        (earlier,) = self._fit(hearing, [new.line], first, last, offsets=_SHIFTS)
+        if earlier.strength < self.rules.follows:
+            (earlier,) = self._fit(hearing, [new.line], first, last)
+        better = []
         for other in live:
-            if other.playing.start_s < self._second(last, 1.0):
+            if other.played.start_s < self._second(last, 1.0):
                 (then,) = self._fit(hearing, [other.line], first, last, offsets=_SHIFTS)
-                explain += [then] if then.strength > found.strength + self.rules.bonus else []
-        found.adds = self._added(found, explain)
-        return found
+                better += [then] if then.strength > earlier.strength + self.rules.bonus else []
+        earlier.adds = self._added(earlier, better)
+        return earlier
 
     def _closed(self, now_s: float) -> list[Played]:
-        """Ends what has not been heard for long, or cannot come back; drops what explains nothing."""
-        kept, ended = [], []
+        """Ends tracks that were lost for long or cannot come back. Returns those of them that explain something."""
+        going_on, ended = [], []
         for playing in self.playing:
             lasts_s = self._track_seconds(playing.line.track)
             is_over = playing.line.at(now_s) > lasts_s if np.isfinite(now_s) else True
             if now_s - playing.end_s < self.rules.hold_s and not is_over:
-                kept.append(playing)
+                going_on.append(playing)
             else:
                 ended.append(playing)
-        self.playing = kept
-        found: list[Played] = []
+        self.playing = going_on
+        reported: list[Played] = []
         while ended:  # The weakest first: of two that explain each other, the better one stays.
-            weakest = min(ended, key=lambda one: one.score * (one.end_s - one.start_s))
+            weakest = min(ended, key=lambda playing: playing.score * (playing.end_s - playing.start_s))
             ended.remove(weakest)
             played = weakest.played(hop_s=self._rows.hop_s)
             long_enough = played.end_s - played.start_s >= self.rules.shortest_s
             clear = played.lead >= self.rules.leads
             if long_enough and clear and self._adds(played, ended):
-                found.append(played)
+                reported.append(played)
                 self._ended = [*self._ended, played][-_MOST_ENDED:]
-        return sorted(found, key=lambda played: played.start_s)
+        return sorted(reported, key=lambda played: played.start_s)
 
     def _track_seconds(self, track: int) -> float:
+        """Returns the length of a track in seconds, as far as its rows reach."""
         first, end = self._rows.borders(np.array([track]))
         return float(end[0] - first[0] - 1) * self._rows.hop_s + self._segment_s
 
-    def _adds(self, one: Played, beside: list[Playing]) -> bool:
-        """Whether a track explains more than those that overlap it do."""
-        others = [each.played(hop_s=self._rows.hop_s) for each in self.playing + beside]
-        times = np.linspace(one.start_s, one.end_s, _SAMPLES)
-        own = self._vectors(one, times)
+    def _adds(self, played: Played, beside: list[Playing]) -> bool:
+        """Returns whether a track explains more than the tracks that overlap it do."""
+        others = [playing.played(hop_s=self._rows.hop_s) for playing in self.playing + beside]
+        times = np.linspace(played.start_s, played.end_s, _SAMPLES)
+        own = self._vectors(played, times)
         explained = np.zeros(_SAMPLES)
         for other in self._ended + others:
             inside = (times >= other.start_s) & (times <= other.end_s)
@@ -363,18 +361,18 @@ class Timeline:
                 alike = diagonals.likeness(own, self._vectors(other, times), apart=_SAMPLES // 4)
                 alike = alike * other.contrast
                 explained = np.maximum(explained, np.where(inside, alike, 0))
-        return one.contrast - explained.mean() >= self.rules.adds
+        return bool(played.contrast - explained.mean() >= self.rules.adds)
 
-    def _vectors(self, one: Played, times: np.ndarray) -> np.ndarray:
-        """Gives what a track has at these seconds of the recording, [n, D]."""
-        slope = (one.track_end_s - one.track_start_s) / max(one.end_s - one.start_s, 1e-6)
-        refs = one.track_start_s + (times - one.start_s) * slope
+    def _vectors(self, played: Played, times: np.ndarray) -> np.ndarray:
+        """Returns what a played track has at these seconds of the recording, [n, D]."""
+        slope = (played.track_end_s - played.track_start_s) / max(played.end_s - played.start_s, 1e-6)
+        refs = played.track_start_s + (times - played.start_s) * slope
         places = (refs - self._segment_s / 2) / self._rows.hop_s
-        return diagonals.at(one.track, places, self._rows)
+        return diagonals.at(played.track, places, self._rows)
 
 
 def _richest(values: np.ndarray) -> tuple[float, int, int]:
-    """Gives the largest sum of neighbouring values, and where they start and stop."""
+    """Returns the largest sum of consecutive values, and where they start and stop."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     lowest = np.minimum.accumulate(sums)
     stop = int(np.argmax(sums - lowest))

@@ -1,1 +1,1 @@
-"""Fingerprints in, places out. Needs numpy and faiss, never JAX."""
+"""Fingerprints in, places out: stores, indexes, and the matching of queries. Needs numpy and faiss, never JAX."""

@@ -1,24 +1,32 @@
-"""Several stores end to end: one matrix [N, D] that stays on disk, and one table of tracks."""
+"""Presents several stores end to end: one matrix [N, D] that stays on disk, and one table of tracks."""
+
+from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nafp import errors
 from nafp.models import identities
-from nafp.search import rows, store
+from nafp.search import rows as row_readers
+from nafp.search import store
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int
 
 BLOCK_ROWS = 16_384  # 8 MiB at 128 dimensions: large for the disk, small for the memory.
-CHECK_ROWS = 2_000_000  # Looked at before work starts; the rest is looked at when it is indexed.
+CHECK_ROWS = 2_000_000  # Rows that are looked at before work starts; the rest is looked at when it is indexed.
 UNIT_TOLERANCE = 1e-2  # bf16 fingerprints are off by 2e-3.
 
 
 class Collection:
     """Rows of one or more stores, read in blocks or by number.
 
-    parts: arrays float32 [n, D], memory-mapped or not. tracks: TrackRows with rows counted over
-    all parts, or [] when borders are unknown.
+    parts: arrays float32 [n, D], memory-mapped or not. sources: the stores they are of. hop_s: seconds from one row to
+    the next. dim: D. tracks: given as TrackRows counted over all parts, kept as names in the order of their rows; []
+    when the borders of tracks are unknown. first_rows, end_rows: int64, the rows of each track.
     """
 
     def __init__(
@@ -31,29 +39,29 @@ class Collection:
     ):
         self.parts, self.sources, self.hop_s = list(parts), list(sources), hop_s
         self.edges = np.cumsum([0, *(len(part) for part in self.parts)])
-        self._rows = [rows.of(part) for part in self.parts]
+        self._readers = [row_readers.of(part) for part in self.parts]
         self.dim = self.parts[0].shape[1]
         self.tracks = [track.track for track in tracks]
         self.first_rows = np.array([track.first_row for track in tracks], np.int64)
         self.end_rows = self.first_rows + np.array([track.n_rows for track in tracks], np.int64)
 
     @classmethod
-    def of(cls, stores: Sequence[store.Store], *, rows_per_track: int = 0) -> "Collection":
-        """Puts stores end to end, after checking that one model made them all.
+    def of(cls, stores: Sequence[store.Store], *, rows_per_track: int = 0) -> Collection:
+        """Puts stores end to end. Raises ValueError unless one model made them all.
 
-        rows_per_track > 0 cuts bare stores, which have no table, into tracks of that many rows
+        rows_per_track: if above 0, bare stores, which have no table of tracks, are cut into tracks of that many rows
         (59 for the original's clips of 30 s).
         """
         require_one_model(stores)
-        tracks, first_row = [], 0
-        for each in stores:
-            table = each.tracks or _regular(each, rows_per_track)
-            tracks.append([t._replace(first_row=t.first_row + first_row) for t in table])
-            first_row += len(each)
-        known = all(table or not len(each) for table, each in zip(tracks, stores))
+        tables, first_row = [], 0
+        for source in stores:
+            table = source.tracks or _regular(source, rows_per_track)
+            tables.append([track._replace(first_row=track.first_row + first_row) for track in table])
+            first_row += len(source)
+        are_known = all(table or not len(source) for table, source in zip(tables, stores))
         return cls(
-            [each.vectors for each in stores],
-            [track for table in tracks for track in table] if known else [],
+            [source.vectors for source in stores],
+            [track for table in tables for track in table] if are_known else [],
             hop_s=stores[0].hop_s,
             sources=stores,
         )
@@ -61,60 +69,65 @@ class Collection:
     def __len__(self) -> int:
         return int(self.edges[-1])
 
-    def track_of(self, rows: np.ndarray) -> np.ndarray:
-        """Gives the position in `tracks` of each row; all 0 when borders are unknown."""
+    def track_of(self, rows: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
+        """Returns the position in `tracks` of each row; all 0 when borders are unknown."""
         if not self.tracks:
             return np.zeros(np.shape(rows), np.int64)
         return np.searchsorted(self.first_rows, rows, side="right") - 1
 
-    def borders(self, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gives first row and end row of tracks by position; 0 and N when borders are unknown."""
+    def borders(self, tracks: Int[np.ndarray, "*shape"]) -> tuple[Int[np.ndarray, "*shape"], Int[np.ndarray, "*shape"]]:
+        """Returns first rows and end rows of tracks by position; 0 and N when borders are unknown."""
         if not self.tracks:
             return np.zeros_like(tracks), np.full_like(tracks, len(self))
         return self.first_rows[tracks], self.end_rows[tracks]
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Copies rows start .. stop, float32 [n, D]."""
+    def read(self, start: int, stop: int) -> Float32[np.ndarray, "n D"]:
+        """Copies rows start .. stop."""
         out = np.empty((stop - start, self.dim), np.float32)
-        for part, edge, end in zip(self._rows, self.edges, self.edges[1:]):
-            a, b = max(start, edge), min(stop, end)
-            if a < b:
-                part.read(int(a - edge), out[a - start : b - start])
+        for part, edge, end in zip(self._readers, self.edges, self.edges[1:]):
+            first, last = max(start, edge), min(stop, end)
+            if first < last:
+                part.read(int(first - edge), out[first - start : last - start])
         return out
 
     def blocks(self, size: int = BLOCK_ROWS) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (first row, rows) over everything, in constant memory."""
+        """Yields (first row, rows [n, D]) over everything, in constant memory."""
         for start in range(0, len(self), size):
             yield start, self.read(start, min(len(self), start + size))
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Copies rows by number, float32 [..., D]; numbers outside 0 .. N are clipped into it."""
+    def take(self, rows: Int[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape D"]:
+        """Copies rows by number. Numbers outside 0 .. N are clipped into it."""
         return self.windows(np.ravel(rows), 1).reshape(*np.shape(rows), self.dim)
 
-    def windows(self, starts: np.ndarray, n: int) -> np.ndarray:
-        """Copies n rows from each start, float32 [C, n, D]; rows outside 0 .. N are clipped."""
+    def windows(self, starts: Int[np.ndarray, " C"], n: int) -> Float32[np.ndarray, "C n D"]:
+        """Copies n rows from each start on. Rows outside 0 .. N are clipped into it."""
         out = np.empty((len(starts), n, self.dim), np.float32)
         part_of = np.searchsorted(self.edges, starts, side="right") - 1
         part_of[(starts < 0) | (starts + n > self.edges[np.clip(part_of + 1, 0, len(self.parts))])] = -1
         for number in np.unique(part_of):
-            here = np.flatnonzero(part_of == number)
+            own = np.flatnonzero(part_of == number)
             if number < 0:
-                for place in here:  # Over the edge of a part: few.
+                for place in own:  # Over the edge of a part: few.
                     out[place] = self._clipped(int(starts[place]), n)
-                continue
-            own = starts[here] - self.edges[number]
-            if here[-1] - here[0] + 1 == len(here):  # Neighbours in `starts`: no second copy.
-                self._rows[number].windows(own, out[here[0] : here[-1] + 1])
-                continue
-            at_once = max(1, BLOCK_ROWS // n)
-            for first in range(0, len(here), at_once):
-                some = slice(first, first + at_once)
-                found = np.empty((len(here[some]), n, self.dim), np.float32)
-                self._rows[number].windows(own[some], found)
-                out[here[some]] = found
+            else:
+                self._windows_of(int(number), starts, own, out)
         return out
 
+    def _windows_of(self, number: int, starts: np.ndarray, own: np.ndarray, out: np.ndarray) -> None:
+        """Copies the windows `own`, all inside part `number`, into out [C, n, D]."""
+        part, places = self._readers[number], starts[own] - self.edges[number]
+        if own[-1] - own[0] + 1 == len(own):  # Consecutive in `starts`: no second copy.
+            part.windows(places, out[own[0] : own[-1] + 1])
+            return
+        at_once = max(1, BLOCK_ROWS // out.shape[1])
+        for first in range(0, len(own), at_once):
+            block = slice(first, first + at_once)
+            windows = np.empty((len(own[block]), *out.shape[1:]), np.float32)
+            part.windows(places[block], windows)
+            out[own[block]] = windows
+
     def _clipped(self, start: int, n: int) -> np.ndarray:
+        """Copies rows start .. start + n, clipped into 0 .. N: float32 [n, D]."""
         low, high = (min(max(0, edge), len(self)) for edge in (start, start + n))
         inside = self.read(low, high)
         places = np.clip(np.arange(start, start + n), 0, len(self) - 1)
@@ -123,14 +136,14 @@ class Collection:
         return inside[places - low]
 
     def check(self) -> None:
-        """Raises ValueError unless the rows looked at are finite and of unit length."""
-        share = max(1, -(-len(self) // CHECK_ROWS))  # Every share-th block.
-        for start in range(0, len(self), BLOCK_ROWS * share):
+        """Raises ValueError unless the rows looked at, CHECK_ROWS at most, are finite and of unit length."""
+        step = max(1, -(-len(self) // CHECK_ROWS))  # Every step-th block is looked at.
+        for start in range(0, len(self), BLOCK_ROWS * step):
             block = self.read(start, min(len(self), start + BLOCK_ROWS))
             check_rows(block, where=self.place, at=start)
 
     def place(self, row: int) -> str:
-        """Says in words where a row is: file, row in it, track."""
+        """Returns in words where a row is: file, row in it, track."""
         number = int(np.searchsorted(self.edges, row, side="right")) - 1
         name = f"part {number}"
         if self.sources:
@@ -140,8 +153,11 @@ class Collection:
         return f"{name}, row {row - self.edges[number]}{track}"
 
 
-def check_rows(rows: np.ndarray, *, where=str, at: int = 0) -> None:
-    """Raises ValueError naming the first row that is not a fingerprint: finite, of length 1."""
+def check_rows(rows: Float32[np.ndarray, "n D"], *, where: Callable[[int], str] = str, at: int = 0) -> None:
+    """Raises ValueError naming the first row that is no fingerprint: finite, of length 1.
+
+    where: puts the number of a row into words. at: number of the first row.
+    """
     squares = np.vecdot(rows, rows)
     wrong = np.flatnonzero(~(np.abs(squares - 1) <= 2 * UNIT_TOLERANCE))  # NaN is wrong, too.
     if not len(wrong):
@@ -157,33 +173,34 @@ def check_rows(rows: np.ndarray, *, where=str, at: int = 0) -> None:
 def require_one_model(stores: Sequence[store.Store], *, hop: bool = True) -> None:
     """Raises ValueError unless one model with one configuration made all stores.
 
-    A bare store says nothing about itself but its dimension. hop=False: rows may be apart by
-    different times, as those of a query store with several phases per hop are.
+    A bare store says nothing about itself but its dimension. hop: whether the seconds between rows must be the same,
+    too; those of a query store with several phases per hop are not.
     """
     if not stores:
         raise errors.Invalid("no store was given")
     first = _identity(stores[0])
-    for each in stores[1:]:
-        other = _identity(each)
+    for source in stores[1:]:
+        other = _identity(source)
         differ = [key for key in first if key in other and first[key] != other[key]]
         for key in [key for key in differ if hop or key != "hop_s"]:
             raise errors.Invalid(
-                f"{stores[0].folder}/{stores[0].name} and {each.folder}/{each.name} cannot be "
+                f"{stores[0].folder}/{stores[0].name} and {source.folder}/{source.name} cannot be "
                 f"mixed: {key} is {first[key]!r} in one and {other[key]!r} in the other; "
                 "extract both with one checkpoint"
             )
 
 
-def _identity(one: store.Store) -> dict[str, object]:
-    """Gives what two stores must have in common to be searched together."""
-    said = {key: one.meta[key] for key in ("segment_s", "sample_rate_hz", "hop_s") if key in one.meta}
-    model = one.meta.get("model")
+def _identity(source: store.Store) -> dict[str, object]:
+    """Returns what two stores must have in common to be searched together."""
+    identity: dict[str, object] = {"dim": source.dim}
+    identity |= {key: source.meta[key] for key in ("segment_s", "sample_rate_hz", "hop_s") if key in source.meta}
+    model = source.meta.get("model")
     if model:  # Where a checkpoint lay is no part of what it is.
-        said["model"] = identities.digest(model)
-    config = one.meta.get("config")
+        identity["model"] = identities.digest(model)
+    config = source.meta.get("config")
     if isinstance(config, dict):
-        said["spectrogram settings"] = config.get("spectrogram")
-    return {"dim": one.dim, **said}
+        identity["spectrogram settings"] = config.get("spectrogram")
+    return identity
 
 
 def _regular(bare: store.Store, rows_per_track: int) -> list[store.TrackRows]:

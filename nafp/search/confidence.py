@@ -1,7 +1,7 @@
-"""Scores become probabilities that an answer is right.
+"""Turns scores into probabilities that an answer is right.
 
-The margin to the best other place says more than the score itself, and what a score is worth
-falls with the query's length; so one logistic function of margin and score is fitted per length.
+The margin to the best place elsewhere says more than the score itself, and a score means less for a shorter query. So
+one logistic function of margin and score is fitted for each query length.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nafp import errors
+from nafp.jobs import whole_files
 
 _RIDGE = 1e-4  # Keeps weights finite where right and wrong separate perfectly.
 _STEPS = 50
@@ -20,11 +21,11 @@ _STEPS = 50
 class Confidence:
     """Probability that a best match is right, by query length.
 
-    lengths: segments, ascending. weights: float64 [M, 3], for 1, margin and score at each length.
-    Between lengths the log-odds are interpolated; beyond them the nearest length serves.
-    elsewhere: float64 [M], what the best other place usually scores at least in a large collection.
-    In a small one there is nothing to stand out from, and every clip would have a large margin:
-    margins are taken to be no larger than they would be above this. None for no such limit.
+    lengths: segments, ascending. weights: float64 [M, 3], for 1, margin and score at each length. Between lengths the
+    log-odds are interpolated; beyond them those of the nearest length count.
+    elsewhere: float64 [M], the score that the best place elsewhere usually reaches at least in a large collection, or
+    None for no limit. In a small collection there is little to stand out from, and every clip has a large margin. No
+    margin counts as larger than the score less `elsewhere`.
     """
 
     def __init__(self, lengths: Sequence[int], weights: np.ndarray, elsewhere: np.ndarray | None = None):
@@ -32,26 +33,27 @@ class Confidence:
         self.elsewhere = None if elsewhere is None else np.asarray(elsewhere, np.float64)
 
     def probability(self, length: float, scores: np.ndarray, margins: np.ndarray) -> np.ndarray:
-        """Gives the probability of being right, same shape as the scores."""
+        """Returns the probability of being right for each score and its margin, 0..1, in the shape of `scores`."""
         weights = [np.interp(length, self.lengths, column) for column in self.weights.T]
         if self.elsewhere is not None:
             margins = np.minimum(margins, scores - np.interp(length, self.lengths, self.elsewhere))
         return _logistic(weights[0] + weights[1] * margins + weights[2] * scores)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes lengths and weights, and what is usual elsewhere, as JSON."""
-        said = {"lengths": self.lengths, "weights": self.weights.tolist()}
+        """Writes lengths, weights and `elsewhere` as JSON, whole or not at all."""
+        values = {"lengths": self.lengths, "weights": self.weights.tolist()}
         if self.elsewhere is not None:
-            said["elsewhere"] = self.elsewhere.tolist()
-        Path(path).write_text(json.dumps(said) + "\n")
+            values["elsewhere"] = self.elsewhere.tolist()
+        with whole_files.opened(path, encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Confidence":
-        """Reads what `save` wrote; raises ValueError for any other file."""
+        """Reads a file that `save` wrote. Raises ValueError for any other."""
         try:
-            saved = json.loads(Path(path).read_text(encoding="utf-8"))
-            lengths, weights = list(saved["lengths"]), np.array(saved["weights"], np.float64)
-            elsewhere = saved.get("elsewhere")
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            lengths, weights = list(values["lengths"]), np.array(values["weights"], np.float64)
+            elsewhere = values.get("elsewhere")
             usual = None if elsewhere is None else np.array(elsewhere, np.float64)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise errors.Invalid(
@@ -73,10 +75,10 @@ def fit(
     unknown: np.ndarray,
     share_unknown: float = 0.5,
 ) -> np.ndarray:
-    """Fits the weights [3] for one length by logistic regression (Newton's method).
+    """Fits the weights of one length, float64 [3], by logistic regression (Newton's method).
 
-    scores, margins: [Q]; is_right, unknown: bool [Q]. Questions are weighted so that a share of
-    share_unknown asks for recordings that are not in the database, whatever the sample's share.
+    scores, margins: float [Q]. is_right: bool [Q]. unknown: bool [Q], whether the recording is not in the database.
+    share_unknown: the questions are weighted so that this share of them is unknown, whatever share of the sample is.
     """
     values = np.stack([margins, scores], axis=1).astype(np.float64)
     centre, scale = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-9)
@@ -84,23 +86,23 @@ def fit(
     per_known = (1 - share_unknown) / max(1, int((~unknown).sum()))
     per_unknown = share_unknown / max(1, int(unknown.sum()))
     weight = np.where(unknown, per_unknown, per_known) * len(values)
-    found = _newton(features, np.asarray(is_right, float), weight)
-    slopes = found[1:] / scale
-    return np.array([found[0] - slopes @ centre, *slopes])
+    fitted = _newton(features, np.asarray(is_right, float), weight)
+    slopes = fitted[1:] / scale
+    return np.array([fitted[0] - slopes @ centre, *slopes])
 
 
 def _newton(features: np.ndarray, is_right: np.ndarray, weight: np.ndarray) -> np.ndarray:
     ridge = _RIDGE * np.diag([1e-6, 1.0, 1.0]) * len(features)
-    found = np.zeros(features.shape[1])
+    fitted = np.zeros(features.shape[1])
     for _ in range(_STEPS):
-        p = _logistic(features @ found)
-        slope = features.T @ (weight * (is_right - p)) - ridge @ found
+        p = _logistic(features @ fitted)
+        slope = features.T @ (weight * (is_right - p)) - ridge @ fitted
         curve = (features * (weight * p * (1 - p))[:, None]).T @ features + ridge
         step = np.linalg.solve(curve, slope)
-        found = found + step * min(1.0, 5 / max(1e-12, float(np.abs(step).max())))
+        fitted = fitted + step * min(1.0, 5 / max(1e-12, float(np.abs(step).max())))
         if np.abs(step).max() < 1e-8:
             break
-    return found
+    return fitted
 
 
 def _logistic(x: np.ndarray) -> np.ndarray:

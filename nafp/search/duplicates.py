@@ -1,10 +1,9 @@
-"""Recordings that are in a collection twice, found by their fingerprints: copies, excerpts, reissues.
+"""Finds recordings that are in a collection twice by their fingerprints: copies, excerpts, reissues.
 
-Every few rows of each track ask the index for rows of other tracks; neighbours that agree on one
-diagonal (the same time difference between two tracks) propose a pair, and the pair is then compared
-row by row along it. A copy that starts between two rows, in another codec, is recognised: over 15
-pieces of music, copied at 32 kbit/s or less and half a hop off, the mean cosine was .82 to .97.
-Copies at another speed are not found, and neither are covers.
+Every few rows of each track are searched for in the index. Neighbours in another track that agree on one diagonal (the
+same time difference between the two tracks) propose a pair, and the pair is then compared row by row along it. A copy
+that starts between two rows, in another codec, is recognised: over 15 pieces of music, copied at 32 kbit/s or less and
+half a hop off, the mean cosine was .82 to .97. Copies at another speed are not found, and neither are covers.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,20 +12,20 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from nafp import errors
-from nafp.search import collection
+from nafp.search import collection, plans
 
 SCORE = 0.75  # Mean cosine over a stretch. The benchmark's song_mine asks .9 of rows on one grid.
 SECONDS = 5.0  # Shortest stretch; song_mine's queries are as long.
-WHOLE = 0.5  # Of the shorter track: from here on it is the same recording, below a shared part.
-# A mere part needs more. Of 1,225 pieces of music, 415 pairs share 5 s or more at .75 to .8: drum
-# patterns on one synthesizer, mostly. The 23 above .8 are of one soundtrack each, as they should be.
+WHOLE = 0.5  # Of the shorter track: from this share on it is the same recording, below it is a shared part.
+# A mere part needs more. Of 1,225 pieces of music, 415 pairs share 5 s or more at .75 to .8: drum patterns on one
+# synthesizer, mostly. The 23 above .8 are of one soundtrack each, as they should be.
 PART_SCORE = 0.8
-STRIDE = 4  # Every so many rows ask: two seconds apart at a hop of half a second.
+STRIDE = 4  # One row in so many is searched for: two seconds apart at a hop of half a second.
 _VOTE = 0.6  # Cosine from which a neighbour counts at all.
-_VOTES = 2  # Neighbours on a diagonal, or one row beside it, before it is looked at.
-_DIAGONALS = 4  # Looked at for each pair; music that repeats itself proposes many.
-# Silence is everywhere the same and says nothing: a row equal to the next one of its own track
-# and to rows of several others.
+_VOTES = 2  # Neighbours on a diagonal, or one row beside it, from which the pair is compared along it.
+_DIAGONALS = 4  # Compared for each pair; music that repeats itself proposes many.
+# Silence is the same everywhere and proves nothing. It is a row that equals the next one of its own track, and rows of
+# several other tracks.
 _STILL, _SHARED_BY = 0.98, 3
 _SILENCES = 64
 _BLOCK = 4096
@@ -37,8 +36,8 @@ _MOST_TRACKS = 1 << 20
 class Pair(NamedTuple):
     """Two tracks, by position, that sound the same for a while.
 
-    offset_s: second of `other` at the first second of `track`, negative when `other` begins later.
-    score: mean cosine of what matches; matched_s: its length; share: of the shorter track.
+    offset_s: second of `other` at the first second of `track`, negative when `other` begins later. score: mean cosine
+    of the rows that match. matched_s: their length. share: their share of the shorter track.
     """
 
     track: int
@@ -50,37 +49,40 @@ class Pair(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Tells whether the shorter track is, for the most part, in the longer one."""
+        """Whether most of the shorter track is in the longer one."""
         return self.share >= WHOLE
 
 
-class Searched(Protocol):
-    """What answers a search: nafp.search.index.Index, or the index of a database."""
+class RowSearch(Protocol):
+    """Finds nearest rows: `nafp.search.index.Index`, or the index of a database."""
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 def find(
     rows: collection.Collection,
-    searched: Searched,
+    searched: RowSearch,
     *,
     score: float = SCORE,
     seconds: float = SECONDS,
     stride: int = STRIDE,
-    k: int = 100,
+    k: int = plans.K,
     done: Callable[[int], None] = lambda n_rows: None,
 ) -> list[Pair]:
     """Finds the pairs of tracks that agree for `seconds` or more, best first.
 
-    score: mean cosine that a stretch of that length needs; all that matches needs PART_SCORE where
-    it is less than half of the shorter track. stride: one row in so many asks. k: neighbours of
-    each; repetitions within a track take some of them. done: told how many rows have asked.
-    Raises ValueError without a table of tracks.
+    score: mean cosine that a stretch of `seconds` needs. Rows that match need PART_SCORE if they are less than half of
+    the shorter track. stride: one row in so many is searched for. k: neighbours of each; repetitions within its own
+    track take some of them. done: called with the number of rows searched for, block by block. Raises ValueError
+    without a table of tracks.
     """
     if not rows.tracks:
-        raise errors.Invalid("a bare store has no table of tracks: what would be a duplicate of what?")
+        raise errors.Invalid("a bare store has no table of tracks, so there are no tracks to compare")
     if not 0 < score <= 1 or seconds <= 0 or stride < 1:
-        raise errors.Invalid(f"score {score} (0 to 1), seconds {seconds}, stride {stride} given")
+        raise errors.Invalid(
+            f"score {score:g}, seconds {seconds:g}, stride {stride}: the score is above 0 and at most 1, "
+            "the seconds are above 0, the stride is 1 or more"
+        )
     _check_size(rows)
     window = max(2, round(seconds / rows.hop_s))
     hits, silences = _asked(rows, searched, stride, k, done)
@@ -94,14 +96,14 @@ def find(
 
 
 def asking(rows: collection.Collection, *, stride: int = STRIDE) -> np.ndarray:
-    """Lists the rows that ask, every stride-th of each track: int64 [n]."""
+    """Returns the rows that are searched for, every stride-th of each track: int64 [n]."""
     n_rows = rows.end_rows - rows.first_rows
     places = [first + np.arange(0, n, stride) for first, n in zip(rows.first_rows, n_rows)]
     return np.concatenate([*places, np.empty(0, np.int64)])
 
 
 def groups(pairs: Iterable[Pair | tuple], n_tracks: int) -> list[int]:
-    """Numbers tracks so that paired ones, directly or through others, have the same number."""
+    """Returns a number for each track, the same for tracks that are paired, directly or through others."""
     parents = list(range(n_tracks))
 
     def root(track: int) -> int:
@@ -111,8 +113,8 @@ def groups(pairs: Iterable[Pair | tuple], n_tracks: int) -> list[int]:
         return track
 
     for pair in pairs:
-        one, other = sorted((root(pair[0]), root(pair[1])))
-        parents[other] = one
+        first, second = sorted((root(pair[0]), root(pair[1])))
+        parents[second] = first
     return [root(track) for track in range(n_tracks)]
 
 
@@ -120,51 +122,51 @@ def _check_size(rows: collection.Collection) -> None:
     longest = int((rows.end_rows - rows.first_rows).max(initial=0))
     if len(rows.tracks) > _MOST_TRACKS or 2 * longest >= _SPAN:
         raise errors.Invalid(
-            f"{len(rows.tracks)} tracks, the longest of {longest} rows; duplicates are looked for "
-            f"among up to {_MOST_TRACKS} tracks of up to {_SPAN // 2} rows: take a part of them"
+            f"{len(rows.tracks)} tracks, the longest of {longest} rows; duplicates can be found among up to "
+            f"{_MOST_TRACKS} tracks of up to {_SPAN // 2} rows: take a part of them"
         )
 
 
 def _asked(
-    rows: collection.Collection, searched: Searched, stride: int, k: int, done: Callable
+    rows: collection.Collection, searched: RowSearch, stride: int, k: int, done: Callable[[int], None]
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Searches for every stride-th row; returns the hits and the fingerprints of silence [n, D].
+    """Searches for every stride-th row. Returns the hits and the fingerprints of silence, float32 [n, D].
 
-    Hits: packed places (see `_packed`), ascending, and how many neighbours are at each.
+    Hits are packed places (see `_packed`), ascending, and the number of neighbours at each.
     """
-    places, found, silent = asking(rows, stride=stride), [], []
+    places, hits, silent = asking(rows, stride=stride), [], []
     for at in range(0, len(places), _BLOCK):
-        some = places[at : at + _BLOCK]
-        queries = rows.take(some)
+        block = places[at : at + _BLOCK]
+        queries = rows.take(block)
         cosines, near = searched.search(queries, k)
-        is_silent = _is_silent(rows, some, queries, near)
+        is_silent = _is_silent(rows, block, queries, near)
         silent.append(queries[is_silent])
         heard = ~is_silent
-        hits = _packed(rows, some[heard], cosines[heard], near[heard])
-        found.append(np.unique(hits, return_counts=True))
-        done(len(some))
-    return _merged(found), _distinct(silent, rows.dim)
+        packed = _packed(rows, block[heard], cosines[heard], near[heard])
+        hits.append(np.unique(packed, return_counts=True))
+        done(len(block))
+    return _merged(hits), _distinct(silent, rows.dim)
 
 
-def _is_silent(rows: collection.Collection, some: np.ndarray, queries: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """Tells which rows equal the next of their track and rows of several others: bool [n]."""
-    tracks = rows.track_of(some)
+def _is_silent(rows: collection.Collection, places: np.ndarray, queries: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Returns which rows equal the next one of their track and rows of several others: bool [n]."""
+    tracks = rows.track_of(places)
     _, ends = rows.borders(tracks)
-    following = np.where(some + 1 < ends, some + 1, some - 1)
+    following = np.where(places + 1 < ends, places + 1, places - 1)
     silent = np.vecdot(queries, rows.take(following)) > _STILL
-    for i in np.flatnonzero(silent):  # Few; and what the index says of cosines may be rough.
+    for i in np.flatnonzero(silent):  # Few; and the cosines of an index may be rough.
         others = near[i][near[i] >= 0]
         alike = others[rows.take(others) @ queries[i] > _STILL]
         silent[i] = len(set(rows.track_of(alike).tolist()) - {int(tracks[i])}) >= _SHARED_BY
     return silent
 
 
-def _packed(rows: collection.Collection, some: np.ndarray, cosines: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """Packs neighbours in other tracks into int64 [n]: two tracks, the first below, and diagonal."""
-    own, theirs = rows.track_of(some)[:, None], rows.track_of(np.maximum(near, 0))
+def _packed(rows: collection.Collection, places: np.ndarray, cosines: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Packs each neighbour in another track into a number: lower track, higher track, diagonal. Returns int64 [n]."""
+    own, theirs = rows.track_of(places)[:, None], rows.track_of(np.maximum(near, 0))
     asked, place = np.nonzero((near >= 0) & (cosines >= _VOTE) & (own != theirs))
     track, other = own[asked, 0], theirs[asked, place]
-    into_track = some[asked] - rows.first_rows[track]
+    into_track = places[asked] - rows.first_rows[track]
     into_other = near[asked, place] - rows.first_rows[other]
     diagonal = np.where(track < other, 1, -1) * (into_other - into_track)
     low, high = np.minimum(track, other), np.maximum(track, other)
@@ -172,30 +174,31 @@ def _packed(rows: collection.Collection, some: np.ndarray, cosines: np.ndarray, 
 
 
 def _unpacked(packed: np.ndarray, n_tracks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns lower tracks, higher tracks and diagonals."""
     pair, diagonal = np.divmod(packed, _SPAN)
     return *np.divmod(pair, n_tracks), diagonal - _SPAN // 2
 
 
-def _merged(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Adds up the counts of several lists of places."""
-    if not found:
+def _merged(hits: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the distinct places of several blocks, ascending, and the sum of their counts."""
+    if not hits:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    places, votes = (np.concatenate(each) for each in zip(*found))
+    places, votes = (np.concatenate(column) for column in zip(*hits))
     places, where = np.unique(places, return_inverse=True)
     return places, np.bincount(where, votes, len(places)).astype(np.int64)
 
 
 def _distinct(silent: Sequence[np.ndarray], dim: int) -> np.ndarray:
-    """Keeps one of each kind of silence, _SILENCES at most."""
-    kept = np.empty((0, dim), np.float32)
-    for row in np.concatenate([*silent, kept]):
-        if len(kept) < _SILENCES and not (kept @ row > _STILL).any():
-            kept = np.concatenate([kept, row[None]])
-    return kept
+    """Returns one fingerprint of each kind of silence, _SILENCES at most: float32 [n, D]."""
+    kinds = np.empty((0, dim), np.float32)
+    for row in np.concatenate([*silent, kinds]):
+        if len(kinds) < _SILENCES and not (kinds @ row > _STILL).any():
+            kinds = np.concatenate([kinds, row[None]])
+    return kinds
 
 
 def _proposed(hits: tuple[np.ndarray, np.ndarray], n_tracks: int) -> dict[tuple[int, int], list[int]]:
-    """Gives the diagonals worth a look of every pair of tracks, those with most votes first."""
+    """Returns the diagonals to compare for every pair of tracks, those with most votes first."""
     places, votes = hits
     beside = _votes_beside(places, votes)
     enough = beside >= _VOTES
@@ -203,11 +206,11 @@ def _proposed(hits: tuple[np.ndarray, np.ndarray], n_tracks: int) -> dict[tuple[
     proposed: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for track, other, diagonal, n in zip(tracks.tolist(), others.tolist(), diagonals.tolist(), beside[enough].tolist()):
         proposed.setdefault((track, other), []).append((-n, diagonal))
-    return {pair: [diagonal for _, diagonal in sorted(each)[:_DIAGONALS]] for pair, each in proposed.items()}
+    return {pair: [diagonal for _, diagonal in sorted(ranked)[:_DIAGONALS]] for pair, ranked in proposed.items()}
 
 
 def _votes_beside(places: np.ndarray, votes: np.ndarray) -> np.ndarray:
-    """Adds the votes of the diagonals one row to either side; places are packed and ascending."""
+    """Returns the votes with those of the diagonals one row to either side added. places: packed, ascending."""
     total = votes.copy()
     next_to = np.diff(places) == 1
     total[1:][next_to] += votes[:-1][next_to]
@@ -235,8 +238,8 @@ def _compare(
     at = int(rows.first_rows[other]) + diagonal
     theirs = rows.read(at + start, at + end)
     cosines = np.vecdot(ours, theirs).astype(np.float64)
-    told = ~((ours @ silences.T > _STILL).any(axis=1) | (theirs @ silences.T > _STILL).any(axis=1))
-    matched = _stretches(np.where(told, cosines, 0), score=score, window=window) & told
+    is_heard = ~((ours @ silences.T > _STILL).any(axis=1) | (theirs @ silences.T > _STILL).any(axis=1))
+    matched = _stretches(np.where(is_heard, cosines, 0), score=score, window=window) & is_heard
     if not matched.any():
         return Pair(track, other, offset_s, 0.0, 0.0, 0.0)
     matched_s = int(matched.sum()) * rows.hop_s
@@ -245,7 +248,7 @@ def _compare(
 
 
 def _stretches(cosines: np.ndarray, *, score: float, window: int) -> np.ndarray:
-    """Marks the rows that are in some window of this many rows whose mean reaches the score."""
+    """Returns which rows are in a window of `window` rows whose mean cosine reaches the score: bool [n]."""
     sums = np.concatenate([[0.0], np.cumsum(cosines)])
     reaches = (sums[window:] - sums[:-window]) / window >= score - 1e-9
     starts = np.flatnonzero(reaches)

@@ -1,35 +1,47 @@
-"""Rows become nearest rows. The only file that imports faiss.
+"""Finds the nearest rows of a collection with faiss. The only file that imports faiss.
 
-Fingerprints are of unit length, so squared distance d and cosine order rows alike:
-cosine = 1 - d / 2.
+Fingerprints are of unit length, so a squared distance d orders rows as their cosine does: cosine = 1 - d / 2.
+
+
+Where a line says `type: ignore`, the stubs of faiss 1.15 lack what the library has.
 """
 
+from __future__ import annotations
+
 import os
+import threading
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nafp import errors
-from nafp.jobs import memory, threads
+from nafp.jobs import memory, threads, whole_files
 from nafp.search import collection, list_major
 from nafp.search.plans import KINDS, SEED, Plan, as_original, plan
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int
 
 with threads.fit_for_faiss():
     import faiss
 
 VERSION = faiss.__version__
 __all__ = ["Index", "Plan", "as_original", "build", "exact", "plan"]
-# Queries per list from which decoding it once for all of them pays.
+# Queries per list from which decoding a list once for all of them pays.
 LIST_MAJOR_FROM = 8
 _BLOCKS_PER_TRIM = 16  # 262,144 rows.
 # faiss 1.15 multiplies matrices only above nq * d = 128000 and is 3 to 7 times slower below.
-faiss.cvar.distance_compute_blas_threshold = 1280
+_MATRICES_FROM = 1280
 
 
 class Index:
-    """Rows of a collection, searchable; `about` says what it is and what it cost."""
+    """A searchable index over the rows of a collection.
+
+    plan: how it was built and how it is searched. about: what building or loading it took, by name.
+    """
 
     def __init__(self, built: faiss.Index, chosen: Plan, *, about: dict[str, Any] | None = None):
         self.plan, self.about = chosen, dict(about or {})
@@ -43,46 +55,43 @@ class Index:
 
     @property
     def n_bytes(self) -> int:
-        """Size of codes, ids and links in memory; centroids and tables not counted."""
+        """Bytes of codes, ids and links in memory, without centroids and tables."""
         if self._lists is not None:
             return (self._lists.code_size + 8) * len(self)
-        links = self._cpu.hnsw.neighbors.size() * 4 if hasattr(self._cpu, "hnsw") else 0
-        return self._cpu.d * 4 * len(self) + links if links else self._cpu.sa_code_size() * len(self)
+        if isinstance(self._cpu, faiss.IndexHNSW):
+            return self._cpu.d * 4 * len(self) + self._cpu.hnsw.neighbors.size() * 4  # type: ignore[attr-defined]
+        return self._cpu.sa_code_size() * len(self)
 
     @property
     def batch_rows(self) -> int:
-        """Query rows that are best searched at once.
+        """Number of query rows that are best searched in one call.
 
-        Lists are decoded once for each thread's share of a batch. Over 5 million rows batches of
-        8,192 took the CPU of one of 21,830, and 31 MB less beside the index.
+        Lists are decoded once for each thread's share of a batch. Over 5 million rows, batches of 8,192 took the same
+        CPU time as one of 21,830, and 31 MB less memory beside the index.
         """
-        return 8192 if self._can_walk() else 4096
+        return 8192 if self._walkable() is not None else 4096
 
-    def search(self, queries: np.ndarray, k: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Finds the k nearest rows (default: the plan's) of queries [n, D].
+    def search(
+        self, queries: Float32[np.ndarray, "n D"], k: int = 0
+    ) -> tuple[Float32[np.ndarray, "n K"], Int[np.ndarray, "n K"]]:
+        """Finds the k nearest rows of each query; k 0 is the plan's.
 
-        Returns cosines float32 [n, k], best first, and rows int64 [n, k]; -1 where there are
-        fewer. Large batches are shared out over the pool; inverted lists are then decoded once.
+        Returns cosines, descending, and row numbers. Where fewer than k rows are found, the rest is -inf and -1. K is
+        k, or the number of rows if that is less. A large batch is shared out over the pool of threads.
         """
         k = min(k or self.plan.k, len(self))
         queries = np.ascontiguousarray(queries, np.float32)
-        if self._is_list_major(len(queries)):
-            answers = self._walk_lists(queries, k)
-        elif len(queries) < 64 or self._fast is not self._cpu:
-            faiss.omp_set_num_threads(threads.n_threads())
-            answers = self._fast.search(queries, k)
-        else:
-            shares = threads.shares(len(queries), n=4 * threads.n_threads(), smallest=64)
-            with threads.threads() as lend:
-                answers = _joined(lend(lambda share: self._cpu.search(queries[share], k), shares))
-        return np.where(answers[1] < 0, -np.inf, self._cosines(answers[0])), answers[1]
+        with _tuned():
+            distances, rows = self._nearest(queries, k)
+        return np.where(rows < 0, -np.inf, self._cosines(distances)), rows
 
     def use_gpu(self) -> str:
-        """Searches on the GPUs when faiss sees one and knows this type there; says what it did."""
+        """Moves the search to the GPUs if faiss sees one and supports this index there. Returns what it did."""
         if not getattr(faiss, "get_num_gpus", lambda: 0)():
             return "no GPU in sight of faiss: searching on the CPU"
         options = faiss.GpuMultipleClonerOptions()
-        options.useFloat16LookupTables = True  # As the original; codes of 64 parts need it to fit.
+        # As the original: tables for codes of 64 parts fit into a GPU in float16 only. Other indexes stay exact.
+        options.useFloat16 = isinstance(self._lists, faiss.IndexIVFPQ)
         try:
             self._fast = faiss.index_cpu_to_all_gpus(self._cpu, options)
         except RuntimeError as error:
@@ -90,42 +99,37 @@ class Index:
         return f"searching on {faiss.get_num_gpus()} GPUs"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes a plain faiss file, whole or not at all, also when two processes do so at once."""
-        partial = Path(path).with_name(f"{Path(path).name}.{os.getpid()}.tmp")
-        try:
-            faiss.write_index(self._cpu, str(partial))
-            with open(partial, "rb") as written:
-                os.fsync(written.fileno())
-            os.replace(partial, path)
-        except RuntimeError as error:  # What faiss raises for a full disk or a missing folder.
-            raise OSError(f"{path}: {error}") from error
-        finally:
-            partial.unlink(missing_ok=True)
+        """Writes a plain faiss file, whole or not at all, also when two processes do so at once.
+
+        Raises errors.Unwritable, whose cause is the OSError, when the disk is full or the folder read-only.
+        """
+        # A Python file tells what went wrong. faiss' own writer says it in prose, and loses an error of its last write.
+        with whole_files.opened(path, "wb") as file:
+            faiss.write_index(self._cpu, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
 
     @classmethod
-    def load(cls, path: str | os.PathLike, chosen: Plan) -> "Index":
-        """Reads a plain faiss file."""
+    def load(cls, path: str | os.PathLike, chosen: Plan) -> Index:
+        """Reads a plain faiss file. Raises RuntimeError, as faiss does, when it cannot be read."""
         return cls(faiss.read_index(str(path)), chosen)
 
-    def _can_walk(self) -> bool:
-        known = isinstance(self._cpu, (faiss.IndexIVFPQ, faiss.IndexIVFFlat))
-        if not known or isinstance(self._cpu, faiss.IndexIVFPQR):
-            return False
-        plain = self._cpu.metric_type == faiss.METRIC_L2 and len(self) <= list_major.MAX_ROWS
-        return plain and self._fast is self._cpu
-
-    def _is_list_major(self, n_queries: int) -> bool:
-        return self._can_walk() and n_queries * self._lists.nprobe / self._lists.nlist >= LIST_MAJOR_FROM
-
-    def _walk_lists(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        def walk(share: slice) -> tuple[np.ndarray, np.ndarray]:
-            some = queries[share]
-            _, probes = self._lists.quantizer.search(some, self._lists.nprobe)
-            return list_major.search(_readable(self._lists), some, probes, k=k)
-
-        shares = threads.shares(len(queries), n=threads.n_threads(), smallest=64)
+    def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns distances [n, k] and rows [n, k], by the way that is fastest for this index and batch."""
+        lists = self._walkable()
+        if lists is not None and len(queries) * lists.nprobe / lists.nlist >= LIST_MAJOR_FROM:
+            return _walk_lists(lists, queries, k)
+        if len(queries) < 64 or self._fast is not self._cpu:
+            return self._fast.search(queries, k)
+        shares = threads.shares(len(queries), n=4 * threads.n_threads(), smallest=64)
         with threads.threads() as lend:
-            return _joined(lend(walk, shares))
+            return _joined(lend(lambda share: self._cpu.search(queries[share], k), shares))
+
+    def _walkable(self) -> faiss.IndexIVF | None:
+        """Returns the inverted lists if `list_major` can search them: plain PQ or exact rows, on the CPU."""
+        lists, kinds = self._cpu, (faiss.IndexIVFPQ, faiss.IndexIVFFlat)
+        if not isinstance(lists, kinds) or isinstance(lists, faiss.IndexIVFPQR) or self._fast is not lists:
+            return None
+        is_plain = lists.metric_type == faiss.METRIC_L2 and len(self) <= list_major.MAX_ROWS
+        return lists if is_plain else None
 
     def _cosines(self, distances: np.ndarray) -> np.ndarray:
         is_product = self._cpu.metric_type == faiss.METRIC_INNER_PRODUCT
@@ -133,15 +137,15 @@ class Index:
 
 
 def of_codes(codes: np.ndarray, places: np.ndarray, chosen: Plan, *, dim: int) -> Index:
-    """Indexes rows by 4-bit codes that were computed elsewhere, as fast-scan PQ; nothing is trained.
+    """Builds a fast-scan PQ index from 4-bit codes that were computed elsewhere; nothing is trained.
 
-    codes: uint8 [n, M / 2], two in a byte; places: float32 [M, 16, dim / M], what each code stands for.
+    codes: uint8 [n, M / 2], two codes in a byte. places: float32 [M, 16, dim / M], the vector of each code.
     """
     quantised = faiss.IndexPQ(dim, len(places), 4)
     faiss.copy_array_to_vector(places.ravel(), quantised.pq.centroids)
     faiss.copy_array_to_vector(codes.ravel(), quantised.codes)
     quantised.ntotal, quantised.is_trained = len(codes), True
-    return Index(faiss.IndexPQFastScan(quantised), chosen)
+    return Index(faiss.IndexPQFastScan(quantised), chosen)  # type: ignore[arg-type]
 
 
 def build(
@@ -151,42 +155,86 @@ def build(
     train_on: collection.Collection | None = None,
     check: bool = True,
 ) -> Index:
-    """Trains an index on a sample of train_on (default: of the rows) and adds all rows to it.
+    """Trains an index on a sample of `train_on` (default: `rows`) and adds all rows to it.
 
-    Raises ValueError for a factory string faiss does not know, and for a row that is no
-    fingerprint (check=False: not looked at).
+    check: whether every row read is checked to be a fingerprint. Raises ValueError for a row that is none, and for a
+    factory string that faiss does not know.
     """
-    faiss.omp_set_num_threads(threads.n_threads())
     started = time.perf_counter()
-    index = _made(chosen.factory, rows.dim)
-    if not index.is_trained:
-        _train(index, chosen, train_on or rows, check=check)
-        memory.give_back()
-    trained = time.perf_counter()
-    with memory.growing():
-        _add(index, rows, check=check)
+    with _tuned():
+        index = _made(chosen.factory, rows.dim)
+        if not index.is_trained:
+            _train(index, chosen, train_on or rows, check=check)
+            memory.give_back()
+        trained = time.perf_counter()
+        with memory.growing():
+            _add(index, rows, check=check)
     memory.give_back()
     train_s, add_s = trained - started, time.perf_counter() - trained
     return Index(index, chosen, about={"train_s": train_s, "add_s": add_s})
 
 
-def exact(rows: collection.Collection, queries: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the k nearest rows of each query by looking at all of them, in constant memory."""
-    faiss.omp_set_num_threads(threads.n_threads())
+def exact(
+    rows: collection.Collection, queries: Float32[np.ndarray, "n D"], *, k: int
+) -> tuple[Float32[np.ndarray, "n k"], Int[np.ndarray, "n k"]]:
+    """Finds the k nearest rows of each query by comparing all of them, in constant memory.
+
+    Returns cosines and row numbers, as `Index.search` does.
+    """
     heap = faiss.ResultHeap(len(queries), k)
-    for start, block in rows.blocks():
-        n = min(k, len(block))
-        distances, found = faiss.knn(queries, block, n)
-        padding = ((0, 0), (0, k - n))
-        heap.add_result(
-            np.pad(distances, padding, constant_values=np.inf),
-            np.pad(found + start, padding, constant_values=-1),
-        )
+    with _tuned():
+        for start, block in rows.blocks():
+            n = min(k, len(block))
+            distances, nearest = faiss.knn(queries, block, n)
+            padding = ((0, 0), (0, k - n))
+            heap.add_result(
+                np.pad(distances, padding, constant_values=np.inf),
+                np.pad(nearest + start, padding, constant_values=-1),
+            )
     heap.finalize()
     return 1 - heap.D / 2, heap.I
 
 
+class _MatrixProducts:
+    """Lowers the size from which faiss multiplies matrices, while anybody is within.
+
+    It is one variable of the process: the first to enter sets it, and the last to leave restores it.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._n_within, self._usual = threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._n_within:
+                self._usual = faiss.cvar.distance_compute_blas_threshold
+                faiss.cvar.distance_compute_blas_threshold = _MATRICES_FROM
+            self._n_within += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_within -= 1
+            if not self._n_within:
+                faiss.cvar.distance_compute_blas_threshold = self._usual
+
+
+_matrix_products = _MatrixProducts()
+
+
+@contextmanager
+def _tuned() -> Iterator[None]:
+    """Runs faiss on all our cores and with its fast matrix products; leaves both settings as they were."""
+    n_before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(threads.n_threads())
+    try:
+        with _matrix_products:
+            yield
+    finally:
+        faiss.omp_set_num_threads(n_before)
+
+
 def _made(factory: str, dim: int) -> faiss.Index:
+    """Returns an empty index. Raises ValueError for a factory string that faiss does not know."""
     if factory == "IVF256,PQ64+4x4":
         return faiss.IndexIVFPQR(faiss.IndexFlatL2(dim), dim, 256, 64, 8, 4, 4)
     try:
@@ -196,27 +244,27 @@ def _made(factory: str, dim: int) -> faiss.Index:
             f"--index={factory}: neither one of {', '.join(KINDS)} nor a factory string that faiss "
             f"{faiss.__version__} knows for {dim} dimensions ({str(error).splitlines()[-1]})"
         ) from error
-    if factory == "HNSW16":
+    if isinstance(index, faiss.IndexHNSW) and factory == "HNSW16":
         index.hnsw.efConstruction = 80
     trained = _inverted(index) or index
     if hasattr(trained, "do_polysemous_training"):
-        # Annealing that only reorders the codes, for a search that is never asked for: the same
-        # answers, and 6 s of training for PQ64 where there were 89.
+        # Annealing only reorders the codes, for a search that is never asked for. Without it the answers are the same,
+        # and PQ64 trains for 6 s instead of 89.
         trained.do_polysemous_training = False
     return index
 
 
 def _train(index: faiss.Index, chosen: Plan, rows: collection.Collection, *, check: bool) -> None:
-    """Trains on the rows faiss itself would draw, but reads no others.
+    """Trains on the rows that faiss itself would draw, and reads no others.
 
-    faiss takes the head of a seeded permutation; drawing the same head here leaves the answers
-    unchanged and the rest of a large store unread.
+    faiss takes the head of a seeded permutation. Drawing the same head here gives the same index and leaves the rest of
+    a large store unread.
     """
     n = min(chosen.train_rows, len(rows))
     drawn = np.arange(n)
     if n < len(rows):
         permuted = np.empty(len(rows), np.int32)
-        faiss.rand_perm(faiss.swig_ptr(permuted), len(permuted), SEED)
+        faiss.rand_perm(faiss.swig_ptr(permuted), len(permuted), SEED)  # type: ignore[attr-defined]
         drawn = permuted[:n].astype(np.int64)
     sample = rows.take(drawn)
     if check:
@@ -227,49 +275,73 @@ def _train(index: faiss.Index, chosen: Plan, rows: collection.Collection, *, che
 def _add(index: faiss.Index, rows: collection.Collection, *, check: bool) -> None:
     """Adds all rows, block by block.
 
-    Inverted lists are sized before they are filled: growing them as they fill takes up to twice
-    their size. Those that cannot be sized (fast-scan) leave holes, which go back to the system.
+    Inverted lists are sized before they are filled: growing them as they fill takes up to twice their size. Lists that
+    cannot be sized (fast-scan) leave holes, which go back to the system.
     """
-    is_sized = isinstance(index, faiss.IndexIVF) and isinstance(
-        faiss.downcast_InvertedLists(index.invlists), faiss.ArrayInvertedLists
-    )
-    lists = _sized(index, rows) if is_sized else None
+    if isinstance(index, faiss.IndexIVF) and isinstance(_lists_of(index), faiss.ArrayInvertedLists):
+        list_of_row = _sized(index, rows)
+        for start, block in _checked(rows, check):
+            lists = list_of_row[start : start + len(block)].astype(np.int64)
+            index.add_core(len(block), faiss.swig_ptr(block), None, faiss.swig_ptr(lists))
+        return
+    for start, block in _checked(rows, check):
+        index.add(block)
+        if start // collection.BLOCK_ROWS % _BLOCKS_PER_TRIM == 0:
+            memory.give_back()
+
+
+def _checked(rows: collection.Collection, check: bool) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields (first row, rows) over everything. Raises ValueError at a row that is no fingerprint."""
     for start, block in rows.blocks():
         if check:
             collection.check_rows(block, where=rows.place, at=start)
-        if lists is None:
-            index.add(block)
-            if start // collection.BLOCK_ROWS % _BLOCKS_PER_TRIM == 0:
-                memory.give_back()
-            continue
-        chosen = lists[start : start + len(block)].astype(np.int64)
-        index.add_core(len(block), faiss.swig_ptr(block), None, faiss.swig_ptr(chosen))
+        yield start, block
 
 
 def _sized(index: faiss.IndexIVF, rows: collection.Collection) -> np.ndarray:
-    """Gives every row's list, and makes room for them in the index."""
-    lists = np.empty(len(rows), np.int32)
+    """Makes room for every row in its list. Returns the list of each row, int32 [N]."""
+    list_of_row = np.empty(len(rows), np.int32)
     for start, block in rows.blocks():
-        lists[start : start + len(block)] = index.quantizer.assign(block, 1)[:, 0]
-    for number, n in enumerate(np.bincount(lists, minlength=index.nlist).tolist()):
-        index.invlists.resize(number, n)
-        index.invlists.resize(number, 0)  # Empty again; the room stays.
-    return lists
+        list_of_row[start : start + len(block)] = index.quantizer.assign(block, 1)[:, 0]
+    held = _lists_of(index)
+    for number, n in enumerate(np.bincount(list_of_row, minlength=index.nlist).tolist()):
+        held.resize(number, n)
+        held.resize(number, 0)  # Empty again; the room stays.
+    return list_of_row
 
 
 def _inverted(index: faiss.Index) -> faiss.IndexIVF | None:
+    """Returns the part of an index that has inverted lists, or None."""
     if isinstance(index, faiss.IndexIVF):
         return index
     try:
-        return faiss.downcast_index(faiss.extract_index_ivf(index))
+        lists = faiss.downcast_index(faiss.extract_index_ivf(index))
     except RuntimeError:
         return None
+    return lists if isinstance(lists, faiss.IndexIVF) else None
+
+
+def _lists_of(index: faiss.IndexIVF) -> faiss.InvertedLists:
+    assert index.invlists is not None  # Only C++ code can make an index without lists.
+    return faiss.downcast_InvertedLists(index.invlists)
+
+
+def _walk_lists(lists: faiss.IndexIVF, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Searches list by list, a share of the queries on each thread."""
+
+    def walk(share: slice) -> tuple[np.ndarray, np.ndarray]:
+        own = queries[share]
+        _, probes = lists.quantizer.search(own, lists.nprobe)
+        return list_major.search(_readable(lists), own, probes, k=k)
+
+    shares = threads.shares(len(queries), n=threads.n_threads(), smallest=64)
+    with threads.threads() as lend:
+        return _joined(lend(walk, shares))
 
 
 def _readable(lists: faiss.IndexIVF) -> list_major.Lists:
-    """Shows inverted lists as plain arrays. One per thread: the scratch space is its own."""
-    held, dim = lists.invlists, lists.d
-    scratch = np.empty((list_major.VECTOR_BLOCK, dim // 2), np.complex64)
+    """Presents inverted lists as plain arrays, for one thread: the scratch space is shared by its calls."""
+    held = _lists_of(lists)
 
     def ids(number: int) -> np.ndarray:
         n = held.list_size(number)
@@ -283,28 +355,36 @@ def _readable(lists: faiss.IndexIVF) -> list_major.Lists:
     def plain(number: int, start: int, out: np.ndarray) -> None:
         out[:] = codes(number, start, len(out)).view(np.float32)
 
-    if isinstance(lists, faiss.IndexIVFFlat):
-        return list_major.Lists(lists.nlist, ids, plain)
+    decode = _decoder(lists, codes) if isinstance(lists, faiss.IndexIVFPQ) else plain
+    return list_major.Lists(lists.nlist, ids, decode)
+
+
+def _decoder(lists: faiss.IndexIVFPQ, codes: list_major.Codes) -> list_major.Decode:
+    """Returns the function that writes the vectors of PQ codes."""
     centres = lists.quantizer.reconstruct_n(0, lists.nlist)
     if not lists.by_residual:
         centres = np.zeros_like(centres)
+
+    decoded: Callable[[np.ndarray], np.ndarray] = lists.pq.decode  # type: ignore[assignment]
+
+    def general(number: int, start: int, out: np.ndarray) -> None:
+        np.add(decoded(codes(number, start, len(out))), centres[number], out=out)
+
     if lists.pq.nbits != 8 or lists.pq.dsub != 2:
-
-        def general(number: int, start: int, out: np.ndarray) -> None:
-            np.add(lists.pq.decode(codes(number, start, len(out))), centres[number], out=out)
-
-        return list_major.Lists(lists.nlist, ids, general)
+        return general
     # Two floats per code: seen as one complex number each, a single take decodes a block.
     words = faiss.vector_to_array(lists.pq.centroids).view(np.complex64)
     offsets = np.arange(lists.pq.M) * 256
+    scratch = np.empty((list_major.VECTOR_BLOCK, lists.d // 2), np.complex64)
 
-    def pairs(number: int, start: int, out: np.ndarray) -> None:
-        decoded = scratch[: len(out)]
-        np.take(words, codes(number, start, len(out)) + offsets, out=decoded, mode="clip")
-        np.add(decoded.view(np.float32), centres[number], out=out)
+    def in_pairs(number: int, start: int, out: np.ndarray) -> None:
+        pairs = scratch[: len(out)]
+        np.take(words, codes(number, start, len(out)) + offsets, out=pairs, mode="clip")
+        np.add(pairs.view(np.float32), centres[number], out=out)
 
-    return list_major.Lists(lists.nlist, ids, pairs)
+    return in_pairs
 
 
-def _joined(answers: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(np.concatenate(column) for column in zip(*answers))
+def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    distances, rows = (np.concatenate(column) for column in zip(*parts))
+    return distances, rows

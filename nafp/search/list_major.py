@@ -1,42 +1,52 @@
-"""Searches inverted lists one by one: each is decoded once for all queries that probe it.
+"""Searches inverted lists one by one: each list is decoded once for all queries that probe it.
 
-faiss walks query by query and reads a list again for each. With thousands of queries at once it is
-cheaper to walk list by list: decode the list to plain vectors, multiply them with every query that
-probes it (one matrix product), keep what beats each query's worst neighbour so far. The same
-distances up to rounding, for a tenth of the CPU. Plain numpy; faiss stays in `index.py`.
+faiss goes query by query and reads a list again for each of them. With thousands of queries at once it is cheaper to go
+list by list: decode the list to plain vectors, multiply them with every query that probes it (one matrix product), and
+keep what is nearer than each query's worst neighbour so far. The distances are the same up to rounding, for a tenth of
+the CPU time. This file is plain numpy; faiss stays in `index.py`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int
 
 QUERY_BLOCK = 256  # 256 x 2048 distances are 2 MiB: read again while they are still in a cache.
 VECTOR_BLOCK = 2048
 MAX_ROWS = 2**32 - 1  # Ids travel in the lower half of a 64-bit key.
 _NOBODY = np.uint64(0x7F800000FFFFFFFF)  # The key of an infinite distance.
 
+Codes = Callable[[int, int, int], np.ndarray]  # (list, start, n) -> uint8 [n, bytes per code].
+Decode = Callable[[int, int, np.ndarray], None]  # (list, start, out): writes vectors start, start + 1, ... into out.
+
 
 class Lists(NamedTuple):
-    """The inverted lists of an index, as plain arrays.
+    """The inverted lists of an index, read as plain arrays.
 
-    ids(number) -> int64 [n]; decode(number, start, out): writes vectors start, start + 1, ... of
-    that list into out [m, D].
+    ids: (list) -> int64 [n], the rows in it. decode: (list, start, out): writes its vectors start, start + 1, ... into
+    out [m, D].
     """
 
     n_lists: int
     ids: Callable[[int], np.ndarray]
-    decode: Callable[[int, int, np.ndarray], None]
+    decode: Decode
 
 
-def search(lists: Lists, queries: np.ndarray, probes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the k nearest vectors of each query among the lists it probes.
+def search(
+    lists: Lists, queries: Float32[np.ndarray, "Q D"], probes: Int[np.ndarray, "Q P"], *, k: int
+) -> tuple[Float32[np.ndarray, "Q k"], Int[np.ndarray, "Q k"]]:
+    """Finds the k nearest vectors of each query among the lists that it probes.
 
-    queries: float32 [Q, D]; probes: [Q, P] list numbers, -1 for none. Returns squared distances
-    float32 [Q, k], ascending (ties by id), and ids int64 [Q, k]; inf and -1 where there are fewer.
+    probes: list numbers, -1 for none. Returns squared distances, ascending (ties by id), and ids. Where fewer than k
+    vectors are found, the rest is inf and -1.
     """
     nearest = np.full((len(queries), k), _NOBODY)  # Keys: distance, then id.
-    limits = np.full(len(queries), np.inf, np.float32)  # Distance of the k-th so far.
+    limits = np.full(len(queries), np.inf, np.float32)  # Distance of the k-th neighbour so far.
     squares = np.vecdot(queries, queries)
     vectors = np.empty((VECTOR_BLOCK, queries.shape[1] + 2), np.float32)
     asked = np.empty((QUERY_BLOCK, queries.shape[1] + 2), np.float32)
@@ -47,16 +57,16 @@ def search(lists: Lists, queries: np.ndarray, probes: np.ndarray, *, k: int) -> 
             near = ids[start : start + VECTOR_BLOCK].astype(np.uint64)
             _decode(lists, number, start, vectors[: len(near)])
             for begin in range(0, len(asking), QUERY_BLOCK):
-                some = asking[begin : begin + QUERY_BLOCK]
-                _ask(queries, squares, some, asked[: len(some)])
-                distances = space[: len(some) * len(near)].reshape(len(some), len(near))
-                np.matmul(asked[: len(some)], vectors[: len(near)].T, out=distances)
-                _offer(nearest, limits, some, distances, near)
+                chosen = asking[begin : begin + QUERY_BLOCK]
+                _ask(queries, squares, chosen, asked[: len(chosen)])
+                distances = space[: len(chosen) * len(near)].reshape(len(chosen), len(near))
+                np.matmul(asked[: len(chosen)], vectors[: len(near)].T, out=distances)
+                _offer(nearest, limits, chosen, distances, near)
     return _unpacked(nearest)
 
 
 def _askers(probes: np.ndarray, n_lists: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields every probed list with the queries that probe it."""
+    """Yields every probed list with the numbers of the queries that probe it."""
     order = np.argsort(probes.astype(np.int32), axis=None, kind="stable")
     edges = np.cumsum(np.bincount(probes.ravel() + 1, minlength=n_lists + 1))
     for number in range(n_lists):
@@ -76,31 +86,35 @@ def _decode(lists: Lists, number: int, start: int, out: np.ndarray) -> None:
     np.vecdot(out[:, :dim], out[:, :dim], out=out[:, dim + 1])
 
 
-def _ask(queries: np.ndarray, squares: np.ndarray, some: np.ndarray, out: np.ndarray) -> None:
-    """Writes -2 times some queries, then their squared length and 1, into out [n, D + 2]."""
+def _ask(queries: np.ndarray, squares: np.ndarray, chosen: np.ndarray, out: np.ndarray) -> None:
+    """Writes -2 times the chosen queries, then their squared length and 1, into out [n, D + 2]."""
     dim = out.shape[1] - 2
-    np.multiply(queries[some], -2, out=out[:, :dim])
-    out[:, dim] = squares[some]
+    np.multiply(queries[chosen], -2, out=out[:, :dim])
+    out[:, dim] = squares[chosen]
     out[:, dim + 1] = 1
 
 
 def _offer(
     nearest: np.ndarray,
     limits: np.ndarray,
-    some: np.ndarray,
+    chosen: np.ndarray,
     distances: np.ndarray,
     ids: np.ndarray,
 ) -> None:
-    """Merges into the neighbours of the queries `some` what is nearer than their k-th."""
-    bounds = np.minimum(limits[some], _upper_bounds(limits[some], distances, k=nearest.shape[1]))
-    found = np.flatnonzero(distances <= bounds[:, None])
-    if not len(found):
+    """Merges vectors that are nearer than a query's k-th neighbour into its neighbours.
+
+    chosen: numbers of n queries. distances: float32 [n, m], theirs to the m vectors of `ids`. Changes `nearest` and
+    `limits` in place.
+    """
+    bounds = np.minimum(limits[chosen], _upper_bounds(limits[chosen], distances, k=nearest.shape[1]))
+    nearer = np.flatnonzero(distances <= bounds[:, None])
+    if not len(nearer):
         return
-    row, column = np.divmod(found, distances.shape[1])
-    keys = _packed(distances.ravel()[found], ids[column])
+    row, column = np.divmod(nearer, distances.shape[1])
+    keys = _packed(distances.ravel()[nearer], ids[column])
     begins = np.flatnonzero(np.r_[True, row[1:] != row[:-1]])  # Where each query's newcomers begin.
     counts = np.diff(np.r_[begins, len(row)])
-    queries, k = some[row[begins]], nearest.shape[1]
+    queries, k = chosen[row[begins]], nearest.shape[1]
     merged = np.full((len(begins), k + counts.max()), _NOBODY)
     merged[:, :k] = nearest[queries]
     group = np.repeat(np.arange(len(begins)), counts)
@@ -111,9 +125,9 @@ def _offer(
 
 
 def _upper_bounds(limits: np.ndarray, distances: np.ndarray, *, k: int) -> np.ndarray:
-    """Bounds the k-th smallest distance from above for queries that have no neighbours yet.
+    """Bounds the k-th smallest distance from above, for queries that have no neighbours yet.
 
-    The k-th smallest of the minima of disjoint groups: at least k distances are as small.
+    The bound is the k-th smallest of the minima of disjoint groups: at least k distances are as small.
     """
     bounds = np.full(len(limits), np.inf, np.float32)
     new = np.flatnonzero(np.isinf(limits))
@@ -126,7 +140,7 @@ def _upper_bounds(limits: np.ndarray, distances: np.ndarray, *, k: int) -> np.nd
 
 
 def _packed(distances: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Packs distance and id into one key; the bits of floats >= 0 sort as the floats do."""
+    """Packs distance and id into one key. The bits of floats >= 0 sort as the floats do."""
     bits = np.maximum(distances, 0).view(np.uint32)  # Rounding can leave -1e-7.
     return bits.astype(np.uint64) << np.uint64(32) | ids
 

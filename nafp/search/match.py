@@ -1,32 +1,41 @@
-"""Query rows and their nearest rows become matches: which track, where in it, how sure.
+"""Ranks where in a collection a query comes from: which track, which second, how sure.
 
-Every neighbour of query row j proposes that the query starts j rows before it. A proposed start is
-scored by the mean cosine along the diagonal, on uncompressed vectors, so a lossy index decides
-what is looked at and never how it scores. Starts know their track: beyond its borders there is
-nothing, which counts as cosine 0, and no match runs on into the next track.
+Every neighbour of query row j proposes that the query starts j rows before it. A proposed start is scored by the mean
+cosine along the diagonal, on uncompressed vectors: a lossy index decides which starts are looked at, and never how they
+score. A start knows its track. A row beyond the track's borders counts as cosine 0, and no match runs on into the next
+track.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from nafp import errors
 from nafp.search import collection
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32, Int
+
 TOP = 10
-# Two places whose own fingerprints agree this much are one recording twice (a reissue, a loop):
-# the other one does not make a match doubtful. On 700 queries of real music, at 1 % false accepts,
-# 65.0, 78.0 and 84.6 % were accepted and right at 1, 2 and 3 s; 61.7, 74.6 and 81.9 % without.
+# Two places whose own fingerprints agree this much are one recording twice (a reissue, a loop): the other one does not
+# make a match doubtful. On 700 queries of real music, at 1 % false accepts, 65.0, 78.0 and 84.6 % were accepted and
+# right at 1, 2 and 3 s; 61.7, 74.6 and 81.9 % without.
 TWIN_COSINE = 0.6
-# Without a table of tracks, places at least this many rows apart count as different ones: the
-# original's clips of 30 s are 59 rows.
+# Without a table of tracks, places at least this many rows apart count as different ones: the original's clips of 30 s
+# are 59 rows.
 FAR_ROWS = 60
 _BLOCK = 512  # Candidates scored at once.
 
 
 class Match(NamedTuple):
-    """One answer. score: mean cosine over the query, -1..1; margin: score less the best elsewhere."""
+    """One place where a query may come from.
+
+    track: its name. start_s: second of the track at which the query starts. score: mean cosine over the query, -1..1.
+    margin: the score less that of the best place elsewhere.
+    """
 
     track: str
     start_s: float
@@ -35,12 +44,12 @@ class Match(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """The best starts for one query length, best first; T or fewer.
+    """The best starts for one query length, best first.
 
-    tracks: int64, positions in the table of tracks; starts: float64, rows of the collection (they
-    may lie between rows, and before a track); scores: float32; elsewhere: score of the best
-    candidate at another place, 0 when there is none. compared: float64, starts of the rows that
-    were compared: half a row before `starts` where what lies between two rows scored better.
+    tracks: int64 [T], positions in the table of tracks. starts: float64 [T], rows of the collection; a start may lie
+    between two rows, and before its track. scores: float32 [T]. elsewhere: score of the best candidate at another
+    place, 0 when there is none. compared: float64 [T], starts of the rows that were compared; half a row before
+    `starts` where the mean of two rows scored better than the row.
     """
 
     tracks: np.ndarray
@@ -51,12 +60,11 @@ class Ranking(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Starts proposed for one query, and what each scores over its first 1, 2, ... rows.
+    """Starts proposed for one query, and what each scores over the first 1, 2, ... rows.
 
-    tracks, starts: int64 [C]; since: int64 [C], the first query row that proposed it; sums:
-    float32 [C, L], cosines summed along the diagonal; counted: int64 [C], rows that can be
-    averaged over (only the original's border rule makes it less than L); between: as sums, half a
-    row further on, or None.
+    tracks, starts: int64 [C]. since: int64 [C], the first query row that proposed the start. sums: float32 [C, L],
+    cosines summed along the diagonal. counted: int64 [C], rows to average over; less than L only by the original's
+    border rule. between: float32 [C, L], the sums half a row further on, or None.
     """
 
     tracks: np.ndarray
@@ -68,8 +76,8 @@ class Candidates(NamedTuple):
 
 
 def rank(
-    query: np.ndarray,
-    neighbours: np.ndarray,
+    query: Float32[np.ndarray, "n D"],
+    neighbours: Int[np.ndarray, "n K"],
     rows: collection.Collection,
     *,
     lengths: Sequence[int],
@@ -80,16 +88,17 @@ def rank(
     twin_cosine: float = TWIN_COSINE,
     between: bool = False,
 ) -> list[Ranking]:
-    """Ranks the starts of one query at each length; all lengths share one pass.
+    """Ranks the starts of one query, once for each of `lengths`; all lengths share one pass.
 
-    query: float32 [n, D]; neighbours: int64 [n, K], nearest rows of each query row, -1 for none.
-    shifts: query rows per database hop (pfann's frame_shift_mul): row s, s + shifts, ... are one
-    phase, and a length L covers L rows of phase 0, L - 1 of the others. sharpness: a cosine c
-    counts as exp(-sharpness (1 - c)^2) when above 0 (pfann's score_alpha). as_original: borders
-    are ignored, and a diagonal that reaches the last row is averaged over what there is. between:
-    each proposed start, and the one before it, is also scored half a row further on, against the
-    mean of each two rows that follow each other, brought to unit length: what a database of half
-    the hop would hold there, nearly.
+    neighbours: the nearest rows of each query row, -1 for none. lengths: in segments. top: starts to keep.
+
+    shifts: query rows per row of the database (pfann's frame_shift_mul). Rows s, s + shifts, ... are one phase, and a
+    length L covers L rows of phase 0 and L - 1 of each other phase.
+    sharpness: if above 0, a cosine c counts as exp(-sharpness (1 - c)^2) (pfann's score_alpha).
+    as_original: borders are ignored, and a diagonal that reaches the last row is averaged over the rows it has.
+    twin_cosine: places whose fingerprints agree this much are one recording; 1 for never.
+    between: each proposed start, and the one before it, is also scored half a row further on, against the mean of each
+    two consecutive rows brought to unit length. That is nearly what a database of half the hop would hold there.
     """
     if between and as_original:
         raise errors.Invalid("as_original and between: the original looks at rows only")
@@ -107,32 +116,60 @@ def rank(
     return [_ranked(phases, rows, length, top=top, twin_cosine=twin_cosine) for length in lengths]
 
 
+def best_of_each_track(tracks: Int[np.ndarray, " T"]) -> Int[np.ndarray, " n"]:
+    """Returns the positions of the first entry of each track, ascending.
+
+    tracks: those of a ranking. Its best place comes first, so these are the best place of each track, best
+    track first.
+    """
+    _, first = np.unique(tracks, return_index=True)
+    return np.sort(first)
+
+
 def matches(ranking: Ranking, rows: collection.Collection) -> list[Match]:
-    """Puts a ranking into words, and keeps the best place of each track."""
-    found: dict[int, Match] = {}
-    first_rows, _ = rows.borders(ranking.tracks)
-    for track, start, first, score in zip(ranking.tracks, ranking.starts, first_rows, ranking.scores):
-        name = rows.tracks[track] if rows.tracks else ""
-        start_s, margin = float(start - first) * rows.hop_s, float(score) - ranking.elsewhere
-        found.setdefault(int(track), Match(name, start_s, float(score), margin))
-    return list(found.values())
+    """Returns the best place of each track in a ranking by name and second, best first."""
+    best = best_of_each_track(ranking.tracks)
+    tracks, scores = ranking.tracks[best], ranking.scores[best]
+    first_rows, _ = rows.borders(tracks)
+    starts_s = (ranking.starts[best] - first_rows) * rows.hop_s
+    return [
+        Match(rows.tracks[track] if rows.tracks else "", start_s, score, score - ranking.elsewhere)
+        for track, start_s, score in zip(tracks.tolist(), starts_s.tolist(), scores.tolist())
+    ]
+
+
+def between_rows(
+    windows: Float32[np.ndarray, "C W D"], query: Float32[np.ndarray, "L D"], is_inside: Bool[np.ndarray, "C W"]
+) -> Float32[np.ndarray, "C L"]:
+    """Returns the cosines of a query with the mean of each two consecutive rows.
+
+    windows: rows of C places, W = L + 1 of each. is_inside: False for a row outside its track, which adds nothing.
+    `nafp.monitor.diagonals` computes the same mean; it looks anywhere between two rows, and needs every product of a
+    band for that.
+    """
+    present = is_inside.astype(np.float32)
+    first, second = present[:, :-1], present[:, 1:]
+    sums = np.vecdot(windows[:, :-1], query) * first + np.vecdot(windows[:, 1:], query) * second
+    squares = first + second + 2 * np.vecdot(windows[:, :-1], windows[:, 1:]) * first * second
+    return sums / np.sqrt(np.maximum(squares, 1))  # Opposite rows have no mean.
 
 
 def _proposed(
     neighbours: np.ndarray, rows: collection.Collection, *, as_original: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gives the distinct proposed tracks [C], starts [C], ascending, and first proposing row [C]."""
+    """Returns the distinct proposals: tracks [C], starts [C], ascending, and the first proposing query row [C]."""
     offsets, column = np.nonzero(neighbours >= 0)
-    found = neighbours[offsets, column]
-    starts = found - offsets
+    nearest = neighbours[offsets, column]
+    starts = nearest - offsets
     if as_original or not rows.tracks:
-        offsets, found, starts = (each[starts >= 0] for each in (offsets, found, starts))
-    tracks = rows.track_of(starts if as_original else found)
+        is_inside = starts >= 0
+        offsets, nearest, starts = offsets[is_inside], nearest[is_inside], starts[is_inside]
+    tracks = rows.track_of(starts if as_original else nearest)
     return _distinct(tracks, starts, offsets)
 
 
 def _distinct(tracks: np.ndarray, starts: np.ndarray, since: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Keeps one of each start in a track, the one proposed first; ascending by start.
+    """Keeps each start in a track once, as it was first proposed; ascending by start.
 
     A start before its track's first row is a place of that track, not of the one before it.
     """
@@ -155,10 +192,7 @@ def _scored(
     tracks, starts, since = _with_those_before(*proposed) if between else proposed
     n = len(query)
     cosines = np.empty((1 + between, len(starts), n), np.float32)
-    first_rows, end_rows = (0, len(rows)) if as_original else rows.borders(tracks)
-    low, high = np.reshape(first_rows, (-1, 1)), np.reshape(end_rows, (-1, 1))
-    places = starts[:, None] + np.arange(n + between)  # [C, L]
-    is_inside = (places >= low) & (places < high)
+    is_inside = _is_inside(tracks, starts, n + between, rows, as_original=as_original)
     for start in range(0, len(starts), _BLOCK):
         block = slice(start, start + _BLOCK)
         windows = rows.windows(starts[block], n + between)
@@ -176,24 +210,21 @@ def _scored(
     return Candidates(tracks, starts, since, cosines[0], np.minimum(shortened, n), halves)
 
 
+def _is_inside(
+    tracks: np.ndarray, starts: np.ndarray, n: int, rows: collection.Collection, *, as_original: bool
+) -> np.ndarray:
+    """Returns which of the n rows from each start on are in its track (as_original: in the collection), bool [C, n]."""
+    first_rows, end_rows = (0, len(rows)) if as_original else rows.borders(tracks)
+    low, high = np.reshape(first_rows, (-1, 1)), np.reshape(end_rows, (-1, 1))
+    places = starts[:, None] + np.arange(n)
+    return (places >= low) & (places < high)
+
+
 def _with_those_before(
     tracks: np.ndarray, starts: np.ndarray, since: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Adds the start one row before each: what lies half a row before a proposed one begins there."""
+    """Adds the start one row before each: a place half a row before a proposed start belongs to that one."""
     return _distinct(np.tile(tracks, 2), np.concatenate([starts, starts - 1]), np.tile(since, 2))
-
-
-def between_rows(windows: np.ndarray, query: np.ndarray, is_inside: np.ndarray) -> np.ndarray:
-    """Gives the cosines, float32 [C, L], of a query [L, D] with the mean of each two rows that follow each other.
-
-    windows: float32 [C, L + 1, D]; is_inside: bool [C, L + 1]: a row outside its track is nothing. The same mean
-    as of `nafp.monitor.diagonals`, which looks anywhere between rows and needs every product of a band for it.
-    """
-    there = is_inside.astype(np.float32)
-    one, other = there[:, :-1], there[:, 1:]
-    sums = np.vecdot(windows[:, :-1], query) * one + np.vecdot(windows[:, 1:], query) * other
-    squares = one + other + 2 * np.vecdot(windows[:, :-1], windows[:, 1:]) * one * other
-    return sums / np.sqrt(np.maximum(squares, 1))  # Opposite rows have no mean.
 
 
 def _ranked(
@@ -206,9 +237,9 @@ def _ranked(
 ) -> Ranking:
     """Ranks the candidates of all phases over the first `length` rows."""
     parts = [
-        _at(found, min(length - (phase > 0), found.sums.shape[1]), phase / len(phases))
-        for phase, found in enumerate(phases)
-        if length > (phase > 0) and found.sums.shape[1]
+        _at(candidates, min(length - (phase > 0), candidates.sums.shape[1]), phase / len(phases))
+        for phase, candidates in enumerate(phases)
+        if length > (phase > 0) and candidates.sums.shape[1]
     ]
     tracks, starts, scores, halves = map(np.concatenate, zip(*parts))
     order = np.argsort(-scores, kind="stable")
@@ -223,18 +254,18 @@ def _ranked(
     )
 
 
-def _at(found: Candidates, n_rows: int, late: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Gives tracks, starts and scores of the candidates over n_rows rows, and how far between rows each is.
+def _at(candidates: Candidates, n_rows: int, late: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Returns tracks, starts and scores over n_rows rows, and how far between two rows each place lies: [C] each.
 
-    late: by how much of a row the first row of this phase comes after the query's beginning.
+    late: rows by which the first query row of this phase comes after the query's beginning.
     """
-    live = np.flatnonzero(found.since < n_rows)
-    sums, halves = found.sums[live, n_rows - 1], np.zeros(len(live))
-    if found.between is not None:
-        further = found.between[live, n_rows - 1]
+    live = np.flatnonzero(candidates.since < n_rows)
+    sums, halves = candidates.sums[live, n_rows - 1], np.zeros(len(live))
+    if candidates.between is not None:
+        further = candidates.between[live, n_rows - 1]
         sums, halves = np.maximum(sums, further), 0.5 * (further > sums)
-    scores = sums / np.minimum(found.counted[live], n_rows)
-    return found.tracks[live], found.starts[live] - late, scores, halves
+    scores = sums / np.minimum(candidates.counted[live], n_rows)
+    return candidates.tracks[live], candidates.starts[live] - late, scores, halves
 
 
 def _elsewhere(
@@ -246,7 +277,7 @@ def _elsewhere(
     *,
     twin_cosine: float,
 ) -> float:
-    """Gives the best score at another place that does not hold the same recording."""
+    """Returns the best score at another place that does not hold the same recording; 0 when there is none."""
     if not len(starts):
         return 0.0
     is_other = tracks != tracks[0] if rows.tracks else np.abs(starts - starts[0]) >= FAR_ROWS

@@ -1,8 +1,7 @@
-"""Which index for which collection: kinds by name, factory strings, and a choice by size.
+"""Chooses an index for a collection: kinds by name, faiss factory strings, and a choice by size.
 
-Kinds by name are those of the original (mimbres/neural-audio-fp, eval/utils/get_index_faiss.py),
-with its parameters; any other kind is a faiss factory string ("IVF1024,PQ64x4fs", "HNSW32"), and
-`auto` chooses by the number of rows.
+Kinds by name are those of the original (mimbres/neural-audio-fp, eval/utils/get_index_faiss.py), with its parameters.
+Any other kind is a faiss factory string ("IVF1024,PQ64x4fs", "HNSW32"), and `auto` chooses by the number of rows.
 """
 
 from typing import NamedTuple
@@ -11,17 +10,30 @@ import numpy as np
 
 from nafp import errors
 
-KINDS = ("auto", "l2", "ivf", "ivfpq", "ivfpq-rr", "hnsw")
+K = 100  # Neighbours of a query row, for every kind that is not the original's.
+SHARE_PROBED = 0.16  # Of the lists. Noisy queries lose 25 % of their neighbours at 6 %, 9 % here.
+FLAT_BELOW = 1_000_000  # Rows: an exact search of fewer costs less than training an index.
 SEED = 1234  # faiss' own seed for k-means: the original never sets another.
 ROWS_PER_LIST = 256  # faiss never trains a centroid on more.
 ORIGINAL_PROBES, ORIGINAL_K = 40, 20
 ORIGINAL_MAX_TRAIN = 10_000_000
-FLAT_BELOW = 1_000_000  # Rows: an exact search of fewer costs less than training an index.
-SHARE_PROBED = 0.16  # Of the lists. Noisy queries lose 25 % of their neighbours at 6 %, 9 % here.
+_LEAST_TRAIN = 65_536
+_ORIGINAL = {
+    "l2": "Flat",
+    "ivf": "IVF400,Flat",
+    "ivfpq": "IVF256,PQ64",
+    "ivfpq-rr": "IVF256,PQ64+4x4",
+    "hnsw": "HNSW16",
+}
+KINDS = ("auto", *_ORIGINAL)
 
 
 class Plan(NamedTuple):
-    """What to build and how to search it; n_probe 0 where there are no lists."""
+    """How to build an index and how to search it.
+
+    kind: as it was asked for. factory: of faiss. n_probe: lists searched for each query row, 0 where there are none.
+    k: neighbours of a query row. train_rows: rows to train on, 0 where nothing is learned. reason: why, in words.
+    """
 
     kind: str
     factory: str
@@ -32,10 +44,14 @@ class Plan(NamedTuple):
 
 
 def plan(kind: str, *, n_rows: int, dim: int, n_probe: int = 0, k: int = 0, train_rows: int = 0) -> Plan:
-    """Chooses the parameters of an index; n_probe, k and train_rows overrule when above 0."""
+    """Chooses the parameters of an index over `n_rows` rows of `dim` dimensions.
+
+    kind: one of KINDS, or a faiss factory string. n_probe, k, train_rows: used instead of the chosen ones when above 0.
+    Raises ValueError for a kind that learns more centres than there are rows.
+    """
     factory, probes, neighbours, reason = _chosen(kind, n_rows=n_rows, dim=dim)
     lists = _n_lists(factory)
-    rows = max(65_536, ROWS_PER_LIST * lists) if _learns(factory) else 0
+    rows = max(_LEAST_TRAIN, ROWS_PER_LIST * lists) if _learns(factory) else 0
     centres = max(lists, 0 if factory.endswith("Flat") else 256)  # Codes of 8 bits have 256.
     if _learns(factory) and n_rows < centres:
         raise errors.Invalid(
@@ -53,10 +69,10 @@ def plan(kind: str, *, n_rows: int, dim: int, n_probe: int = 0, k: int = 0, trai
 
 
 def as_original(chosen: Plan, *, n_dummy: int) -> Plan:
-    """Trains a plan on what the original would: a sample, or all of the dummy where that differs.
+    """Returns the plan with as many training rows as the original would use of a dummy database of `n_dummy` rows.
 
-    faiss draws its own sample from what it is given. For one codebook the head of its permutation
-    is all it ever sees; a second one (the refinement of ivfpq-rr) is drawn from all rows.
+    faiss draws its own sample from the rows it is given. The head of its permutation is all that one codebook ever
+    sees; a second one (the refinement of ivfpq-rr) is drawn from all rows.
     """
     if chosen.kind == "ivfpq-rr":
         chosen = chosen._replace(train_rows=min(n_dummy, ORIGINAL_MAX_TRAIN))
@@ -64,35 +80,31 @@ def as_original(chosen: Plan, *, n_dummy: int) -> Plan:
 
 
 def _chosen(kind: str, *, n_rows: int, dim: int) -> tuple[str, int, int, str]:
-    """Gives factory string, probes, neighbours and the reason for a kind."""
-    original = {
-        "l2": "Flat",
-        "ivf": "IVF400,Flat",
-        "ivfpq": "IVF256,PQ64",
-        "ivfpq-rr": "IVF256,PQ64+4x4",
-        "hnsw": "HNSW16",
-    }
-    if kind in original:
-        if "PQ64" in original[kind] and dim % 64:
+    """Returns factory string, probes, neighbours and the reason for a kind."""
+    if kind in _ORIGINAL:
+        if "PQ64" in _ORIGINAL[kind] and dim % 64:
             raise errors.Invalid(
                 f"--index={kind} cuts a vector into 64 parts and {dim} dimensions are no multiple "
                 f"of 64; use a factory string such as IVF256,PQ{dim // 2}"
             )
-        return original[kind], ORIGINAL_PROBES, ORIGINAL_K, "as the original"
+        return _ORIGINAL[kind], ORIGINAL_PROBES, ORIGINAL_K, "as the original"
     if kind != "auto":
-        lists = _n_lists(kind)
-        return kind, -(-lists * 16 // 100), 100, "as given"
+        return kind, probed(_n_lists(kind)), K, "as given"
     if n_rows < FLAT_BELOW:
-        return "Flat", 0, 100, f"{n_rows} rows, below {FLAT_BELOW}: exact search is cheap"
+        return "Flat", 0, K, f"{n_rows} rows, below {FLAT_BELOW}: exact search is cheap"
     lists = 2 ** round(np.log2(np.sqrt(n_rows) / 2.5))
-    probes = int(np.ceil(SHARE_PROBED * lists))
     return (
         f"IVF{lists},PQ{dim // 2}x4fs",
-        probes,
-        100,
+        probed(lists),
+        K,
         f"{n_rows} rows: 4-bit codes in {lists} lists, {SHARE_PROBED:.0%} of them probed, "
         "candidates scored with the exact vectors",
     )
+
+
+def probed(n_lists: int) -> int:
+    """Returns how many of `n_lists` lists to search for each query row: SHARE_PROBED of them, rounded up."""
+    return int(np.ceil(SHARE_PROBED * n_lists))
 
 
 def _n_lists(factory: str) -> int:

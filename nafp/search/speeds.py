@@ -1,45 +1,46 @@
-"""A clip that plays faster or slower than its recording: heard at several speeds, and ranked at each.
+"""Ranks a clip that plays faster or slower than its recording: searched at several speeds, ranked at each.
 
-A fingerprint stands a small change of speed and no more. So the clip is resampled to a few speeds, all of its versions
-are searched at once, and the version decides whose best place stands out most from the best place elsewhere. Its score
-says less: some recordings are near to whatever is resampled, but then several of their like are.
+A fingerprint stands a small change of speed and no more. So the clip is resampled to a few speeds, and all of these
+versions are searched at once. The version whose best place stands out most from the best place elsewhere decides. Its
+score alone says less: some recordings are near to whatever is resampled, but then several similar ones are, too.
 
-Resampling undoes a change of pitch. What is left of the tempo (music stretched at its pitch, a speed between two of the
-grid) is the slope of the alignment. It is estimated at the places found, for their start and speed; it has no say in
-their scores, because a freely chosen slope lifts wrong places more than right ones.
+Resampling undoes a change of pitch. A change of tempo that is left (music stretched at its pitch, a speed between two
+of the grid) is the slope of the alignment. It is estimated at the places that were ranked, and corrects their start and
+speed. It does not change their scores, because a freely chosen slope lifts wrong places more than right ones.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from nafp.search import collection, match
 
-# A clip is heard at these speeds beside its own.
-SPEEDS = (0.94, 0.97, 1.03, 1.06)
-# Rows of the recording for one row of the query: tempo changed by up to an eighth.
+if TYPE_CHECKING:
+    from jaxtyping import Float32
+
+# Rows of the recording per row of the query: the tempo is changed by up to an eighth.
 SLOPES = tuple(np.round(np.arange(0.88, 1.1201, 0.02), 2).tolist())
-# A version stands out by its margin and this share of its score, and at another speed than the clip's own must do so by
-# that much more. 1,800 clips of the validation split in twelve conditions, found at 1 and 2 s: of those whose speed is
-# not changed, 90.6 and 94.7 % at their own speed alone, 90.2 and 94.5 with four more (from 3 s on no loss above 0.2);
-# of the changed ones, 94.7 and 98.0. By margins alone, with a handicap of 0.06: 90.0 and 94.4, 94.0 and 97.6.
+# A version stands out by margin + SCORE_SHARE x score. A version at another speed than the clip's own needs HANDICAP
+# more. Of 1,800 clips of the validation split in twelve conditions, these were found at 1 and 2 s: with their speed not
+# changed, 90.6 and 94.7 % at their own speed alone, 90.2 and 94.5 with four more (from 3 s on no loss above 0.2); with
+# their speed changed, 94.7 and 98.0. By margins alone, with a handicap of 0.06: 90.0 and 94.4, 94.0 and 97.6.
 SCORE_SHARE, HANDICAP = 0.5, 0.09
-# A clip that is this share of a segment, or more, once its speed is undone, is filled up with silence. Of 150 clean
-# clips of one second of the validation split that play 4 % slower, 139 are then found, and 6 without.
-FILLED = 0.9
-_REFINED = 8  # Places whose alignment is looked at.
-_SHIFTED = (-1, 0, 1, 2)  # Rows by which a start is tried beside the one proposed.
+_REFINED = 8  # Places whose alignment is estimated.
+_SHIFTED = (-1, 0, 1, 2)  # Rows by which a start is tried beside the proposed one.
 _THE_SAME = 0.999  # Score of rows that were cut at the same places.
-_GAIN = 0.02  # Of the score, below which an alignment is not taken to slope.
+_GAIN = 0.02  # A slope must score this much more than none.
 
 
-class Heard(NamedTuple):
-    """A clip as it sounds with one change of speed undone.
+class ClipAtSpeed(NamedTuple):
+    """One version of a clip: its fingerprints with one change of speed undone.
 
-    speed: 1.04 undoes a clip that plays 4 % too fast. vectors: float32 [n, D]; near: int64 [n, K], as `match.rank`
-    takes them. lengths: rows that belong to each query length asked, 0 where this version has none.
+    speed: 1.04 undoes a clip that plays 4 % too fast. vectors: float32 [n, D]. near: int64 [n, K], the nearest rows of
+    each, as `match.rank` takes them. lengths: how many of the n rows belong to each query length; 0 where this version
+    is too short for it.
     """
 
     speed: float
@@ -48,13 +49,13 @@ class Heard(NamedTuple):
     lengths: Sequence[int]
 
 
-class Ranking(NamedTuple):
-    """Like `match.Ranking`, of the version that decided.
+class ClipRanking(NamedTuple):
+    """The best places for one query length, best first, by the version that decided.
 
-    starts: between rows, where the scores beside them say so; compared: float64 [T], the rows compared instead; halves:
-    float64 [T], 0.5 where what is between those rows and the next was compared, else 0. speeds: float64 [T], tempo of
-    the clip against the recording's at each place; slopes: float64 [T], what of it is in the alignment; heard: which
-    version it is.
+    tracks, scores, elsewhere: as of `match.Ranking`. starts: float64 [T], corrected by the scores beside them.
+    compared: float64 [T], starts of the rows that were compared. halves: float64 [T], 0.5 where the mean of two rows
+    was compared, else 0. speeds: float64 [T], tempo of the clip divided by that of the recording. slopes: float64 [T],
+    the part of `speeds` that is in the alignment. heard: position of the version that decided.
     """
 
     tracks: np.ndarray
@@ -69,17 +70,16 @@ class Ranking(NamedTuple):
 
 
 def rows_heard(length: float, speed: float, *, segment_rows: float) -> int:
-    """Counts the rows that `length` rows' worth of clip give once its speed is undone; 0 if it is too short then.
+    """Returns how many rows a clip gives once its speed is undone; 0 if it is too short then.
 
-    Not counted is the one of a clip that FILLED lets fill up.
-
-    segment_rows: length of a segment in hops.
+    length: rows that the clip gives at its own speed. segment_rows: length of a segment in hops. The row of a clip that
+    is filled up with silence is not counted; see `nafp.identify.asking.is_filled`.
     """
     return max(0, math.floor((length - 1 + segment_rows) * speed - segment_rows + 1e-6) + 1)
 
 
 def rank(
-    heard: Sequence[Heard],
+    heard: Sequence[ClipAtSpeed],
     rows: collection.Collection,
     *,
     shifts: int = 1,
@@ -87,30 +87,30 @@ def rank(
     twin_cosine: float = match.TWIN_COSINE,
     handicap: float = HANDICAP,
     between: bool = True,
-) -> list[Ranking]:
-    """Ranks the places of one clip at each length: those of the version that stands out most.
+) -> list[ClipRanking]:
+    """Ranks the places of one clip, once for each query length, by the version that stands out most.
 
-    What stands out is margin and a share of the score (SCORE_SHARE); other speeds than the clip's own, 1, need
-    `handicap` more of it. between: as of `match.rank`.
+    heard: versions of the clip. handicap: by how much more a version at another speed than 1 must stand out; see
+    SCORE_SHARE. shifts, top, twin_cosine, between: as of `match.rank`.
     """
     by_version = [
         match.rank(
-            each.vectors,
-            each.near,
+            version.vectors,
+            version.near,
             rows,
-            lengths=[max(1, length) for length in each.lengths],
+            lengths=[max(1, length) for length in version.lengths],
             top=top,
             shifts=shifts,
             twin_cosine=twin_cosine,
             between=between,
         )
-        for each in heard
+        for version in heard
     ]
     chosen = []
     for column in range(len(heard[0].lengths)):
         standing = [
-            _stands_out(found[column]) - handicap * (each.speed != 1) if each.lengths[column] else -np.inf
-            for each, found in zip(heard, by_version)
+            _stands_out(rankings[column]) - handicap * (version.speed != 1) if version.lengths[column] else -np.inf
+            for version, rankings in zip(heard, by_version)
         ]
         best = int(np.argmax(standing))
         chosen.append(_aligned(heard[best], best, by_version[best][column], column, rows, shifts))
@@ -118,11 +118,20 @@ def rank(
 
 
 def part_scores(
-    one: Heard, ranking: Ranking, place: int, rows: collection.Collection, *, shifts: int = 1, column: int = 0
-) -> np.ndarray:
-    """Gives the cosine of each row of a version at one place of its ranking, float32 [L]; 0 beyond the track's ends."""
+    version: ClipAtSpeed,
+    ranking: ClipRanking,
+    place: int,
+    rows: collection.Collection,
+    *,
+    shifts: int = 1,
+    column: int = 0,
+) -> Float32[np.ndarray, " L"]:
+    """Returns the cosine of each query row at one place of a ranking; 0 beyond the track's ends.
+
+    version: the one that decided, `heard[ranking.heard]`. column: the query length, by position.
+    """
     first, phase = _row_and_phase(ranking.compared[place : place + 1], shifts)
-    query = _phase_rows(one, int(phase[0]), column, shifts)
+    query = _phase_rows(version, int(phase[0]), column, shifts)
     low, high = (edge[:, None] for edge in rows.borders(ranking.tracks[place : place + 1]))
     at = first[:, None] + np.round(np.arange(len(query)) * ranking.slopes[place]).astype(np.int64)
     if ranking.halves[place]:
@@ -141,24 +150,33 @@ def _stands_out(ranking: match.Ranking) -> float:
 
 
 def _aligned(
-    one: Heard, number: int, found: match.Ranking, column: int, rows: collection.Collection, shifts: int
-) -> Ranking:
-    """Estimates start and slope at the best places."""
-    compared, slopes = found.compared.copy(), np.ones(len(found.starts))
-    halves = found.starts - compared
+    version: ClipAtSpeed, number: int, ranking: match.Ranking, column: int, rows: collection.Collection, shifts: int
+) -> ClipRanking:
+    """Estimates start and slope at the best places of the version that decided."""
+    compared, slopes = ranking.compared.copy(), np.ones(len(ranking.starts))
+    halves = ranking.starts - compared
     between = halves.copy()
     first, phases = _row_and_phase(compared[:_REFINED], shifts)
     for phase in np.unique(phases):
         own = np.flatnonzero(phases == phase)
-        query = _phase_rows(one, int(phase), column, shifts)
-        borders = rows.borders(found.tracks[own])
+        query = _phase_rows(version, int(phase), column, shifts)
+        borders = rows.borders(ranking.tracks[own])
         moved, between[own], slopes[own] = _fitted(
-            query, first[own], np.where(halves[own] > 0, found.scores[own], 0), borders, rows
+            query, first[own], np.where(halves[own] > 0, ranking.scores[own], 0), borders, rows
         )
         compared[own] += moved
     halves[slopes != 1] = 0
-    told = (found.scores, found.elsewhere, compared, halves, one.speed * slopes, slopes)
-    return Ranking(found.tracks, compared + between, *told, number)
+    return ClipRanking(
+        ranking.tracks,
+        compared + between,
+        ranking.scores,
+        ranking.elsewhere,
+        compared,
+        halves,
+        speeds=version.speed * slopes,
+        slopes=slopes,
+        heard=number,
+    )
 
 
 def _row_and_phase(starts: np.ndarray, shifts: int) -> tuple[np.ndarray, np.ndarray]:
@@ -167,8 +185,8 @@ def _row_and_phase(starts: np.ndarray, shifts: int) -> tuple[np.ndarray, np.ndar
     return first, np.round((first - starts) * shifts).astype(np.int64)
 
 
-def _phase_rows(one: Heard, phase: int, column: int, shifts: int) -> np.ndarray:
-    return one.vectors[phase::shifts][: max(1, one.lengths[column] - (phase > 0))]
+def _phase_rows(version: ClipAtSpeed, phase: int, column: int, shifts: int) -> np.ndarray:
+    return version.vectors[phase::shifts][: max(1, version.lengths[column] - (phase > 0))]
 
 
 def _fitted(
@@ -178,18 +196,13 @@ def _fitted(
     borders: tuple[np.ndarray, np.ndarray],
     rows: collection.Collection,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Finds by how many rows each start moves, how far it is between rows then, and the slope from there: [C] each.
+    """Fits an alignment at each place. Returns rows to move, rows beyond that (-0.5 .. 1.5), and slope: [C] each.
 
-    between: float [C], the score of a place between the first row and the next, 0 of a place on rows.
+    query: float32 [L, D]. first: int64 [C], the row that the first query row meets. between: float [C], score of a
+    place between the first row and the next, 0 for a place on rows. borders: first and end rows of the tracks.
     """
     slopes = np.asarray(SLOPES if len(query) > 2 else (1.0,))
-    paths = _paths(len(query), slopes)  # [P, 4, L]
-    reach = int(np.abs(paths - np.arange(len(query))).max())
-    cosines = rows.windows(first - reach, len(query) + 2 * reach) @ query.T  # [C, W, L]
-    at = first[:, None] - reach + np.arange(cosines.shape[1])
-    low, high = (edge[:, None] for edge in borders)
-    cosines[(at < low) | (at >= high)] = 0
-    along = cosines[:, paths + reach, np.arange(len(query))].mean(axis=3)  # [C, P, 4]
+    along = _along(query, first, slopes, borders, rows)
     plain, number = int(np.flatnonzero(slopes == 1)[0]), np.arange(len(first))
     best = along.max(axis=2).argmax(axis=1)
     gained = along[number, best].max(axis=1) - np.maximum(along[:, plain, 1], between)
@@ -202,10 +215,28 @@ def _fitted(
     return moved.astype(np.float64), further, slopes[np.where(is_plain, plain, best)]
 
 
-def _vertex(beside: np.ndarray) -> np.ndarray:
-    """Gives where the parabola through scores at -1, 0 and 1 has its top, -0.5 .. 0.5; 0 where it has none.
+def _along(
+    query: np.ndarray,
+    first: np.ndarray,
+    slopes: np.ndarray,
+    borders: tuple[np.ndarray, np.ndarray],
+    rows: collection.Collection,
+) -> np.ndarray:
+    """Returns the mean cosine of a query along every path from every place, float [C, P, 4]; see `_paths`."""
+    paths = _paths(len(query), slopes)  # [P, 4, L]
+    reach = int(np.abs(paths - np.arange(len(query))).max())
+    cosines = rows.windows(first - reach, len(query) + 2 * reach) @ query.T  # [C, W, L]
+    at = first[:, None] - reach + np.arange(cosines.shape[1])
+    low, high = (edge[:, None] for edge in borders)
+    cosines[(at < low) | (at >= high)] = 0
+    return cosines[:, paths + reach, np.arange(len(query))].mean(axis=3)
 
-    On 60 clips of 2 s and more, clean or at 0 dB of noise, the median error of the start fell from 0.10 to 0.03 s.
+
+def _vertex(beside: np.ndarray) -> np.ndarray:
+    """Returns where the parabola through scores at -1, 0 and 1 has its top, -0.5 .. 0.5; 0 where it has none.
+
+    beside: float [C, 3]. On 60 clips of 2 s and more, clean or at 0 dB of noise, the median error of the start fell
+    from 0.10 to 0.03 s.
     """
     left, middle, right = beside.T
     bend = left - 2 * middle + right
@@ -215,6 +246,6 @@ def _vertex(beside: np.ndarray) -> np.ndarray:
 
 
 def _paths(length: int, slopes: np.ndarray) -> np.ndarray:
-    """Gives the row that each query row meets, counted from the start, by slope and shift: int64 [P, 4, L]."""
+    """Returns the row that each query row meets, counted from the start, by slope and shift: int64 [P, 4, L]."""
     along = np.round(np.multiply.outer(slopes, np.arange(length)))
     return (along[:, None] + np.array(_SHIFTED)[:, None]).astype(np.int64)

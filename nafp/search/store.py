@@ -1,4 +1,4 @@
-"""Fingerprints on disk, and which track and second each row is: the border between JAX and search.
+"""Keeps fingerprints on disk, with the track and second of each row: the border between JAX and search.
 
 A store is a folder. Under each name (`query`, `db`, `dummy_db`, ...) it holds
 
@@ -7,27 +7,31 @@ A store is a folder. Under each name (`query`, `db`, `dummy_db`, ...) it holds
     NAME_tracks.csv   track,first_row,n_rows,seconds         rows of a track are consecutive
     NAME.json         format, rows, dim and the writer's metadata; written last: it means "finished"
 
-The original implementation has the first two only; such a bare store opens with no tracks. While
-a store grows it is `NAME.mm.part` plus `NAME.journal`, so a killed writer loses at most the track
-it was writing, and an older finished store stays readable until the new one replaces it.
+The original implementation has the first two only; such a bare store opens with no tracks. While a store grows it is
+`NAME.mm.part` and `NAME.journal`: a killed writer loses at most the track it was writing, and an older finished store
+stays readable until the new one replaces it.
 """
 
+import contextlib
 import csv
-import fcntl
+import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from nafp import errors
+from nafp.jobs import locks, whole_files
 from nafp.models import identities
 
 FORMAT = 1
 COLUMNS = ("track", "first_row", "n_rows", "seconds")
 BARE_HOP_S = 0.5  # The original's hop (config/default.yaml); a bare store does not say its own.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # The last one is a limit on the size of one file.
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class TrackRows(NamedTuple):
@@ -42,11 +46,11 @@ class TrackRows(NamedTuple):
 class Store:
     """A finished store, read-only.
 
-    vectors: float32 [N, D], memory-mapped. tracks: in order of their rows, [] for a bare store.
-    meta: what NAME.json says, {} for a bare store.
+    vectors: float32 [N, D], memory-mapped. tracks: in the order of their rows, [] for a bare store. meta: the metadata
+    in NAME.json, {} for a bare store.
     """
 
-    def __init__(self, folder: Path, name: str, vectors: np.ndarray, tracks: list[TrackRows], meta: dict):
+    def __init__(self, folder: Path, name: str, vectors: np.ndarray, tracks: list[TrackRows], meta: Mapping[str, Any]):
         self.folder, self.name = folder, name
         self.vectors, self.tracks, self.meta = vectors, tracks, meta
 
@@ -54,8 +58,8 @@ class Store:
     def open(cls, folder: str | os.PathLike, name: str) -> "Store":
         """Opens STORE/NAME after checking that its files agree.
 
-        Raises FileNotFoundError when there is no such store or it is unfinished, and ValueError
-        when shape, file size and table of tracks contradict each other.
+        Raises FileNotFoundError when there is no such store or it is unfinished. Raises ValueError when shape, file
+        size and table of tracks contradict each other.
         """
         files = _Files(Path(folder), name)
         _require_finished(files)
@@ -71,7 +75,7 @@ class Store:
 
     @property
     def dim(self) -> int:
-        """D, the size of a fingerprint."""
+        """D, the numbers in a fingerprint."""
         return self.vectors.shape[1]
 
     @property
@@ -79,30 +83,24 @@ class Store:
         """Seconds from the start of one row to the start of the next, within a track."""
         return float(self.meta.get("hop_s", BARE_HOP_S))
 
-    def track_of_row(self) -> np.ndarray | None:
-        """Gives the position in `tracks` of every row, int32 [N]; None for a bare store."""
-        if not self.tracks:
-            return None
-        numbers = np.arange(len(self.tracks), dtype=np.int32)
-        return np.repeat(numbers, [track.n_rows for track in self.tracks])
-
 
 def names(folder: str | os.PathLike) -> list[str]:
-    """Lists the names a store folder holds, finished ones only."""
-    found = sorted(path.name.removesuffix(".mm") for path in Path(folder).glob("*.mm"))
-    return [name for name in found if not _Files(Path(folder), name).is_unfinished()]
+    """Returns the names of the finished stores in a folder, sorted."""
+    all_names = sorted(path.name.removesuffix(".mm") for path in Path(folder).glob("*.mm"))
+    return [name for name in all_names if not _Files(Path(folder), name).is_unfinished()]
 
 
 class Writer:
-    """Writes STORE/NAME track by track; every appended track survives a kill.
+    """Writes STORE/NAME track by track. Every appended track survives a kill.
 
-    An unfinished store with equal `dim` and `meta` is resumed: `done` holds the names of the
-    tracks it has. A finished one is replaced only with overwrite=True, and only by finish().
-    One writer per name at a time (a lock on the journal says so).
+    An unfinished store with the same `dim` and `meta` is resumed: `done` holds the names of the tracks it has. A
+    finished store is replaced only with overwrite=True, and only by finish(). A lock on the journal keeps to one writer
+    per name at a time.
 
-    meta: JSON-able, by convention hop_s, segment_s, sample_rate_hz, model (its identity) and
-    config. Raises FileExistsError for a finished store, ValueError for an unfinished one that
-    was begun with other metadata, FileExistsError, too, while another process writes it.
+    meta: JSON-able; by convention hop_s, segment_s, sample_rate_hz, model (its identity) and config. Raises
+    FileExistsError for a finished store and while another process writes this one, ValueError for an unfinished store
+    that was begun with other metadata, and errors.Unwritable, here and in every method, when the disk is full or
+    read-only.
     """
 
     def __init__(
@@ -117,15 +115,17 @@ class Writer:
         _check_name(name)
         self._files = _Files(Path(folder), name)
         self._dim, self._meta = int(dim), json.loads(json.dumps(dict(meta)))
-        self._files.folder.mkdir(parents=True, exist_ok=True)
-        self._refuse_finished(overwrite)
-        self._journal = open(self._files.journal, "a+b")  # noqa: SIM115 (lives as long as the writer)
-        self._lock()
-        self.tracks = self._recover(overwrite)
-        self.done = {track.track for track in self.tracks}
-        self._vectors = open(self._files.part, "r+b")  # noqa: SIM115
-        self._vectors.truncate(self.n_rows * self._dim * 4)
-        self._vectors.seek(0, os.SEEK_END)
+        with self._writing():
+            self._files.folder.mkdir(parents=True, exist_ok=True)
+            self._refuse_finished(overwrite)
+            # Unbuffered: rows that a full disk refused must not be left over for the next write.
+            self._journal = open(self._files.journal, "a+b", buffering=0)  # noqa: SIM115 (lives as long as the writer)
+            self._lock()
+            self.tracks = self._recover(overwrite)
+            self.done = {track.track for track in self.tracks}
+            self._vectors = open(self._files.part, "r+b", buffering=0)  # noqa: SIM115
+            self._vectors.truncate(self.n_rows * self._dim * 4)
+            self._vectors.seek(0, os.SEEK_END)
 
     @property
     def n_rows(self) -> int:
@@ -133,7 +133,11 @@ class Writer:
         return self.tracks[-1].first_row + self.tracks[-1].n_rows if self.tracks else 0
 
     def append(self, track: str, seconds: float, vectors: np.ndarray) -> None:
-        """Adds one whole track, [n, D] (n may be 0: too short for a row); durable on return."""
+        """Adds one whole track; durable on return.
+
+        vectors: [n, D]; n is 0 for a track too short for a row. Raises ValueError, and writes nothing, for vectors of
+        another shape or not finite, and for a track that is in the store already.
+        """
         vectors = np.ascontiguousarray(vectors, dtype="<f4")
         if vectors.ndim != 2 or vectors.shape[1] != self._dim:
             raise errors.Invalid(f"{track}: vectors are {vectors.shape}, this store takes [n, {self._dim}]")
@@ -141,30 +145,33 @@ class Writer:
             raise errors.Invalid(f"{track}: this track is in {self._files.part} already")
         if not np.isfinite(vectors).all():
             raise errors.Invalid(f"{track}: a vector has NaN or infinity in it; nothing was written")
-        self._vectors.write(vectors.data)
-        _sync(self._vectors)  # Before the journal: a line there promises that its rows are safe.
         row = TrackRows(track, self.n_rows, len(vectors), float(seconds))
-        self._journal.write(json.dumps(row).encode() + b"\n")
-        _sync(self._journal)
+        with self._writing():  # The rows before the journal: a line there promises that its rows are safe.
+            _append(self._vectors, vectors.reshape(-1).view(np.uint8).data, at=row.first_row * self._dim * 4)
+            _append(self._journal, json.dumps(row).encode() + b"\n")
         self.tracks.append(row)
         self.done.add(track)
 
     def finish(self) -> Store:
         """Turns the growing store into the finished one, and opens it."""
         files, shape = self._files, (self.n_rows, self._dim)
-        self._vectors.close()
-        files.meta.unlink(missing_ok=True)  # From here to the last line the store is unfinished.
-        _replace(files.shape, lambda out: np.save(out, np.array(shape, np.int64)))
-        _replace(files.tracks, lambda out: out.write(_table(self.tracks)))
-        os.replace(files.part, files.vectors)
         meta = {"format": FORMAT, "rows": shape[0], "dim": shape[1], **self._meta}
-        _replace(files.meta, lambda out: out.write(json.dumps(meta, indent=1).encode() + b"\n"))
+        self._vectors.close()
+        with self._writing():
+            files.meta.unlink(missing_ok=True)  # From here to the last line the store is unfinished.
+            with whole_files.opened(files.shape, "wb") as file:
+                np.save(file, np.array(shape, np.int64))
+            with whole_files.opened(files.tracks, "wb") as file:
+                file.write(_table(self.tracks))
+            os.replace(files.part, files.vectors)
+            with whole_files.opened(files.meta, "wb") as file:
+                file.write(json.dumps(meta, indent=1).encode() + b"\n")
         files.journal.unlink()
         self._journal.close()
         return Store.open(files.folder, files.name)
 
     def close(self) -> None:
-        """Lets go of the files; the store stays unfinished and can be resumed."""
+        """Closes the files; the store stays unfinished and can be resumed."""
         self._vectors.close()
         self._journal.close()
 
@@ -173,6 +180,22 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raises errors.Unwritable, with the way on, when the disk is full, read-only or failing."""
+        try:
+            yield
+        except (OSError, errors.Unwritable) as error:
+            refusal = error if isinstance(error, OSError) else error.__cause__
+            if not isinstance(refusal, OSError) or refusal.errno not in (*_FULL, *_FORBIDDEN, errno.EIO):
+                raise
+            remedy = "make room" if refusal.errno in _FULL else "see to that, or write to another folder"
+            where = f"{self._files.folder}/{self._files.name}"
+            raise errors.Unwritable(
+                f"{where}: {whole_files.reason(refusal)}; the tracks written before are safe: {remedy}, "
+                "and give the same command again, it resumes"
+            ) from error
 
     def _refuse_finished(self, overwrite: bool) -> None:
         files = self._files
@@ -184,7 +207,7 @@ class Writer:
 
     def _lock(self) -> None:
         try:
-            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.hold(self._journal)
         except BlockingIOError as error:
             self._journal.close()
             raise errors.AlreadyExists(
@@ -193,7 +216,7 @@ class Writer:
             ) from error
 
     def _recover(self, overwrite: bool) -> list[TrackRows]:
-        """Reads the tracks that are safely there, or begins a new journal."""
+        """Returns the tracks that are safely on the disk, or begins a new journal."""
         files, lines = self._files, _whole_lines(self._journal)
         begun = json.loads(lines[0]) if lines else None
         self._meta = identities.as_begun(self._meta, begun)
@@ -212,8 +235,7 @@ class Writer:
                 return tracks  # Otherwise a disk lost what it had promised: begin anew.
         files.part.write_bytes(b"")
         self._journal.truncate(0)
-        self._journal.write(json.dumps(head).encode() + b"\n")
-        _sync(self._journal)
+        _append(self._journal, json.dumps(head).encode() + b"\n")
         return []
 
 
@@ -245,8 +267,8 @@ def _require_finished(files: _Files) -> None:
         )
 
 
-def _read_meta(path: Path) -> dict:
-    """Reads what a store says of itself; {} for a bare store."""
+def _read_meta(path: Path) -> dict[str, Any]:
+    """Reads the metadata of a store; {} for a bare store."""
     if not path.exists():
         return {}
     try:
@@ -254,12 +276,12 @@ def _read_meta(path: Path) -> dict:
     except ValueError as error:
         raise errors.Invalid(
             f"{path} is no JSON ({error}); extract this store again, or remove the file to use the "
-            "vectors without what it said"
+            "vectors without its metadata"
         ) from error
 
 
 def _map(files: _Files) -> np.ndarray:
-    """Maps the vectors into memory once shape file and file size agree."""
+    """Maps the vectors into memory, float32 [N, D]. Raises ValueError when shape file and file size disagree."""
     shape = np.load(files.shape, allow_pickle=False).ravel()
     if shape.size != 2 or shape[1] < 1 or shape[0] < 0:
         raise errors.Invalid(f"{files.shape} says {shape.tolist()}; it should be two numbers: rows, dimensions")
@@ -268,7 +290,7 @@ def _map(files: _Files) -> np.ndarray:
     if n_bytes != n_rows * dim * 4:
         raise errors.Invalid(
             f"{files.vectors} has {n_bytes} bytes, but {files.shape.name} says {n_rows} rows of "
-            f"{dim} float32, which are {n_rows * dim * 4} bytes; the two are not of one run"
+            f"{dim} float32, which are {n_rows * dim * 4} bytes; the two files are not of one run"
         )
     if n_rows == 0:
         return np.zeros((0, dim), np.float32)  # An empty file cannot be mapped.
@@ -280,11 +302,14 @@ def _read_tracks(path: Path) -> list[TrackRows]:
         table = csv.DictReader(lines)
         if not set(COLUMNS) <= set(table.fieldnames or ()):
             raise errors.Invalid(f"{path} needs the columns {', '.join(COLUMNS)}; it has {table.fieldnames}")
-        return [TrackRows(r["track"], int(r["first_row"]), int(r["n_rows"]), float(r["seconds"])) for r in table]
+        return [
+            TrackRows(line["track"], int(line["first_row"]), int(line["n_rows"]), float(line["seconds"]))
+            for line in table
+        ]
 
 
 def _check_tracks(path: Path, tracks: list[TrackRows], *, n_rows: int) -> None:
-    """Raises unless the tracks fill rows 0 .. n_rows without a gap."""
+    """Raises ValueError unless the tracks fill rows 0 .. n_rows without a gap."""
     next_row = 0
     for track in tracks:
         if track.first_row != next_row or track.n_rows < 0:
@@ -313,8 +338,8 @@ class _Lines(list):
     write = list.append
 
 
-def _whole_lines(journal) -> list[bytes]:
-    """Reads the journal and cuts off a last line that a kill left incomplete."""
+def _whole_lines(journal: IO[bytes]) -> list[bytes]:
+    """Returns the lines of a journal, after cutting off a last one that a kill left incomplete."""
     journal.seek(0)
     text = journal.read()
     whole = text[: text.rfind(b"\n") + 1]
@@ -328,26 +353,24 @@ def _bytes(tracks: list[TrackRows], *, dim: int) -> int:
 
 
 def _differences(begun: dict, head: dict) -> str:
-    """Names what changed between two journal heads."""
-    old, new = ({"dim": each["dim"], **each["meta"]} for each in (begun, head))
+    """Returns in words what changed between two journal heads."""
+    old, new = ({"dim": line["dim"], **line["meta"]} for line in (begun, head))
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return "; ".join(f"{key}: {old.get(key)!r} then, {new.get(key)!r} now" for key in changed)[:300]
 
 
-def _sync(handle) -> None:
-    handle.flush()
-    os.fsync(handle.fileno())
+def _append(file: IO[bytes], data: bytes | memoryview, *, at: int | None = None) -> None:
+    """Writes data to an unbuffered file, durably, where it ends (or at byte `at`, which is then its end).
 
-
-def _replace(path: Path, write) -> None:
-    """Writes a file whole or not at all: under another name first, then renamed."""
-    partial = path.with_name(path.name + ".tmp")
-    with open(partial, "wb") as out:
-        write(out)
-        _sync(out)
-    os.replace(partial, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    A file that cannot take all of it is cut off there again.
+    """
+    end, left = file.seek(0, os.SEEK_END) if at is None else at, memoryview(data)
     try:
-        os.fsync(folder)  # The rename itself must survive a power cut, too.
-    finally:
-        os.close(folder)
+        file.truncate(end)
+        file.seek(end)
+        while left:
+            left = left[file.write(left) :]
+        os.fsync(file.fileno())
+    except OSError:
+        file.truncate(end)
+        raise

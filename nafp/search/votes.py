@@ -1,33 +1,39 @@
-"""Matchers that count retrieved rows instead of comparing diagonals.
+"""Ranks tracks by counting retrieved rows instead of comparing diagonals.
 
-They are what the benchmark system (magcil/deep-audio-fingerprinting-benchmark) and song_mine use,
-kept so that one table can set them beside `match.rank` on the same fingerprints.
+The benchmark system (magcil/deep-audio-fingerprinting-benchmark) and song_mine match in these ways. They are kept so
+that one table can set them beside `match.rank` on the same fingerprints.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nafp.search import collection
 from nafp.search.match import TOP, Ranking
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
 
 def majority(
-    neighbours: np.ndarray,
-    cosines: np.ndarray,
+    neighbours: Int[np.ndarray, "n K"],
+    cosines: Float[np.ndarray, "n K"],
     rows: collection.Collection,
     *,
     lengths: Sequence[int],
     top: int = TOP,
 ) -> list[Ranking]:
-    """Ranks tracks by the share of retrieved rows that are theirs; ties by their mean cosine.
+    """Ranks tracks by their share of the retrieved rows, ties by the mean cosine; once for each of `lengths`.
 
-    neighbours: int64 [n, K], -1 for none; cosines: float32 [n, K]. A track's place is the start
-    that most of its rows propose.
+    neighbours: the nearest rows of each query row, -1 for none. cosines: with each of them. The place of a track is the
+    start that most of its rows propose.
     """
     offsets, column = np.nonzero(neighbours >= 0)
-    found, cosine = neighbours[offsets, column], cosines[offsets, column]
-    tracks, starts = rows.track_of(found), found - offsets
+    nearest, cosine = neighbours[offsets, column], cosines[offsets, column]
+    tracks, starts = rows.track_of(nearest), nearest - offsets
     rankings = []
     for length in lengths:
         live = offsets < length
@@ -42,27 +48,27 @@ def majority(
 
 
 def window(
-    neighbours: np.ndarray,
-    cosines: np.ndarray,
+    neighbours: Int[np.ndarray, "n K"],
+    cosines: Float[np.ndarray, "n K"],
     rows: collection.Collection,
     *,
     lengths: Sequence[int],
     top: int = TOP,
 ) -> list[Ranking]:
-    """Ranks starts c by the summed cosines of retrieved rows that lie in c .. c + length.
+    """Ranks starts c by the summed cosines of the retrieved rows within c .. c + length; once for each of `lengths`.
 
-    The benchmark's sequence search: it knows neither diagonals nor borders. Scores are divided by
-    the number of rows retrieved, so that they compare between lengths.
+    This is the benchmark's sequence search. It knows neither diagonals nor borders. Scores are divided by the number of
+    rows retrieved, so that they compare between lengths. Parameters: as of `majority`.
     """
     offsets, column = np.nonzero(neighbours >= 0)
-    found, cosine = neighbours[offsets, column], cosines[offsets, column]
+    nearest, cosine = neighbours[offsets, column], cosines[offsets, column]
     rankings = []
     for length in lengths:
         live = offsets < length
-        order = np.argsort(found[live], kind="stable")
-        places = found[live][order]
+        order = np.argsort(nearest[live], kind="stable")
+        places = nearest[live][order]
         sums = np.concatenate([[0.0], np.cumsum(cosine[live][order])])
-        starts = np.unique(np.maximum(found[live] - offsets[live], 0))
+        starts = np.unique(np.maximum(nearest[live] - offsets[live], 0))
         low, high = (np.searchsorted(places, starts + more) for more in (0, length + 1))
         scores = (sums[high] - sums[low]) / (length * neighbours.shape[1])
         rankings.append(_best(starts, scores, rows, top=top))
@@ -70,7 +76,7 @@ def window(
 
 
 def _counted(tracks: np.ndarray, cosine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gives the distinct tracks and their votes, ties broken by the mean cosine."""
+    """Returns the distinct tracks and their votes; the mean cosine is added to them, scaled to break ties."""
     names, which, counts = np.unique(tracks, return_inverse=True, return_counts=True)
     means = np.bincount(which, weights=cosine, minlength=len(names)) / np.maximum(counts, 1)
     return names, counts + means * 1e-6

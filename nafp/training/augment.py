@@ -1,18 +1,22 @@
 """Clean clips become pairs of a clean anchor and a degraded replica, on the accelerator.
 
-Every function is data -> data with an explicit key, for one example; `pairs` maps the chain over a batch. The key
-of an example is folded from the seed and the example's position in the stream, so that a resumed run, or one on
-another number of devices, hears the same noise.
+Every function maps the data of one example to data, with an explicit random key; `pairs` maps the chain over a batch.
+The key of an example is folded from the seed and the example's position in the stream. A resumed run, or a run on
+another number of devices, therefore draws the same noise.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.fft
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Complex, Float, Shaped
 
 _TINY = 1e-12
 _SINC_TAPS = 16  # Windowed-sinc resampling; -60 dB of error below 0.8 of half the rate.
@@ -20,40 +24,40 @@ _TAPS = np.arange(-_SINC_TAPS // 2 + 1, _SINC_TAPS // 2 + 1)
 
 
 class Bank(NamedTuple):
-    """Responses as spectra, so that a training step transforms none of them again.
+    """Responses of rooms or microphones, as spectra, so that a training step need not transform them again.
 
-    spectra: [R, n_fft // 2 + 1] complex64; n_samples: length of each response.
+    spectra: [R, n_fft // 2 + 1] complex64. n_samples: the length of each response.
     """
 
     spectra: jax.Array
     n_samples: int
 
 
-def bank(responses: np.ndarray, *, clip_samples: int, kept_samples: int) -> Bank:
-    """Transforms responses [R, H] for clips whose last `kept_samples` must be a linear convolution."""
+def bank(responses: Float[np.ndarray, "R H"], *, clip_samples: int, kept_samples: int) -> Bank:
+    """Transforms responses [R, H] for clips whose last `kept_samples` must be those of a linear convolution."""
     n_samples = responses.shape[1]
     n_fft = fft_length(clip_samples, n_samples, kept_samples=kept_samples)
     return Bank(jnp.asarray(np.fft.rfft(responses, n_fft).astype(np.complex64)), n_samples)
 
 
 def fft_length(clip_samples: int, response_samples: int, *, kept_samples: int) -> int:
-    """Returns a transform length at which wrapping round touches none of the last `kept_samples`.
+    """Returns a transform length n at which the circular convolution leaves the last `kept_samples` intact.
 
-    The tail that wraps has clip + response - 1 - n samples and must end before the kept part starts.
+    The tail that wraps round has clip + response - 1 - n samples and must end before the kept part starts.
     """
     discarded = clip_samples - kept_samples
     return scipy.fft.next_fast_len(max(clip_samples, clip_samples + response_samples - 1 - discarded), real=True)
 
 
 def rms(samples: jax.Array) -> jax.Array:
-    """Root mean square over the last axis: [..., S] -> [...]."""
+    """Computes the root mean square over the last axis: [..., S] -> [...]."""
     return jnp.sqrt(jnp.mean(samples * samples, axis=-1) + _TINY)
 
 
-def mix(signal: jax.Array, noise: jax.Array, *, snr_db: jax.Array, over: int) -> jax.Array:
-    """Adds noise [S] to signal [S] so that the last `over` samples have the ratio asked for.
+def mix(signal: Float[Array, " S"], noise: Float[Array, " S"], *, snr_db: jax.Array, over: int) -> Float[Array, " S"]:
+    """Adds noise [S] to a signal [S] at a signal-to-noise ratio of `snr_db`, measured over the last `over` samples.
 
-    Silent noise adds nothing; a silent signal is returned as it is (no ratio exists).
+    Silent noise adds nothing. A silent signal, for which no ratio exists, is returned as it is.
     """
     power, noise_power = rms(signal[-over:]), rms(noise[-over:])
     scale = power / noise_power * 10.0 ** (-snr_db / 20.0)
@@ -61,24 +65,25 @@ def mix(signal: jax.Array, noise: jax.Array, *, snr_db: jax.Array, over: int) ->
     return signal + noise * jnp.where(audible, scale, 0.0)
 
 
-def convolve(samples: jax.Array, spectrum: jax.Array) -> jax.Array:
-    """Convolves [S] with a response of a `Bank`; linear over the samples the bank was made for."""
+def convolve(samples: Float[Array, " S"], spectrum: Complex[Array, " bins"]) -> Float[Array, " S"]:
+    """Convolves samples [S] with one spectrum of a `Bank`. The samples that the bank was made for are linear."""
     n_fft = 2 * (spectrum.shape[-1] - 1)
     return jnp.fft.irfft(jnp.fft.rfft(samples, n_fft) * spectrum, n_fft)[: samples.shape[-1]]
 
 
 def cut_off(
-    samples: jax.Array,
+    samples: Float[Array, " S"],
     *,
     sample_rate_hz: int,
     low_pass_hz: jax.Array,
     low_pass_slope: jax.Array,
     high_pass_hz: jax.Array,
     high_pass_slope: jax.Array,
-) -> jax.Array:
-    """Filters [S] with Butterworth magnitudes: -3 dB at the cut-off, `slope` dB per octave beyond.
+) -> Float[Array, " S"]:
+    """Filters samples [S] with Butterworth magnitudes and zero phase.
 
-    An infinite low_pass_hz, or a high_pass_hz of 0, passes everything. Zero phase.
+    The level is -3 dB at a cut-off and falls by its slope (dB per octave) beyond it. An infinite low_pass_hz, or a
+    high_pass_hz of 0, passes everything.
     """
     n_fft = scipy.fft.next_fast_len(samples.shape[-1] + sample_rate_hz // 8, real=True)
     hz = jnp.asarray(np.fft.rfftfreq(n_fft, 1 / sample_rate_hz), jnp.float32)
@@ -88,17 +93,19 @@ def cut_off(
     return jnp.fft.irfft(jnp.fft.rfft(samples, n_fft) * low * high, n_fft)[: samples.shape[-1]]
 
 
-def saturate(samples: jax.Array, *, drive_db: jax.Array) -> jax.Array:
-    """Clips softly, as a small loudspeaker or an overdriven microphone does: tanh of the waveform over its peak."""
+def saturate(samples: Float[Array, " S"], *, drive_db: jax.Array) -> Float[Array, " S"]:
+    """Clips samples [S] softly, as a small loudspeaker does, by the tanh of the waveform over its peak."""
     peak = jnp.max(jnp.abs(samples)) + _TINY
     drive = 10.0 ** (drive_db / 20.0)
     return jnp.tanh(samples / peak * drive) * peak / jnp.tanh(drive)
 
 
-def play(clip: jax.Array, *, start: jax.Array, n_samples: int, pivot: int, speed: jax.Array) -> jax.Array:
-    """Cuts n_samples out of clip [S] from (fractional) sample `start`, played at `speed` around `pivot`.
+def play(
+    clip: Float[Array, " S"], *, start: jax.Array, n_samples: int, pivot: int, speed: jax.Array
+) -> Float[Array, " n"]:
+    """Cuts n_samples out of a clip [S] from the fractional sample `start`, played at `speed` around `pivot`.
 
-    Output sample i is clip at start + pivot + (i - pivot) * speed, interpolated by a Hann-windowed sinc.
+    Output sample i is the clip at start + pivot + (i - pivot) * speed, interpolated by a Hann-windowed sinc.
     Outside the clip there is silence.
     """
     where = start + pivot + (jnp.arange(n_samples, dtype=jnp.float32) - pivot) * speed
@@ -112,10 +119,10 @@ def play(clip: jax.Array, *, start: jax.Array, n_samples: int, pivot: int, speed
 
 
 def _hann_sinc(fraction: jax.Array) -> list[jax.Array]:
-    """Weights of the taps for a position `fraction` after the sample: sinc(k - f) times a raised cosine.
+    """Computes the weight of every tap k for a position `fraction` f after the sample: sinc(k - f) x raised cosine.
 
-    The sine of pi (k - f) and the cosine of the window are expanded by k, so that a sample costs three
-    trigonometric functions and not two for every tap.
+    The sine of pi (k - f) and the cosine of the window are expanded by k, so that a sample costs three trigonometric
+    functions and not two for every tap.
     """
     narrow = jnp.pi * 2 / (_SINC_TAPS + 1)
     sine, far_cos, far_sin = (
@@ -134,73 +141,157 @@ def _hann_sinc(fraction: jax.Array) -> list[jax.Array]:
 
 
 def uniform(key: jax.Array, low: float, high: float) -> jax.Array:
+    """Draws a scalar between `low` and `high`."""
     return jax.random.uniform(key, (), minval=low, maxval=high)
 
 
 def happens(key: jax.Array, probability: float) -> jax.Array:
+    """Draws a scalar bool that is True with this probability."""
     return jax.random.uniform(key, ()) < probability
 
 
+class Level(NamedTuple):
+    """A degradation whose strength in dB is uniform between two levels."""
+
+    probability: float
+    low_db: float
+    high_db: float
+
+
+class Response(NamedTuple):
+    """Convolution with a response of at most `seconds`."""
+
+    probability: float
+    seconds: float
+
+
+class CutOff(NamedTuple):
+    """A filter whose cut-off frequency and slope (dB per octave) are uniform between their ends."""
+
+    probability: float
+    low_hz: float
+    high_hz: float
+    low_slope: float
+    high_slope: float
+
+
+class Mask(NamedTuple):
+    """A mask whose size, as a share of the axis, is uniform between two shares."""
+
+    probability: float
+    low: float
+    high: float
+
+
+class Chain(NamedTuple):
+    """Every degradation of a replica, in plain numbers: config.augment without its times."""
+
+    enabled: bool
+    speed: float
+    noise: Level
+    speech: Level
+    noise_in_room: float
+    gain: Level
+    room: Response
+    microphone: Response
+    low_pass: CutOff
+    high_pass: CutOff
+    saturation: Level
+    cutout: Mask
+    frequency_mask: Mask
+    time_mask: Mask
+    fill: str
+    fill_low: float
+    fill_high: float
+    mask_anchors: bool
+
+
+def chain(section: Mapping[str, Any]) -> Chain:
+    """Unpacks config.augment."""
+    levels = {name: Level(**section[name]) for name in ("noise", "speech", "gain", "saturation")}
+    responses = {name: Response(**section[name]) for name in ("room", "microphone")}
+    filters = {name: CutOff(**section[name]) for name in ("low_pass", "high_pass")}
+    masks = {name: Mask(**section[name]) for name in ("cutout", "frequency_mask", "time_mask")}
+    parts: dict[str, Any] = levels | responses | filters | masks
+    return Chain(**parts, **{name: section[name] for name in Chain._fields if name not in parts})
+
+
 class Settings(NamedTuple):
-    """What `pairs` needs to know, unpacked from config.audio and config.augment at the door."""
+    """The settings of `pairs`, in samples.
+
+    segment: length of an anchor and of a replica. context: samples before the segment that feed the reverb tail.
+    margin: samples on either side of the segment that offsets and speed may reach. offset: the largest offset.
+    """
 
     sample_rate_hz: int
     segment: int
     context: int
-    margin: int  # Samples either side of the segment that offsets and speed may reach.
+    margin: int
     offset: int
-    augment: Any  # The frozen augment section: one field a degradation.
+    chain: Chain
+
+    @property
+    def heard_samples(self) -> int:
+        """The samples of a clip that is degraded: context + segment."""
+        return self.context + self.segment
+
+    @property
+    def clip_samples(self) -> int:
+        """The samples of a clip that is read: context + margin + segment + margin."""
+        return self.heard_samples + 2 * self.margin
 
 
 def settings(*, audio: Any, augment: Any) -> Settings:
-    """Unpacks the two sections into samples."""
+    """Unpacks config.audio and config.augment, seconds into samples."""
     rate = audio.sample_rate_hz
     segment = round(audio.segment_s * rate)
     context = round(augment.context_s * rate)
     offset = round(augment.offset_s * rate)
     reach = 2 * offset  # The anchor moves off its grid and the replica off the anchor.
     stretch = int(np.ceil(augment.speed * (segment / 2 + context))) + (_SINC_TAPS if augment.speed else 0)
-    return Settings(rate, segment, context, reach + stretch, offset, augment)
+    return Settings(rate, segment, context, reach + stretch, offset, chain(augment))
 
 
 def pairs(
     s: Settings,
-    keys: jax.Array,
-    clips: jax.Array,
-    noise: jax.Array | None,
-    speech: jax.Array | None,
+    keys: Shaped[Array, " B"],
+    clips: Float[Array, "B clip"],
+    noise: Float[Array, "B heard"] | None,
+    speech: Float[Array, "B heard"] | None,
     rooms: Bank | None,
     microphones: Bank | None,
-    degraded: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Cuts and degrades a batch.
+    degraded: Float[Array, "B clip"] | None = None,
+) -> tuple[Float[Array, "B S"], Float[Array, "B S"]]:
+    """Cuts and degrades a batch into (anchors, replicas), each float32 [B, segment].
 
-    keys: [B] one per example. clips: [B, context + margin + segment + margin] in -1..1. noise, speech: [B, context +
-    segment] or None. degraded: as clips, degraded already: replicas are cut from these, and from nothing else.
-    Returns (anchors, replicas), each [B, segment] float32.
+    keys: [B], one per example. clips: [B, clip_samples] in -1..1. noise, speech: [B, heard_samples], or None.
+    degraded: the clips in an already degraded version, or None. Replicas are then cut from these and not degraded.
     """
 
     def one(key, clip, noise_clip, speech_clip, degraded_clip):
         anchor, replica = _cut(s, key, clip, clip if degraded is None else degraded_clip)
-        if s.augment.enabled and degraded is None:
+        if s.chain.enabled and degraded is None:
             replica = degrade(s, key, replica, noise_clip, speech_clip, rooms, microphones)
         return anchor, replica[-s.segment :]
 
-    axes = (0, 0, *(None if given is None else 0 for given in (noise, speech, degraded)))
+    axes = (0, 0, *(None if part is None else 0 for part in (noise, speech, degraded)))
     return jax.vmap(one, in_axes=axes)(keys, clips, noise, speech, degraded)
 
 
 def _cut(s: Settings, key: jax.Array, clip: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Draws the two offsets: the anchor's off its grid in `clip`, the replica's in `other` off the anchor; uniform."""
+    """Cuts the anchor out of `clip` and the replica, with its context, out of `other`.
+
+    The anchor's offset from its grid, and the replica's from the anchor, are uniform.
+    """
     k_anchor, k_replica, k_speed = jax.random.split(jax.random.fold_in(key, 0), 3)
     moved = jax.random.randint(k_anchor, (), -s.offset, s.offset + 1)
     further = jax.random.randint(k_replica, (), -s.offset, s.offset + 1)
     start = s.context + s.margin + moved
     anchor = jax.lax.dynamic_slice(clip, (start,), (s.segment,))
-    n_samples, first = s.context + s.segment, start + further - s.context
-    if not s.augment.speed:
+    n_samples, first = s.heard_samples, start + further - s.context
+    if not s.chain.speed:
         return anchor, jax.lax.dynamic_slice(other, (first,), (n_samples,))
-    speed = uniform(k_speed, 1 - s.augment.speed, 1 + s.augment.speed)
+    speed = uniform(k_speed, 1 - s.chain.speed, 1 + s.chain.speed)
     pivot = s.context + s.segment // 2
     return anchor, play(other, start=first, n_samples=n_samples, pivot=pivot, speed=speed)
 
@@ -208,45 +299,48 @@ def _cut(s: Settings, key: jax.Array, clip: jax.Array, other: jax.Array) -> tupl
 def degrade(
     s: Settings,
     key: jax.Array,
-    samples: jax.Array,
-    noise: jax.Array | None,
-    speech: jax.Array | None,
+    samples: Float[Array, " heard"],
+    noise: Float[Array, " heard"] | None,
+    speech: Float[Array, " heard"] | None,
     rooms: Bank | None,
     microphones: Bank | None,
-) -> jax.Array:
-    """Applies the chain to one clip [context + segment]: noise, room, noise, microphone, filters, saturation, gain.
+) -> Float[Array, " heard"]:
+    """Degrades one clip [heard_samples] by noise, room, noise, microphone, filters, saturation and gain, in this order.
 
-    Noise is mixed before the room with probability `noise_in_room`, otherwise after it, never twice.
+    Noise is mixed in once: before the room with probability `noise_in_room`, otherwise after it.
     """
-    a, k = s.augment, jax.random.split(jax.random.fold_in(key, 1), 12)
-    early = happens(k[0], a.noise_in_room)
-    samples = _add(s, k[1], samples, noise, a.noise, when=early)
-    samples = _add(s, k[2], samples, speech, a.speech, when=early)
-    samples = _respond(k[3], samples, rooms, a.room.probability)
-    samples = _add(s, k[1], samples, noise, a.noise, when=~early)
-    samples = _add(s, k[2], samples, speech, a.speech, when=~early)
-    samples = _respond(k[4], samples, microphones, a.microphone.probability)
+    chain, k = s.chain, jax.random.split(jax.random.fold_in(key, 1), 12)
+    early = happens(k[0], chain.noise_in_room)
+    samples = _add(s, k[1], samples, noise, chain.noise, when=early)
+    samples = _add(s, k[2], samples, speech, chain.speech, when=early)
+    samples = _respond(k[3], samples, rooms, chain.room.probability)
+    samples = _add(s, k[1], samples, noise, chain.noise, when=~early)
+    samples = _add(s, k[2], samples, speech, chain.speech, when=~early)
+    samples = _respond(k[4], samples, microphones, chain.microphone.probability)
     samples = _filter(s, k[5], samples)
-    if a.saturation.probability:
-        drive_db = uniform(k[6], a.saturation.low_db, a.saturation.high_db)
+    if chain.saturation.probability:
+        drive_db = uniform(k[6], chain.saturation.low_db, chain.saturation.high_db)
         clipped = saturate(samples, drive_db=drive_db)
-        samples = jnp.where(happens(k[7], a.saturation.probability), clipped, samples)
-    if a.gain.probability:
-        gain_db = uniform(k[8], a.gain.low_db, a.gain.high_db)
-        samples = samples * jnp.where(happens(k[9], a.gain.probability), 10.0 ** (gain_db / 20.0), 1.0)
+        samples = jnp.where(happens(k[7], chain.saturation.probability), clipped, samples)
+    if chain.gain.probability:
+        gain_db = uniform(k[8], chain.gain.low_db, chain.gain.high_db)
+        samples = samples * jnp.where(happens(k[9], chain.gain.probability), 10.0 ** (gain_db / 20.0), 1.0)
     return samples
 
 
-def _add(s: Settings, key, samples, noise, setting, *, when):
-    if noise is None or not setting.probability:
+def _add(
+    s: Settings, key: jax.Array, samples: jax.Array, noise: jax.Array | None, level: Level, *, when: jax.Array
+) -> jax.Array:
+    """Mixes noise in at a ratio drawn from `level`, if `when` is True and the level's probability says so."""
+    if noise is None or not level.probability:
         return samples
     k_db, k_happens = jax.random.split(key)
-    mixed = mix(samples, noise, snr_db=uniform(k_db, setting.low_db, setting.high_db), over=s.segment)
-    return jnp.where(when & happens(k_happens, setting.probability), mixed, samples)
+    mixed = mix(samples, noise, snr_db=uniform(k_db, level.low_db, level.high_db), over=s.segment)
+    return jnp.where(when & happens(k_happens, level.probability), mixed, samples)
 
 
-def _respond(key, samples, responses: Bank | None, probability: float):
-    """Convolves with one response of the bank, drawn evenly; unit-energy responses keep the level."""
+def _respond(key: jax.Array, samples: jax.Array, responses: Bank | None, probability: float) -> jax.Array:
+    """Convolves with one response, drawn evenly from the bank. Responses of unit energy keep the level."""
     if responses is None or not probability:
         return samples
     k_which, k_happens = jax.random.split(key)
@@ -255,8 +349,8 @@ def _respond(key, samples, responses: Bank | None, probability: float):
     return jnp.where(happens(k_happens, probability), wet, samples)
 
 
-def _filter(s: Settings, key, samples):
-    low, high = s.augment.low_pass, s.augment.high_pass
+def _filter(s: Settings, key: jax.Array, samples: jax.Array) -> jax.Array:
+    low, high = s.chain.low_pass, s.chain.high_pass
     if not low.probability and not high.probability:
         return samples
     k = jax.random.split(key, 6)
@@ -270,52 +364,3 @@ def _filter(s: Settings, key, samples):
         high_pass_hz=high_hz,
         high_pass_slope=uniform(k[5], high.low_slope, high.high_slope),
     )
-
-
-def masked(keys: jax.Array, mels: jax.Array, *, augment: Any) -> jax.Array:
-    """Masks log-mel spectrograms [B, F, T], each with its own draw: cut-out, frequency mask, time mask."""
-    return jax.vmap(lambda key, mel: _mask_one(jax.random.fold_in(key, 2), mel, augment))(keys, mels)
-
-
-def _mask_one(key: jax.Array, mel: jax.Array, a: Any) -> jax.Array:
-    k = jax.random.split(key, 8)
-    n_bins, n_frames = mel.shape
-    hole = jnp.zeros(mel.shape, bool)
-    everywhere = (jnp.ones((n_bins, 1), bool), jnp.ones((1, n_frames), bool))
-    if a.cutout.probability:
-        bins, frames = (
-            _stripe(k[0], n_bins, a.cutout)[:, None],
-            _stripe(k[1], n_frames, a.cutout)[None, :],
-        )
-        hole |= happens(k[2], a.cutout.probability) & (bins & frames)
-    if a.frequency_mask.probability:
-        bins = _stripe(k[3], n_bins, a.frequency_mask)[:, None]
-        hole |= happens(k[4], a.frequency_mask.probability) & (bins & everywhere[1])
-    if a.time_mask.probability:
-        frames = _stripe(k[5], n_frames, a.time_mask)[None, :]
-        hole |= happens(k[6], a.time_mask.probability) & (everywhere[0] & frames)
-    return jnp.where(hole, _filling(k[7], mel, a), mel)
-
-
-def _stripe(key: jax.Array, n: int, mask: Any) -> jax.Array:
-    """Marks a run of round(n * share) cells, at least one, anywhere along an axis of n: [n] bool."""
-    k_size, k_start = jax.random.split(key)
-    size = jnp.clip(jnp.round(uniform(k_size, mask.low, mask.high) * n), 1, n)
-    start = jnp.floor(jax.random.uniform(k_start, ()) * (n - size + 1))
-    cells = jnp.arange(n)
-    return (cells >= start) & (cells < start + size)
-
-
-def _filling(key: jax.Array, mel: jax.Array, a: Any) -> jax.Array:
-    """What a hole is filled with: zeros (the segment's maximum), its min or mean, or noise between two values."""
-    if a.fill == "zeros":
-        return jnp.zeros_like(mel)
-    if a.fill == "min":
-        return jnp.full_like(mel, jnp.min(mel))
-    if a.fill == "mean":
-        return jnp.full_like(mel, jnp.mean(mel))
-    if a.fill == "random":
-        low, high = jnp.min(mel), jnp.max(mel)
-    else:
-        low, high = a.fill_low, a.fill_high
-    return jax.random.uniform(key, mel.shape) * (high - low) + low

@@ -1,4 +1,4 @@
-"""What a run leaves to read: its configuration, environment, log, losses, TensorBoard scalars."""
+"""The readable files of a run: its configuration, environment, log, losses and TensorBoard scalars."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pathlib
 import platform
 import sys
 import time
+from typing import Any
 
 import jax
 import ml_collections
@@ -18,12 +19,12 @@ from nafp import config as config_lib
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "grain", "orbax-checkpoint", "numpy")
 
 
-class Journal:
-    """Writes RUN/{config.json, environment.json, log.txt, losses.jsonl, tensorboard/}; only the first host does."""
+class RunLog:
+    """Writes RUN/{config.json, environment.json, log.txt, losses.jsonl, tensorboard/}, on the first host only."""
 
     def __init__(self, run: pathlib.Path, config: ml_collections.ConfigDict):
         self._active = jax.process_index() == 0
-        self._run, self._board = run, None
+        self._board = None
         if not self._active:
             return
         run.mkdir(parents=True, exist_ok=True)
@@ -34,18 +35,19 @@ class Journal:
         self._board = _board(run / "tensorboard")
 
     def say(self, line: str) -> None:
-        """Prints a line and logs it with the time."""
+        """Prints a line, and writes it into the log with the time."""
         if self._active:
             print(line, flush=True)
             self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     def loss(self, step: int, loss: float) -> None:
-        """Keeps every step's loss, to the bit (hexadecimal beside decimal)."""
+        """Writes the loss of a step, in decimal and, exact to the bit, in hexadecimal."""
         if self._active:
             self._losses.write(json.dumps({"step": step, "loss": loss, "hex": loss.hex()}) + "\n")
 
     def scalars(self, step: int, scores: dict[str, float]) -> None:
-        if self._active and self._board is not None:
+        """Writes scores of a step for TensorBoard, if that is installed."""
+        if self._board is not None:
             for name, value in scores.items():
                 self._board.add_scalar(name, value, step)
 
@@ -57,7 +59,8 @@ class Journal:
                 self._board.close()
 
 
-def _board(folder: pathlib.Path):
+def _board(folder: pathlib.Path) -> Any:
+    """Opens a TensorBoard writer, or returns None with a line on standard error if its package is missing."""
     try:
         import tensorboardX
     except ImportError:
@@ -66,8 +69,8 @@ def _board(folder: pathlib.Path):
     return tensorboardX.SummaryWriter(str(folder))
 
 
-def environment() -> dict:
-    """Returns what is needed to repeat a run: command, versions, devices."""
+def environment() -> dict[str, Any]:
+    """Returns what is needed to repeat a run: its command, versions and devices."""
     return {
         "command": sys.argv,
         "nafp": __version__,

@@ -1,14 +1,14 @@
-"""grain: which windows, in which order -> batches of int16 clips.
+"""Windows of a corpus, in an endless random order, as batches of int16 clips read by grain.
 
-The host only picks windows out of the memory-mapped corpus; everything done to them happens on the accelerator.
-A window's order follows from the seed and the epoch, and what is drawn for it (noise, speech) from the seed and its
-position in the stream: the stream does not depend on threads, on the number of hosts, or on interruptions.
+The host only reads windows out of the memory-mapped corpus. Everything done to them happens on the accelerator.
+The order of the windows follows from the seed and the epoch. The noise and speech drawn for a window follow from the
+seed and its position in the stream. Threads, the number of hosts and interruptions therefore change nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import grain.python as grain
 import numpy as np
@@ -17,11 +17,23 @@ from nafp import errors
 from nafp.audio import segments
 from nafp.corpora import banks, corpus
 
+Batch = dict[str, np.ndarray]
+TRIES = 8  # Draws of noise before a quiet stretch is taken.
 
-class Windows(NamedTuple):
-    """The training windows: every audible segment of the split, at the hop.
 
-    start: [W] int64, first sample in the corpus. track: [W] int32, index into the corpus' tracks.
+class Stream(Protocol):
+    """An endless iterator over host batches that can be saved and restored, as grain's iterators can."""
+
+    def __next__(self) -> Batch: ...
+    def __iter__(self) -> Iterator[Batch]: ...
+    def get_state(self) -> Any: ...
+    def set_state(self, state: Any) -> None: ...
+
+
+class TrainingWindows(NamedTuple):
+    """Every audible segment of a split, at the hop.
+
+    start: int64 [W], the first sample in the corpus. track: int32 [W], the index of its track in the corpus.
     """
 
     start: np.ndarray
@@ -36,33 +48,38 @@ def windows(
     hop: int,
     silence_db: float,
     fraction: float = 1.0,
-) -> Windows:
-    """Lists the audible segments of a split's music. Raises ValueError when there are none."""
-    chosen = [t for t in source.select(kind="music", split=split) if t.n_samples >= segment]
-    kept = chosen[: max(1, round(len(chosen) * fraction))] if fraction < 1 else chosen
+) -> TrainingWindows:
+    """Lists the audible segments of a split's music. Raises errors.Invalid if there are none.
+
+    segment, hop: in samples. silence_db: the RMS level of the quietest segment, dB of full scale. fraction: the share
+    of the tracks used, from the first on.
+    """
+    tracks = [t for t in source.select(kind="music", split=split) if t.n_samples >= segment]
+    if fraction < 1:
+        tracks = tracks[: max(1, round(len(tracks) * fraction))]
     number = {track.path: i for i, track in enumerate(source.tracks)}
-    starts, tracks = [], []
-    for track in kept:
-        start = track.first_sample + hop * np.arange(segments.count(track.n_samples, segment=segment, hop=hop))
-        starts.append(start)
-        tracks.append(np.full(len(start), number[track.path], np.int32))
-    if not starts:
+    counts = [segments.count(track.n_samples, segment=segment, hop=hop) for track in tracks]
+    if not tracks:
         raise errors.Invalid(
             f"{source.folder}: no music in split {split!r}; it has {source.summary()}. "
             "Set config.data.train_split, or give the manifest a split column."
         )
-    start, track = np.concatenate(starts), np.concatenate(tracks)
+    start = np.concatenate([track.first_sample + hop * np.arange(count) for track, count in zip(tracks, counts)])
+    track_number = np.repeat(np.array([number[track.path] for track in tracks], np.int32), counts)
     loud = banks.loudness_db(source, start, n_samples=segment) >= silence_db
     if not loud.any():
         raise errors.Invalid(
             f"{source.folder}: all {len(start)} windows of split {split!r} are quieter than {silence_db} dB; "
             "lower config.data.silence_db."
         )
-    return Windows(start[loud], track[loud])
+    return TrainingWindows(start[loud], track_number[loud])
 
 
 class Noise:
-    """Random audible stretches of noise or speech out of a corpus."""
+    """Draws audible stretches of noise or speech, of n_samples each, out of a split of a corpus.
+
+    silence_db: stretches whose mean magnitude is below this level are drawn again.
+    """
 
     def __init__(self, source: corpus.Corpus, *, kind: str, split: str, n_samples: int, silence_db: float):
         tracks = [t for t in source.select(kind=kind, split=split) if t.n_samples > 0]
@@ -77,11 +94,12 @@ class Noise:
         return len(self._first)
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """Returns int16 [n_samples]; short recordings are repeated, quiet stretches drawn again (8 times)."""
-        for _ in range(8):
-            clip = self._read(rng)
+        """Returns int16 [n_samples]. A short recording is repeated; a quiet stretch is drawn again, up to 8 times."""
+        clip = self._read(rng)
+        for _ in range(TRIES - 1):
             if np.abs(clip).mean(dtype=np.float32) >= self._quiet:
                 break
+            clip = self._read(rng)
         return clip
 
     def _read(self, rng: np.random.Generator) -> np.ndarray:
@@ -95,21 +113,22 @@ class Noise:
 
 
 def noise_source(source: corpus.Corpus, *, kind: str, split: str, n_samples: int, silence_db: float) -> Noise | None:
-    """Returns a source of noise, or None when the corpus has none of that kind in that split."""
-    found = Noise(source, kind=kind, split=split, n_samples=n_samples, silence_db=silence_db)
-    return found if len(found) else None
+    """Returns a source of noise, or None if the corpus has none of that kind in that split."""
+    noise = Noise(source, kind=kind, split=split, n_samples=n_samples, silence_db=silence_db)
+    return noise if len(noise) else None
 
 
-class Reader:
-    """Reads the clip of one window, and the noise that its position in the stream draws.
+class ClipReader:
+    """Reads the clip of one window, and the noise and speech that its position in the stream draws.
 
-    variants: degraded versions of all samples of the source; the position draws one of them.
+    segment, context, margin: in samples, as in `augment.Settings`. variants: degraded versions of all samples of the
+    source, of which the position draws one.
     """
 
     def __init__(
         self,
         source: corpus.Corpus,
-        listed: Windows,
+        windows: TrainingWindows,
         *,
         segment: int,
         context: int,
@@ -119,19 +138,20 @@ class Reader:
         speech: Noise | None = None,
         variants: Sequence[np.ndarray] = (),
     ):
-        self._samples, self._windows, self._seed = source.samples, listed, seed
+        self._samples, self._windows, self._seed = source.samples, windows, seed
         self._variants = variants
         self._before, self._after = context + margin, segment + margin
         self._noise, self._speech = noise, speech
         self._bounds = np.array([(t.first_sample, t.first_sample + t.n_samples) for t in source.tracks], np.int64)
         self._margin, self._segment = margin, segment
 
-    def __call__(self, position: int, window: int) -> dict[str, np.ndarray]:
+    def __call__(self, position: int, window: int) -> Batch:
+        """Returns one example: clip int16 [clip_samples], track, position, and noise, speech and degraded if any."""
         start, track = int(self._windows.start[window]), int(self._windows.track[window])
         example = {
             "clip": self.clip(start, track),
-            "track": np.int32(track),
-            "position": np.uint32(position % 2**32),
+            "track": np.asarray(track, np.int32),
+            "position": np.asarray(position % 2**32, np.uint32),
         }
         rng = np.random.default_rng((self._seed, position))
         if self._noise is not None:
@@ -139,12 +159,12 @@ class Reader:
         if self._speech is not None:
             example["speech"] = self._speech.draw(rng)
         if self._variants:
-            degraded = self._variants[rng.integers(len(self._variants))]
+            degraded = self._variants[int(rng.integers(len(self._variants)))]
             example["degraded"] = self.clip(start, track, degraded)
         return example
 
     def clip(self, start: int, track: int, samples: np.ndarray | None = None) -> np.ndarray:
-        """Reads context + margin before `start` and segment + margin after; silence outside the track."""
+        """Reads context + margin samples before `start` and segment + margin after it; silence outside the track."""
         samples = self._samples if samples is None else samples
         low, high = self._bounds[track]
         start = min(start, max(int(high) - self._after, int(low) + self._margin))  # Keep offsets inside.
@@ -156,50 +176,50 @@ class Reader:
 
 def batches(
     n_windows: int,
-    read: Reader,
+    read: ClipReader,
     *,
     seed: int,
     pairs: int,
     host: int = 0,
     hosts: int = 1,
-    read_threads: int = 4,
-    prefetch: int = 8,
-) -> Any:
-    """Returns a grain iterator (it has get_state and set_state) over this host's share of the global batches.
+    read_threads: int,
+    prefetch: int,
+) -> Stream:
+    """Returns this host's share of the global batches, without end; every epoch has an order of its own.
 
-    pairs: of the global batch; it must divide by hosts. Every epoch has its own order; the stream never ends.
-    Host h takes the pairs h, h + hosts, ... of each global batch.
+    pairs: the pairs in the global batch, a multiple of `hosts`, or errors.Invalid is raised. Host h takes the pairs
+    h, h + hosts, ... of each global batch. prefetch: batches read ahead, by `read_threads` threads.
     """
-    mine = _share_of(pairs, hosts)
+    share = _share_of(pairs, hosts)
     stream = _order(n_windows, seed).map_with_index(read)
     if hosts > 1:
         stream = stream[host::hosts]
-    stream = stream.batch(mine, drop_remainder=True)
+    stream = stream.batch(share, drop_remainder=True)
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=max(prefetch, read_threads))
     return iter(stream.to_iter_dataset(options))
 
 
-def numbers(n_windows: int, *, seed: int, pairs: int, host: int = 0, hosts: int = 1) -> Any:
-    """Returns a grain iterator over the windows and positions that `batches` would read, in the same order.
+def numbers(n_windows: int, *, seed: int, pairs: int, host: int = 0, hosts: int = 1) -> Stream:
+    """Returns the windows and positions that `batches` would read, in the same order.
 
     For recordings that lie on the accelerator: a batch is {"window": int32 [b], "position": uint32 [b]}.
     """
-    mine = _share_of(pairs, hosts)
+    share = _share_of(pairs, hosts)
 
-    def numbered(i: int, windows: np.ndarray) -> dict[str, np.ndarray]:
-        position = (i * mine + np.arange(mine)) * hosts + host
+    def numbered(i: int, windows: np.ndarray) -> Batch:
+        position = (i * share + np.arange(share)) * hosts + host
         return {
             "window": np.asarray(windows, np.int32),
             "position": (position % 2**32).astype(np.uint32),
         }
 
     stream = _order(n_windows, seed)[host::hosts]
-    stream = stream.batch(mine, drop_remainder=True).map_with_index(numbered)
+    stream = stream.batch(share, drop_remainder=True).map_with_index(numbered)
     return iter(stream.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)))
 
 
 def _order(n_windows: int, seed: int) -> grain.MapDataset:
-    """The windows of one epoch after another, each in an order of its own, without end."""
+    """Returns the numbers of the windows, epoch after epoch without end, each epoch in an order of its own."""
     return grain.MapDataset.range(n_windows).seed(seed).shuffle().repeat()
 
 

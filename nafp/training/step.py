@@ -1,14 +1,15 @@
 """One training step on one device, and its mapping over all of them.
 
-The step is written once with the axis name "data": fingerprints are gathered so that the loss sees the global batch,
-gradients are summed. `mapped` is the only place that knows about devices.
+The step is written once, with the axis name "data". It gathers fingerprints, so that the loss sees the global batch,
+and sums gradients. Only `mapped` knows how the step is spread over devices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -16,20 +17,25 @@ import numpy as np
 import optax
 
 from nafp.models import network, spectrogram
-from nafp.training import augment, losses, optimizers, resident
+from nafp.training import augment, losses, masks, optimizers, pipeline, resident
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int, Shaped
 
 AXIS = "data"
+Batch = dict[str, jax.Array]
+Pullback = Callable[[jax.Array], Any]  # Gradient by the fingerprints -> gradient by the parameters.
 
 
 class Past(NamedTuple):
-    """Anchors of the steps before, newest first: fingerprints [M, D] and their tracks [M], -1 where none is yet."""
+    """Anchors of earlier steps, newest first. z: float32 [M, D]. tracks: int32 [M], -1 where there is none yet."""
 
     z: jax.Array
     tracks: jax.Array
 
 
 class State(NamedTuple):
-    """What a step changes. params and batch_stats: the network's; step: int32; past: None unless the loss asks."""
+    """What a step changes. step: int32, the steps done. past: None unless config.loss.memory is above 0."""
 
     step: jax.Array
     params: Any
@@ -39,35 +45,43 @@ class State(NamedTuple):
 
 
 class Banks(NamedTuple):
-    """Responses on the device, and the recordings where they lie there; None where there are none."""
+    """What a step reads besides its batch; None where not used. recordings: None if hosts send clips."""
 
     rooms: augment.Bank | None
     microphones: augment.Bank | None
-    recordings: resident.Laid | None = None
+    recordings: resident.Recordings | None = None
 
 
 class Recipe(NamedTuple):
-    """What a step is made of, unpacked from the configuration once."""
+    """What a step is made of, unpacked from the configuration once.
 
-    model: Any
+    rate: step -> learning rate, as the optimizer uses it. mel: the keywords of `spectrogram.log_mel`.
+    """
+
+    model: nn.Module
     optimizer: optax.GradientTransformation
+    rate: optax.Schedule
     augment: augment.Settings
     mel: dict[str, Any]
     seed: int
+    loss: losses.Loss
     temperature: float
     mask_same_track: bool
     memory: int
     micro_batch: int
 
 
-def recipe_of(config: ml_collections.ConfigDict, cut: augment.Settings, *, total_steps: int) -> Recipe:
+def recipe_of(config: ml_collections.ConfigDict, settings: augment.Settings, *, total_steps: int) -> Recipe:
     """Unpacks the configuration into what a step is made of."""
+    rate = learning_rate(config.optimizer, total_steps=total_steps, batch_size=config.train.batch_size)
     return Recipe(
         model=network.create(config, axis_name=AXIS if config.model.norm == "batch_norm" else None),
-        optimizer=optimizers.create(config.optimizer, total_steps=total_steps, batch_size=config.train.batch_size),
-        augment=cut,
+        optimizer=_optimizer(config.optimizer, rate),
+        rate=rate,
+        augment=settings,
         mel=network.mel_settings(config),
         seed=config.seed,
+        loss=losses.LOSSES[config.loss.name],
         temperature=config.loss.temperature,
         mask_same_track=config.loss.mask_same_track,
         memory=config.loss.memory,
@@ -75,8 +89,35 @@ def recipe_of(config: ml_collections.ConfigDict, cut: augment.Settings, *, total
     )
 
 
+def learning_rate(section: ml_collections.ConfigDict, *, total_steps: int, batch_size: int) -> optax.Schedule:
+    """Unpacks config.optimizer into step -> learning rate."""
+    peak = optimizers.peak_rate(
+        learning_rate=section.learning_rate, scale_with_batch=section.scale_with_batch, batch_size=batch_size
+    )
+    return optimizers.schedule(
+        section.schedule,
+        peak=peak,
+        total_steps=total_steps,
+        warmup_steps=section.warmup_steps,
+        final_share=section.final_share,
+        restart_share=section.restart_share,
+    )
+
+
+def _optimizer(section: ml_collections.ConfigDict, rate: optax.Schedule) -> optax.GradientTransformation:
+    return optimizers.create(
+        section.name,
+        rate,
+        lamb_scales=section.lamb_scales,
+        weight_decay=section.weight_decay,
+        b1=section.b1,
+        b2=section.b2,
+        eps=section.eps,
+    )
+
+
 def initial(recipe: Recipe, *, n_mels: int, n_frames: int) -> State:
-    """Returns the state before the first step, the same on every host."""
+    """Returns the state before the first step, the same on every host. n_mels, n_frames: the shape of a spectrogram."""
     mel = jnp.zeros((2, n_mels, n_frames), jnp.float32)
     variables = jax.jit(recipe.model.init)(jax.random.key(recipe.seed), mel)
     params = variables["params"]
@@ -85,38 +126,38 @@ def initial(recipe: Recipe, *, n_mels: int, n_frames: int) -> State:
         params,
         variables.get("batch_stats", {}),
         recipe.optimizer.init(params),
-        _nothing_past(recipe, variables, mel) if recipe.memory else None,
+        _empty_past(recipe, variables, mel) if recipe.memory else None,
     )
 
 
-def _nothing_past(recipe: Recipe, variables: Any, mel: jax.Array) -> Past:
+def _empty_past(recipe: Recipe, variables: Any, mel: jax.Array) -> Past:
     n, dim = recipe.memory, jax.eval_shape(recipe.model.apply, variables, mel).shape[-1]
     return Past(jnp.zeros((n, dim), jnp.float32), jnp.full(n, -1, jnp.int32))
 
 
-def spectrograms(recipe: Recipe, batch: dict[str, jax.Array], banks: Banks) -> jax.Array:
-    """Cuts, degrades, transforms and masks a batch of int16 clips: [2b, F, T], anchors then replicas."""
-    keys = keys_of(recipe, batch)
+def spectrograms(recipe: Recipe, batch: Batch, banks: Banks) -> Float[Array, "rows F T"]:
+    """Cuts, degrades, transforms and masks a batch of int16 clips. Returns [2b, F, T], anchors then replicas."""
+    keys = keys_of(recipe.seed, batch["position"])
     return jnp.concatenate(seen(recipe, keys, *heard(recipe.augment, keys, batch, banks)))
 
 
-def keys_of(recipe: Recipe, batch: dict[str, jax.Array]) -> jax.Array:
-    """Folds the seed and the positions in the stream into one key a pair: [b]."""
-    base = jax.random.key(recipe.seed)
-    return jax.vmap(lambda position: jax.random.fold_in(base, position))(batch["position"])
+def keys_of(seed: int, positions: Int[Array, " b"]) -> Shaped[Array, " b"]:
+    """Folds the seed and the positions in the stream [b] into one key per pair: [b]."""
+    base = jax.random.key(seed)
+    return jax.vmap(lambda position: jax.random.fold_in(base, position))(positions)
 
 
 def heard(
-    cut: augment.Settings, keys: jax.Array, batch: dict[str, jax.Array], banks: Banks
-) -> tuple[jax.Array, jax.Array]:
-    """Cuts and degrades a batch of int16 clips: (anchors, replicas), each [b, S]."""
+    settings: augment.Settings, keys: Shaped[Array, " b"], batch: Batch, banks: Banks
+) -> tuple[Float[Array, "b S"], Float[Array, "b S"]]:
+    """Cuts and degrades a batch of int16 clips into waveforms: (anchors, replicas), each float32 [b, S]."""
     real = {
         name: batch[name].astype(jnp.float32) / 32768.0
         for name in ("clip", "noise", "speech", "degraded")
         if name in batch
     }
     return augment.pairs(
-        cut,
+        settings,
         keys,
         real["clip"],
         real.get("noise"),
@@ -127,34 +168,40 @@ def heard(
     )
 
 
-def seen(recipe: Recipe, keys: jax.Array, anchors: jax.Array, replicas: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Transforms both sides [b, S] and masks them, as the network gets them: [b, F, T] each."""
+def seen(
+    recipe: Recipe, keys: Shaped[Array, " b"], anchors: Float[Array, "b S"], replicas: Float[Array, "b S"]
+) -> tuple[Float[Array, "b F T"], Float[Array, "b F T"]]:
+    """Transforms both sides [b, S] and masks them as the network gets them: (anchors, replicas), each [b, F, T]."""
     mels = [spectrogram.log_mel(side, **recipe.mel) for side in (anchors, replicas)]
-    settings = recipe.augment.augment
-    if settings.enabled:
-        sides = jax.vmap(jax.random.split)(keys)  # [b, 2] keys: the two sides are masked independently.
-        mels[1] = augment.masked(sides[:, 1], mels[1], augment=settings)
-        if settings.mask_anchors:
-            mels[0] = augment.masked(sides[:, 0], mels[0], augment=settings)
+    chain = recipe.augment.chain
+    if chain.enabled:
+        side_keys = jax.vmap(jax.random.split)(keys)  # [b, 2]: the two sides are masked independently.
+        mels[1] = masks.masked(side_keys[:, 1], mels[1], chain=chain)
+        if chain.mask_anchors:
+            mels[0] = masks.masked(side_keys[:, 0], mels[0], chain=chain)
     return mels[0], mels[1]
 
 
-def train_step(recipe: Recipe, state: State, batch: dict[str, jax.Array], banks: Banks) -> tuple[State, dict]:
-    """One step on this device's share of the global batch; needs the axis "data" around it."""
+def train_step(recipe: Recipe, state: State, batch: Batch, banks: Banks) -> tuple[State, dict[str, jax.Array]]:
+    """Takes one step on this device's share of the global batch; the axis "data" must be mapped around it.
+
+    Returns the next state and the scores `loss`, `grad_norm` and `accuracy`, the same on all devices.
+    """
     if banks.recordings is not None:
-        keys = keys_of(recipe, batch)
+        keys = keys_of(recipe.seed, batch["position"])
         batch = resident.read(recipe.augment, banks.recordings, keys, batch)
     mels = spectrograms(recipe, batch, banks)
     if recipe.micro_batch and recipe.micro_batch < mels.shape[0]:
         z, pull, stats = _embed_in_parts(recipe, state, mels)
     else:
         z, pull, stats = _embed_at_once(recipe, state, mels)
-    loss, dz, same, past = _loss(recipe, z, batch["track"], state.past)
+    loss, dz, accuracy, past = _loss(recipe, z, batch["track"], state.past)
     grads = jax.lax.psum(pull(dz), AXIS)
-    loss = jax.lax.psum(loss, AXIS)
     updates, optimizer = recipe.optimizer.update(grads, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
-    scores = dict(loss=loss, grad_norm=optax.tree.norm(grads), accuracy=jax.lax.pmean(same, AXIS))
+    scores = dict(
+        loss=jax.lax.psum(loss, AXIS), grad_norm=optax.tree.norm(grads), accuracy=jax.lax.pmean(accuracy, AXIS)
+    )
     return State(state.step + 1, params, jax.lax.pmean(stats, AXIS), optimizer, past), scores
 
 
@@ -163,15 +210,16 @@ def _apply(recipe: Recipe, params: Any, stats: Any, mels: jax.Array) -> tuple[ja
     return z, changed.get("batch_stats", stats)
 
 
-def _embed_at_once(recipe: Recipe, state: State, mels: jax.Array):
+def _embed_at_once(recipe: Recipe, state: State, mels: jax.Array) -> tuple[jax.Array, Pullback, Any]:
+    """Embeds mels [2b, F, T]. Returns (fingerprints [2b, D], their pullback to the parameters, batch statistics)."""
     z, pull, stats = jax.vjp(lambda p: _apply(recipe, p, state.batch_stats, mels), state.params, has_aux=True)
     return z, lambda dz: pull(dz)[0], stats
 
 
-def _embed_in_parts(recipe: Recipe, state: State, mels: jax.Array):
-    """Embeds micro-batches one after another; the pullback runs each forward again.
+def _embed_in_parts(recipe: Recipe, state: State, mels: jax.Array) -> tuple[jax.Array, Pullback, Any]:
+    """Embeds micro-batches one after another, as `_embed_at_once` does all. The pullback repeats each forward pass.
 
-    The loss sees all fingerprints, so the gradient is that of the whole batch, at the memory of a part
+    The loss sees all fingerprints, so the gradient is that of the whole batch, with the memory of one part
     (gradient caching, Gao et al. 2021).
     """
     parts = mels.reshape(-1, recipe.micro_batch, *mels.shape[1:])
@@ -196,29 +244,41 @@ def _embed_in_parts(recipe: Recipe, state: State, mels: jax.Array):
 def _loss(
     recipe: Recipe, z: jax.Array, tracks: jax.Array, past: Past | None
 ) -> tuple[jax.Array, jax.Array, jax.Array, Past | None]:
-    """Returns (this device's share of the loss, its gradient by z [2b, D], share of replicas found first, past)."""
+    """Computes this device's share of the loss of fingerprints z [2b, D] of `tracks` [b].
+
+    Returns (the share, its gradient by z, the share of replicas whose nearest anchor is their own, the next past).
+    """
     mine = z.reshape(2, -1, z.shape[-1])
     everyone = jax.lax.all_gather(mine, AXIS, axis=1, tiled=True)  # [2, B, D]
     all_tracks = jax.lax.all_gather(tracks, AXIS, tiled=True)
-    n_mine, more = mine.shape[1], {}
-    if recipe.mask_same_track:
-        more = dict(my_tracks=tracks, all_tracks=all_tracks)
-    if past is not None:
-        never = (past.tracks[None, :] == tracks[:, None]) | (past.tracks[None, :] < 0)
-        more |= dict(past=past.z, never=never)
+    n_mine = mine.shape[1]
     first = jax.lax.axis_index(AXIS) * n_mine
+    same_track = tracks[:, None] == all_tracks[None, :] if recipe.mask_same_track else None
 
-    def share(mine, everyone):
-        return losses.nt_xent(mine, everyone, first_pair=first, temperature=recipe.temperature, **more)
+    def share(mine: jax.Array, everyone: jax.Array) -> jax.Array:
+        return recipe.loss(
+            mine,
+            everyone,
+            first_pair=first,
+            temperature=recipe.temperature,
+            same_track=same_track,
+            memory=None if past is None else (past.z, _never(past, tracks)),
+        )
 
     loss, (d_mine, d_everyone) = jax.value_and_grad(share, argnums=(0, 1))(mine, everyone)
     d_mine += jax.lax.psum_scatter(d_everyone, AXIS, scatter_dimension=1, tiled=True)
-    found = jnp.argmax(mine[1] @ everyone[0].T, axis=1) == first + jnp.arange(n_mine)
-    return loss, d_mine.reshape(z.shape), found.mean(), _remembered(past, everyone[0], all_tracks)
+    nearest = jnp.argmax(mine[1] @ everyone[0].T, axis=1)
+    accuracy = (nearest == first + jnp.arange(n_mine)).mean()
+    return loss, d_mine.reshape(z.shape), accuracy, _remembered(past, everyone[0], all_tracks)
+
+
+def _never(past: Past, tracks: jax.Array) -> jax.Array:
+    """Marks the remembered anchors that are no negatives for `tracks` [b]: bool [b, M]. Empty slots are marked too."""
+    return (past.tracks[None, :] == tracks[:, None]) | (past.tracks[None, :] < 0)
 
 
 def _remembered(past: Past | None, anchors: jax.Array, tracks: jax.Array) -> Past | None:
-    """Puts the anchors [B, D] of this step before those of earlier ones, and drops the oldest."""
+    """Puts the anchors [B, D] of this step before those of earlier steps, and drops the oldest."""
     if past is None:
         return None
     n = len(past.tracks)
@@ -228,8 +288,8 @@ def _remembered(past: Past | None, anchors: jax.Array, tracks: jax.Array) -> Pas
     )
 
 
-def mapped(recipe: Recipe) -> Callable[[State, dict, Banks], tuple[State, dict]]:
-    """Maps the step over the devices of all processes; every argument has a leading device axis."""
+def mapped(recipe: Recipe) -> Callable[[State, pipeline.Batch, Banks], tuple[State, dict[str, jax.Array]]]:
+    """Maps the step over the devices of all processes. Every argument has a leading device axis."""
     return jax.pmap(
         lambda state, batch, banks: train_step(recipe, state, batch, banks),
         axis_name=AXIS,
@@ -244,11 +304,11 @@ def replicate(tree: Any) -> Any:
 
 
 def on_host(tree: Any) -> Any:
-    """Copies a replicated tree back from the first local device: numpy arrays of our own."""
+    """Copies a replicated tree from the first local device into numpy arrays that nothing else shares."""
     return jax.tree.map(lambda x: np.array(x.addressable_shards[0].data[0]), tree)
 
 
-def split_over_devices(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Gives a host batch [b, ...] a leading device axis: [devices, b / devices, ...]."""
+def split_over_devices(batch: pipeline.Batch) -> pipeline.Batch:
+    """Reshapes a host batch [b, ...] to [devices, b / devices, ...]."""
     n = jax.local_device_count()
     return {name: x.reshape(n, x.shape[0] // n, *x.shape[1:]) for name, x in batch.items()}

@@ -1,13 +1,12 @@
-"""What `nafp corpus` does: folders become manifests, manifests are filtered, split, converted, packed.
+"""`nafp corpus`: folders become manifests; manifests are filtered, split, converted and packed.
 
-Each verb is a function of the same name: sources first, settings as keywords with their defaults.
-Reports go to standard output; the exit code is returned: 0 done, 1 when nothing is left.
+Each verb is a function of its name. It takes the sources first, then its settings as keywords with their defaults. It
+prints its report and returns the exit code: 0 when done, 1 when nothing is left.
 """
 
 from __future__ import annotations
 
 import csv
-import difflib
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,37 +14,39 @@ from typing import Any
 
 from nafp import errors
 from nafp.audio import decode
-from nafp.corpora import corpus, lists, manifest, row_ids, splits
-from nafp.corpora import kinds as original_tree
+from nafp.corpora import corpus, kinds, lists, manifest, row_ids, splits
 from nafp.datasets import audioset, registry
+from nafp.jobs import choices
 
-_MOST_LINES = 20  # Of a report; the file that is written has them all.
+_MOST_LINES = 20  # A report prints this many; the file that is written has them all.
 
 
 def run(verb: str, sources: Sequence[str], settings: Mapping[str, Any]) -> int:
-    """Runs a verb with the settings that were given; raises ValueError for those it does not take."""
+    """Runs a verb and returns its exit code. Raises errors.Invalid for a verb or a setting that does not exist."""
     if verb not in VERBS:
-        meant = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean {meant[0]}?" if meant else f"there are {', '.join(VERBS)}"
-        raise errors.Invalid(f"corpus: no {verb!r}; {hint}" if verb else f"corpus what? {hint}")
-    function = VERBS[verb]
-    takes = inspect.signature(function).parameters
-    strange = [name for name in settings if name not in takes]
-    if strange:
-        known = ", ".join(f"--{name}" for name in list(takes)[1:])
-        raise errors.Invalid(f"corpus {verb} takes no --{strange[0]}; it takes {known or 'nothing'}")
+        given = f"corpus: no {verb!r};" if verb else "corpus: name a verb;"
+        raise errors.Invalid(f"{given} there are {', '.join(VERBS)}.{choices.closest(verb, VERBS)}")
+    _check(verb, settings)
+    return VERBS[verb](list(sources), **settings)
+
+
+def _check(verb: str, settings: Mapping[str, Any]) -> None:
+    """Raises errors.Invalid for settings that the verb does not take or lacks, before hours of work."""
+    parameters = inspect.signature(VERBS[verb]).parameters
+    for name in settings:
+        if name not in parameters:
+            taken = ", ".join(f"--{parameter}" for parameter in list(parameters)[1:])
+            raise errors.Invalid(f"corpus {verb} takes no --{name}; it takes {taken or 'nothing'}")
     needed = [
         name
-        for name, about in takes.items()
-        if about.kind is about.KEYWORD_ONLY and about.default is about.empty and not settings.get(name)
+        for name, parameter in parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty and not settings.get(name)
     ]
     if needed:
         raise errors.Invalid(f"corpus {verb} needs --{' and --'.join(needed)}")
     folder = os.path.dirname(os.path.abspath(settings.get("out") or ""))
-    makes_folder = verb == "build"  # As every verb does whose --out is a folder.
-    if not makes_folder and not os.path.isdir(folder):  # Said before hours of work, not after.
+    if verb != "build" and not os.path.isdir(folder):  # `build` makes the folder.
         raise errors.Invalid(f"--out={settings['out']}: there is no folder {folder}")
-    return function(list(sources), **settings) or 0
 
 
 def scan(
@@ -64,7 +65,7 @@ def scan(
     verify: bool = False,
     jobs: int = 0,
 ) -> int:
-    """Lists audio files, or a public dataset, into a manifest."""
+    """Writes a manifest of the audio files in folders, or of a public dataset."""
     if not folders:
         raise errors.Invalid("corpus scan needs a folder: nafp corpus scan DIR... --out=tracks.csv")
     if dataset:
@@ -77,7 +78,7 @@ def scan(
             show=True,
         )
         tracks, failures = _dataset(folders, dataset, options, wanted, verify)
-        tracks = [t._replace(kind=kind or t.kind, split=split or t.split) for t in tracks]
+        tracks = [track._replace(kind=kind or track.kind, split=split or track.split) for track in tracks]
     else:
         with decode.hushed():
             tracks, failures = manifest.scan(folders, kind=kind, split=split, jobs=jobs, show=True)
@@ -88,10 +89,10 @@ def scan(
 
 
 def show_datasets(sources: list[str]) -> int:
-    """Says what the public datasets are called, what they are, and where to get them."""
+    """Prints the names of the public datasets, what they are, and where to get them."""
     for name in sources or registry.DATASETS:
-        known = registry.find(name)
-        print(f"{name}\n  {known.about}\n  {known.get}")
+        dataset = registry.find(name)
+        print(f"{name}\n  {dataset.about}\n  {dataset.get}")
     return 0
 
 
@@ -103,7 +104,7 @@ def build(
     sample_rate_hz: int = 8000,
     jobs: int | None = None,
 ) -> int:
-    """Decodes the tracks of a manifest into one corpus folder; resumes."""
+    """Decodes the tracks of a manifest into one corpus folder. Run again, it resumes."""
     _no_sources("build", sources)
     built = corpus.build(lists.read(manifest), out, sample_rate_hz=sample_rate_hz, jobs=jobs, progress=True)
     print(_report(built.damaged, "damaged, the rest kept"), end="")
@@ -124,9 +125,9 @@ def filter_tracks(
     only: str = "",
     jobs: int = 0,
 ) -> int:
-    """Keeps these kinds and splits, what is neither too short nor too long, and no duplicates.
+    """Keeps the tracks of some kinds and splits that are neither too short nor too long nor duplicates.
 
-    Lengths are about the tracks of `kind`: responses are short, and stay.
+    Lengths apply to the tracks of `kind` only: responses are short, and stay.
     """
     _no_sources("filter", sources)
     listed = lists.read(manifest)
@@ -135,8 +136,8 @@ def filter_tracks(
         tracks, failures = _filled(tracks, jobs)
         print(_report(failures, "skipped"), end="")
         measured = [track for track in tracks if track.kind in kind.split(",")]
-        kept = splits.by_length(measured, shortest_s=shortest_s, longest_s=longest_s)
-        dropped = {track.path for track in measured} - {track.path for track in kept}
+        fitting = splits.by_length(measured, shortest_s=shortest_s, longest_s=longest_s)
+        dropped = {track.path for track in measured} - {track.path for track in fitting}
         tracks = [track for track in tracks if track.path not in dropped]
     if without:
         tracks = _without(tracks, _duplicates(without))
@@ -156,21 +157,20 @@ def split(
     seed: int = 0,
     again: bool = False,
 ) -> int:
-    """Gives tracks a split, by number or share, each group as a whole."""
+    """Assigns splits to tracks, by number or share. Tracks of one group get the same split."""
     _no_sources("split", sources)
     tracks = lists.read(manifest)
-    asked = splits.read_sizes(sizes)
-    if any(size.unit == "h" for size in asked):
+    wanted = splits.read_sizes(sizes)
+    if any(size.unit == "h" for size in wanted):
         tracks, failures = _filled(tracks, 0)
         print(_report(failures, "skipped"), end="")
     pairs = [row[:2] for row in _duplicates(together)] if together else []
-    kinds = [name for name in kind.split(",") if name]
-    how = dict(by=by, together=pairs, kinds=kinds)
-    done = splits.split(tracks, asked, seed=seed, again=again, **how)
-    left = sum(not track.split for track in done if track.kind in kinds)
-    if left:
-        print(f"{left:,} tracks are left over, without a split")
-    return _write(out, done)
+    names = [name for name in kind.split(",") if name]
+    assigned = splits.split(tracks, wanted, seed=seed, again=again, by=by, together=pairs, kinds=names)
+    n_left = sum(not track.split for track in assigned if track.kind in names)
+    if n_left:
+        print(f"{n_left:,} tracks are left over, without a split")
+    return _write(out, assigned)
 
 
 def convert(
@@ -184,18 +184,12 @@ def convert(
     split: str = "",
     only: str = "",
 ) -> int:
-    """Turns lists of other systems into manifests and back; test ids into a table and back."""
+    """Turns lists of other systems into manifests and back, and test ids into a table and back."""
     if not sources:
         raise errors.Invalid("corpus convert needs a list: nafp corpus convert LIST... --out=FILE")
     if manifest:
         return _convert_ids(sources, out, manifest, only)
-    tracks: dict[str, Any] = {}
-    for source in sources:
-        for track in lists.read(source, root=root):
-            told = lists.is_list(source) and not source.lower().endswith(".csv")
-            known = track._replace(split=track.split or split, kind=kind if kind and told else track.kind)
-            tracks.setdefault(track.path, known)
-    chosen = _chosen(list(tracks.values()), only)
+    chosen = _chosen(_listed(sources, root, kind, split), only)
     if form == "pfann":
         chosen, failures = _filled(chosen, 0)
         print(_report(failures, "skipped"), end="")
@@ -214,26 +208,26 @@ def dedup(
     seconds: float = 0.0,
 ) -> int:
     """Finds recordings that are there twice, within and across splits, by their fingerprints."""
-    from nafp.verbs import dedup as deduplication
+    from nafp.verbs import duplicates_table
 
     if not sources and not store:
         raise errors.Invalid("corpus dedup needs --store=STORE, or a corpus, manifest or folder")
-    given = dict(score=score, seconds=seconds)
-    found = deduplication.find(
+    table = duplicates_table.find(
         sources,
-        store=store or os.path.splitext(out)[0] + "_store",
+        folder=store or os.path.splitext(out)[0] + "_store",
         name=name,
         checkpoint=checkpoint,
         manifest=manifest,
-        **{key: value for key, value in given.items() if value},
+        least_score=score,
+        shortest_s=seconds,
     )
-    deduplication.write(out, found)
-    print(deduplication.describe(found, most=_MOST_LINES))
-    print(f"{out}: pairs {len(found.rows):,}")
+    duplicates_table.write(out, table)
+    print(duplicates_table.describe(table, most=_MOST_LINES))
+    print(f"{out}: pairs {len(table.rows):,}")
     return 0
 
 
-VERBS: dict[str, Callable[..., int | None]] = {
+VERBS: dict[str, Callable[..., int]] = {
     "scan": scan,
     "datasets": show_datasets,
     "filter": filter_tracks,
@@ -245,8 +239,8 @@ VERBS: dict[str, Callable[..., int | None]] = {
 
 
 def _dataset(folders: list[str], name: str, options: registry.Options, wanted: str, verify: bool) -> registry.Found:
-    known = registry.find(name)
-    if verify and known.verify is None:
+    dataset = registry.find(name)
+    if verify and dataset.verify is None:
         raise errors.Invalid(f"--dataset={name}: its authors publish no checksums")
     if wanted:
         if name != "audioset":
@@ -254,15 +248,27 @@ def _dataset(folders: list[str], name: str, options: registry.Options, wanted: s
         clips, _ = audioset.wanted(options.metadata or folders[0], keep=options.keep, drop=options.drop)
         audioset.write_wanted(wanted, clips)
         print(f"{wanted}: {len(clips):,} clips")
-    tracks, failures = [], []
+    tracks: list[manifest.Track] = []
+    failures: list[manifest.Failure] = []
     for folder in folders:
-        failures += known.verify(folder) if verify and known.verify else []
+        failures += dataset.verify(folder) if verify and dataset.verify else []
         with decode.hushed():
-            good, bad = known.scan(folder, options)
-        tracks, failures = tracks + good, failures + bad
-    if known.n_tracks and len(tracks) != known.n_tracks:
-        print(f"{name}: {len(tracks):,} tracks; the whole dataset has {known.n_tracks:,}")
+            tracks_there, failures_there = dataset.scan(folder, options)
+        tracks, failures = tracks + tracks_there, failures + failures_there
+    if dataset.n_tracks and len(tracks) != dataset.n_tracks:
+        print(f"{name}: {len(tracks):,} tracks; the whole dataset has {dataset.n_tracks:,}")
     return tracks, failures
+
+
+def _listed(sources: list[str], root: str, kind: str, split: str) -> list[manifest.Track]:
+    """Reads several lists into one, each path once. kind, split: of the tracks whose list does not say."""
+    tracks: dict[str, manifest.Track] = {}
+    for source in sources:
+        is_bare = lists.is_list(source) and not source.lower().endswith(".csv")  # Such a list has no kinds.
+        for track in lists.read(source, root=root):
+            kind_of_track = kind if kind and is_bare else track.kind
+            tracks.setdefault(track.path, track._replace(split=track.split or split, kind=kind_of_track))
+    return list(tracks.values())
 
 
 def _convert_ids(sources: list[str], out: str, listed: str, only: str) -> int:
@@ -286,24 +292,32 @@ def _convert_ids(sources: list[str], out: str, listed: str, only: str) -> int:
 
 def _no_sources(verb: str, sources: list[str]) -> None:
     if sources:
-        raise errors.Invalid(f"corpus {verb}: {sources[0]!r} is too much; say --manifest={sources[0]}")
+        raise errors.Invalid(f"corpus {verb} takes no {sources[0]!r}; say --manifest={sources[0]}")
 
 
 def _chosen(tracks: list[manifest.Track], only: str) -> list[manifest.Track]:
-    """Keeps the kinds and splits that are named, commas between; of what is not named, all."""
-    asked = [name for name in only.split(",") if name]
-    kinds = [name for name in asked if name in original_tree.KINDS]
-    wanted = [name for name in asked if name in original_tree.SPLITS]
-    if len(kinds) + len(wanted) < len(asked):
-        known = ", ".join((*original_tree.KINDS, *filter(None, original_tree.SPLITS)))
-        raise errors.Invalid(f"--only={only}: kinds and splits are {known}")
-    return [track for track in tracks if (not kinds or track.kind in kinds) and (not wanted or track.split in wanted)]
+    """Keeps the tracks of the kinds and splits that `only` names, separated by commas.
+
+    Without a kind in `only`, every kind is kept, and likewise every split.
+    """
+    names = [name for name in only.split(",") if name]
+    some_kinds = [name for name in names if name in kinds.KINDS]
+    some_splits = [name for name in names if name in kinds.SPLITS]
+    if len(some_kinds) + len(some_splits) < len(names):
+        allowed = ", ".join((*kinds.KINDS, *filter(None, kinds.SPLITS)))
+        raise errors.Invalid(f"--only={only}: kinds and splits are {allowed}")
+    return [
+        track
+        for track in tracks
+        if (not some_kinds or track.kind in some_kinds) and (not some_splits or track.split in some_splits)
+    ]
 
 
 def _filled(tracks: list[manifest.Track], jobs: int) -> tuple[list[manifest.Track], list[manifest.Failure]]:
-    unknown = any(not track.seconds for track in tracks)
+    """Returns the tracks with their lengths, read from the files where they are missing, and the unreadable ones."""
+    takes_long = any(not track.seconds for track in tracks)
     with decode.hushed():
-        return manifest.fill(tracks, jobs=jobs, show=unknown)
+        return manifest.fill(tracks, jobs=jobs, show=takes_long)
 
 
 def _duplicates(path: str) -> list[tuple[str, str]]:
@@ -316,30 +330,34 @@ def _duplicates(path: str) -> list[tuple[str, str]]:
                 raise errors.Invalid(f"{path}: columns path and duplicate_of are needed")
             whole = [row for row in rows if row.get("how", "whole") != "part"]
     except OSError as error:
-        raise errors.Invalid(f"{path}: {error.strerror}; nafp corpus dedup writes it") from None
-    both = [(row["path"], row["duplicate_of"]) for row in whole]
-    return [tuple(os.path.normpath(os.path.join(folder, each)) for each in pair) for pair in both]
+        raise errors.Invalid(f"{path}: {error.strerror}; nafp corpus dedup writes such a table") from None
+    return [(_path_in(folder, row["path"]), _path_in(folder, row["duplicate_of"])) for row in whole]
+
+
+def _path_in(folder: str, path: str) -> str:
+    return os.path.normpath(os.path.join(folder, path))
 
 
 def _without(tracks: list[manifest.Track], pairs: Sequence[tuple[str, str]]) -> list[manifest.Track]:
-    """Drops the first of each pair where the second is there, too."""
-    there = {track.path for track in tracks}
-    dropped = {path for path, other in pairs if other in there}
+    """Drops the first track of each pair whose second track is in the list, too."""
+    listed = {track.path for track in tracks}
+    dropped = {path for path, other in pairs if other in listed}
     return [track for track in tracks if track.path not in dropped]
 
 
 def _report(failures: Sequence[manifest.Failure], what: str) -> str:
-    some = manifest.report(failures[:_MOST_LINES], what)
+    """Names the failures, the first ones where there are many; "" without any."""
+    report = manifest.report(failures[:_MOST_LINES], what)
     if len(failures) <= _MOST_LINES:
-        return some
-    first = f"{len(failures):,} files {what}, among them\n"
-    return first + some.partition("\n")[2]
+        return report
+    return f"{len(failures):,} files {what}, among them\n" + report.partition("\n")[2]
 
 
 def _write(out: str, tracks: list[manifest.Track], *, form: str = "", root: str = "") -> int:
+    """Writes the tracks and prints how many; without tracks it writes nothing and returns 1."""
     if not tracks:
         print(f"{out}: not written, nothing is left")
         return 1
     lists.write(out, tracks, form=form, root=root)
-    print(f"{out}: {manifest.summary((t.kind, t.split, t.seconds) for t in tracks)}")
+    print(f"{out}: {manifest.summary((track.kind, track.split, track.seconds) for track in tracks)}")
     return 0

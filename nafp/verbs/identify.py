@@ -1,4 +1,4 @@
-"""Clips in, replies out: what `nafp identify` does with a trained network and a collection."""
+"""`nafp identify`: clips in, replies out, with a trained network and a collection."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import importlib.util
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
 
 from nafp import errors
-from nafp.identify import answers, clips, pfann_files
-from nafp.identify import identifier as identify
+from nafp.database import database, network_file
+from nafp.identify import answers, asking, clips, identifier, pfann_files
 from nafp.search import confidence
 from nafp.weights import sources
 
-FOUND, NOTHING, FAILED = 0, 1, 2  # Exit codes; as of grep, a failure outweighs what was found.
+FOUND, NOTHING, FAILED = 0, 1, 2  # Exit codes. As with grep, a failure outweighs what was found.
 FORMATS = (*answers.FORMATS, "pfann")
-_FEW = 8  # Clips, up to which a start of JAX is not worth its while.
+_FEW_CLIPS = 8  # Up to this many, starting JAX takes longer than answering with numpy.
 
 
-class Request(NamedTuple):
-    """What is asked; `nafp identify --help` explains each.
+class IdentifyRequest(NamedTuple):
+    """The settings of `nafp identify`, whose --help explains each.
 
-    names: of clips. database: folder; None with a store.
+    names: the clips. database: the folder of a database, or None when `store` is given.
     """
 
     names: Sequence[str]
@@ -37,60 +37,111 @@ class Request(NamedTuple):
     shifts: int = 0
     speeds: str = "auto"
     top: int = 1
-    probability: float = identify.LEAST_PROBABLE
+    probability: float = asking.LEAST_PROBABLE
     format: str = "text"
     out: str | None = None
 
 
-def run(request: Request, *, prepare: Callable[[], None] = lambda: None) -> int:
-    """Does what `nafp identify` does, and returns its exit code. prepare: called before JAX is used.
+class Opened(NamedTuple):
+    """What clips are identified with.
 
-    Raises ValueError or FileNotFoundError for what cannot be right, before work starts.
+    identifier: the network and the fingerprints. rate_hz: the rate to decode clips at. troubles: what is damaged in the
+    database.
     """
-    if (request.format == "pfann") != bool(request.out):
-        raise errors.Invalid("--format=pfann writes files and needs --out=RESULT.tsv; other formats are printed")
-    there, identifier, rate_hz = opened(request, prepare=prepare)
-    about = dict(sample_rate_hz=rate_hz, longest_s=identify.LONGEST_S)
-    heard = list(clips.listed(request.names, raw_hz=request.raw_hz, **about))
+
+    identifier: identifier.Identifier
+    rate_hz: int
+    troubles: Sequence[str] = ()
+
+
+class Counts:
+    """How many clips were found, unknown and unreadable, and how many were too long to be heard in full."""
+
+    def __init__(self) -> None:
+        self.found, self.unknown, self.failed, self.long = 0, 0, 0, 0
+
+    def add(self, reply: answers.Reply) -> None:
+        """Counts a reply, and names on standard error a clip that could not be read."""
+        if reply.error:
+            print(f"{reply.query}: {reply.error}", file=sys.stderr, flush=True)
+        self.failed += bool(reply.error)
+        self.found += bool(reply.answers)
+        self.unknown += not reply.error and not reply.answers
+        self.long += reply.seconds > asking.LONGEST_S + 1
+
+    @property
+    def total(self) -> int:
+        return self.found + self.unknown + self.failed
+
+    @property
+    def code(self) -> int:
+        """The exit code of the whole command."""
+        return FAILED if self.failed else FOUND if self.found else NOTHING
+
+
+def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None) -> int:
+    """Identifies the clips, prints the replies, and returns the exit code.
+
+    prepare: called before JAX is used. Raises nafp.Error, before work starts, for settings that cannot be right.
+    """
+    _require_out(request.format, request.out)
+    searched = opened(request, prepare=prepare)
+    heard = list(
+        clips.listed(request.names, sample_rate_hz=searched.rate_hz, longest_s=asking.LONGEST_S, raw_hz=request.raw_hz)
+    )
     if request.microphone:
-        heard.append(clips.recorded(request.microphone, sample_rate_hz=rate_hz))
+        heard.append(clips.recorded(request.microphone, sample_rate_hz=searched.rate_hz))
     code = tell(
         heard,
-        identifier,
-        sample_rate_hz=rate_hz,
+        searched.identifier,
+        sample_rate_hz=searched.rate_hz,
         format=request.format,
         out=request.out,
         top=request.top,
         least=request.probability,
     )
-    for trouble in there.troubles if there else ():
+    for trouble in searched.troubles:
         print(f"damaged: {trouble}", file=sys.stderr)
     return code
 
 
-def opened(request: Request, *, prepare: Callable[[], None] = lambda: None) -> tuple[Any, identify.Identifier, int]:
-    """Opens what is to be searched and its network: (database or None, identifier, rate to decode clips at)."""
+def opened(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None) -> Opened:
+    """Opens the database, or the store and the network that wrote it."""
     runtime = _runtime(request)
     if runtime == "jax":
         prepare()
-    settings = dict(shifts=request.shifts, speeds=request.speeds)
-    if request.database:
-        from nafp.database import database
-
-        there = database.Database.open(request.database)
-        network = there.network(runtime=runtime, batch_size=identify.BATCH)
-        settings["confidence"] = _confidence(request) if request.confidence else there.confidence
-        found = identify.Identifier(network, there.rows, there.index, **settings)
-    else:
-        there, settings["confidence"] = None, _confidence(request)
-        network = sources.load(request.checkpoint, runtime=runtime, batch_size=identify.BATCH)
-        where = network, request.store
-        found = identify.Identifier.open(*where, names=request.name, **settings)
-    return there, found, identify.listening_rate_hz(network.sample_rate_hz)
+    return _in_database(request, runtime) if request.database else _in_store(request, runtime)
 
 
-def _confidence(request: Request) -> confidence.Confidence | None:
-    """Opens what was measured for a network: named, or beside its weights."""
+def _in_database(request: IdentifyRequest, runtime: str) -> Opened:
+    opened_database = database.Database.open(request.database or "")
+    network = opened_database.network(runtime=runtime, batch_size=identifier.BATCH)
+    asked = identifier.Identifier(
+        network,
+        opened_database.rows,
+        opened_database.index,
+        shifts=request.shifts,
+        speeds=request.speeds,
+        confidence=_calibration(request) if request.confidence else opened_database.confidence,
+    )
+    return Opened(asked, identifier.listening_rate_hz(network.sample_rate_hz), opened_database.troubles)
+
+
+def _in_store(request: IdentifyRequest, runtime: str) -> Opened:
+    network = sources.load(request.checkpoint, runtime=runtime, batch_size=identifier.BATCH)
+    asked = identifier.Identifier.open(
+        network,
+        request.store or "",
+        names=request.name,
+        shifts=request.shifts,
+        speeds=request.speeds,
+        confidence=_calibration(request),
+    )
+    return Opened(asked, identifier.listening_rate_hz(network.sample_rate_hz))
+
+
+def _calibration(request: IdentifyRequest) -> confidence.Confidence | None:
+    """Opens the calibration of a network: the file that was named, else the one beside its weights, if any."""
     beside = sources.weights_file(request.checkpoint).with_suffix(".confidence.json")
     path = pathlib.Path(request.confidence or beside)
     if not path.is_file() and request.confidence:
@@ -98,112 +149,118 @@ def _confidence(request: Request) -> confidence.Confidence | None:
     return confidence.Confidence.load(path) if path.is_file() else None
 
 
-def _runtime(request: Request) -> str:
-    """Chooses numpy where it answers sooner: JAX takes seconds to start, and is faster from then on."""
+def _runtime(request: IdentifyRequest) -> str:
+    """Returns the runtime to use. numpy answers a few clips sooner; JAX takes seconds to start and is then faster."""
     if request.runtime != "auto":
         return request.runtime
     if not importlib.util.find_spec("jax"):
         return "numpy"
     if request.database:
-        file = pathlib.Path(request.database) / "network.safetensors"
+        file = pathlib.Path(request.database) / network_file.NETWORK
     else:
         file = sources.weights_file(request.checkpoint)
     if file.suffix not in (".npz", ".safetensors") or not file.is_file():
         return "jax"
-    several = len(request.names) > _FEW or any(map(clips.is_several, request.names))
+    several = len(request.names) > _FEW_CLIPS or any(map(clips.is_several, request.names))
     return "jax" if several else "numpy"
 
 
 def replies(
     heard: Iterable[clips.Clip],
-    identifier: identify.Identifier,
+    asked: identifier.Identifier,
     *,
     sample_rate_hz: int,
     top: int = 1,
-    least: float = identify.LEAST_PROBABLE,
-) -> Iterator[tuple[answers.Reply, identify.Found | None]]:
-    """Yields a reply to each clip, and all that was found for it; a clip that cannot be read has an error instead.
+    least: float = asking.LEAST_PROBABLE,
+) -> Iterator[tuple[answers.Reply, identifier.RankedClip | None]]:
+    """Yields the reply to each clip, and the ranking behind it (None for a clip that could not be read).
 
-    sample_rate_hz: of the clips. top, least: as of `Identifier.identify`.
+    sample_rate_hz: the rate that clips are decoded at. top, least: as for `Identifier.identify`.
     """
     for clip in heard:
         try:
             samples, seconds = clip.load()
-        except (errors.Undecodable, ValueError) as error:
-            yield answers.Reply(clip.name, 0.0, error=getattr(error, "reason", str(error))), None
+        except errors.Undecodable as error:
+            yield answers.Reply(clip.name, 0.0, error=error.reason), None
+            continue
+        except errors.Error as error:
+            yield answers.Reply(clip.name, 0.0, error=str(error)), None
             continue
         try:
-            found = identifier.rank(samples, sample_rate_hz=sample_rate_hz, top=max(2, top))
-        except ValueError as error:
+            ranking = asked.rank(samples, sample_rate_hz=sample_rate_hz, top=max(2, top))
+        except errors.Error as error:
             yield answers.Reply(clip.name, seconds, error=str(error)), None
             continue
-        good = [each for each in found.answers if identify.is_answer(each, least)][:top]
-        closest = found.answers[0] if found.answers and not good else None
-        yield answers.Reply(clip.name, seconds, good, closest), found
+        probable = [answer for answer in ranking.answers if identifier.is_answer(answer, least)][:top]
+        closest = ranking.answers[0] if ranking.answers and not probable else None
+        yield answers.Reply(clip.name, seconds, probable, closest), ranking
 
 
 def tell(
     heard: Sequence[clips.Clip],
-    identifier: identify.Identifier,
+    asked: identifier.Identifier,
     *,
     format: str = "text",
     out: str | None = None,
     sample_rate_hz: int,
     top: int = 1,
-    least: float = identify.LEAST_PROBABLE,
+    least: float = asking.LEAST_PROBABLE,
     to: TextIO | None = None,
 ) -> int:
-    """Prints the reply to each clip as it is found, names what cannot be read, and returns the exit code.
+    """Writes the reply to each clip as soon as it is there, names clips that cannot be read, returns the exit code.
 
-    out: with format pfann, the file that its matcher would write.
+    out: with format pfann, the file that pfann's matcher would write. to: where the other formats go, standard output
+    unless given.
     """
-    if (format == "pfann") != bool(out):
-        raise errors.Invalid(
-            "--format=pfann writes files: name the first with --out=RESULT.tsv; other formats are printed"
-        )
-    to, counts, long = to or sys.stdout, {"found": 0, "unknown": 0, "failed": 0}, 0
-    settings = dict(sample_rate_hz=sample_rate_hz, top=top, least=least)
+    _require_out(format, out)
+    answered = replies(heard, asked, sample_rate_hz=sample_rate_hz, top=top, least=least)
     if out:
-        with pfann_files.Files(out, identifier.rows) as files:
-            for reply, found in replies(heard, identifier, **settings):
-                files.add(reply.query, found)
-                _count(reply, counts)
-        print(
-            f"{out}: {len(heard)} clips, {counts['failed']} of them could not be read",
-            file=sys.stderr,
-        )
-        return FAILED if counts["failed"] else FOUND if counts["found"] else NOTHING
+        return _write_pfann(out, answered, asked)
+    to, counts = to or sys.stdout, Counts()
     if answers.header(format):
         print(answers.header(format), file=to, flush=True)
-    for reply, _ in replies(heard, identifier, **settings):
+    for reply, _ in answered:
         if not reply.error or format != "text":
             print(answers.said(reply, format), file=to, flush=True)
-        long += reply.seconds > identify.LONGEST_S + 1
-        _count(reply, counts)
-    _conclude(counts, long, identifier)
-    return FAILED if counts["failed"] else FOUND if counts["found"] else NOTHING
+        counts.add(reply)
+    _conclude(counts, asked)
+    return counts.code
 
 
-def _count(reply: answers.Reply, counts: dict[str, int]) -> None:
-    if reply.error:
-        print(f"{reply.query}: {reply.error}", file=sys.stderr, flush=True)
-    counts["failed" if reply.error else "found" if reply.answers else "unknown"] += 1
+def _require_out(format: str, out: str | None) -> None:
+    if (format == "pfann") != bool(out):
+        raise errors.Invalid("--format=pfann writes files and needs --out=RESULT.tsv; other formats are printed")
 
 
-def _conclude(counts: dict[str, int], long: int, identifier: identify.Identifier) -> None:
-    """Says on standard error what a person should know of the whole."""
-    if sum(counts.values()) > 1:
-        said = f"{counts['found']} found, {counts['unknown']} not in the collection"
-        failed = f", {counts['failed']} could not be read" if counts["failed"] else ""
-        print(f"{sum(counts.values())} clips: {said}{failed}", file=sys.stderr)
-    if long:
+def _write_pfann(
+    out: str, answered: Iterable[tuple[answers.Reply, identifier.RankedClip | None]], asked: identifier.Identifier
+) -> int:
+    counts = Counts()
+    with pfann_files.Files(out, asked.rows) as files:
+        for reply, ranking in answered:
+            files.add(reply.query, ranking)
+            counts.add(reply)
+    print(f"{out}: {counts.total} clips, {counts.failed} of them could not be read", file=sys.stderr)
+    return counts.code
+
+
+def _conclude(counts: Counts, asked: identifier.Identifier) -> None:
+    """Writes on standard error what a person should know of the whole."""
+    if counts.total > 1:
+        failed = f", {counts.failed} could not be read" if counts.failed else ""
         print(
-            f"{long} of them are longer than {identify.LONGEST_S:g} s, of which the beginning was listened to; nafp "
-            "monitor says what is played when in a long recording",
+            f"{counts.total} clips: {counts.found} found, {counts.unknown} not in the collection{failed}",
             file=sys.stderr,
         )
-    if not identifier.is_calibrated and counts["failed"] < sum(counts.values()):
+    if counts.long:
         print(
-            "this network was never calibrated: no probabilities, and no clip is refused as not in the collection",
+            f"{counts.long} of them are longer than {asking.LONGEST_S:g} s; only their beginning was heard. "
+            "nafp monitor says what is played when in a long recording",
+            file=sys.stderr,
+        )
+    if not asked.is_calibrated and counts.failed < counts.total:
+        print(
+            "this network was never calibrated: answers have no probability, and no clip is refused as not in the "
+            "collection",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""Long recordings and streams in, lines out: what `nafp monitor` does with a network and a collection."""
+"""`nafp monitor`: long recordings and streams in, one line for each track played out."""
 
 from __future__ import annotations
 
@@ -8,29 +8,27 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from nafp import errors
 from nafp.audio import live
-from nafp.identify import identifier
+from nafp.database import database, snapshot
+from nafp.identify import asking, identifier
 from nafp.jobs import progress
-from nafp.models import identities
-from nafp.monitor import lines, stretches
-from nafp.monitor import state as monitor_journal
+from nafp.models import identities, protocol
+from nafp.monitor import lines, state, stretches
 from nafp.search import collection, confidence, index, index_files, store
 from nafp.weights import sources
 
-FOUND, NOTHING, FAILED = 0, 1, 2  # Exit codes; a failure outweighs what was found.
-_LEAST_TOLERANCE = 0.01  # A network trained at one speed bears this much, one trained at several more.
-_BORNE = 0.8  # Of the change of speed that a network was trained with.
-_AHEAD_S = 5.0  # What comes faster than the clock is no stream but a recording, and has no time of day.
-_FEW_ROWS = 32  # Segments that go through the network together.
+FOUND, NOTHING, FAILED = 0, 1, 2  # Exit codes. A failure outweighs what was found.
+_AHEAD_S = 5.0  # Audio that comes faster than the clock is a recording, not a stream: it has no time of day.
+_BATCH = 32  # Segments that go through the network together.
 
 
-class Request(NamedTuple):
-    """What is asked; `nafp monitor --help` explains each.
+class MonitorRequest(NamedTuple):
+    """The settings of `nafp monitor`, whose --help explains each.
 
-    names: of inputs. database: folder; None with a store.
+    names: the inputs. database: the folder of a database, or None when `store` is given.
     """
 
     names: Sequence[str]
@@ -39,7 +37,7 @@ class Request(NamedTuple):
     name: Sequence[str] = ("db",)
     checkpoint: str = "small"
     runtime: str = "auto"
-    max_speed: float = 4.0
+    max_speed: float = asking.MAX_SPEED
     raw_hz: int = 0
     format: str = "text"
     out: str | None = None
@@ -49,26 +47,26 @@ class Request(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """What is listened with: a network, and the fingerprints to look in."""
+    """What inputs are compared with: a network, the fingerprints of a collection, their index, and a calibration."""
 
-    network: Any
+    network: protocol.Network
     rows: collection.Collection
-    searched: index.Index
+    searched: index.Index | snapshot.LiveIndex
     calibrated: confidence.Confidence | None
 
     @property
     def digest(self) -> str:
         """Changes with the network and with the tracks."""
         rows = self.rows
-        names = "\n".join(rows.tracks) + str([*rows.first_rows, *rows.end_rows])
-        whole = identities.digest(self.network.identity) + names
-        return hashlib.sha256(whole.encode(errors="surrogateescape")).hexdigest()
+        tracks = "\n".join(rows.tracks) + str([*rows.first_rows, *rows.end_rows])
+        text = identities.digest(self.network.identity) + tracks
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
-def run(request: Request, *, prepare: Callable[[], None] = lambda: None) -> int:
-    """Does what `nafp monitor` does, and returns its exit code. prepare: called before JAX is used.
+def run(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) -> int:
+    """Listens to the inputs, writes their lines, and returns the exit code.
 
-    Raises ValueError or FileNotFoundError for what cannot be right, before work starts.
+    prepare: called before JAX is used. Raises nafp.Error, before work starts, for settings that cannot be right.
     """
     _check(request)
     opened = open_collection(request, prepare=prepare)
@@ -78,7 +76,7 @@ def run(request: Request, *, prepare: Callable[[], None] = lambda: None) -> int:
         "unknown": request.unknown,
         "format": request.format,
     }
-    journal = monitor_journal.Journal(
+    journal = state.MonitorJournal(
         request.state,
         settings,
         out=request.out,
@@ -90,56 +88,58 @@ def run(request: Request, *, prepare: Callable[[], None] = lambda: None) -> int:
     return max(codes, key=(NOTHING, FOUND, FAILED).index)
 
 
-def open_collection(request: Request, *, prepare: Callable[[], None] = lambda: None) -> Opened:
+def open_collection(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) -> Opened:
     """Opens the database, or the store and the network that wrote it."""
     if request.runtime != "numpy":
         prepare()
-    settings = {"runtime": request.runtime, "batch_size": _FEW_ROWS}
-    if request.database:
-        from nafp.database import database
-
-        there = database.Database.open(request.database)
-        found = Opened(there.network(**settings), there.rows, there.index, there.confidence)
-        where = request.database
-    else:
-        where, network = request.store, sources.load(request.checkpoint, **settings)
-        stores = [store.Store.open(where, name) for name in request.name]
-        identifier.require_same(network.identity, stores)
-        rows = collection.Collection.of(stores)
-        chosen = index.plan("auto", n_rows=len(rows), dim=rows.dim)
-        found = Opened(network, rows, index_files.opened(rows, chosen, where), None)
-    if not len(found.rows.tracks):
-        raise errors.Invalid(f"{where}: there is no track in it to look for; nafp add puts some in")
-    return found
+    opened = _database(request) if request.database else _store(request)
+    if not len(opened.rows.tracks):
+        raise errors.Invalid(f"{request.database or request.store}: holds no track to look for; nafp add puts some in")
+    return opened
 
 
-def speeds(network: Any, most: float) -> list[float]:
-    """Lists the speeds to hear at, so that tracks up to `most` (0.05: 5 %) faster or slower are found."""
-    trained_with = float(network.config.augment.get("speed", 0.0))
-    tolerance = max(_LEAST_TOLERANCE, _BORNE * trained_with)
-    return stretches.speeds_for(most, tolerance=tolerance)
+def _database(request: MonitorRequest) -> Opened:
+    opened = database.Database.open(request.database or "")
+    network = opened.network(runtime=request.runtime, batch_size=_BATCH)
+    return Opened(network, opened.rows, opened.index, opened.confidence)
 
 
-def _check(request: Request) -> None:
-    """Raises for what cannot be right."""
-    live_ones = [name for name in request.names if _is_live(name)]
-    if request.state and live_ones:
-        raise errors.Invalid("--state is for files: a stream cannot be heard again from the middle on")
-    if len(request.names) > 1 and live_ones:
+def _store(request: MonitorRequest) -> Opened:
+    network = sources.load(request.checkpoint, runtime=request.runtime, batch_size=_BATCH)
+    folder = request.store or ""
+    stores = [store.Store.open(folder, name) for name in request.name]
+    identifier.require_same(network.identity, stores)
+    rows = collection.Collection.of(stores)
+    plan = index.plan("auto", n_rows=len(rows), dim=rows.dim)
+    return Opened(network, rows, index_files.opened(rows, plan, folder), None)
+
+
+def speeds(network: protocol.Network, most: float) -> list[float]:
+    """Returns the speeds to listen at, so that tracks up to `most` (0.05: 5 %) faster or slower are found."""
+    tolerance = asking.tolerance(trained_with=float(network.config.augment.get("speed", 0.0)))
+    return asking.speeds_within(most, tolerance=tolerance)
+
+
+def _check(request: MonitorRequest) -> None:
+    """Raises errors.Invalid for inputs and settings that do not go together."""
+    streams = [name for name in request.names if _is_live(name)]
+    if request.state and streams:
+        raise errors.Invalid("--state is for files: a stream cannot be heard again from its middle")
+    if len(request.names) > 1 and streams:
         raise errors.Invalid("one stream at a time: start nafp monitor once for each of several")
-    for name in live_ones:
+    for name in streams:
         live.check(name, raw_hz=request.raw_hz)
 
 
 def _is_live(name: str) -> bool:
     try:
         return live.opened(name).is_live
-    except errors.Undecodable:  # A bad file, which is said when its turn comes.
+    except errors.Undecodable:  # A bad file, which is named when its turn comes.
         return False
 
 
-def _watch(name: str, request: Request, opened: Opened, journal: monitor_journal.Journal) -> int:
-    """Listens to one input; returns its exit code."""
+def _watch(name: str, request: MonitorRequest, opened: Opened, journal: state.MonitorJournal) -> int:
+    """Listens to one input and returns its exit code."""
     try:
         about = live.opened(name)
         return _Listener(about, request, opened, journal).listen()
@@ -149,9 +149,9 @@ def _watch(name: str, request: Request, opened: Opened, journal: monitor_journal
 
 
 class _Listener:
-    """One input, from its beginning or where an earlier run stopped, to its end."""
+    """One input, heard to its end: from its beginning, or from where an earlier run stopped."""
 
-    def __init__(self, about: live.Input, request: Request, opened: Opened, journal: monitor_journal.Journal):
+    def __init__(self, about: live.Input, request: MonitorRequest, opened: Opened, journal: state.MonitorJournal):
         self._about, self._request, self._journal = about, request, journal
         self._rate_hz = opened.network.sample_rate_hz
         self._monitor = stretches.Monitor(
@@ -163,22 +163,24 @@ class _Listener:
         )
         self._began = datetime.datetime.now().astimezone() if about.is_live else None
         self._started_s = time.monotonic()
-        self._n_found, self._told = 0, set()
+        self._n_found = 0
+        self._announced: set[tuple[str, int]] = set()
 
     def listen(self) -> int:
-        kept = self._journal.begin(self._about)
-        if kept and kept["is_done"]:
-            return FOUND if kept["n_found"] else NOTHING
-        if kept:
-            self._n_found = kept["n_found"]
-            self._monitor.restore(kept["monitor"])
+        """Listens, writes a line for each stretch, and returns the exit code."""
+        saved = self._journal.begin(self._about)
+        if saved and saved["is_done"]:
+            return FOUND if saved["n_found"] else NOTHING
+        if saved:
+            self._n_found = saved["n_found"]
+            self._monitor.restore(saved["monitor"])
         with self._bar() as bar:
             try:
                 self._hear(bar)
-            except KeyboardInterrupt:  # Which is how listening to a stream ends.
+            except KeyboardInterrupt:  # This is how listening to a stream ends.
                 if self._request.state:
                     raise
-            self._tell(self._monitor.finish())
+            self._write(self._monitor.finish())
             bar.add(round(self._monitor.heard_s - bar.done, 3))
         self._save(is_done=True)
         return FOUND if self._n_found else NOTHING
@@ -188,31 +190,32 @@ class _Listener:
         for block in live.blocks(
             self._about.name, sample_rate_hz=self._rate_hz, start_s=start_s, raw_hz=self._request.raw_hz
         ):
-            self._tell(self._monitor.hear(block))
-            self._tell_playing()
+            self._write(self._monitor.hear(block))
+            self._announce()
             self._save(is_done=False)
             bar.add(round(self._monitor.heard_s - bar.done, 3))
 
     def _bar(self) -> progress.Progress:
         seconds = self._about.seconds or None
-        done = round(self._monitor.heard_s, 3)
+        done_s = round(self._monitor.heard_s, 3)
         show = not self._about.is_live and not (sys.stderr.isatty() and sys.stdout.isatty())
-        return progress.Progress(seconds, "s", label=self._about.name, done=done, show=show)
+        return progress.Progress(seconds, "s", label=self._about.name, done=done_s, show=show)
 
-    def _tell(self, found: Sequence[stretches.Stretch]) -> None:
-        for stretch in found:
+    def _write(self, ended: Sequence[stretches.Stretch]) -> None:
+        """Writes the lines of stretches that have ended."""
+        for stretch in ended:
             self._n_found += bool(stretch.track)
             if stretch.track or self._request.unknown:
                 self._journal.write(self._line(stretch))
 
-    def _tell_playing(self) -> None:
-        """Says, on standard error, what has just been recognised."""
+    def _announce(self) -> None:
+        """Says on standard error which tracks were recognised just now."""
         if not self._request.playing:
             return
-        now = {(one.track, round(one.start_s)): one for one in self._monitor.now}
-        for key in now.keys() - self._told:
-            print("now playing: " + self._line(now[key], "text"), file=sys.stderr, flush=True)
-        self._told = set(now)
+        playing = {(stretch.track, round(stretch.start_s)): stretch for stretch in self._monitor.now}
+        for key in playing.keys() - self._announced:
+            print("now playing: " + self._line(playing[key], "text"), file=sys.stderr, flush=True)
+        self._announced = set(playing)
 
     def _line(self, stretch: stretches.Stretch, format: str = "") -> str:
         heard_at = ""
@@ -223,5 +226,5 @@ class _Listener:
         return lines.said(stretch, self._about.name, format or self._request.format, heard_at=heard_at)
 
     def _save(self, *, is_done: bool) -> None:
-        state = None if is_done else self._monitor.state()
-        self._journal.save(self._about, monitor=state, is_done=is_done, n_found=self._n_found)
+        monitor = None if is_done else self._monitor.state()
+        self._journal.save(self._about, monitor=monitor, is_done=is_done, n_found=self._n_found)

@@ -4,8 +4,8 @@ The file holds arrays by name: `params/block1_time/kernel` and so on, `batch_sta
 filters and the window, `spectrogram/filters` and `spectrogram/window`. It states `format`, `config` (JSON), `step`,
 `source`, `sha256` and `spectrogram_sha256`. An .npz has these as further entries, a .safetensors as its metadata.
 
-`sha256` hashes the parameters as version 0.2 does, so that this version and that one read each other's files. Files of
-version 0.2 have no `spectrogram` entries.
+`sha256` hashes the parameters as version 0.1 does, so that this version and that one read each other's files. Files of
+version 0.1 have no `spectrogram` entries.
 
     network = files.load("small.npz")
     fingerprints = network.track(samples)      # [S] -> [rows, D]
@@ -147,7 +147,7 @@ def _bank_sha256(bank: filterbank.MelBank) -> str:
 
 
 def _bank(path: str | os.PathLike, contents: _Contents, config: ml_collections.ConfigDict) -> filterbank.MelBank | None:
-    """Returns the mel filters and window of a file, None for a file of version 0.2."""
+    """Returns the mel filters and window of a file, None for a file of version 0.1."""
     if _BANK_SHA256 not in contents.about:
         return None
     spectrogram = config.spectrogram

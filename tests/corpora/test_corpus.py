@@ -73,7 +73,7 @@ def test_loudness_is_the_rms_of_every_half_second(built):
 
 def test_windows_have_the_loudness_of_their_cells(built):
     first = np.arange(0, len(built.samples) - 8000, 4000)
-    found = loudness.Windows(built.loudness, cell=4000).db(first, n_samples=8000)
+    found = loudness.WindowLoudness(built.loudness, cell=4000).db(first, n_samples=8000)
     power = np.square(decode.to_float(built.samples)).astype(np.float64)
     expected = [10 * np.log10(max(power[at : at + 8000].mean(), 1e-12)) for at in first]
     np.testing.assert_allclose(found, expected, atol=0.05)

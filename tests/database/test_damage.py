@@ -1,22 +1,20 @@
-"""What a disk damages is found and named; what is whole still answers; what can be repaired is."""
+"""Damage of a disk is found and named. What is whole still answers, and what can be repaired is repaired."""
 
 import numpy as np
 import pytest
 
-from nafp.database import catalogue, check, database, index_segments, writer
+from nafp import errors
+from nafp.database import catalogue, database, network_file
 from tests import databases
 
-FILES = (database.NETWORK, catalogue.FILE, "fingerprints-0000.log", "segment-0000-0-640.faiss")
+FILES = (network_file.NETWORK, catalogue.FILE, "fingerprints-0000.log", "segment-0000-0-640.faiss")
 
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory):
     """A database of 40 tracks, two index files and a tail."""
     folder = tmp_path_factory.mktemp("damage") / "db"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index_segments, "SEAL_ROWS", 640)
-        patch.setattr(writer.Writer.__init__, "__kwdefaults__", {"seal_rows": 640})
-        databases.filled(folder, 40).close()
+    databases.filled(folder, 40, seal_rows=640).close()
     assert set(FILES) <= {path.name for path in folder.iterdir()}
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -35,7 +33,7 @@ def flip(path, place):
 
 
 def answers(opened, number):
-    """Whether a track is found by its fingerprints."""
+    """Returns whether a track is found by its fingerprints."""
     _, near = opened.index.search(databases.unit(40, seed=number)[:5], 3)
     tracks = opened.rows.track_of(near[:, 0])
     return (near[:, 0] >= 0).all() and {opened.rows.tracks[t] for t in tracks} == {f"/music/{number}.wav"}
@@ -43,22 +41,21 @@ def answers(opened, number):
 
 def test_a_whole_database_is_called_so(folder):
     with database.Database.open(folder) as opened:
-        found = opened.verify()
-        assert (found.damages, found.tracks, found.n_tracks) == ([], [], 40)
-        assert "whole; 40 tracks" in check.describe(found, folder)
+        report = opened.verify()
+        assert (report.damages, report.tracks, report.n_tracks) == ([], [], 40)
         assert opened.troubles == []
 
 
 def test_a_flipped_bit_in_the_log_costs_its_track_alone(folder):
     flip(folder / "fingerprints-0000.log", 7 * 40 * 32 + 100)
     with database.Database.open(folder) as opened:
-        found = opened.verify()
-        assert found.tracks == ["/music/7.wav"]
-        assert [name for name, _ in found.damages] == ["fingerprints-0000.log"]
+        report = opened.verify()
+        assert report.tracks == ["/music/7.wav"]
+        assert [name for name, _ in report.damages] == ["fingerprints-0000.log"]
         assert all(answers(opened, number) for number in (0, 6, 8, 39))
         with pytest.raises(ValueError, match=r"1 tracks are damaged, such as /music/7.wav; nafp verify"):
             opened.compact()
-        opened.repair(found)
+        opened.repair(report)
         assert opened.verify().damages == []
         assert len(opened) == 39
         assert answers(opened, 39)
@@ -71,7 +68,13 @@ def test_a_log_that_was_cut_off_still_answers_for_what_is_left(folder):
         assert "holds 1201 of 1600 rows" in opened.troubles[0]
         assert len(opened.rows.tracks) == 30
         assert all(answers(opened, number) for number in (0, 15, 29))
-        assert opened.verify().tracks == [f"/music/{number}.wav" for number in range(30, 40)]
+        report = opened.verify()
+        assert report.tracks == [f"/music/{number}.wav" for number in range(30, 40)]
+        with pytest.raises(errors.Invalid, match=r"10 tracks are damaged, such as /music/30.wav"):
+            opened.compact()
+        opened.repair(report)
+        assert (opened.verify().damages, opened.troubles, len(opened)) == ([], [], 30)
+        assert all(answers(opened, number) for number in (0, 15, 29))
 
 
 @pytest.mark.parametrize("harm", ["missing", "short", "junk"])
@@ -85,22 +88,23 @@ def test_rows_of_a_damaged_index_file_are_searched_without_it(folder, harm):
     with database.Database.open(folder) as opened:
         assert path.name in opened.troubles[0]
         assert all(answers(opened, number) for number in (0, 10, 20, 39))
-        found = opened.verify()
-        assert [name for name, _ in found.damages] == [path.name]
-        opened.repair(found)
+        report = opened.verify()
+        assert [name for name, _ in report.damages] == [path.name]
+        opened.repair(report)
         assert (opened.verify().damages, opened.troubles, len(opened)) == ([], [], 40)
 
 
 def test_a_flipped_bit_in_an_index_file_is_found(folder):
     flip(folder / "segment-0000-640-640.faiss", -50)
-    found = database.Database.open(folder).verify()
-    assert found.damages == [("segment-0000-640-640.faiss", "other bytes than were written: the checksum differs")]
+    with database.Database.open(folder) as opened:
+        report = opened.verify()
+    assert report.damages == [("segment-0000-640-640.faiss", "other bytes than were written: the checksum differs")]
 
 
 def test_a_damaged_network_is_named_and_the_tracks_are_there(folder):
-    flip(folder / database.NETWORK, 5000)
+    flip(folder / network_file.NETWORK, 5000)
     with database.Database.open(folder) as opened:
-        assert opened.verify().damages[0][0] == database.NETWORK
+        assert opened.verify().damages[0][0] == network_file.NETWORK
         assert answers(opened, 5)
         with pytest.raises(ValueError, match=r"network.safetensors is damaged"):
             opened.network(runtime="numpy")
@@ -127,9 +131,9 @@ def test_the_copy_answers_for_a_damaged_catalogue_and_takes_its_place(folder, ha
         assert opened.track("/music/3.wav").metadata == {"title": "Title 3"}
         with pytest.raises(ValueError, match=r"is damaged.*nafp verify .* --repair"):
             opened.writer()
-        found = opened.verify()
-        assert found.damages[0][0] == catalogue.FILE
-        opened.repair(found)
+        report = opened.verify()
+        assert report.damages[0][0] == catalogue.FILE
+        opened.repair(report)
         assert (opened.verify().damages, opened.troubles, len(opened)) == ([], [], 40)
         opened.remove(["3.wav"])
         assert not answers(opened, 3)

@@ -1,4 +1,4 @@
-"""Laws of a database's storage: what is found, what a reader sees, what a disk may do to it."""
+"""What a search finds, what a reader sees while others write, and what a writer refuses."""
 
 import contextlib
 import os
@@ -10,19 +10,14 @@ import pytest
 from nafp import errors
 from nafp.database import catalogue, index_segments, writer
 from nafp.search import rows
-from tests.databases import SEAL, create_bare, fill, names, snapped, unit
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return create_bare(tmp_path / "db")
+from tests.databases import SEAL, fill, names, snapped, unit
 
 
 def test_a_tail_is_searched_exactly(folder):
     fill(folder, 12)
-    there, queries = snapped(folder), unit(7, seed=100)
-    scores, near = there.index.search(queries, 10)
-    cosines = queries @ there.rows.read(0, len(there.rows)).T
+    opened, queries = snapped(folder), unit(7, seed=100)
+    scores, near = opened.index.search(queries, 10)
+    cosines = queries @ opened.rows.read(0, len(opened.rows)).T
     expected = np.argsort(-cosines, axis=1)[:, :10]
     np.testing.assert_array_equal(near, expected)
     np.testing.assert_allclose(scores, np.take_along_axis(cosines, expected, 1), atol=2e-3)
@@ -30,13 +25,13 @@ def test_a_tail_is_searched_exactly(folder):
 
 def test_index_files_find_what_a_search_of_all_rows_finds(folder):
     fill(folder, 100)
-    there = snapped(folder)
+    opened = snapped(folder)
     assert len(catalogue.Catalogue(folder).segments()) > 3
-    rows = np.arange(0, len(there.rows), 7)
-    noisy = there.rows.take(rows) + 0.3 * unit(len(rows), seed=9)
-    _, near = there.index.search(noisy / np.linalg.norm(noisy, axis=1, keepdims=True), 100)
+    rows = np.arange(0, len(opened.rows), 7)
+    noisy = opened.rows.take(rows) + 0.3 * unit(len(rows), seed=9)
+    _, near = opened.index.search(noisy / np.linalg.norm(noisy, axis=1, keepdims=True), 100)
     assert (near == rows[:, None]).any(axis=1).mean() > 0.98
-    assert all(len(set(each)) == len(each) for each in near.tolist())
+    assert all(len(set(row)) == len(row) for row in near.tolist())
 
 
 def test_many_index_files_become_few(folder):
@@ -47,37 +42,36 @@ def test_many_index_files_become_few(folder):
     assert max(segment.n_rows for segment in segments) >= index_segments.FAN * SEAL
     edges = [(segment.first_row, segment.first_row + segment.n_rows) for segment in segments]
     assert [first for first, _ in edges] == [0, *(end for _, end in edges)][: len(edges)]
-    assert sorted(path.name for path in folder.glob("segment-*")) == sorted(each.file for each in segments)
-    there = snapped(folder)
-    _, near = there.index.search(unit(1, seed=333)[:1], 5)
-    assert there.rows.tracks[int(there.rows.track_of(near[:, :1])[0, 0])] == "333"
+    assert sorted(path.name for path in folder.glob("segment-*")) == sorted(segment.file for segment in segments)
+    opened = snapped(folder)
+    _, near = opened.index.search(unit(1, seed=333)[:1], 5)
+    assert opened.rows.tracks[int(opened.rows.track_of(near[:, :1])[0, 0])] == "333"
 
 
 @pytest.mark.parametrize("n_tracks", [6, 60])
 def test_removed_tracks_are_never_found_however_near_they_are(folder, n_tracks):
     fill(folder, n_tracks)
-    with writer.Writer(folder, seal_rows=SEAL) as writing:
+    with writer.DatabaseWriter(folder, seal_rows=SEAL) as writing:
         same = np.repeat(unit(1, seed=77), 300, axis=0)
         writing.append("loop", 1.0, same)
         writing.append("other", 1.0, same[:3])
         assert writing.remove(["loop"]) == 1
-    there = snapped(folder)
-    scores, near = there.index.search(same[:1], 20)
-    assert "loop" not in names(there)
+    opened = snapped(folder)
+    scores, near = opened.index.search(same[:1], 20)
+    assert "loop" not in names(opened)
     assert (near >= 0).all()
-    found = there.rows.tracks[int(there.rows.track_of(near[0, :1])[0])]
-    assert found == "other"
+    assert opened.rows.tracks[int(opened.rows.track_of(near[0, :1])[0])] == "other"
     assert np.isfinite(scores).all()
 
 
 def test_a_database_may_be_empty_and_become_so(folder):
-    there = snapped(folder)
-    assert (there.index.search(unit(2), 5)[1] == -1).all()
+    opened = snapped(folder)
+    assert (opened.index.search(unit(2), 5)[1] == -1).all()
     fill(folder, 3)
-    with writer.Writer(folder) as writing:
+    with writer.DatabaseWriter(folder) as writing:
         writing.remove(["0", "1", "2"])
     assert (snapped(folder).index.search(unit(2), 5)[1] == -1).all()
-    with writer.Writer(folder) as writing:
+    with writer.DatabaseWriter(folder) as writing:
         writing.compact()
     assert len(snapped(folder).rows) == 0
 
@@ -95,7 +89,7 @@ def test_a_reader_sees_one_moment_whatever_a_writer_does(folder):
     rows = before.rows.read(0, len(before.rows))
     asked = unit(40, seed=5)[:3]
     answers = before.index.search(asked, 10)
-    with writer.Writer(folder, seal_rows=SEAL) as writing:
+    with writer.DatabaseWriter(folder, seal_rows=SEAL) as writing:
         writing.remove(["3", "4"])
         writing.append("new", 1.0, unit(40, seed=1000))
         assert "new" in names(snapped(folder))  # Acknowledged: others see it at once.
@@ -115,7 +109,7 @@ def test_readers_that_open_while_a_writer_compacts_find_everything(folder, monke
 
     def write():
         try:
-            with writer.Writer(folder, seal_rows=SEAL) as writing:
+            with writer.DatabaseWriter(folder, seal_rows=SEAL) as writing:
                 for number in range(12):
                     writing.append(f"new {number}", 1.0, unit(8, seed=900 + number))
                     writing.compact()
@@ -127,10 +121,10 @@ def test_readers_that_open_while_a_writer_compacts_find_everything(folder, monke
     thread.start()
     n_opened = 0
     while not over.is_set() or not n_opened:
-        there = snapped(folder)
-        assert there.troubles == []
-        _, near = there.index.search(unit(40, seed=31)[:2], 5)
-        assert [there.rows.tracks[number] for number in there.rows.track_of(near[:, 0])] == [
+        opened = snapped(folder)
+        assert opened.troubles == []
+        _, near = opened.index.search(unit(40, seed=31)[:2], 5)
+        assert [opened.rows.tracks[number] for number in opened.rows.track_of(near[:, 0])] == [
             "31",
             "31",
         ]
@@ -140,15 +134,15 @@ def test_readers_that_open_while_a_writer_compacts_find_everything(folder, monke
 
 
 def test_one_writer_at_a_time_and_the_second_is_told_who_it_is(folder):
-    with writer.Writer(folder), pytest.raises(errors.Locked) as told:
-        writer.Writer(folder)
-    assert f"process {os.getpid()} on " in str(told.value)
-    assert "since 20" in str(told.value)
-    writer.Writer(folder).close()
+    with writer.DatabaseWriter(folder), pytest.raises(errors.Locked) as refusal:
+        writer.DatabaseWriter(folder)
+    assert f"process {os.getpid()} on " in str(refusal.value)
+    assert "since 20" in str(refusal.value)
+    writer.DatabaseWriter(folder).close()
 
 
 @pytest.mark.parametrize(
-    "name, rows, said",
+    "name, rows, message",
     [
         ("0", unit(5), "of this name"),
         ("new", unit(5, dim=8), r"\[n, 16\]"),
@@ -157,15 +151,15 @@ def test_one_writer_at_a_time_and_the_second_is_told_who_it_is(folder):
         ("new", unit(5) * np.nan, "NaN"),
     ],
 )
-def test_what_is_no_track_is_refused_and_changes_nothing(folder, name, rows, said):
+def test_what_is_no_track_is_refused_and_changes_nothing(folder, name, rows, message):
     fill(folder, 2)
-    with writer.Writer(folder) as writing:
-        with pytest.raises(ValueError, match=said):
+    with writer.DatabaseWriter(folder) as writing:
+        with pytest.raises(ValueError, match=message):
             writing.append(name, 1.0, rows)
         writing.append("good", 1.0, unit(4, seed=4))
-    there = snapped(folder)
-    assert names(there) == ["0", "1", "good"]
-    assert len(there.rows) == 84
+    opened = snapped(folder)
+    assert names(opened) == ["0", "1", "good"]
+    assert len(opened.rows) == 84
 
 
 def add_together(writing, *named):
@@ -176,19 +170,19 @@ def add_together(writing, *named):
 
 def test_of_tracks_added_together_all_are_there_or_none(folder):
     fill(folder, 2)
-    with writer.Writer(folder) as writing:
+    with writer.DatabaseWriter(folder) as writing:
         with pytest.raises(ValueError, match="of this name"):
             add_together(writing, "a", "1")
         assert names(snapped(folder)) == ["0", "1"]
         add_together(writing, "a", "b")
-    there = snapped(folder)
-    assert names(there) == ["0", "1", "a", "b"]
-    np.testing.assert_allclose(there.rows.read(84, 88), unit(4, seed=5), atol=1e-3)
+    opened = snapped(folder)
+    assert names(opened) == ["0", "1", "a", "b"]
+    np.testing.assert_allclose(opened.rows.read(84, 88), unit(4, seed=5), atol=1e-3)
 
 
 def test_a_track_takes_the_place_of_one_of_its_name(folder):
     fill(folder, 3)
-    with writer.Writer(folder) as writing:
+    with writer.DatabaseWriter(folder) as writing:
         writing.append("1", 2.0, unit(9, seed=50), replace=True)
     book = catalogue.Catalogue(folder)
     assert (book.track("1").n_rows, book.track("1").metadata) == (9, {})
@@ -197,7 +191,7 @@ def test_a_track_takes_the_place_of_one_of_its_name(folder):
 
 def test_names_that_are_no_text_are_kept(folder):
     name = os.fsdecode(b"/music/\xff\xe9t\xe9.mp3")
-    with writer.Writer(folder) as writing:
+    with writer.DatabaseWriter(folder) as writing:
         writing.append(name, 1.0, unit(5))
         assert writing.catalogue.has_name(name)
     assert names(snapped(folder)) == [name]
@@ -223,12 +217,12 @@ def test_an_interruption_after_the_commit_takes_nothing_back(folder, monkeypatch
             yield
         raise KeyboardInterrupt
 
-    with writer.Writer(folder) as writing:
+    with writer.DatabaseWriter(folder) as writing:
         monkeypatch.setattr(catalogue.Catalogue, "change", interrupted)
         with pytest.raises(KeyboardInterrupt):
             writing.append("0", 1.0, unit(5))
         monkeypatch.setattr(catalogue.Catalogue, "change", real)
         writing.append("1", 1.0, unit(6, seed=1))
-    there = snapped(folder)
-    assert names(there) == ["0", "1"]
-    np.testing.assert_allclose(there.rows.read(0, 5), unit(5), atol=1e-3)
+    opened = snapped(folder)
+    assert names(opened) == ["0", "1"]
+    np.testing.assert_allclose(opened.rows.read(0, 5), unit(5), atol=1e-3)

@@ -1,126 +1,124 @@
-"""A writer killed at any moment loses nothing that it acknowledged, and leaves nothing half done."""
+"""A writer or a creation killed at any moment loses nothing acknowledged, and leaves nothing half done."""
 
 import os
-import pathlib
 import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import numpy as np
 import pytest
 
-from nafp.database import catalogue, snapshot
-from tests import killed_writer
+from nafp.database import catalogue, database, network_file, snapshot, writer_lock
+from tests import databases, killed_writer
 
 
 class Victim:
-    """The writer of `tests.killed_writer`; `lives` are over one after the other."""
+    """The process of `tests.killed_writer`, whose lives follow one another."""
 
-    def __init__(self, folder):
-        command = [sys.executable, "-m", "tests.killed_writer", str(folder)]
-        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        pipes["stderr"] = subprocess.DEVNULL  # faiss finds so few rows too few.
-        self._process = subprocess.Popen(command, env=environment, **pipes)
+    def __init__(self, *arguments):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.killed_writer", *map(str, arguments)],
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # faiss complains of so few rows.
+            text=True,
+        )
+        assert self._process.stdin
+        assert self._process.stdout
+        self._commands, self._answers = self._process.stdin, self._process.stdout
 
-    def live(self, seed, *, step=0, lines=0, then_s=0.0):
-        """One life: returns what was acknowledged, and whether it ended before it was killed.
+    def live(self, what, *, step=0, lines=0, then_s=0.0):
+        """Lives once; returns what was acknowledged, and whether the life ended before it was killed.
 
-        step: at which it kills itself; else it is killed then_s after so many lines.
+        what: seed of the changes, or the folder to make a database in. step: the step at which it kills itself, or the
+        beginning of the file's name. With step 0 it is killed then_s after so many lines.
         """
-        print(seed, step, file=self._process.stdin, flush=True)
+        print(what, step, file=self._commands, flush=True)
         child = int(self._line().split()[1])
-        said = []
+        answers = []
         while (line := self._line()) != "dead":
             if line:
-                said.append(line)
-            if not step and len(said) == lines:
+                answers.append(line)
+            if not step and len(answers) == lines:
                 time.sleep(then_s)
                 os.kill(child, signal.SIGKILL)
                 lines = -1
-        return said, "done" in said
+        return answers, "done" in answers
 
     def _line(self):
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         assert line, "the writer ended by itself"
         return line.rstrip("\n")
 
     def end(self):
-        self._process.stdin.close()
-        self._process.stdout.close()
+        self._commands.close()
+        self._answers.close()
         assert self._process.wait() == 0
 
 
 @pytest.fixture
-def folder():
-    # In memory where that is possible: a kill takes nothing from either, and waiting for a disk takes minutes.
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=memory) as place:
-        killed_writer.create(os.path.join(place, "db"))
-        yield pathlib.Path(place) / "db"
-
-
-@pytest.fixture
 def victim(folder):
-    one = Victim(folder)
-    yield one
-    one.end()
+    process = Victim(folder)
+    yield process
+    process.end()
 
 
 class Ledger:
-    """What a database must hold, by what was acknowledged, and what may have happened, being begun."""
+    """What a database must hold by what was acknowledged, and what may have happened because it was begun."""
 
     def __init__(self):
-        self.there, self.begun = set(), {}
+        self.names, self.begun = set(), {}
 
-    def note(self, said):
+    def note(self, answers):
         self.begun = {}
-        for line in said:
+        for line in answers:
             what, _, name = line.partition(" ")
             if what in ("adding", "removing"):
                 self.begun[name] = what
             elif what == "added":
-                self.there.add(name)
+                self.names.add(name)
                 del self.begun[name]
             elif what == "removed":
-                self.there.remove(name)
+                self.names.remove(name)
                 del self.begun[name]
 
     def check(self, folder):
-        """Holds the database to it: what was begun happened, all of it, or did not."""
+        """Checks the database against the ledger: what was begun happened completely or not at all."""
         book = catalogue.Catalogue(folder)
         opened = snapshot.Snapshot(folder, book)
         assert opened.troubles == []
         assert book.complaint() == ""
         tracks = {track.name: track for track in book.tracks()}
-        happened = self.there ^ set(tracks)
+        happened = self.names ^ set(tracks)
         assert happened in (set(), set(self.begun)), f"{happened} differ, {self.begun} was begun"
-        firsts = [check_whole(opened, track) for track in tracks.values()]
-        if firsts:  # Every track answers to its first fingerprint.
-            asked = np.stack([killed_writer.vectors(name)[0] for name in tracks])
-            _, near = opened.index.search(asked, 20)
-            assert (near == np.array(firsts)[:, None]).any(axis=1).all()
+        check_whole(opened, list(tracks.values()))
         book.close()
-        self.there = set(tracks)
+        self.names = set(tracks)
 
 
-def check_whole(opened, track):
-    """Holds a track to what its name says it has; returns its first row."""
-    rows = opened.rows.read(track.first_row, track.first_row + track.n_rows)
-    np.testing.assert_allclose(rows, killed_writer.vectors(track.name), atol=1e-3)
-    assert opened.rows.tracks[int(opened.rows.track_of(np.array(track.first_row)))] == track.name
-    assert track.metadata in ({}, {"title": f"Title of {track.name}"})
-    return track.first_row
+def check_whole(opened, tracks):
+    """Checks that tracks hold what their names say, and that each answers to its first fingerprint."""
+    if not tracks:
+        return
+    expected = [killed_writer.vectors(track.name) for track in tracks]
+    rows = [opened.rows.read(track.first_row, track.first_row + track.n_rows) for track in tracks]
+    assert [len(block) for block in rows] == [len(block) for block in expected]
+    np.testing.assert_allclose(np.concatenate(rows), np.concatenate(expected), atol=1e-3)
+    first_rows = np.array([track.first_row for track in tracks])
+    assert [opened.rows.tracks[number] for number in opened.rows.track_of(first_rows)] == [t.name for t in tracks]
+    assert all(track.metadata in ({}, {"title": f"Title of {track.name}"}) for track in tracks)
+    _, near = opened.index.search(np.stack([block[0] for block in expected]), 20)
+    assert (near == first_rows[:, None]).any(axis=1).all()
 
 
 def test_a_writer_killed_at_every_step_to_the_disk_leaves_a_whole_database(folder, victim):
     ledger, deaths = Ledger(), 0
     for step in range(1, 200):
-        said, ended = victim.live(step, step=step)
-        ledger.note(said)
+        answers, ended = victim.live(step, step=step)
+        ledger.note(answers)
         ledger.check(folder)
         deaths += not ended
         if deaths >= 45:
@@ -133,24 +131,51 @@ def test_a_writer_killed_at_random_moments_leaves_a_whole_database(folder, victi
     for life in range(25):
         lines, began = draw.randrange(1, 8), time.monotonic()
         # Some moment between this acknowledgement and the next few, however fast the machine is.
-        said, ended = victim.live(1000 + life, lines=lines, then_s=draw.uniform(0, 3) * apart_s)
-        apart_s = (time.monotonic() - began) / (len(said) + 1)
+        answers, ended = victim.live(1000 + life, lines=lines, then_s=draw.uniform(0, 3) * apart_s)
+        apart_s = (time.monotonic() - began) / (len(answers) + 1)
         assert not ended
-        assert len(said) >= lines
-        ledger.note(said)
+        assert len(answers) >= lines
+        ledger.note(answers)
         ledger.check(folder)
-    assert ledger.there
+    assert ledger.names
 
 
 def test_the_next_writer_removes_what_a_killed_one_left(folder, victim):
     for step in range(1, 40, 3):
         victim.live(step, step=step)
+    assert not victim.live(1000, step="segment-")[1]
+    assert len(list(folder.glob("segment-*.part"))) == 1
     killed_writer.live(str(folder), 5000, lambda text: None, 3)
     book = catalogue.Catalogue(folder)
-    named = {segment.file for segment in book.segments()}
-    there = {path.name for path in folder.glob("segment-*")}
-    assert there == named
-    assert len(list(folder.glob("fingerprints-*.log"))) == 1
-    size = book.about()["n_rows"] * killed_writer.DIM * 2
-    assert next(folder.glob("fingerprints-*.log")).stat().st_size == size
+    log = next(folder.glob("fingerprints-*.log"))
+    assert log.stat().st_size == book.about()["n_rows"] * killed_writer.DIM * 2
+    present = {path.name for path in folder.iterdir() if not path.name.endswith(catalogue.SIDE_FILES)}
+    expected = {catalogue.FILE, catalogue.COPY, "writer.lock", log.name}
+    assert present == expected | {segment.file for segment in book.segments()}
     book.close()
+
+
+def test_a_creation_killed_at_every_step_can_be_done_again(memory):
+    network = databases.network_file(memory)
+    (memory / "tiny0.confidence.json").write_text("{}")
+    victim = Victim("--create", network)
+    ended, step, left = False, 0, set()
+    while not ended:
+        step += 1
+        folder = memory / f"db{step}"
+        ended = victim.live(folder, step=step)[1]
+        left |= {path.name for path in folder.iterdir()} if folder.exists() else set()
+        if not (folder / catalogue.FILE).exists():
+            database.Database.create(folder, network=network).close()
+        with database.Database.open(folder) as opened:
+            assert opened.verify().damages == []
+        assert {path.name for path in folder.iterdir() if not path.name.endswith(catalogue.SIDE_FILES)} == {
+            network_file.NETWORK,
+            network_file.CONFIDENCE,
+            catalogue.FILE,
+            writer_lock.NAME,
+        }
+    victim.end()
+    assert step > 15
+    parts = {name.partition(".part")[0].rpartition(".")[0] for name in left if ".part" in name}
+    assert parts == {network_file.NETWORK, network_file.CONFIDENCE, catalogue.FILE}

@@ -341,7 +341,7 @@ def test_a_verb_refuses_settings_it_does_not_have_and_asks_for_those_it_needs(tm
         curate.run("filter", [], {"seed": 3})
     with pytest.raises(ValueError, match=r"corpus split needs --manifest and --sizes"):
         curate.run("split", [], {"out": "x"})
-    with pytest.raises(ValueError, match="did you mean split"):
+    with pytest.raises(ValueError, match="Did you mean 'split'"):
         curate.run("splt", [], {})
     with pytest.raises(ValueError, match=r"'x.csv' is too much; say --manifest=x.csv"):
         curate.run("filter", ["x.csv"], {"manifest": "y.csv", "out": "z.csv"})

@@ -1,15 +1,18 @@
-"""Laws of streaming: what a track gives depends on nothing but its audio, and memory on nothing but the batch."""
+"""The fingerprints of a track depend on nothing but its audio, and memory on nothing but the batch."""
 
 import logging
 import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
+from nafp import config as config_lib
 from nafp import errors
-from nafp.audio import decode
+from nafp.audio import decode, segments
 from nafp.corpora import corpus
 from nafp.fingerprints import stream
 from tests import networks
@@ -19,16 +22,27 @@ SEGMENT, HOP = 8000, 4000
 
 
 class Ears:
-    """Stands in for a network: two numbers of each segment, at once."""
+    """Stands in for a network: the first sample and the mean of each segment, at once."""
 
     batch_size, segment, hop, dim, sample_rate_hz = 8, SEGMENT, HOP, 2, 8000
+    config = config_lib.default()
+    identity: Mapping[str, Any] = {"sha256": "ears"}
 
     def __init__(self):
         self.batches = 0
 
     def start(self, waveforms):
         self.batches += 1
+        return self(waveforms)
+
+    def __call__(self, waveforms):
         return np.stack([waveforms[:, 0], waveforms.mean(axis=1)], axis=1)
+
+    def track(self, samples):
+        return self(segments.frame(samples, segment=self.segment, hop=self.hop))
+
+    def at_hop(self, hop):
+        raise NotImplementedError
 
 
 def noise(n_samples, seed=0):
@@ -73,22 +87,22 @@ def extractors():
 
 
 def test_a_fingerprint_depends_on_nothing_but_its_segment(extractors):
-    segments = noise(24 * SEGMENT).reshape(24, SEGMENT)
-    expected = extractors[4, 24](segments)
+    waveforms = noise(24 * SEGMENT).reshape(24, SEGMENT)
+    expected = extractors[4, 24](waveforms)
     np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1, atol=TOLERANCE)
     assert np.abs(expected[0] - expected[1]).max() > 0.05  # They differ where the audio does.
     for extractor in extractors.values():
-        np.testing.assert_allclose(extractor(segments), expected, atol=TOLERANCE)
-        np.testing.assert_allclose(extractor(segments[3:4]), expected[3:4], atol=TOLERANCE)
+        np.testing.assert_allclose(extractor(waveforms), expected, atol=TOLERANCE)
+        np.testing.assert_allclose(extractor(waveforms[3:4]), expected[3:4], atol=TOLERANCE)
 
 
 def test_one_program_gives_the_same_bits_wherever_in_the_batch(extractors):
-    segments = noise(24 * SEGMENT).reshape(24, SEGMENT)
+    waveforms = noise(24 * SEGMENT).reshape(24, SEGMENT)
     order = np.random.default_rng(1).permutation(24)
     for extractor in extractors.values():
-        expected = extractor(segments)
-        np.testing.assert_array_equal(extractor(segments[order]), expected[order])
-        np.testing.assert_array_equal(extractor(segments[7:9]), expected[7:9])
+        expected = extractor(waveforms)
+        np.testing.assert_array_equal(extractor(waveforms[order]), expected[order])
+        np.testing.assert_array_equal(extractor(waveforms[7:9]), expected[7:9])
 
 
 def test_streamed_in_blocks_equals_whole(extractors, tracks):
@@ -156,12 +170,21 @@ def test_a_track_without_fingerprints_says_why_and_spoils_no_other():
 def test_damage_is_told_with_its_own_track():
     def damaged():
         yield noise(SEGMENT)
-        log = logging.getLogger(decode.__name__)
-        log.warning("%s: %s", "damaged", "cut off at 1.0 s")
+        decode.listener("damaged")("cut off at 1.0 s")  # As the decoder itself says it.
 
     tracks = [source(noise(SEGMENT)), corpus.Source("damaged", 9.0, damaged)] * 3
     outcomes = list(stream.fingerprints(tracks, Ears(), threads=3))
     assert [outcome.damage for outcome in outcomes] == ["", "cut off at 1.0 s"] * 3
+
+
+def test_listening_for_damage_changes_no_logger(caplog):
+    log = logging.getLogger(decode.__name__)
+    before = log.level, log.propagate, list(log.handlers), list(log.filters)
+    outcomes = stream.fingerprints([source(noise(50000))] * 3, Ears())
+    next(outcomes)
+    assert (log.level, log.propagate, list(log.handlers), list(log.filters)) == before
+    decode.listener("another.wav")("is damaged")  # Decoded by somebody else meanwhile.
+    assert "another.wav: is damaged" in caplog.text
 
 
 def test_a_defect_in_a_thread_is_raised_here():

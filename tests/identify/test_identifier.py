@@ -1,30 +1,27 @@
 """A clip is answered with its track and place, whatever its rate; another network's store is refused."""
 
 import pathlib
+import subprocess
+import sys
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nafp import config as config_lib
 from nafp.audio import decode
 from nafp.fingerprints import extract
 from nafp.identify import identifier
-from nafp.models import identities, network
+from nafp.models import numpy_network
+from tests import networks
 
-MUSIC = sorted((pathlib.Path(__file__).parents[1] / "recordings" / "music").glob("*.opus"))[:3]
+ROOT = pathlib.Path(__file__).parents[2]
+MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:3]
 
 
 def untrained(seed):
     """Even random weights give the same audio the same fingerprint; enough for everything but robustness."""
-    c = config_lib.default()
-    with c.unlocked():
-        c.model.channels, c.model.dim, c.model.head_hidden = (4, 4, 8, 8, 8, 8, 64, 64), 64, 4
-    mel = jnp.zeros((1, *network.mel_shape(c)))
-    variables = jax.jit(network.create(c).init)(jax.random.key(seed), mel)
-    identity = identities.of(variables, source=f"seed{seed}", step=0)
-    return network.JaxNetwork(variables, c, batch_size=32, identity=identity)
+    c = networks.config()
+    identity = {"sha256": str(seed), "source": f"seed{seed}", "step": 0}
+    return numpy_network.NumpyNetwork(networks.variables(c, seed=seed), c, identity=identity)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +57,7 @@ def test_rate_of_the_clip_does_not_matter(opened, tmp_path):
 
 def test_two_query_rows_for_each_of_the_store_place_a_clip_between_rows(opened):
     first = opened[1]
-    finer = identifier.Identifier(first._extractor, first.rows, first._index, shifts=2, speeds="none")
+    finer = identifier.Identifier(first._network, first.rows, first._index, shifts=2, speeds="none")
     clip = decode.load(MUSIC[0], sample_rate_hz=8000)[int(7.25 * 8000) :][:40000]
     best = finer.identify(clip, sample_rate_hz=8000)[0]
     assert best.start_s == pytest.approx(7.25)
@@ -76,3 +73,26 @@ def test_a_store_of_another_network_is_refused(opened):
     other = untrained(1)
     with pytest.raises(ValueError, match="was written by seed0, not by seed1"):
         identifier.Identifier.open(other, opened[0] / "store")
+
+
+def test_identifying_in_numpy_imports_neither_scipy_nor_librosa_nor_jax():
+    """With the shipped network and an index built here, so that every step of an answer runs."""
+    code = """
+import sys
+for name in ("jax", "jaxlib", "flax", "scipy", "librosa"):
+    sys.modules[name] = None
+import numpy as np
+from nafp.identify import identifier
+from nafp.weights import sources
+from nafp.search import collection, index, store
+network = sources.load("small", runtime="numpy")
+clip = np.sin(np.arange(24000) / 7.0).astype(np.float32)
+vectors = network.track(clip)
+rows = collection.Collection([vectors], [store.TrackRows("a", 0, len(vectors), 3.0)])
+searched = index.build(rows, index.plan("l2", n_rows=len(rows), dim=rows.dim))
+answers = identifier.Identifier(network, rows, searched).identify(clip[:16000], sample_rate_hz=8000)
+assert answers[0].track == "a"
+assert not [name for name in sys.modules if name.split(".")[0] in ("jax", "scipy", "librosa") and sys.modules[name]]
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

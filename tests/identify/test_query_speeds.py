@@ -32,7 +32,7 @@ def search(rows):
 
 
 def heard(vectors, search, speed=1.0, lengths=None):
-    return speeds.Heard(speed, vectors, search(vectors), lengths or [len(vectors)])
+    return speeds.ClipAtSpeed(speed, vectors, search(vectors), lengths or [len(vectors)])
 
 
 def test_heard_once_the_ranking_is_the_plain_one(rows, search):

@@ -1,6 +1,7 @@
 """Into how many shares a CPU cuts a batch."""
 
 import os
+import pathlib
 
 import jax
 import pytest
@@ -53,6 +54,27 @@ def test_what_xla_flags_say_goes_first(monkeypatch):
     devices.split_cpu(2)
     assert asked == {"jax_num_cpu_devices": 2}
     assert os.environ["XLA_FLAGS"] == "--xla_cpu_multi_thread_eigen=true"
+
+
+@pytest.mark.parametrize(
+    "ours, jaxs, folder",
+    [
+        ("mine", "jaxs", "mine"),
+        ("mine", None, "mine"),
+        (None, "jaxs", "jaxs"),
+        (None, None, "/home/.cache/nafp/compiled"),
+    ],
+)
+def test_compiled_programs_are_kept_where_the_environment_says(monkeypatch, ours, jaxs, folder):
+    updated = {}
+    monkeypatch.setattr(pathlib.Path, "home", lambda: pathlib.Path("/home"))
+    monkeypatch.setenv("NAFP_CACHE", ours or "")
+    with monkeypatch.context() as patch:
+        kept = {"jax_compilation_cache_dir": jaxs, "jax_persistent_cache_min_compile_time_secs": 1.0}
+        patch.setattr(jax.config, "read", kept.__getitem__)
+        patch.setattr(jax.config, "update", updated.__setitem__)
+        devices.keep_compiled()
+    assert updated == {"jax_compilation_cache_dir": folder, "jax_persistent_cache_min_compile_time_secs": 0.5}
 
 
 def test_one_of_several_processes_cuts_no_further(monkeypatch):

@@ -1,14 +1,21 @@
 """Each index against the obvious search; the list-by-list walk against faiss."""
 
+import errno
+import functools
+import os
 import subprocess
 import sys
+import threading
+from typing import Any
 
 import faiss
 import numpy as np
 import pytest
 
+from nafp import errors
 from nafp.jobs import memory, threads
 from nafp.search import collection, index, list_major
+from tests import disks
 
 
 def unit(n_rows, *, dim=16, seed=0):
@@ -16,10 +23,10 @@ def unit(n_rows, *, dim=16, seed=0):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-VECTORS = unit(6000)
+VECTORS = unit(3000)
 QUERIES = (VECTORS[:300] + 0.5 * unit(300, seed=1)) / 1.1
 QUERIES /= np.linalg.norm(QUERIES, axis=1, keepdims=True)
-ROWS = collection.Collection([VECTORS[:5000], VECTORS[5000:]])
+ROWS = collection.Collection([VECTORS[:2500], VECTORS[2500:]])
 
 
 def obvious(queries, k):
@@ -28,8 +35,14 @@ def obvious(queries, k):
     return np.take_along_axis(cosines, rows, axis=1), rows
 
 
+@functools.cache
+def trained(kind):
+    """Builds each kind once: training is most of what these tests cost."""
+    return index.build(ROWS, index.plan(kind, n_rows=len(ROWS), dim=16))._cpu
+
+
 def made(kind, **settings):
-    return index.build(ROWS, index.plan(kind, n_rows=len(ROWS), dim=16, **settings))
+    return index.Index(trained(kind), index.plan(kind, n_rows=len(ROWS), dim=16, **settings))
 
 
 @pytest.mark.parametrize("n", [5, 300])
@@ -53,19 +66,20 @@ def test_exact_kinds_equal_the_obvious_search(kind, n):
 )
 def test_recall_is_that_of_the_kind(kind, least):
     built = made(kind, n_probe=40)
-    _, found = built.search(QUERIES, 10)
+    _, nearest = built.search(QUERIES, 10)
     _, expected = obvious(QUERIES, 10)
-    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, expected)])
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(nearest, expected)])
     assert recall >= least
-    assert len(built) == 6000
-    assert built.n_bytes > 6000
+    assert len(built) == 3000
+    assert built.n_bytes > 3000
 
 
 @pytest.mark.parametrize("kind", ["IVF16,PQ8", "IVF16,Flat", "IVF16,PQ4"])
 @pytest.mark.parametrize("k", [1, 20, 700])
 def test_walking_the_lists_equals_faiss(kind, k):
     built = made(kind, n_probe=5)
-    assert built._is_list_major(len(QUERIES))
+    assert built._walkable() is not None
+    assert len(QUERIES) * 5 / 16 >= index.LIST_MAJOR_FROM
     cosines, rows = built.search(QUERIES, k)
     distances, expected = built._cpu.search(QUERIES, k)
     np.testing.assert_allclose(1 - cosines, distances / 2, atol=1e-6)
@@ -73,12 +87,12 @@ def test_walking_the_lists_equals_faiss(kind, k):
         assert_same_but_ties(rows[row], expected[row], distances[row])
 
 
-def assert_same_but_ties(found, expected, distances):
-    differ = np.flatnonzero(found != expected)
+def assert_same_but_ties(rows, expected, distances):
+    differ = np.flatnonzero(rows != expected)
     for place in differ:
         near = np.flatnonzero(np.abs(distances - distances[place]) < 1e-6)
         at_the_edge = place in near and len(distances) - 1 in near
-        assert found[place] in expected[near] or at_the_edge
+        assert rows[place] in expected[near] or at_the_edge
 
 
 def test_small_blocks_change_nothing(monkeypatch):
@@ -86,13 +100,13 @@ def test_small_blocks_change_nothing(monkeypatch):
     expected = built.search(QUERIES, 20)
     monkeypatch.setattr(list_major, "QUERY_BLOCK", 13)
     monkeypatch.setattr(list_major, "VECTOR_BLOCK", 50)
-    found = built.search(QUERIES, 20)
-    np.testing.assert_array_equal(found[1], expected[1])
+    in_small_blocks = built.search(QUERIES, 20)
+    np.testing.assert_array_equal(in_small_blocks[1], expected[1])
 
 
 def test_a_query_with_few_neighbours_gets_what_there_is():
-    built = index.build(collection.Collection([VECTORS[:400]]), index.plan("IVF64,Flat", n_rows=400, dim=16))
-    built._lists.nprobe = 1
+    plan = index.plan("IVF64,Flat", n_rows=400, dim=16, n_probe=1)
+    built = index.build(collection.Collection([VECTORS[:400]]), plan)
     cosines, rows = built.search(QUERIES, 100)
     assert (rows == -1).any()
     assert np.isneginf(cosines[rows == -1]).all()
@@ -100,36 +114,37 @@ def test_a_query_with_few_neighbours_gets_what_there_is():
 
 
 def test_training_reads_the_rows_faiss_would_draw():
-    chosen = index.plan("IVF16,Flat", n_rows=6000, dim=16)._replace(train_rows=256 * 16)
-    ours = index.build(ROWS, chosen)
-    theirs = faiss.index_factory(16, "IVF16,Flat")
+    chosen = index.plan("IVF8,Flat", n_rows=3000, dim=16)._replace(train_rows=256 * 8)
+    assert chosen.train_rows < len(ROWS)
+    ours: Any = index.build(ROWS, chosen)._cpu
+    theirs: Any = faiss.index_factory(16, "IVF8,Flat")
     theirs.train(VECTORS)
-    np.testing.assert_array_equal(ours._cpu.quantizer.reconstruct_n(0, 16), theirs.quantizer.reconstruct_n(0, 16))
+    np.testing.assert_array_equal(ours.quantizer.reconstruct_n(0, 8), theirs.quantizer.reconstruct_n(0, 8))
 
 
 @pytest.mark.parametrize("kind", ["IVF16,PQ8np", "IVF16,Flat", "IVF16,SQ8"])
 def test_sized_lists_hold_what_faiss_would_put_there(kind):
-    chosen = index.plan(kind, n_rows=6000, dim=16)
-    ours = index.build(ROWS, chosen)._cpu
-    theirs = faiss.clone_index(ours)
+    chosen = index.plan(kind, n_rows=3000, dim=16)
+    ours: Any = index.build(ROWS, chosen)._cpu
+    theirs: Any = faiss.clone_index(ours)
     theirs.reset()
     theirs.add(VECTORS)
     for number in range(16):
         n = ours.invlists.list_size(number)
         assert n == theirs.invlists.list_size(number)
         for read, width in (("get_ids", 1), ("get_codes", ours.code_size)):
-            a, b = (faiss.rev_swig_ptr(getattr(each.invlists, read)(number), n * width) for each in (ours, theirs))
+            a, b = (faiss.rev_swig_ptr(getattr(lists.invlists, read)(number), n * width) for lists in (ours, theirs))
             np.testing.assert_array_equal(a, b)
 
 
 def test_the_original_kinds_have_the_original_parameters():
     plans = {kind: index.plan(kind, n_rows=10**6, dim=128) for kind in index.KINDS[1:]}
-    assert {p.k for p in plans.values()} == {20}
+    assert {plan.k for plan in plans.values()} == {20}
     assert plans["ivf"].factory == "IVF400,Flat"
     assert plans["ivfpq"] == index.Plan(
         "ivfpq", "IVF256,PQ64", n_probe=40, k=20, train_rows=65536, reason="as the original"
     )
-    refined = index._made(plans["ivfpq-rr"].factory, 128)
+    refined: Any = index._made(plans["ivfpq-rr"].factory, 128)
     assert (refined.refine_pq.M, refined.refine_pq.nbits) == (4, 4)
 
 
@@ -157,7 +172,7 @@ def test_a_saved_index_is_a_plain_faiss_file(tmp_path):
     built = made("IVF16,PQ8", n_probe=5)
     built.save(tmp_path / "db.faiss")
     assert [path.name for path in tmp_path.iterdir()] == ["db.faiss"]
-    assert faiss.read_index(str(tmp_path / "db.faiss")).ntotal == 6000
+    assert faiss.read_index(str(tmp_path / "db.faiss")).ntotal == 3000
     again = index.Index.load(tmp_path / "db.faiss", built.plan)
     np.testing.assert_array_equal(again.search(QUERIES)[1], built.search(QUERIES)[1])
 
@@ -170,6 +185,52 @@ def test_an_index_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match=r"db\.faiss"):
         built.save(tmp_path / "db.faiss")
     assert [path.name for path in tmp_path.iterdir()] == ["db.faiss"]
+
+
+def test_a_full_disk_raises_its_errno_and_leaves_nothing(tmp_path):
+    built = made("l2")
+    assert built.n_bytes > 2**16
+    with disks.full(tmp_path / "small", n_bytes=2**16) as folder:
+        (folder / "db.faiss").write_text("before")
+        with pytest.raises(errors.Unwritable, match=r"db\.faiss: cannot be written: the disk is full") as raised:
+            built.save(folder / "db.faiss")
+        assert isinstance(raised.value.__cause__, OSError)
+        assert raised.value.__cause__.errno == errno.ENOSPC
+        assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("db.faiss", "before")]
+
+
+@pytest.fixture
+def of_the_process():
+    """Sets what faiss keeps for the whole process to odd values, and restores them."""
+    usual = faiss.cvar.distance_compute_blas_threshold, faiss.omp_get_max_threads()
+    faiss.cvar.distance_compute_blas_threshold = 4321
+    faiss.omp_set_num_threads(3)
+    yield lambda: (faiss.cvar.distance_compute_blas_threshold, faiss.omp_get_max_threads())
+    faiss.cvar.distance_compute_blas_threshold = usual[0]
+    faiss.omp_set_num_threads(usual[1])
+
+
+def test_the_settings_of_faiss_are_as_before_after_every_call(of_the_process):
+    built = index.build(ROWS, index.plan("IVF16,Flat", n_rows=3000, dim=16))
+    built.search(QUERIES[:5], 10)
+    built.search(QUERIES, 10)
+    index.exact(ROWS, QUERIES[:5], k=10)
+    with pytest.raises(ValueError, match="neither one of"):
+        index.build(ROWS, index.plan("ivfqp", n_rows=3000, dim=16))
+    assert of_the_process() == (4321, 3)
+
+
+def test_matrices_are_multiplied_until_the_last_of_several_callers_is_done(of_the_process):
+    with index._matrix_products:
+        with index._matrix_products:
+            pass
+        assert of_the_process()[0] == index._MATRICES_FROM
+    callers = [threading.Thread(target=made("l2").search, args=(QUERIES, 10)) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert of_the_process()[0] == 4321
 
 
 def test_one_thread_or_many_give_the_same_rows(monkeypatch):
@@ -191,27 +252,79 @@ def test_shares_cover_everything_once():
         assert len(shares) <= 4
 
 
-def test_a_gpu_is_used_when_faiss_sees_one(monkeypatch):
-    """No GPU here: a double of faiss' calls says what would be asked of it."""
-    built = made("l2")
-    assert "CPU" in built.use_gpu()
-    expected = built.search(QUERIES)
-    moved = []
+class GpuOptions:
+    """A double of faiss.GpuMultipleClonerOptions: its fields (faiss 1.8 to 1.15), and no others."""
+
+    __slots__ = (
+        "allowCpuCoarseQuantizer",
+        "common_ivf_quantizer",
+        "indicesOptions",
+        "reserveVecs",
+        "shard",
+        "shard_type",
+        "storeTransposed",
+        "useFloat16",
+        "useFloat16CoarseQuantizer",
+        "usePrecomputed",
+        "use_cuvs",
+        "verbose",
+    )
+
+    def __init__(self):
+        self.useFloat16 = False
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """Stands in for a faiss with GPUs; lists the options of each move to them."""
+    moves = []
 
     def to_all_gpus(cpu, options):
-        moved.append(options.useFloat16LookupTables)
+        moves.append(options)
         return faiss.clone_index(cpu)
 
-    class Options:
-        useFloat16LookupTables = False
-
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2, raising=False)
-    monkeypatch.setattr(faiss, "GpuMultipleClonerOptions", Options, raising=False)
+    monkeypatch.setattr(faiss, "GpuMultipleClonerOptions", GpuOptions, raising=False)
     monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", to_all_gpus, raising=False)
-    assert built.use_gpu() == "searching on 2 GPUs"
-    assert moved == [True]
-    np.testing.assert_array_equal(built.search(QUERIES)[1], expected[1])
+    return moves
 
+
+def test_without_a_gpu_the_search_stays_on_the_cpu():
+    assert "CPU" in made("l2").use_gpu()
+
+
+def test_the_double_of_the_options_has_the_fields_of_faiss():
+    real = getattr(faiss, "GpuMultipleClonerOptions", None)
+    fields = set(GpuOptions.__slots__)
+    if real is None:  # The CPU's faiss has no such class, but its stubs say what it is.
+        stubs = os.path.join(os.path.dirname(faiss.__file__), "__init__.pyi")
+        if not os.path.exists(stubs):
+            pytest.skip("this faiss has neither GPUs nor stubs")
+        with open(stubs) as file:
+            text = file.read()
+        declared = [
+            text.split(f"class {name}", 1)[1].split("\nclass ")[0] for name in ("GpuClonerOptions", "GpuMultipleC")
+        ]
+        fields_of_faiss = {
+            line.split(":")[0].strip() for body in declared for line in body.splitlines()[1:] if ":" in line
+        }
+        assert {name for name in fields_of_faiss if name.isidentifier()} <= fields
+        assert "useFloat16" in fields_of_faiss
+    else:
+        assert {name for name in vars(real) | vars(real.__base__) if not name.startswith("_")} - {"thisown"} == fields
+
+
+@pytest.mark.parametrize("kind, is_half", [("IVF16,PQ8", True), ("l2", False), ("IVF16,Flat", False)])
+def test_a_gpu_is_used_when_faiss_sees_one(two_gpus, kind, is_half):
+    built = made(kind, n_probe=5)
+    few = QUERIES[:5]  # Searched by faiss itself on either side, in the same order of ties.
+    expected = built.search(few)
+    assert built.use_gpu() == "searching on 2 GPUs"
+    assert [options.useFloat16 for options in two_gpus] == [is_half]  # Exact vectors stay exact.
+    np.testing.assert_array_equal(built.search(few)[1], expected[1])
+
+
+def test_an_index_that_no_gpu_holds_stays_on_the_cpu(two_gpus, monkeypatch):
     def refuse(cpu, options):
         raise RuntimeError("not implemented")
 
@@ -232,6 +345,6 @@ def test_memory_is_given_back_where_the_system_can(monkeypatch):
 
 def test_peak_memory_is_that_of_the_process_not_of_the_one_that_started_it():
     held = np.ones(30_000_000)  # 240 MB.
-    asked = "from nafp.search import memory; print(memory.peak_mb())"
-    told = float(subprocess.check_output([sys.executable, "-c", asked]))
-    assert memory.peak_mb() > held.nbytes / 2**20 > told > 1
+    asked = "from nafp.jobs import memory; print(memory.peak_mb())"
+    peak_mb = float(subprocess.check_output([sys.executable, "-c", asked]))
+    assert memory.peak_mb() > held.nbytes / 2**20 > peak_mb > 1

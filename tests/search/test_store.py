@@ -1,6 +1,7 @@
-"""Laws of the store: the original's layout, nothing lost by a kill, nothing finished lost."""
+"""A store keeps the layout of the original; no kill loses an appended track, and no writer a finished store."""
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -11,7 +12,9 @@ import textwrap
 import numpy as np
 import pytest
 
+from nafp import errors
 from nafp.search import store
+from tests import disks
 
 META = {"hop_s": 0.5, "segment_s": 1.0, "sample_rate_hz": 8000, "model": "a1b2"}
 
@@ -34,7 +37,6 @@ def test_what_was_written_is_read(tmp_path):
     np.testing.assert_array_equal(opened.vectors[:3], vectors(3, seed=0))
     np.testing.assert_array_equal(opened.vectors[3:], vectors(5, seed=2))
     assert opened.tracks[2] == store.TrackRows("track 2", 3, 5, 3.0)
-    assert opened.track_of_row().tolist() == [0, 0, 0, 2, 2, 2, 2, 2]
     assert (opened.hop_s, opened.dim, len(opened)) == (0.5, 4, 8)
     assert opened.meta["model"] == "a1b2"
     assert store.names(tmp_path) == ["db"]
@@ -62,7 +64,6 @@ def test_we_read_the_layout_of_the_original(tmp_path):
     bare = store.Store.open(tmp_path, "query")
     np.testing.assert_array_equal(bare.vectors, rows)
     assert bare.tracks == []
-    assert bare.track_of_row() is None
     assert bare.hop_s == 0.5
 
 
@@ -203,6 +204,56 @@ def test_what_cannot_be_a_fingerprint_is_refused_by_track_name(tmp_path):
         with pytest.raises(ValueError, match=r"odd.wav.*already"):
             writer.append("odd.wav", 1.0, vectors(1))
         assert len(writer.finish()) == 1
+
+
+def test_a_full_disk_is_an_error_of_ours_and_added_tracks_stay(tmp_path):
+    def add(writer, names):
+        for name in names:
+            writer.append(name, 1.0, vectors(200, seed=len(name)))
+
+    with disks.full(tmp_path / "small", n_bytes=2**16) as folder:
+        with store.Writer(folder, "db", dim=4, meta=META) as writer:
+            with pytest.raises(errors.Unwritable, match="db: the disk is full; the tracks written before are safe"):
+                add(writer, (str(number) for number in range(100)))
+            n_tracks = len(writer.tracks)
+            assert 5 < n_tracks < 30
+            assert (folder / "db.mm.part").stat().st_size == n_tracks * 200 * 4 * 4
+            writer.append("short", 1.0, vectors(1, seed=7))  # Fits into what is left.
+        with store.Writer(folder, "db", dim=4, meta=META) as writer:
+            assert writer.done == {*(str(number) for number in range(n_tracks)), "short"}
+            np.testing.assert_array_equal(
+                np.fromfile(folder / "db.mm.part", np.float32).reshape(-1, 4)[-201:],
+                np.concatenate([vectors(200, seed=len(str(n_tracks - 1))), vectors(1, seed=7)]),
+            )
+
+
+def test_a_read_only_folder_is_an_error_of_ours(tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(store, "open", refuse, raising=False)  # Root may write anywhere: this stands in for a disk.
+    with pytest.raises(errors.Unwritable, match=r"db: it is read-only; .* write to another folder"):
+        store.Writer(tmp_path, "db", dim=4, meta=META)
+
+
+def test_rows_whose_journal_is_refused_are_taken_back(tmp_path, monkeypatch):
+    real = store._append
+    with store.Writer(tmp_path, "db", dim=4, meta=META) as writer:
+        writer.append("0", 2.0, vectors(3))
+
+        def refuse_journal(file, data, *, at=None):
+            if at is None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            real(file, data, at=at)
+
+        monkeypatch.setattr(store, "_append", refuse_journal)
+        with pytest.raises(errors.Unwritable, match="the disk is full"):
+            writer.append("1", 5.0, vectors(9, seed=1))
+        monkeypatch.undo()
+        writer.append("2", 1.0, vectors(2, seed=2))
+        opened = writer.finish()
+    assert [track.track for track in opened.tracks] == ["0", "2"]
+    np.testing.assert_array_equal(opened.vectors[3:], vectors(2, seed=2))
 
 
 def test_files_that_disagree_are_named(tmp_path):

@@ -8,8 +8,12 @@ import scipy.signal
 
 from nafp import config as config_lib
 from nafp.training import augment
+from tests import shapes
 
 RATE_HZ = 8000
+pairs = jax.jit(shapes.checked(augment.pairs), static_argnums=0)
+cut_off = jax.jit(shapes.checked(augment.cut_off), static_argnames="sample_rate_hz")
+play = jax.jit(shapes.checked(augment.play), static_argnames=("n_samples", "pivot"))
 
 
 def noise(n, seed=0):
@@ -70,7 +74,7 @@ def response_db(samples_in, samples_out, hz):
 def test_the_band_cut_off_is_gone_at_the_slope_asked_for():
     click = np.zeros(8000, np.float32)
     click[4000] = 1.0
-    low = augment.cut_off(
+    low = cut_off(
         jnp.array(click),
         sample_rate_hz=RATE_HZ,
         low_pass_hz=1000.0,
@@ -82,7 +86,7 @@ def test_the_band_cut_off_is_gone_at_the_slope_asked_for():
     assert at[0] == pytest.approx(0, abs=0.1)
     assert at[1] == pytest.approx(-3, abs=0.1)
     assert at[2] == pytest.approx(-24, abs=0.5)  # One octave beyond.
-    high = augment.cut_off(
+    high = cut_off(
         jnp.array(click),
         sample_rate_hz=RATE_HZ,
         low_pass_hz=jnp.inf,
@@ -99,14 +103,14 @@ def test_the_band_cut_off_is_gone_at_the_slope_asked_for():
 def test_a_tone_played_faster_is_higher_by_as_much():
     seconds = np.arange(20000) / RATE_HZ
     tone = np.sin(2 * np.pi * 1000 * seconds).astype(np.float32)
-    faster = augment.play(jnp.array(tone), start=1000.0, n_samples=16000, pivot=8000, speed=1.05)
+    faster = play(jnp.array(tone), start=1000.0, n_samples=16000, pivot=8000, speed=1.05)
     spectrum = np.abs(np.fft.rfft(np.asarray(faster) * np.hanning(16000)))
     assert np.argmax(spectrum) * RATE_HZ / 16000 == pytest.approx(1050, abs=1)
 
 
 def test_normal_speed_is_a_plain_cut():
     clip = noise(20000)
-    played = augment.play(jnp.array(clip), start=1000.0, n_samples=16000, pivot=8000, speed=1.0)
+    played = play(jnp.array(clip), start=1000.0, n_samples=16000, pivot=8000, speed=1.0)
     np.testing.assert_allclose(played, clip[1000:17000], atol=1e-5)
 
 
@@ -127,7 +131,7 @@ def clips_and_keys(s, n=6, seed=0):
 def test_with_everything_off_replica_is_anchor_is_the_clean_segment():
     s = only()
     clips, keys = clips_and_keys(s)
-    anchors, replicas = augment.pairs(s, keys, clips, None, None, None, None)
+    anchors, replicas = pairs(s, keys, clips, None, None, None, None)
     start = s.context + s.margin
     np.testing.assert_array_equal(anchors, clips[:, start : start + s.segment])
     np.testing.assert_array_equal(replicas, anchors)
@@ -138,7 +142,7 @@ def test_offsets_stay_within_their_bounds_and_differ():
     ramp = jnp.arange(s.context + s.segment + 2 * s.margin, dtype=jnp.float32)
     clips = jnp.tile(ramp, (200, 1))
     keys = jax.random.split(jax.random.key(0), 200)
-    anchors, replicas = augment.pairs(s, keys, clips, None, None, None, None)
+    anchors, replicas = pairs(s, keys, clips, None, None, None, None)
     moved = np.asarray(anchors[:, 0]) - (s.context + s.margin)
     further = np.asarray(replicas[:, 0]) - np.asarray(anchors[:, 0])
     for drawn in (moved, further):
@@ -152,8 +156,8 @@ def test_an_example_does_not_depend_on_its_batch():
     clips, keys = clips_and_keys(s)
     sounds = jnp.array(np.stack([noise(s.context + s.segment, 50 + i) for i in range(6)]))
     banks = [augment.bank(np.stack([noise(n, n)]), clip_samples=16000, kept_samples=8000) for n in (4000, 500)]
-    whole = augment.pairs(s, keys, clips, sounds, None, *banks)
-    part = augment.pairs(s, keys[2:4], clips[2:4], sounds[2:4], None, *banks)
+    whole = pairs(s, keys, clips, sounds, None, *banks)
+    part = pairs(s, keys[2:4], clips[2:4], sounds[2:4], None, *banks)
     for all_of_them, two in zip(whole, part):
         np.testing.assert_allclose(all_of_them[2:4], two, atol=2e-6)
 
@@ -170,44 +174,6 @@ def test_noise_is_heard_at_the_ratio_drawn_whether_before_or_after_the_room():
         )
         clips, keys = clips_and_keys(s)
         sounds = jnp.array(np.stack([noise(s.context + s.segment, 90 + i) for i in range(6)]))
-        anchors, replicas = augment.pairs(s, keys, clips, sounds, None, None, None)
+        anchors, replicas = pairs(s, keys, clips, sounds, None, None, None)
         for anchor, replica in zip(np.asarray(anchors), np.asarray(replicas)):
             assert power_db(anchor) - power_db(replica - anchor) == pytest.approx(6.0, abs=1e-2)
-
-
-def holes(mels, **changes):
-    s = only(**changes)
-    keys = jax.random.split(jax.random.key(3), mels.shape[0])
-    return np.asarray(augment.masked(keys, mels, augment=s.augment)), s
-
-
-def test_masks_have_the_sizes_asked_for_and_differ_from_example_to_example():
-    mels = -jnp.ones((64, 256, 32)) * jnp.arange(1.0, 257.0)[None, :, None] / 256
-    changed, _ = holes(mels, **{"frequency_mask.probability": 1.0, "fill": "zeros"})
-    bins = (changed == 0).all(axis=2).sum(axis=1)
-    assert bins.min() >= 5
-    assert bins.max() <= 20
-    assert len(np.unique((changed == 0).all(axis=2).argmax(axis=1))) > 20
-    changed, _ = holes(mels, **{"time_mask.probability": 1.0, "fill": "zeros"})
-    frames = (changed == 0).all(axis=1).sum(axis=1)
-    assert frames.min() >= 5
-    assert frames.max() <= 16
-    changed, _ = holes(mels, **{"cutout.probability": 1.0, "fill": "zeros"})
-    assert 0 < (changed == 0).mean() < 0.17
-
-
-@pytest.mark.parametrize("fill", ["zeros", "min", "mean", "random", "range"])
-def test_holes_are_filled_as_asked(fill):
-    mels = jnp.array(np.random.default_rng(0).uniform(-3, -1, (4, 256, 32)).astype(np.float32))
-    changed, _ = holes(mels, **{"cutout.probability": 1.0, "fill": fill, "fill_low": -9.0, "fill_high": -8.0})
-    inside = changed != np.asarray(mels)
-    for mel, hole, new in zip(np.asarray(mels), inside, changed):
-        values = new[hole]
-        if fill in ("zeros", "min", "mean"):
-            expected = {"zeros": 0.0, "min": mel.min(), "mean": mel.mean()}[fill]
-            np.testing.assert_allclose(values, expected, rtol=1e-5)
-        else:
-            low, high = (mel.min(), mel.max()) if fill == "random" else (-9.0, -8.0)
-            assert low <= values.min()
-            assert values.max() <= high
-            assert values.std() > 0

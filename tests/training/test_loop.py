@@ -232,7 +232,7 @@ def test_a_mistyped_setting_fails_at_once_and_says_what_was_meant(folder):
 
 
 def test_a_run_folder_says_how_it_was_made(folder, tmp_path):
-    log = journal.Journal(tmp_path / "run", tiny(folder))
+    log = journal.RunLog(tmp_path / "run", tiny(folder))
     log.say("hello")
     log.loss(1, 0.5)
     log.scalars(1, {"train/loss": 0.5})

@@ -1,4 +1,4 @@
-"""Schedules go where they are told."""
+"""Schedules reach their rates, and optimizers scale the steps of the right parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -7,14 +7,15 @@ import optax
 import pytest
 
 from nafp import config as config_lib
-from nafp.training import optimizers
+from nafp.training import optimizers, step
 
 
 def rates(steps=100, batch_size=640, **changes):
+    """Returns the learning rate of every step, for changes of config.optimizer."""
     c = config_lib.default().optimizer
     c.update(changes)
-    made = optimizers.schedule(c, total_steps=steps, batch_size=batch_size)
-    return np.array([float(made(i)) for i in range(steps + 1)])
+    rate = step.learning_rate(c, total_steps=steps, batch_size=batch_size)
+    return np.array([float(rate(i)) for i in range(steps + 1)])
 
 
 def test_cosine_falls_from_peak_to_its_final_share():
@@ -43,11 +44,17 @@ def test_constant_is_constant_and_scales_with_the_batch_on_request():
     assert scaled[0] == pytest.approx(2e-4)
 
 
+def optimizer(*, learning_rate, **changes):
+    """Returns the default optimizer with a constant learning rate and these changes."""
+    section = config_lib.default().optimizer
+    names = ("name", "lamb_scales", "weight_decay", "b1", "b2", "eps")
+    settings = {name: section[name] for name in names} | changes
+    return optimizers.create(settings.pop("name"), optax.constant_schedule(learning_rate), **settings)
+
+
 @pytest.mark.parametrize("name", ["lamb", "adam"])
 def test_optimizers_move_parameters_against_the_gradient(name):
-    c = config_lib.default().optimizer
-    c.update(dict(name=name, learning_rate=0.1))
-    made = optimizers.create(c, total_steps=10, batch_size=640)
+    made = optimizer(name=name, learning_rate=0.1)
     params = {"w": jnp.ones(3)}
     updates, _ = made.update({"w": jnp.array([1.0, -1.0, 2.0])}, made.init(params), params)
     np.testing.assert_array_equal(np.sign(updates["w"]), [-1, 1, -1])
@@ -63,10 +70,8 @@ SLOPES = jax.tree.map(lambda x: jnp.linspace(0.5, 2.0, x.size).reshape(x.shape),
 
 
 def after(n_steps, **changes):
-    """A layer after steps down the same slopes."""
-    c = config_lib.default().optimizer
-    c.update(dict(learning_rate=0.01, schedule="constant", weight_decay=0.0) | changes)
-    made = optimizers.create(c, total_steps=n_steps, batch_size=640)
+    """Returns LAYER after steps down the same slopes."""
+    made = optimizer(**{**dict(learning_rate=0.01, weight_decay=0.0), **changes})
     layer, state = {"block1_time": LAYER}, made.init({"block1_time": LAYER})
     for _ in range(n_steps):
         updates, state = made.update({"block1_time": SLOPES}, state, layer)

@@ -27,7 +27,7 @@ def reader(recordings, listed, **changes):
         recordings, kind="noise", split="train", n_samples=CONTEXT + SEGMENT, silence_db=-60.0
     )
     settings = dict(segment=SEGMENT, context=CONTEXT, margin=MARGIN, seed=3, noise=noise)
-    return pipeline.Reader(recordings, listed, **{**settings, **changes})
+    return pipeline.ClipReader(recordings, listed, **{**settings, **changes})
 
 
 def stream(recordings, listed, **changes):
@@ -87,7 +87,7 @@ def test_a_clip_never_holds_another_track(recordings, listed):
 
 
 def test_every_epoch_has_every_window_once_in_its_own_order(recordings, listed):
-    few = pipeline.Windows(listed.start[:24], listed.track[:24])
+    few = pipeline.TrainingWindows(listed.start[:24], listed.track[:24])
     batches = take(stream(recordings, few), 6)
     clips = [b["clip"].tobytes() for batch in batches for b in ({"clip": c} for c in batch["clip"])]
     first, second = clips[:24], clips[24:]
@@ -96,7 +96,7 @@ def test_every_epoch_has_every_window_once_in_its_own_order(recordings, listed):
 
 
 def test_noise_is_drawn_anew_every_epoch(recordings, listed):
-    few = pipeline.Windows(listed.start[:8], listed.track[:8])
+    few = pipeline.TrainingWindows(listed.start[:8], listed.track[:8])
     first, second = take(stream(recordings, few), 2)
     assert not {n.tobytes() for n in first["noise"]} & {n.tobytes() for n in second["noise"]}
     assert (np.abs(first["noise"].astype(int)).mean(axis=1) > 0).all()

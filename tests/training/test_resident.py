@@ -34,7 +34,7 @@ def listed(recordings):
 
 def laid(recordings, listed, s, **changes):
     wanted = dict(split="train", kinds=("noise",), silence_db=-60.0)
-    return resident.lay(s, recordings, listed, recordings, **{**wanted, **changes})
+    return resident.load(s, recordings, listed, recordings, **{**wanted, **changes})
 
 
 def keys(n, seed=0):
@@ -53,7 +53,7 @@ def read(s, there, windows, seed=0):
 @pytest.mark.parametrize("offset_s", [0.0, 0.25])
 def test_clips_are_those_that_a_host_cuts(recordings, listed, offset_s):
     s = settings(**{"augment.offset_s": offset_s})
-    by_host = pipeline.Reader(recordings, listed, segment=s.segment, context=s.context, margin=s.margin, seed=0)
+    by_host = pipeline.ClipReader(recordings, listed, segment=s.segment, context=s.context, margin=s.margin, seed=0)
     borders = np.flatnonzero(np.diff(listed.track))
     windows = np.unique(np.concatenate([borders, borders + 1, [0, len(listed.start) - 1], range(0, 400, 23)]))
     found = read(s, laid(recordings, listed, s), windows)
@@ -65,7 +65,7 @@ def test_clips_are_those_that_a_host_cuts(recordings, listed, offset_s):
 
 def test_noise_is_an_audible_stretch_of_a_recording_of_its_split(recordings, listed):
     s = settings()
-    n = resident.noise_samples(s)
+    n = s.heard_samples
     found = read(s, laid(recordings, listed, s), np.zeros(40, int))
     sources = [recordings.audio(t).astype(np.int64) for t in recordings.select(kind="noise", split="train")]
     for clip in found["noise"].astype(np.int64):
@@ -106,7 +106,7 @@ class Made:
 def test_noise_is_drawn_by_length_and_quiet_recordings_hardly_ever(recordings, listed):
     s = settings()
     sounds = Made([80_000, 240_000, 5_000, 320_000], [100, 300, 50, 0])
-    there = resident.lay(s, recordings, listed, sounds, split="train", kinds=("noise",), silence_db=-60.0)
+    there = resident.load(s, recordings, listed, sounds, split="train", kinds=("noise",), silence_db=-60.0)
     drawn = read(s, there, np.zeros(2000, int))["noise"]
     assert (drawn == drawn[:, :1]).all()
     counts = {value: int((drawn[:, 0] == value).sum()) for value in (0, 50, 100, 300)}
@@ -142,19 +142,15 @@ def test_auto_is_an_accelerator_with_room_for_four_times_as_much(
     device = type("Device", (), {"memory_stats": lambda self: {"bytes_limit": int(size / share)}})()
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    c, notes = config_lib.default(), []
-    with c.unlocked():
-        c.data.on_device = wanted
-    assert data._on_device(c, recordings, listed, recordings, notes) == lies
-    assert len(notes) == lies
+    assert data.lies_on_device(wanted, size) == lies
 
 
 def test_numbers_come_in_the_order_of_clips(recordings, listed):
     s = settings()
-    by_host = pipeline.Reader(recordings, listed, segment=s.segment, context=s.context, margin=s.margin, seed=0)
+    by_host = pipeline.ClipReader(recordings, listed, segment=s.segment, context=s.context, margin=s.margin, seed=0)
     for host, hosts in ((0, 1), (1, 2)):
         order = dict(seed=5, pairs=16, host=host, hosts=hosts)
-        clips = pipeline.batches(len(listed.start), by_host, read_threads=1, **order)
+        clips = pipeline.batches(len(listed.start), by_host, read_threads=1, prefetch=8, **order)
         few = pipeline.numbers(len(listed.start), **order)
         for _ in range(1 + 2 * len(listed.start) // 16):
             expected, found = next(clips), next(few)

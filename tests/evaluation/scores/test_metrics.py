@@ -62,7 +62,7 @@ def test_any_acceptable_answer_will_do():
 def test_wilson_equals_the_score_test_inverted(hits):
     low, high = metrics.wilson(metrics.Hits(*hits))
     expected = stats.binomtest(*hits).proportion_ci(method="wilson")
-    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_nothing_asked_has_no_rate():

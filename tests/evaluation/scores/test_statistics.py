@@ -1,4 +1,6 @@
-"""Tests of chance against scipy and against what they promise."""
+"""Tests of chance against exact sums, against scipy.stats and against what they promise."""
+
+import math
 
 import numpy as np
 import pytest
@@ -21,6 +23,23 @@ def test_mcnemar_equals_the_binomial_test(a, b):
     assert found.p == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("a, b", [(1, 0), (5, 0), (3, 11), (7, 7), (0, 60), (41, 77), (400, 460), (460, 540)])
+def test_mcnemar_equals_the_sum_of_whole_numbers(a, b):
+    tail = sum(math.comb(a + b, k) for k in range(min(a, b) + 1))
+    assert statistics.mcnemar(*pairs(a, b)).p == pytest.approx(min(1.0, 2 * tail / 2 ** (a + b)), abs=1e-12)
+
+
+@pytest.mark.parametrize("first, second", [((70, 100), (140, 180)), ((0, 10), (9, 10)), ((5, 10), (50, 100))])
+def test_p_values_are_those_of_the_error_function(first, second):
+    """From the textbook: p = erfc(z / sqrt 2)."""
+    (a, n), (b, m) = first, second
+    pooled = (a + b) / (n + m)
+    z = abs(a / n - b / m) / math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+    assert statistics.two_proportions(first, second) == pytest.approx(math.erfc(z / math.sqrt(2)), abs=1e-12)
+    low, high = 0.1 - 1.959963984540054 * 0.04, 0.1 + 1.959963984540054 * 0.04
+    assert statistics.from_interval(0.1, low, high) == pytest.approx(math.erfc(2.5 / math.sqrt(2)), abs=1e-12)
+
+
 def test_many_pairs_are_approximated_closely():
     found = statistics.mcnemar(*pairs(5100, 4900))
     assert found.p == pytest.approx(stats.binomtest(5100, 10000).pvalue, abs=1e-3)
@@ -32,7 +51,7 @@ def test_systems_must_have_answered_the_same_questions():
 
 
 def test_clusters_widen_the_interval():
-    """Ten questions of a song that are all right or all wrong say no more than one."""
+    """Ten questions of a song that are all right, or all wrong, count as one."""
     songs = np.repeat(np.arange(100), 10)
     values = (np.random.default_rng(0).random(100) < 0.7)[songs][:, None]
     asked = np.ones_like(values)

@@ -6,7 +6,7 @@ import pytest
 from nafp.audio import decode
 from nafp.corpora import manifest
 from nafp.search import collection, duplicates, index, store
-from nafp.verbs import corpus, dedup
+from nafp.verbs import corpus, duplicates_table
 from nafp.weights import sources
 from tests import tunes
 from tests.corpora.test_manifest import RECORDINGS
@@ -156,7 +156,7 @@ def real_store(tmp_path_factory):
 
 
 def test_copies_of_real_music_late_coded_and_cut_are_found_and_nothing_else(real_store):
-    table = dedup.find([], store=str(real_store), show=False)
+    table = duplicates_table.find([], folder=str(real_store), show=False)
     pairs = {frozenset((row.path, row.duplicate_of)): row for row in table.rows}
     names = [track.track for track in store.Store.open(real_store, "db").tracks]
     expected = {frozenset((n, n.split(" of ")[1])) for n in names if " of " in n}

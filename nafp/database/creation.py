@@ -1,0 +1,60 @@
+"""A new, empty database in a folder: the network, the calibration of its scores, and an empty catalogue."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+from nafp import errors
+from nafp.database import catalogue, codes, leftovers, network_file, refusals, writer_lock
+from nafp.weights import sources
+
+FORMAT = 1
+
+
+def create(folder: Path, *, network: str, storage: str, hop_s: float | None) -> None:
+    """Makes an empty database, or finishes one whose creation was killed.
+
+    network: what `nafp.load` takes. hop_s: seconds between fingerprints, None for the network's own. Raises
+    errors.AlreadyExists for a folder with anything else in it, and leaves that folder as it is. Raises
+    errors.Unwritable, and leaves no files behind, if the disk is full or the folder read-only.
+    """
+    contents = sources.read(network)
+    codes.check(storage, dim=contents[1].model.dim)
+    with refusals.explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _require_free(folder)
+        with contextlib.closing(writer_lock.take(folder)):
+            _require_free(folder)  # Another process may have made one since.
+            leftovers.remove(folder, named=())
+            try:
+                about = network_file.put(folder, network, contents)
+                # The last step: from here on it is a database.
+                catalogue.Catalogue.create(folder, about | _facts(storage, hop_s or about["hop_s"]))
+            except BaseException:
+                if not (folder / catalogue.FILE).exists():
+                    network_file.remove(folder)
+                raise
+
+
+def _facts(storage: str, hop_s: float) -> dict[str, Any]:
+    """Returns what the catalogue says of an empty database."""
+    is_learned = storage in codes.LEARNED  # It begins once there is enough to learn from.
+    return {
+        "hop_s": hop_s,
+        "storage": "float16" if is_learned else storage,
+        "wanted": storage if is_learned else None,
+        "generation": 0,
+        "n_rows": 0,
+        "format": FORMAT,
+        "created": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+
+
+def _require_free(folder: Path) -> None:
+    if (folder / catalogue.FILE).exists():
+        raise errors.AlreadyExists(f"{folder}: is a database already; open it, or name a new folder")
+    if not leftovers.all_of_a_creation(folder):
+        raise errors.AlreadyExists(f"{folder}: is not empty and no database; name a new folder")

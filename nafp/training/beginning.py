@@ -1,0 +1,85 @@
+"""What is checked, and read from other runs, before a run begins."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from nafp import config as config_lib
+from nafp import errors
+from nafp.weights import sources
+
+# Sections that may not change within a run.
+_FIXED = ("audio", "spectrogram", "model", "seed", "data", "augment", "loss")
+_FIXED_OF_OPTIMIZER = ("name", "lamb_scales")  # The learning rate may change, the rule of the steps may not.
+_OF_THE_MACHINE = ("form", "dtype")  # Settings of config.model that leave the parameters as they are.
+
+
+def check_devices(train: ml_collections.ConfigDict) -> None:
+    """Raises errors.Invalid if the devices cannot share the batches of config.train."""
+    pairs, devices = train.batch_size // 2, jax.device_count()
+    if pairs % devices:
+        raise errors.Invalid(
+            f"config.train.batch_size={train.batch_size} is {pairs} pairs, which do not divide among "
+            f"{devices} devices; use a multiple of {2 * devices}."
+        )
+    segments = 2 * pairs // devices
+    if train.micro_batch and segments % train.micro_batch:
+        raise errors.Invalid(
+            f"config.train.micro_batch={train.micro_batch} does not divide the {segments} segments "
+            f"that each of {devices} devices has."
+        )
+    if train.minutes and jax.process_count() > 1:
+        raise errors.Invalid("config.train.minutes needs one clock: with several processes use config.train.steps.")
+
+
+def parameters(source: str, model: ml_collections.ConfigDict) -> dict[str, Any] | None:
+    """Reads the parameters that a new run begins with: {"params": ..., "batch_stats": ...}, None without a source.
+
+    Raises errors.Invalid if the network of `source` differs from config.model.
+    """
+    if not source:
+        return None
+    variables, config, _, name = sources.read(source)
+    before, now = config.model.to_dict(), model.to_dict()
+    differing = [key for key in now if key not in _OF_THE_MACHINE and before[key] != now[key]]
+    if differing:
+        raise errors.Invalid(
+            f"config.train.begin_from={source!r}: {name} has "
+            f"{', '.join(f'model.{key}={before[key]}, not {now[key]}' for key in differing)}. "
+            "Give this run the same config.model, or begin from nothing."
+        )
+    arrays = jax.tree.map(jnp.asarray, variables)
+    return {"params": arrays["params"], "batch_stats": arrays.get("batch_stats", {})}
+
+
+def check_unchanged(run: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+    """Raises errors.Invalid if resuming `run` with these settings would make it another experiment."""
+    path = run / "config.json"
+    if not path.exists() or not (run / "checkpoints").exists():
+        return
+    before, now = config_lib.from_json(path.read_text()).to_dict(), config.to_dict()
+    changes = list(_differences(_fixed(before), _fixed(now)))
+    if changes:
+        raise errors.Invalid(
+            f"{run} was begun with other settings: {'; '.join(changes)}. Use another --workdir, or the old settings."
+        )
+
+
+def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings that may not change within a run."""
+    rule = {key: settings["optimizer"][key] for key in _FIXED_OF_OPTIMIZER}
+    return {section: settings[section] for section in _FIXED} | {"optimizer": rule}
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key in before:
+        if isinstance(before[key], dict):
+            yield from _differences(before[key], now[key], f"{prefix}{key}.")
+        elif before[key] != now[key]:
+            yield f"{prefix}{key} was {before[key]}, now {now[key]}"

@@ -1,0 +1,82 @@
+"""`nafp add`: puts recordings into a database, which is made if it is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+
+from nafp import errors
+from nafp.audio import decode
+from nafp.database import database, from_audio
+
+DONE, NOTHING = 0, 1  # Exit codes.
+_MOST_LINES = 20  # Files to name of each kind.
+
+
+def run(
+    folder: str,
+    names: Sequence[str],
+    *,
+    checkpoint: str | None = None,
+    storage: str | None = None,
+    hop_s: float | None = None,
+    tags: Sequence[str] = (),
+    runtime: str = "auto",
+    batch_size: int = 0,
+    threads: int | None = None,
+    prepare: Callable[[], None] = lambda: None,
+) -> int:
+    """Adds recordings, prints what became of them, and returns the exit code.
+
+    names: as `nafp.database.from_audio.listed` takes them. checkpoint, storage, hop_s: of a new database, or to compare
+    with one that is there. tags: metadata as KEY=VALUE. prepare: called before JAX is used. Raises errors.Invalid,
+    before anything is made, for a name or tag that cannot be right.
+    """
+    began_s, audio, metadata = time.monotonic(), from_audio.matching(names), parsed(tags)
+    if runtime != "numpy" and importlib.util.find_spec("jax"):
+        prepare()
+    opened = database.open_or_create(folder, checkpoint=checkpoint, storage=storage, hop_s=hop_s)
+    with opened, decode.hushed():  # Decoders write remarks past Python.
+        report = opened.add(audio, metadata=metadata, runtime=runtime, batch_size=batch_size, threads=threads)
+        n_tracks = len(opened)
+    print(described(report, folder, n_tracks=n_tracks, wall_s=time.monotonic() - began_s))
+    return DONE if report.added or report.unchanged or report.known else NOTHING
+
+
+def parsed(tags: Sequence[str]) -> dict[str, str]:
+    """Reads metadata given as KEY=VALUE. Raises errors.Invalid for anything else."""
+    pairs = [tag.partition("=") for tag in tags]
+    for key, equals, value in pairs:
+        if not key or not equals:
+            raise errors.Invalid(f"--tag={key}{value}: KEY=VALUE is needed, such as --tag=artist=Somebody")
+    return {key: value for key, _, value in pairs}
+
+
+def described(report: from_audio.AddReport, folder: str, *, n_tracks: int, wall_s: float) -> str:
+    """Writes the closing lines: what was added and how fast, what was there, and which files gave trouble.
+
+    n_tracks: tracks of the whole database. wall_s: time that it took.
+    """
+    speed = f", {report.seconds / max(wall_s, 1e-9):.0f} x real time" if report.seconds else ""
+    lines = [
+        f"{folder}: {len(report.added)} tracks added ({report.seconds:.0f} s of audio in {wall_s:.1f} s{speed}); "
+        f"{n_tracks} tracks"
+    ]
+    if report.unchanged:
+        lines.append(f"{report.unchanged} were there already")
+    known = [(path, f"the same audio as {track}") for path, track in report.known]
+    replaced = [(name, "has other audio than before") for name in report.replaced]
+    lines += _named("there under another name", known)
+    lines += _named("replaced", replaced)
+    lines += _named("skipped", report.failures)
+    lines += _named("damaged", report.damaged)
+    return "\n".join(lines)
+
+
+def _named(kind: str, files: Sequence[tuple[str, str]]) -> list[str]:
+    """Writes how many files are of a kind, and names them with the reason."""
+    if not files:
+        return []
+    lines = [f"{len(files)} {kind}:", *(f"  {path}: {reason}" for path, reason in files[:_MOST_LINES])]
+    return [*lines, f"  and {len(files) - _MOST_LINES} more"] if len(files) > _MOST_LINES else lines

@@ -1,0 +1,14 @@
+"""`nafp compact`: gives the space of removed tracks back."""
+
+from __future__ import annotations
+
+from nafp.database import database
+
+
+def run(folder: str, *, storage: str | None = None) -> int:
+    """Compacts a database, into another storage if one is named, and returns the exit code."""
+    with database.Database.open(folder) as opened:
+        saved_bytes = opened.compact(storage=storage)
+        left_bytes = opened.info()["bytes"]
+    print(f"{folder}: {left_bytes / 1e6:.1f} MB, {saved_bytes / 1e6:.1f} MB less than before")
+    return 0

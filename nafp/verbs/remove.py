@@ -1,0 +1,27 @@
+"""`nafp remove`: removes tracks from a database."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from nafp import errors
+from nafp.database import database
+
+FOUND, NOTHING = 0, 1  # Exit codes.
+
+
+def run(folder: str, tracks: Sequence[str]) -> int:
+    """Removes the tracks that these numbers, names and patterns name, and returns the exit code.
+
+    If one of them names no track, nothing is removed.
+    """
+    with database.Database.open(folder) as opened:
+        try:
+            names = opened.remove(tracks)
+        except errors.UnknownTrack as error:
+            print(f"nafp remove: {error}; nothing was removed", file=sys.stderr)
+            return NOTHING
+        print("\n".join(f"removed {name}" for name in names))
+        print(f"{folder}: {len(opened)} tracks")
+    return FOUND

@@ -1,0 +1,67 @@
+"""Databases are merged without their audio."""
+
+import numpy as np
+import pytest
+
+from nafp import errors
+from nafp.database import from_databases, snapshot, writer
+from tests import databases
+
+
+@pytest.fixture
+def network(memory):
+    return databases.network_file(memory)
+
+
+def test_databases_merge_without_their_audio(memory, network):
+    into = databases.filled(memory / "one", 5, network=network)
+    other = databases.filled(memory / "two", 5, first=3, network=network, storage="int8")
+    with other.writer() as writing:
+        writing.append("/music/0.wav", 3.0, databases.unit(9, seed=99), digest="another")
+    report = into.merge([other.refresh().folder])
+    assert sorted(report.added) == ["/music/0.wav (2)", *(f"/music/{n}.wav" for n in (5, 6, 7))]
+    assert [name for name, _ in report.known] == ["/music/3.wav", "/music/4.wav"]
+    assert report.renamed == [("/music/0.wav", "/music/0.wav (2)")]
+    assert into.track("/music/6.wav").metadata == {"title": "Title 6"}
+    track = into.track("/music/7.wav")
+    rows = into.rows.read(track.first_row, track.first_row + track.n_rows)
+    assert np.vecdot(rows, databases.unit(40, seed=7)).min() > 0.999
+    assert into.merge([other.folder]).added == []
+    other.compact(storage="int4")
+    into.remove(["5"])
+    assert into.merge([other.folder]).added  # Rows of any storage are fingerprints.
+    hop = databases.filled(memory / "hop", 1, network=network, hop_s=1.0)
+    with pytest.raises(ValueError, match=r"its hop_s is 1.0"):
+        into.merge([hop.folder])
+
+
+def test_databases_that_differ_are_refused_before_anything_is_added(memory, network):
+    into = databases.filled(memory / "one", 1)
+    alike = databases.filled(memory / "alike", 1, first=5)
+    other = databases.filled(memory / "other", 1, first=7, network=databases.network_file(memory, seed=1))
+    with pytest.raises(errors.Invalid, match="fingerprints of two networks cannot be compared"):
+        into.merge([alike.folder, other.folder])
+    assert len(into) == 1
+
+
+def test_a_database_that_changes_while_it_is_merged_gives_its_tracks_of_one_moment(memory):
+    into = databases.filled(memory / "into", 1)
+    other = databases.filled(memory / "other", 5, first=1)
+    seen = snapshot.Snapshot(other.folder, other._catalogue)
+    other.remove(["1.wav", "3.wav"])
+    other.compact(storage="int8")  # Rows have moved, and are of another storage.
+    with writer.DatabaseWriter(into.folder) as writing:
+        report = from_databases.merge(writing, [seen])
+    assert report.added == [f"/music/{number}.wav" for number in (2, 4, 5)]
+    for number in (2, 4, 5):
+        track = into.track(f"/music/{number}.wav")
+        rows = into.refresh().rows.read(track.first_row, track.first_row + track.n_rows)
+        np.testing.assert_allclose(rows, databases.unit(40, seed=number), atol=1e-3)
+
+
+def test_a_track_whose_fingerprints_are_lost_is_named(memory):
+    into, other = databases.filled(memory / "into", 1), databases.filled(memory / "other", 5, first=1)
+    log = other.folder / "fingerprints-0000.log"
+    log.write_bytes(log.read_bytes()[:5000])
+    with pytest.raises(errors.Invalid, match=r"4.wav: its fingerprints are lost; nafp verify .*other"):
+        into.merge([other.folder])

@@ -1,0 +1,141 @@
+"""`python -m evaluation.speeds` asks as `nafp identify` asks: real clips, degraded, of every length in the README."""
+
+import csv
+import functools
+import pathlib
+
+import numpy as np
+import pytest
+
+from evaluation.scores import evaluate, results, speeds
+from nafp.audio import decode
+from nafp.fingerprints import extract
+from nafp.identify import asking, clips, identifier
+from nafp.search import confidence, store
+from nafp.verbs import identify
+from nafp.weights import sources
+
+RECORDINGS = pathlib.Path(__file__).parents[2] / "recordings"
+MUSIC = sorted((RECORDINGS / "music").glob("*.opus"))[:8]
+KNOWN, TRACK_S = MUSIC[:6], 20.0
+RATE_HZ = 16000  # What `nafp identify` decodes clips of this network at.
+LENGTHS_S = (1, 2, 3, 5, 10)
+QUERIES = ["query", *(extract.name_at("query", speed) for speed in asking.SPEEDS)]
+WEIGHTS = pathlib.Path(sources.weights_file("small"))
+CALIBRATIONS = {"calibrated": str(WEIGHTS.with_suffix(".confidence.json")), "not calibrated": None}
+
+
+def degraded(number, path):
+    """Ten seconds of a recording: at its own speed or changed, with noise or without, begun between two rows."""
+    speed = (1.0, 1.04, 1.0, 0.96)[number % 4]
+    audio = decode.load(path, sample_rate_hz=RATE_HZ, start_s=3.1 + 0.13 * number, seconds=11)
+    audio = decode.resample(audio, from_hz=RATE_HZ * speed, to_hz=RATE_HZ)[: 10 * RATE_HZ]
+    noise = decode.load(RECORDINGS / "noise" / "waterfall.opus", sample_rate_hz=RATE_HZ, start_s=number / 4)
+    snr_db = (40, 10, 5, 0)[number // 2]
+    loudness = np.sqrt(np.square(audio).mean() / np.square(noise).mean()) * 10 ** (-snr_db / 20)
+    mixed = audio + loudness * np.resize(noise, len(audio))
+    return mixed / np.abs(mixed).max()
+
+
+@pytest.fixture(scope="module")
+def network():
+    return sources.load("small", runtime="jax", batch_size=32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, network):
+    """A store of six recordings; eight clips, two of them of others, cut to each length and fingerprinted."""
+    folder = tmp_path_factory.mktemp("as_identify")
+    for path in KNOWN:
+        audio = decode.load(path, sample_rate_hz=8000, seconds=TRACK_S)
+        decode.write_wav(folder / f"{path.stem}.wav", audio, sample_rate_hz=8000)
+    (folder / "tracks.txt").write_text("".join(f"{folder / path.stem}.wav\n" for path in KNOWN))
+    extract.extract(network, str(folder / "tracks.txt"), str(folder / "store"), name="db")
+    clips = [degraded(number, path) for number, path in enumerate(MUSIC)]
+    for length_s in LENGTHS_S:
+        cut = folder / f"{length_s}s"
+        cut.mkdir()
+        for number, clip in enumerate(clips):
+            decode.write_wav(cut / f"q{number}.wav", clip[: length_s * RATE_HZ], sample_rate_hz=RATE_HZ)
+        fingerprinted(network, cut, folder / f"queries of {length_s} s")
+    with open(folder / "expected.csv", "w", newline="") as file:
+        truth = [[f"q{number}.wav", f"{path.stem}.wav", 3.1 + 0.13 * number] for number, path in enumerate(MUSIC)]
+        csv.writer(file).writerows([["query", "answer", "time"], *truth])
+    return folder
+
+
+def fingerprinted(network, clips, store):
+    for _ in extract.at_speeds(network, str(clips), str(store), name="query", speeds=["auto"], shifts=2):
+        pass
+
+
+def evaluated(folder, queries, lengths, out, calibration, **settings):
+    """Runs `python -m evaluation.speeds`: {clip: (track, start in seconds, score, speed)} for each length."""
+    request = evaluate.Request(
+        store=[str(folder / "store"), str(queries)],
+        out=str(out),
+        truth=str(folder / "expected.csv"),
+        lengths=lengths,
+        confidence=calibration,
+        show=False,
+        **{"shifts": 0} | settings,
+    )
+    speeds.run(request, queries=QUERIES)
+    answers = results.load(out)[1]
+    rows, told = store.Store.open(folder / "store", "db"), np.load(out / "speeds.npy")
+    tracks, starts, scores = (values[:, :, 0] for values in answers.answers[:3])
+    first = np.array([track.first_row for track in rows.tracks])
+    starts_s = (starts - first[tracks]) * rows.hop_s
+    return [
+        {
+            pathlib.Path(name).name: (rows.tracks[tracks[q, m]].track, starts_s[q, m], scores[q, m], told[q, m])
+            for q, name in enumerate(answers.questions.names)
+        }
+        for m in range(len(lengths))
+    ]
+
+
+@functools.cache
+def identified(network, folder, cut, calibration):
+    """Runs `nafp identify`: {clip: (track, start in seconds, score, speed)}, and the ranking of each clip."""
+    fitted = confidence.Confidence.load(calibration) if calibration else None
+    finder = identifier.Identifier.open(network, folder / "store", confidence=fitted)
+    listed = clips.listed([str(cut)], sample_rate_hz=RATE_HZ, longest_s=asking.LONGEST_S)
+    replies = list(identify.replies(listed, finder, sample_rate_hz=RATE_HZ, top=1, least=0.0))
+    answers = {pathlib.Path(reply.query).name: reply.answers[0] for reply, _ in replies}
+    found = {name: (best.track, best.start_s, best.score, best.speed) for name, best in answers.items()}
+    return found, [ranking for _, ranking in replies]
+
+
+def assert_alike(found, expected, *, apart):
+    assert set(found) == set(expected)
+    for name, (track, *numbers) in expected.items():
+        assert found[name][0] == track, name
+        assert found[name][1:] == pytest.approx(numbers, abs=apart), name
+
+
+@pytest.mark.parametrize("calibration", CALIBRATIONS)
+@pytest.mark.parametrize("length_s", LENGTHS_S)
+def test_the_evaluation_and_nafp_identify_give_the_same_track_start_score_and_speed(
+    folder, network, tmp_path, length_s, calibration
+):
+    queries, length = folder / f"queries of {length_s} s", 2 * length_s - 1
+    expected, rankings = identified(network, folder, folder / f"{length_s}s", CALIBRATIONS[calibration])
+    (found,) = evaluated(folder, queries, [length], tmp_path, CALIBRATIONS[calibration])
+    assert_alike(found, expected, apart=1e-4)
+    # Both looks were taken, and short clips got more rows in the second.
+    n_versions = [len(ranking.heard) for ranking in rankings]
+    assert 1 in n_versions
+    assert max(n_versions) == 5
+    assert max(ranking.shifts for ranking in rankings) == (2 if length_s < asking.SHORT_S else 1)
+
+
+def test_a_prefix_of_a_longer_query_is_asked_as_a_clip_cut_there(folder, network, tmp_path):
+    """The resampler hears beyond the cut by some milliseconds, so the last fingerprint differs a little."""
+    lengths = [2 * length_s - 1 for length_s in LENGTHS_S]
+    calibration = CALIBRATIONS["calibrated"]
+    for length_s, found in zip(
+        LENGTHS_S, evaluated(folder, folder / "queries of 10 s", lengths, tmp_path, calibration)
+    ):
+        expected, _ = identified(network, folder, folder / f"{length_s}s", calibration)
+        assert_alike(found, expected, apart=0.02)

@@ -1,0 +1,52 @@
+"""A wrong command line ends every verb with exit code 2 and one line that says what to do, before work starts."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from nafp import cli
+
+ROOT = pathlib.Path(__file__).parents[2]
+TRAIN = ("train", "--config=configs/demo.py", "--workdir=run")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "nafp", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("verb", cli.available())
+def test_a_mistyped_flag_ends_every_verb_with_one_line_and_code_2(verb):
+    done = run(verb, "--no_such_flag=1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"nafp {verb}: Unknown command line flag 'no_such_flag'")
+    assert done.stderr.endswith(f"; nafp {verb} --help lists the flags\n")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ((*TRAIN, "--config.train.btch_size=8"), "--config has no setting 'btch_size'. Did you mean \"batch_size\""),
+        ((*TRAIN, "--config.train.batch_size=many"), "flag --config.train.batch_size=many: invalid literal"),
+        (("train", "--config=configs/none.py", "--workdir=run"), "--config=configs/none.py: no such configuration"),
+        (("train",), "--config and --workdir must be given"),
+        ((*TRAIN, "now"), "unexpected arguments ['now']"),
+        (("extract",), "--checkpoint and --source and --out must be given"),
+        (("export", "--checkpoint=small", "--out=x", "--format=zip"), "flag --format=zip: value should be one of"),
+        (("evaluate",), "--out must be given"),
+        (("compare", "one"), "give two results or more"),
+        (("queries", "rendr", "--out=x"), "render, pairs, listen"),
+        (("identify",), "name a database"),
+        (("identify", "DB", "clip.wav", "--probability=2"), "flag --probability=2"),
+        (("add", "DB"), "name a database and what to put into it"),
+    ],
+)
+def test_a_wrong_command_says_what_is_wrong(words, message):
+    done = run(*words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"nafp {words[0]}: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
