@@ -49,6 +49,8 @@ OWNER = {
     "sounddevice": {"nafp/audio/microphone.py"},
     "tinytag": {"nafp/audio/tags.py"},
     "orbax": {"nafp/weights/checkpoints.py"},
+    "librosa": {"nafp/models/filterbank.py"},
+    "safetensors": {"nafp/weights/files.py"},
     # The second knows how to put grain's iterator into an orbax checkpoint.
     "grain": {"nafp/training/pipeline.py", "nafp/weights/checkpoints.py"},
 }
