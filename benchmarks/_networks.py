@@ -1,4 +1,6 @@
-"""The network as anybody would write it in Flax Linen, and random parameters for it and its rivals."""
+"""The network as anybody would write it in Flax Linen, with random parameters for it and its rivals."""
+
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,7 +18,10 @@ EPSILON = 1e-3
 
 
 class PlainLinen(nn.Module):
-    """Convolutions as nn.Conv, norms as nn.LayerNorm, the head as two einsums; float32."""
+    """Our network in float32, with nn.Conv for convolutions, nn.LayerNorm for norms and two einsums for the head.
+
+    mel: float32 [B, F, T]. Returns fingerprints float32 [B, D] of unit length.
+    """
 
     channels: tuple[int, ...]
     time_strides: tuple[int, ...]
@@ -40,18 +45,18 @@ class PlainLinen(nn.Module):
         return values / jnp.linalg.norm(values, axis=1, keepdims=True)
 
 
-def ours(which: str, form: str = "gemm"):
-    """Creates our network, "full" or "narrow"."""
+def ours(which: str, form: str = "gemm") -> Any:
+    """Creates our network, `nafp.models.nafp.Nafp`. which: "full" or "narrow"."""
     return models.create("nafp", channels=CHANNELS[which], form=form, dtype="float32")
 
 
 def parameters(which: str) -> dict:
-    """Draws parameters of our network, with no norm at its initial one or zero."""
+    """Draws parameters of our network. No scale or bias of a norm keeps its initial one or zero."""
     model, mel = ours(which), jnp.zeros((1, *MEL_SHAPE))
     shapes = jax.eval_shape(model.init, jax.random.key(0), mel)["params"]
     rng = np.random.default_rng(0)
 
-    def draw(path, shape):
+    def draw(path: tuple[Any, ...], shape: jax.ShapeDtypeStruct) -> np.ndarray:
         noise = rng.standard_normal(shape.shape, np.float32)
         name = path[-1].key
         if name == "norm_scale":
@@ -71,14 +76,14 @@ def for_plain(params: dict) -> dict:
     """Renames our parameters to those of `PlainLinen`."""
     renamed = dict(params["head"])
     for i, layer in enumerate(ours("full").plan(MEL_SHAPE)):
-        p = params[layer.name]
-        renamed[f"Conv_{i}"] = {"kernel": p["kernel"], "bias": p["bias"]}
-        renamed[f"LayerNorm_{i}"] = {"scale": p["norm_scale"], "bias": p["norm_bias"]}
+        arrays = params[layer.name]
+        renamed[f"Conv_{i}"] = {"kernel": arrays["kernel"], "bias": arrays["bias"]}
+        renamed[f"LayerNorm_{i}"] = {"scale": arrays["norm_scale"], "bias": arrays["norm_bias"]}
     return renamed
 
 
 def flops(which: str) -> float:
-    """Multiplications and additions of one segment's forward pass, without taps that meet padding."""
+    """Counts multiplications and additions of one segment's forward pass, without taps that only meet padding."""
     total = 0
     for layer in ours(which).plan(MEL_SHAPE):
         taps = 1 if layer.n_positions == 1 else 3
@@ -87,7 +92,7 @@ def flops(which: str) -> float:
 
 
 def nt_xent(z: jax.Array) -> jax.Array:
-    """Contrastive loss of a batch whose second half are the replicas of the first. z: [2N,D]."""
+    """Computes the contrastive loss of a batch. z: [2N, D], where the second half are the replicas of the first."""
     n = len(z)
     logits = jnp.where(jnp.eye(n, dtype=bool), -1e9, z @ z.T / 0.05)
     pairs = (jnp.arange(n) + n // 2) % n

@@ -1,22 +1,20 @@
-"""Fair timing on a machine that others use too: one core, its CPU time, works in turn."""
+"""Fair timing on a machine that others use too: on one core, by its CPU time, with the works in turn."""
 
-import json
 import os
 import pathlib
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 from nafp.models import wide_vectors
 
-RESULTS = pathlib.Path(__file__).parent / "results"
-
 
 def pin() -> None:
-    """Keeps this process, and those it starts, on the last core; before JAX is imported.
+    """Keeps this process, and those that it starts, on the last core. Call it before JAX is imported.
 
-    JAX then starts one thread, with the vectors that launchers ask for as well.
+    JAX then starts one thread. Its vectors are as wide as the launchers ask for.
     """
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -24,28 +22,29 @@ def pin() -> None:
 
 
 def cpu_s(work: Callable[[], object]) -> float:
-    """CPU seconds of `work`, which must wait for its own result."""
+    """Returns the CPU seconds of `work`, which must wait for its own result."""
     began = time.process_time()
     work()
     return time.process_time() - began
 
 
 def interleaved(works: dict[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:
-    """Runs all works once in every round, so that what disturbs one disturbs all.
+    """Runs all works once in every round, so that a disturbance disturbs all of them.
 
-    A work returns what it measured of itself, CPU seconds mostly; one round goes before, unmeasured.
+    Each work returns its own measurement, mostly CPU seconds. Returns the measurements by work, one for each round. An
+    unmeasured round goes before.
     """
     for work in works.values():
         work()
-    measured = {name: [] for name in works}
+    measurements: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
-            measured[name].append(work())
-    return measured
+            measurements[name].append(work())
+    return measurements
 
 
 def ratios(seconds: dict[str, list[float]], *, of: str) -> dict[str, float]:
-    """How many times as long the others take as `of`: medians of the rounds' ratios."""
+    """Returns how many times as long as `of` each other work takes: the median of the rounds' ratios."""
     return {
         name: round(statistics.median(a / b for a, b in zip(times, seconds[of])), 2)
         for name, times in seconds.items()
@@ -53,15 +52,15 @@ def ratios(seconds: dict[str, list[float]], *, of: str) -> dict[str, float]:
     }
 
 
-def machine() -> dict[str, object]:
-    """What the numbers were measured on."""
+def machine() -> dict[str, Any]:
+    """Describes the machine that the numbers were measured on."""
     import jax
 
     processor = platform.processor() or platform.machine()
     info = pathlib.Path("/proc/cpuinfo")
     if info.exists():
-        names = [x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x]
-        processor = names[0] if names else processor
+        lines = info.read_text().splitlines()
+        processor = next((line.split(":")[1].strip() for line in lines if "model name" in line), processor)
     return {
         "processor": processor,
         "cores": os.cpu_count(),
@@ -71,12 +70,3 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
-
-
-def save(result: dict, out: str | None) -> None:
-    """Writes the result as JSON, if a file was named."""
-    if out:
-        path = pathlib.Path(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"written to {path}")

@@ -1,20 +1,24 @@
-"""The same network in PyTorch, run in an interpreter that has it: obeys lines on its standard input.
+"""The same network in PyTorch, driven by lines on its standard input.
 
-python _torch_rival.py FILE.npz; then `forward N` (a batch in parts of N) or `train`: one line with the CPU seconds.
-The file holds the parameters by layer and `mel` [B,F,T]; results go to FILE.out.npz. Nothing of nafp or JAX here.
+python _torch_rival.py FILE.npz
+
+The command `forward N` fingerprints the batch in parts of N segments, and `train` computes loss and gradients. Each
+prints one line with the CPU seconds and writes its arrays to FILE.out.npz. FILE.npz holds the parameters by layer and
+`mel` [B, F, T]. This file imports neither nafp nor JAX, so any interpreter that has PyTorch can run it.
 """
 
 import os
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import nn
 
 
-class Layer(nn.Module):
-    """A convolution of three taps with "same" padding, ELU, and a norm over the whole segment."""
+class TorchLayer(nn.Module):
+    """A convolution of three taps with "same" padding, an ELU, and a norm over the whole segment."""
 
     def __init__(self, arrays: dict[str, np.ndarray], name: str, stride: int, n_taps_met: int):
         super().__init__()
@@ -36,13 +40,15 @@ class Layer(nn.Module):
         return self.norm(nn.functional.elu(x))
 
 
-class Network(nn.Module):
-    """Sixteen such layers, then divide and encode."""
+class TorchNetwork(nn.Module):
+    """Sixteen such layers, then the divide-and-encode head. mel: [B, F, T]. Returns [B, D] of unit length."""
 
     def __init__(self, arrays: dict[str, np.ndarray]):
         super().__init__()
         names, strides, taps = (arrays[k] for k in ("names", "strides", "positions"))
-        self.layers = nn.Sequential(*(Layer(arrays, str(n), int(s), int(t)) for n, s, t in zip(names, strides, taps)))
+        self.layers = nn.Sequential(
+            *(TorchLayer(arrays, str(name), int(stride), int(n)) for name, stride, n in zip(names, strides, taps))
+        )
         head = ("hidden_kernel", "hidden_bias", "output_kernel", "output_bias")
         for name in head:
             self.register_parameter(name, nn.Parameter(torch.from_numpy(arrays[f"head/{name}"])))
@@ -56,36 +62,40 @@ class Network(nn.Module):
 
 
 def nt_xent(z: torch.Tensor) -> torch.Tensor:
-    """Contrastive loss of a batch whose second half are the replicas of the first."""
+    """Computes the contrastive loss of a batch. z: [2N, D], where the second half are the replicas of the first."""
     n = len(z)
     logits = (z @ z.T / 0.05).masked_fill(torch.eye(n, dtype=torch.bool), -1e9)
     return nn.functional.cross_entropy(logits, (torch.arange(n) + n // 2) % n)
 
 
-def forward(network: Network, mel: torch.Tensor, at_once: int) -> dict[str, np.ndarray]:
+def forward(network: TorchNetwork, mel: torch.Tensor, at_once: int) -> dict[str, np.ndarray]:
+    """Fingerprints a batch in parts of `at_once` segments."""
     with torch.inference_mode():
         parts = [network(part) for part in mel.split(at_once)]
     return {"fingerprints": torch.cat(parts).numpy()}
 
 
-def train(network: Network, mel: torch.Tensor) -> dict[str, np.ndarray]:
+def train(network: TorchNetwork, mel: torch.Tensor) -> dict[str, np.ndarray]:
+    """Computes the loss and all gradients. Returns the loss and the gradient of the third layer's kernel."""
     network.zero_grad(set_to_none=True)
     loss = nt_xent(network(mel))
     loss.backward()
-    first = network.layers[2].convolution.weight.grad
-    return {"loss": loss.detach().numpy(), "gradient": first.numpy().transpose(2, 3, 1, 0)}
+    gradient = network.layers[2].convolution.weight.grad
+    return {"loss": loss.detach().numpy(), "gradient": gradient.numpy().transpose(2, 3, 1, 0)}
+
+
+WORKS: dict[str, Callable[..., dict[str, np.ndarray]]] = {"forward": forward, "train": train}
 
 
 def main(path: str) -> None:
     torch.set_num_threads(1)
     arrays = dict(np.load(path))
-    network, mel = Network(arrays), torch.from_numpy(arrays["mel"])
+    network, mel = TorchNetwork(arrays), torch.from_numpy(arrays["mel"])
     print(f"ready {torch.__version__} {os.environ.get('MALLOC_MMAP_MAX_', 'untuned')}", flush=True)
     for line in sys.stdin:
         verb, *numbers = line.split()
-        work = {"forward": forward, "train": train}[verb]
         began = time.process_time()
-        result = work(network, mel, *map(int, numbers))
+        result = WORKS[verb](network, mel, *map(int, numbers))
         taken = time.process_time() - began
         np.savez(path + ".out.npz", **result)
         print(taken, flush=True)

@@ -126,7 +126,7 @@ def run(
     return rows, json.loads(about.read_text())
 
 
-def index(system: rivals.System, references: str) -> tuple[list[str], dict[str, Any]]:
+def index(system: rivals.RivalSystem, references: str) -> tuple[list[str], dict[str, Any]]:
     """Adds all music; gives the tracks' names, and what the index took."""
     rate, names, n_samples = system.sample_rate_hz, [], 0
     sources = corpus.sources(references, sample_rate_hz=rate)
@@ -155,7 +155,7 @@ def index(system: rivals.System, references: str) -> tuple[list[str], dict[str, 
 
 
 def _answered(
-    system: rivals.System, tracks: Sequence[str], missing: dict[str, list[float]], table: Path
+    system: rivals.RivalSystem, tracks: Sequence[str], missing: dict[str, list[float]], table: Path
 ) -> Iterator[dict[str, str]]:
     """Asks, notes every answer in the table at once, and yields it."""
     is_new = not table.exists() or not table.stat().st_size
@@ -181,7 +181,7 @@ def _answered(
             bar.add()
 
 
-def ask(system: rivals.System, tracks: Sequence[str], samples: np.ndarray, seconds: float) -> dict[str, str]:
+def ask(system: rivals.RivalSystem, tracks: Sequence[str], samples: np.ndarray, seconds: float) -> dict[str, str]:
     """Asks for the first seconds of a clip; track "" where the system has no answer."""
     n = segments.to_samples(seconds, system.sample_rate_hz)
     began = time.process_time()

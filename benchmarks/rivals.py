@@ -1,30 +1,36 @@
-"""What `classical` asks of a fingerprinting system, whoever wrote it."""
+"""The interface of a fingerprinting system that `classical` can ask."""
 
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 
-class Answer(NamedTuple):
-    """Where a clip is from: number of the track as added, second of it, and how sure (larger: surer)."""
+class RivalAnswer(NamedTuple):
+    """Where a clip was cut from.
+
+    track: the number of the track, in the order in which tracks were added. start_s: the second of the track at which
+    the clip begins. score: larger is surer. Its scale differs between systems.
+    """
 
     track: int
     start_s: float
     score: float
 
 
-class System(Protocol):
-    """Adds tracks, then answers clips: all float32 [S] at its own rate.
-
-    stored_bytes: what the fingerprints of all tracks take, without tables that only speed it up.
-    """
+class RivalSystem(Protocol):
+    """A system that first adds tracks and then answers clips, each float32 [S] at its own sample rate."""
 
     name: str
     version: str
     sample_rate_hz: int
 
-    def add(self, samples: np.ndarray) -> None: ...
+    def add(self, samples: np.ndarray) -> None:
+        """Adds the next track."""
 
-    def answer(self, samples: np.ndarray) -> Answer | None: ...
+    def answer(self, samples: np.ndarray) -> RivalAnswer | None:
+        """Returns where a clip was cut from, or None if the system has no answer."""
+        ...
 
-    def stored_bytes(self) -> int: ...
+    def stored_bytes(self) -> int:
+        """Returns the bytes of the fingerprints of all tracks, without tables that only speed up the search."""
+        ...

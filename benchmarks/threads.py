@@ -1,12 +1,11 @@
-"""One pool of threads against each library's own: wall time of the same searches.
+"""Measures the wall time of the same searches on one pool of threads and on each library's own.
 
 python -m benchmarks.threads --store=STORE --out=FILE [--rounds=9]
 
-Two works: a batch against an exact index, and a batch walked through inverted lists (IVF256,PQ64,
-40 probes), both over the store's rows `db`, asked by its rows `query`. Each is done with our pool;
-with one thread of ours and all of BLAS'; by faiss with its own OpenMP threads; and with all of them
-let loose at once. Nothing here uses numba. In turns, so that what disturbs one disturbs all; the
-median of the rounds' ratios is what counts; the load at the end says how busy the machine was.
+Two searches are timed: one of an exact index, and one of inverted lists (IVF256,PQ64, 40 probes). Both look for the
+rows of the store `query` in the store `db`. Each is done in four ways: on our pool, on one of our threads with all
+threads of BLAS, by faiss with its own OpenMP threads, and with all of these at once. The ways run in turn, so that a
+disturbance disturbs all of them. Ratios are medians over the rounds. The load at the end tells how busy the machine was.
 """
 
 import json
@@ -15,91 +14,98 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import threadpoolctl
 from absl import app, flags
 
+from benchmarks import _result
 from evaluation.scores import results
 from nafp.jobs import threads
 from nafp.search import collection, index, list_major, store
 
-_STORE = flags.DEFINE_string("store", None, "Folder with the stores db and query.")
-_QUERIES = flags.DEFINE_integer("queries", 2000, "Rows asked for at once.")
-_ROUNDS = flags.DEFINE_integer("rounds", 9, "Times that all are run.")
-_OUT = flags.DEFINE_string("out", None, "JSON file for the numbers.")
-flags.mark_flags_as_required(["store", "out"])
+_STORE = flags.DEFINE_string("store", None, "The folder with the stores db and query. Required.", required=True)
+_QUERIES = flags.DEFINE_integer("queries", 2000, "Query rows in a batch. Default: 2000.")
+_ROUNDS = flags.DEFINE_integer("rounds", 9, "Rounds. Each runs every way once. Default: 9.")
+_OUT = flags.DEFINE_string("out", None, "The JSON file to write. Required.", required=True)
 
-K = 20
+K = 20  # Neighbours of a query row.
+SEARCHES = ("l2", "ivfpq")  # Kinds of index, as `nafp.search.plans` names them.
+Work = Callable[[], object]
 
 
 def main(argv: list[str]) -> None:
     del argv
     rows = collection.Collection.of([store.Store.open(_STORE.value, "db")])
-    asked = collection.Collection.of([store.Store.open(_STORE.value, "query")])
-    drawn = np.random.default_rng(0).permutation(len(asked))[: _QUERIES.value]
-    queries, found = asked.take(np.sort(drawn)), {}
-    for kind in ("l2", "ivfpq"):
-        built = index.build(rows, index.plan(kind, n_rows=len(rows), dim=rows.dim), check=False)
-        found[kind] = timed(works(built, queries), rounds=_ROUNDS.value)
-        print(kind, json.dumps(found[kind], indent=1), flush=True)
-        del built
+    query = collection.Collection.of([store.Store.open(_STORE.value, "query")])
+    chosen = np.random.default_rng(0).permutation(len(query))[: _QUERIES.value]
+    queries = query.take(np.sort(chosen))
+    numbers: dict[str, dict[str, dict[str, float]]] = {}
+    for kind in SEARCHES:
+        searched = index.build(rows, index.plan(kind, n_rows=len(rows), dim=rows.dim), check=False)
+        numbers[kind] = timed(works(searched, queries), rounds=_ROUNDS.value)
+        print(kind, json.dumps(numbers[kind], indent=1), flush=True)
+        del searched
     machine = {**results.machine(), "load": os.getloadavg()[0]}
     about = {"rows": len(rows), "queries": len(queries), "rounds": _ROUNDS.value}
-    text = json.dumps({"machine": machine, **about, "works": found}, indent=1)
-    Path(_OUT.value).write_text(text + "\n")
+    _result.write({"machine": machine, **about, "works": numbers}, _OUT.value)
 
 
-def works(built: index.Index, queries: np.ndarray) -> dict[str, Callable[[], object]]:
-    """Gives the same search done in each way."""
+def works(searched: index.Index, queries: np.ndarray) -> dict[str, Work]:
+    """Returns the same search, done in each way. queries: float32 [n, D]."""
     n = threads.n_threads()
-    by_blas = by_lists if built._lists is not None else by_faiss
+    single = searcher(searched)
     return {
-        "one pool": lambda: built.search(queries, K),
-        "BLAS alone": lambda: limited(lambda: by_blas(built, queries), blas=n, openmp=1),
-        "faiss alone": lambda: limited(lambda: by_faiss(built, queries), blas=1, openmp=n),
-        "all at once": lambda: limited(lambda: loose(built, queries, n), blas=n, openmp=n),
-        "one thread": lambda: limited(lambda: by_blas(built, queries), blas=1, openmp=1),
+        "one pool": lambda: searched.search(queries, K),
+        "BLAS alone": lambda: limited(lambda: single(queries), blas=n, openmp=1),
+        "faiss alone": lambda: limited(lambda: by_faiss(searched, queries), blas=1, openmp=n),
+        "all at once": lambda: limited(lambda: all_at_once(searched, queries, n), blas=n, openmp=n),
+        "one thread": lambda: limited(lambda: single(queries), blas=1, openmp=1),
     }
 
 
-def limited(work: Callable[[], object], *, blas: int, openmp: int) -> object:
-    """Runs work on this thread with so many threads of BLAS and of OpenMP."""
+def searcher(searched: index.Index) -> Callable[[np.ndarray], object]:
+    """Returns the function (queries) -> neighbours that runs on the caller's thread: our walk of lists, or faiss."""
+    lists = searched._lists
+    if lists is None:
+        return lambda queries: by_faiss(searched, queries)
+
+    def walk(queries: np.ndarray) -> object:
+        _, probes = lists.quantizer.search(queries, lists.nprobe)
+        return list_major.search(index._readable(lists), queries, probes, k=K)
+
+    return walk
+
+
+def limited(work: Work, *, blas: int, openmp: int) -> object:
+    """Runs `work` on this thread, with at most `blas` threads of BLAS and `openmp` threads of OpenMP."""
     with threadpoolctl.threadpool_limits({"blas": blas, "openmp": openmp}):
         return work()
 
 
-def by_lists(built: index.Index, queries: np.ndarray) -> object:
-    """Walks the inverted lists on this thread."""
-    _, probes = built._lists.quantizer.search(queries, built._lists.nprobe)
-    return list_major.search(index._readable(built._lists), queries, probes, k=K)
+def by_faiss(searched: index.Index, queries: np.ndarray) -> object:
+    """Searches with faiss alone."""
+    return searched._cpu.search(queries, K)
 
 
-def by_faiss(built: index.Index, queries: np.ndarray) -> object:
-    """Lets faiss search."""
-    return built._cpu.search(queries, K)
-
-
-def loose(built: index.Index, queries: np.ndarray, n: int) -> object:
-    """Shares out over n threads that call libraries which have n threads each."""
-    work = by_lists if built._lists is not None else by_faiss
+def all_at_once(searched: index.Index, queries: np.ndarray, n: int) -> object:
+    """Searches on n threads of ours, while the libraries that they call have n threads each."""
+    single = searcher(searched)
     with ThreadPoolExecutor(n) as executor:
-        shares = threads.shares(len(queries), n=n)
-        return list(executor.map(lambda share: work(built, queries[share]), shares))
+        return list(executor.map(lambda share: single(queries[share]), threads.shares(len(queries), n=n)))
 
 
-def timed(works: dict[str, Callable[[], object]], *, rounds: int) -> dict[str, dict[str, float]]:
-    """Times all works in turn; gives seconds, and how many times ours each takes."""
-    wall = {name: [] for name in works}
-    cpu = {name: [] for name in works}
-    for turn in range(rounds + 1):
+def timed(works: dict[str, Work], *, rounds: int) -> dict[str, dict[str, float]]:
+    """Times all works in turn. Returns by work: seconds, and how many times as long as our pool it takes."""
+    wall: dict[str, list[float]] = {name: [] for name in works}
+    cpu: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
         for name, work in works.items():
-            began, spent = time.perf_counter(), time.process_time()
+            began, cpu_began = time.perf_counter(), time.process_time()
             work()
-            if turn:  # The first one warms up.
+            if number:  # The first round warms up.
                 wall[name].append(time.perf_counter() - began)
-                cpu[name].append(time.process_time() - spent)
+                cpu[name].append(time.process_time() - cpu_began)
     ours = wall["one pool"]
     return {
         name: {

@@ -1,54 +1,17 @@
 """Scores stores of queries against stores of recordings: `nafp evaluate`. Needs no audio, no network, no JAX."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nafp import errors
-from nafp.search import collection, confidence, index, index_files, match
+from nafp.search import collection, confidence, index, index_files
 
 from . import answers, left_out, metrics, open_set, questions, records, repeats, results, stores, tables
+from .request import Request
 
-LENGTHS = (1, 3, 5, 9, 11, 19)  # In segments, as of the original: 1, 2, 3, 5, 6, 10 s.
 RECALL_ROWS = 500  # Query rows on which the index is compared with an exact search.
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to evaluate, and how. `nafp evaluate --help` explains each setting."""
-
-    store: Sequence[str]
-    out: str
-    query: str = "query"
-    db: str = "db"
-    dummy: str | None = None
-    unknown: str | None = None
-    index: str = "auto"
-    lengths: Sequence[int | str] = LENGTHS
-    ids: str = "all"
-    compat: bool = False
-    truth: str | None = None
-    group: Sequence[str] | None = None
-    seed: int = 0
-    k: int = 0
-    n_probe: int = 0
-    train_rows: int = 0
-    index_folder: str | None = None
-    matcher: str = "diagonal"
-    shifts: int = 1
-    between: bool = True
-    sharpness: float = 0.0
-    twin_cosine: float = match.TWIN_COSINE
-    rows_per_track: int = 0
-    false_accepts: float = 0.01
-    confidence: str | None = None
-    repeats: Sequence[str] = ()
-    recall: bool = False
-    gpu: bool = True
-    report: str | None = None
-    show: bool = True
 
 
 class _QuerySide(NamedTuple):

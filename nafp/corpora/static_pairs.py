@@ -129,8 +129,10 @@ class Writer:
 
     def close(self) -> None:
         """Closes the files. What was not ended with `close_track` is rendered anew next time."""
-        for file in (*self._files, *([self._journal] if self._files else [])):
+        for file in self._files:
             file.close()
+        if self._files:
+            self._journal.close()
 
     def _path(self, name: str) -> str:
         return os.path.join(self.folder, name)

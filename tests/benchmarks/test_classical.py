@@ -1,4 +1,4 @@
-"""The classical systems beside ours answer as they should, where they are installed."""
+"""The classical systems answer as they should, where they are installed, and are counted as ours are."""
 
 import csv
 import pathlib
@@ -31,12 +31,12 @@ def part(samples: np.ndarray, *, start_s: float, seconds: float) -> np.ndarray:
 
 
 def nearest_slowly(parts, codes):
-    """Compares bit by bit, place by place; all places of the fewest differing bits."""
+    """Compares bit by bit at every place. Returns all places with the fewest differing bits, and that number."""
     asked = np.unpackbits(codes.view(np.uint8))
     errors = {
-        (track, first): int((np.unpackbits(kept[first : first + len(codes)].view(np.uint8)) != asked).sum())
-        for track, kept in enumerate(parts)
-        for first in range(len(kept) - len(codes) + 1)
+        (track, first): int((np.unpackbits(part[first : first + len(codes)].view(np.uint8)) != asked).sum())
+        for track, part in enumerate(parts)
+        for first in range(len(part) - len(codes) + 1)
     }
     fewest = min(errors.values(), default=None)
     return [place for place, n in errors.items() if n == fewest], fewest
@@ -47,7 +47,7 @@ def test_the_table_finds_the_place_where_the_fewest_bits_differ(n_codes, monkeyp
     monkeypatch.setattr(chromaprint, "_PLACES", 16)
     random = np.random.default_rng(0)
     parts = [random.integers(0, 1 << 32, n, dtype=np.uint32) for n in (40, 3, 30, 0, 61)]
-    table = chromaprint.Table(parts)
+    table = chromaprint.CodeTable(parts)
     for _ in range(10):
         codes = random.integers(0, 1 << 32, n_codes, dtype=np.uint32)
         track, first, errors = table.nearest(codes)
@@ -57,7 +57,7 @@ def test_the_table_finds_the_place_where_the_fewest_bits_differ(n_codes, monkeyp
 
 
 def test_no_track_is_as_long_as_the_clip():
-    table = chromaprint.Table([np.zeros(5, np.uint32), np.zeros(6, np.uint32)])
+    table = chromaprint.CodeTable([np.zeros(5, np.uint32), np.zeros(6, np.uint32)])
     assert table.nearest(np.zeros(7, np.uint32)) is None
     with pytest.raises(ValueError, match="1 to 2047"):
         table.nearest(np.zeros(2048, np.uint32))
@@ -84,7 +84,7 @@ def test_chromaprint_has_no_answer_to_two_seconds_nor_to_none(music):
 
 
 class Loudest:
-    """Says the track whose peak is nearest: a system that needs nothing installed."""
+    """Answers the track with the nearest peak. This system needs nothing installed."""
 
     name, version, sample_rate_hz = "loudest", "0", RATE_HZ
 
@@ -97,7 +97,7 @@ class Loudest:
     def answer(self, samples):
         if len(samples) < 2 * RATE_HZ:
             return None
-        return rivals.Answer(int(np.abs(self.peaks - np.abs(samples).max()).argmin()), 0.2, 1.0)
+        return rivals.RivalAnswer(int(np.abs(self.peaks - np.abs(samples).max()).argmin()), 0.2, 1.0)
 
     def stored_bytes(self):
         return 4 * len(self.peaks)
@@ -105,7 +105,7 @@ class Loudest:
 
 @pytest.fixture
 def clips(tmp_path) -> pathlib.Path:
-    """Two tracks, and under two conditions a clip of each; one clip is as loud as the other track."""
+    """Returns a folder of two tracks and a clip of each under two conditions. One clip is as loud as the other track."""
     seconds = np.arange(RATE_HZ * 4) / RATE_HZ
     tones = {hz: np.sin(2 * np.pi * hz * seconds).astype(np.float32) for hz in (440, 660)}
     (tmp_path / "music").mkdir()
@@ -131,20 +131,20 @@ def run(folder: pathlib.Path) -> dict:
 
 def test_right_tracks_are_counted_by_condition_and_length(clips, monkeypatch):
     monkeypatch.setitem(classical.SYSTEMS, "loudest", Loudest)
-    found = run(clips)
+    numbers = run(clips)
     hits = {
         condition: [(cell["hits"], cell["asked"], cell["answered"]) for cell in cells.values()]
-        for condition, cells in found["conditions"].items()
+        for condition, cells in numbers["conditions"].items()
     }
     assert hits == {
         "clean": [(0, 2, 0), (2, 2, 2)],
         "gain": [(0, 2, 0), (1, 2, 2)],
         "all": [(0, 4, 0), (3, 4, 4)],
     }
-    assert found["conditions"]["clean"]["3"]["median_place_error_s"] == pytest.approx(0.3)
-    assert found["tracks"] == 2
-    assert found["bytes_per_second"] == 1
-    assert "No answer at all at 1 s." in classical.report("loudest", found)
+    assert numbers["conditions"]["clean"]["3"]["median_place_error_s"] == pytest.approx(0.3)
+    assert numbers["tracks"] == 2
+    assert numbers["bytes_per_second"] == 1
+    assert "No answer at all at 1 s." in classical.report("loudest", numbers)
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(clips, monkeypatch):
@@ -157,7 +157,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(clips, monkeypatch):
     assert [line.rsplit(",", 1)[0] for line in table.read_text().splitlines()] == [
         line.rstrip("\n").rsplit(",", 1)[0] for line in lines
     ]
-    monkeypatch.setitem(classical.SYSTEMS, "loudest", None)  # Finished: nothing is asked again.
+    monkeypatch.setitem(classical.SYSTEMS, "loudest", None)  # The run is finished, so no system is needed.
     assert run(clips)["conditions"] == whole
 
 
@@ -165,9 +165,9 @@ def test_broken_files_are_left_out_and_counted(clips, monkeypatch):
     monkeypatch.setitem(classical.SYSTEMS, "loudest", Loudest)
     (clips / "soft_clean.wav").write_bytes(b"no audio")
     (clips / "music" / "broken.wav").write_bytes(b"no audio")
-    found = run(clips)
-    assert found["conditions"]["clean"]["3"]["asked"] == 1
-    assert (found["tracks"], found["tracks_left_out"]) == (2, 1)
+    numbers = run(clips)
+    assert numbers["conditions"]["clean"]["3"]["asked"] == 1
+    assert (numbers["tracks"], numbers["tracks_left_out"]) == (2, 1)
 
 
 def test_a_wrong_place_to_search_in_is_named(clips, monkeypatch):

@@ -55,6 +55,7 @@ def dies_at(step):
     for module, name in ((os, "fsync"), (os, "replace"), (os, "remove"), (shutil, "copyfileobj")):
         setattr(module, name, wrap(getattr(module, name)))
 
+os.fsync = lambda file: None  # The end of a process loses nothing that was written.
 build()
 names = ("samples.i16", "tracks.csv", "loudness.npy", "corpus.json")
 read = lambda: [open(os.path.join(out, name), "rb").read() for name in names]
@@ -104,11 +105,11 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """A manifest of 60 tracks, a second or two of work."""
+    """A manifest of 30 tracks, a second of work."""
     folder = tmp_path_factory.mktemp("many")
     for i in range(3):
-        tunes.write(folder / f"{i}.flac", tunes.stereo(20.0, seed=i))
-    for i in range(3, 60):
+        tunes.write(folder / f"{i}.flac", tunes.stereo(10.0, seed=i))
+    for i in range(3, 30):
         shutil.copy(folder / f"{i % 3}.flac", folder / f"{i}.flac")
     manifest.write(folder / "tracks.csv", scanned(folder))
     (folder / "build.py").write_text(BUILD)
@@ -145,7 +146,7 @@ def test_a_build_killed_at_random_moments_ends_in_the_same_bytes(many, tmp_path)
 
 
 def test_ctrl_c_keeps_what_is_decoded_and_says_so(many, tmp_path):
-    for n_tracks in (60, 600):  # A short build may end before the signal reaches it.
+    for n_tracks in (30, 600):  # A short build may end before the signal reaches it.
         music, folder = tmp_path / f"music{n_tracks}", tmp_path / f"C{n_tracks}"
         music.mkdir()
         for i in range(n_tracks):
