@@ -97,7 +97,7 @@ def main(path: str) -> None:
         began = time.process_time()
         result = WORKS[verb](network, mel, *map(int, numbers))
         taken = time.process_time() - began
-        np.savez(path + ".out.npz", **result)
+        np.savez(path + ".out.npz", allow_pickle=False, **result)
         print(taken, flush=True)
 
 
