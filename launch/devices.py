@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 
 from absl import flags, logging
 
@@ -34,12 +33,13 @@ def prepare(*, cpu_shares: int = 1) -> None:
 
 
 def keep_compiled() -> None:
-    """Lets JAX keep compiled programs in NAFP_CACHE, else where JAX_COMPILATION_CACHE_DIR says, else under ~/.cache."""
+    """Lets JAX keep compiled programs in NAFP_CACHE, JAX_COMPILATION_CACHE_DIR or the user's cache folder."""
     import jax
+    import platformdirs
 
-    folder = os.environ.get("NAFP_CACHE") or jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", folder or str(pathlib.Path.home() / ".cache" / "nafp" / "compiled"))
-    least_s = jax.config.jax_persistent_cache_min_compile_time_secs
+    folder = os.environ.get("NAFP_CACHE") or jax.config.values["jax_compilation_cache_dir"]
+    jax.config.update("jax_compilation_cache_dir", folder or str(platformdirs.user_cache_path("nafp") / "compiled"))
+    least_s = jax.config.values["jax_persistent_cache_min_compile_time_secs"]
     jax.config.update("jax_persistent_cache_min_compile_time_secs", min(0.5, least_s))
 
 

@@ -1,7 +1,4 @@
-"""How a verb starts and ends: its --help and its exit code.
-
-Exit codes: 0 done or found, 1 nothing found, 2 error. absl alone exits with 1 for a mistyped flag.
-"""
+"""How a verb starts and ends: its --help, and its exit code: 0 done or found, 1 nothing found, 2 error."""
 
 import pathlib
 import sys
@@ -44,7 +41,7 @@ def _parsed(argv: list[str]) -> list[str]:
 
 
 def _require_configuration(flag: Any) -> None:
-    """Raises errors.Invalid for a configuration file that is missing; ml_collections only says so at the first use."""
+    """Raises errors.Invalid for a missing configuration file, which ml_collections notices at its first use only."""
     try:
         flag.value.is_locked  # noqa: B018 - the access raises
     except OSError as error:

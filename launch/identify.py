@@ -12,6 +12,8 @@ from typing import Any
 
 from absl import flags
 
+from nafp.identify import asking
+
 from . import devices, exits
 
 _ALL = flags.DEFINE_bool("all", False, "Also name candidates that are probably wrong.")
@@ -21,7 +23,7 @@ _SETTINGS = (
     (flags.DEFINE_enum, "format", "text", _FORMATS, "How to write the answers. json: one object a clip, on one line."),
     (flags.DEFINE_string, "out", None, "With --format=pfann: the RESULT.tsv to write, with _detail.csv and .bin."),
     (flags.DEFINE_integer, "top", 1, "How many tracks to name for each clip, best first.", 1),
-    (flags.DEFINE_float, "probability", 0.5, "Least probability of an answer, 0 to 1.", 0.0, 1.0),
+    (flags.DEFINE_float, "probability", asking.LEAST_PROBABLE, "Least probability of an answer, 0 to 1.", 0.0, 1.0),
     (flags.DEFINE_string, "speeds", "auto", "Speeds to try. auto: others if unsure; none: the clip's own; or 0.9,1.1."),
     (flags.DEFINE_integer, "shifts", 0, "Query rows for each row of the database. 0: as many as needed.", 0),
     (flags.DEFINE_float, "microphone", None, "Listen to the microphone for this many seconds.", 1.0),
@@ -47,7 +49,7 @@ def main(argv: list[str]) -> int:
         settings["probability"] = 0.0
     from nafp.verbs import identify
 
-    return identify.run(identify.Request(names, database, **settings), prepare=devices.prepare)
+    return identify.run(identify.IdentifyRequest(names, database, **settings), prepare=devices.prepare)
 
 
 if __name__ == "__main__":

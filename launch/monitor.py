@@ -16,13 +16,16 @@ from typing import Any
 
 from absl import flags
 
+from nafp.identify import asking
+
 from . import devices, exits
 
+_LIMITS = (0.0, asking.LARGEST_MAX_SPEED)
 _SETTINGS = (
     (flags.DEFINE_enum, "format", "text", ["text", "json", "csv"], "How to write lines. json: one object a line."),
     (flags.DEFINE_string, "out", None, "File to write the lines to, instead of standard output."),
     (flags.DEFINE_string, "state", None, "File that remembers how far the recording was heard, to resume from."),
-    (flags.DEFINE_float, "max_speed", 4.0, "How much faster or slower a track may play, percent.", 0, 12),
+    (flags.DEFINE_float, "max_speed", asking.MAX_SPEED, "How much faster or slower tracks may be, percent.", *_LIMITS),
     (flags.DEFINE_bool, "unknown", True, "Also write a line for times when no track of the database played."),
     (flags.DEFINE_bool, "playing", False, "Say on standard error what is recognised, as soon as it is."),
     (flags.DEFINE_integer, "raw_hz", 0, "Rate, if `-` is bare float32 mono audio. 0: a file of any format.", 0),
@@ -46,7 +49,7 @@ def main(argv: list[str]) -> int:
     from nafp.verbs import monitor
 
     with decode.hushed():  # Decoders write remarks past Python.
-        return monitor.run(monitor.Request(names, database, **settings), prepare=devices.prepare)
+        return monitor.run(monitor.MonitorRequest(names, database, **settings), prepare=devices.prepare)
 
 
 if __name__ == "__main__":

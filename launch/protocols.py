@@ -22,9 +22,7 @@ _REFERENCES = flags.DEFINE_string(
 _DISTRACTORS = flags.DEFINE_string(
     "distractors", "", "More recordings for the database: a CORPUS, a manifest or a folder. Default: the protocol's."
 )
-_NOISE = flags.DEFINE_string(
-    "noise", "", "Noise and responses: a CORPUS, a manifest or a folder. Default: those in --references."
-)
+_NOISE = flags.DEFINE_string("noise", "", "Place of noise and responses, likewise. Default: --references.")
 _RECORDING = flags.DEFINE_list(
     "recording", [], "Long recordings of your own for the protocol `recording`: low=FILE,high=FILE. Default: made here."
 )
@@ -42,9 +40,9 @@ def is_given() -> bool:
 
 def run(settings: dict[str, Any]) -> None:
     """Runs the protocol. settings: the flags of `nafp evaluate` that the command line gives, by name."""
-    stages, protocol = rooms.load("evaluation.protocols.stages"), rooms.load("evaluation.protocols.protocol")
+    stages = rooms.load("evaluation.protocols.stages")
     job = stages.Run(
-        protocol=protocol.load(_PROTOCOL.value),
+        protocol=rooms.load("evaluation.protocols.protocol").load(_PROTOCOL.value),
         out=settings.pop("out"),
         store=",".join(settings.pop("store", [])),
         extract=fingerprinting.Fingerprinting(_CHECKPOINT.value),

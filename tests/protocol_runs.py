@@ -1,4 +1,4 @@
-"""Runs protocols with fingerprints that need no network, on recordings that need no disk."""
+"""Runs protocols on small recordings, with fingerprints that need no network."""
 
 import collections
 import csv
@@ -19,7 +19,7 @@ META = {"hop_s": 0.5, "segment_s": 1.0, "sample_rate_hz": RATE_HZ, "model": "lou
 
 
 def fingerprints(samples: np.ndarray) -> np.ndarray:
-    """Gives unit vectors [n, 64] of how loud each band is, in every second, half a second apart."""
+    """Returns unit vectors [n, 64] of the loudness of 64 bands, in windows of 1 s that are 0.5 s apart."""
     frames = segments.frame(samples, segment=RATE_HZ, hop=RATE_HZ // 2)
     spectra = np.abs(np.fft.rfft(frames * np.hanning(RATE_HZ)))[:, 100:2020]
     loud = np.log(spectra.reshape(len(frames), 64, -1).mean(axis=2) + 1e-4)
@@ -28,10 +28,10 @@ def fingerprints(samples: np.ndarray) -> np.ndarray:
 
 
 class Extract:
-    """Stands in for the network; counts what it was asked to do."""
+    """Stands in for the network. made: how often each store was made."""
 
     def __init__(self):
-        self.made = collections.Counter()
+        self.made: collections.Counter[str] = collections.Counter()
 
     def __call__(self, source, *, folder, name, split, overwrite, speed=1.0):
         if name in store.names(folder) and not overwrite:
@@ -47,7 +47,7 @@ class Extract:
 
 
 def place(folder: pathlib.Path) -> pathlib.Path:
-    """Makes six tracks to ask for, four more, noise and a room; returns their manifest."""
+    """Writes six references, four distractors, a noise, a room and a microphone, and returns their manifest."""
     rows = []
     for i in range(10):
         tune = tunes.tune(12, sample_rate_hz=RATE_HZ, seed=i)
@@ -68,17 +68,20 @@ def place(folder: pathlib.Path) -> pathlib.Path:
 
 
 def protocol(path: pathlib.Path, text: str) -> protocols.Protocol:
+    """Writes a protocol to a file, and loads it."""
     path.write_text(text)
     return protocols.load(path)
 
 
-def run(place, out, asked: protocols.Protocol, **changes) -> tuple[str, Extract]:
+def run(place, out, chosen: protocols.Protocol, **changes) -> tuple[str, Extract]:
+    """Runs a protocol. Returns its table, and the stand-in for the network."""
     extract = changes.pop("extract", Extract())
-    job = stages.Run(protocol=asked, out=str(out), extract=extract, references=str(place), show=False, **changes)
+    job = stages.Run(protocol=chosen, out=str(out), extract=extract, references=str(place), show=False, **changes)
     return stages.run(job), extract
 
 
 def cells(out: pathlib.Path) -> dict[tuple[str, str, float], dict[str, str]]:
+    """Reads table.csv of a run: (condition, metric, seconds) -> line."""
     with open(out / "table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     return {(row["condition"], row["metric"], float(row["seconds"])): row for row in rows}

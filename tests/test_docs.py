@@ -21,7 +21,7 @@ INCLUDE = re.compile(r"^```\{include\} (\S+)", re.MULTILINE)
 # Fenced, indented, or between backticks; a command goes on where a line ends with a backslash.
 CODE = re.compile(r"^```[\s\S]*?^```|^ {4}\S(?:.*\\\n)*.*$|`[^`\n]+`", re.MULTILINE)
 COMMAND = re.compile(r"\b(nafp|python -m) ([a-z][\w.]*)((?:[^#|`\n\\]|\\\n)*)")
-DEFINED = re.compile(r"DEFINE_\w+[(,]\s*\"(\w+)\"")
+DEFINED = re.compile(r"DEFINE_\w+[(,]\s*\"(\w+)\"|\"(\w+)\": \(flags\.DEFINE_")
 NEIGHBOURS = re.compile(r"^from (?:\.|benchmarks|launch) import (.+)$", re.MULTILINE)
 OF_ABSL = {"help", "helpfull"}
 SETTING = re.compile(r"\bconfig((?:\.[a-z]\w*){2,})")
@@ -61,7 +61,7 @@ def commands(page: str) -> Iterator[tuple[str, str, set[str]]]:
 def flags_of(path: pathlib.Path) -> frozenset[str]:
     """Returns the flags that a file and its neighbours define; it reads them, because to run them is slow."""
     text = path.read_text()
-    found = set(DEFINED.findall(text))
+    found = {name for names in DEFINED.findall(text) for name in names if name}
     for names in NEIGHBOURS.findall(text):
         for name in re.findall(r"\w+", names):
             neighbour = path.with_name(f"{name}.py")

@@ -24,7 +24,7 @@ MODULES = {
     "orbax-checkpoint": "orbax",
     "pillow": "PIL",
 }
-EXTRA_MODULES = {"PIL", "faiss", "matplotlib", "sounddevice", "torch"}
+EXTRA_MODULES = {"PIL", "faiss", "jaxtyping", "matplotlib", "sounddevice", "torch"}
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +122,14 @@ def test_a_wheel_brings_weights_and_protocols(wheel):
     assert "nafp/weights/small.safetensors" in names
     protocols = (ROOT / "evaluation" / "protocols" / "files").glob("*.toml")
     assert {f"nafp/evaluation/protocols/files/{path.name}" for path in protocols} <= set(names)
+
+
+def test_a_wheel_brings_all_that_templates_include(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    templates = [path for room in ("nafp", *MAPPED) for path in (ROOT / room).rglob("templates/*")]
+    assert {path.suffix for path in templates} >= {".html", ".css", ".js"}
+    for path in templates:
+        assert str(pathlib.PurePosixPath("nafp", path.relative_to(ROOT))).replace("nafp/nafp/", "nafp/") in names
 
 
 def test_a_wheel_knows_its_verbs_anywhere(wheel, tmp_path):

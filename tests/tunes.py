@@ -1,4 +1,4 @@
-"""Music to test with: a deterministic melody with chords, decays and a little noise."""
+"""Music for tests: deterministic melodies with chords, decays and a little noise."""
 
 import pathlib
 
@@ -9,7 +9,7 @@ SCALE_HZ = 220 * 2 ** (np.array([0, 2, 3, 5, 7, 8, 10, 12, 14, 15]) / 12)
 
 
 def tune(seconds: float, *, sample_rate_hz: int = 44100, seed: int = 0) -> np.ndarray:
-    """Plays a tune: float32 [S], peak 0.5."""
+    """Returns a tune, float32 [S], with a peak of 0.5."""
     rng = np.random.default_rng(seed)
     n_samples = round(seconds * sample_rate_hz)
     time_s = np.arange(n_samples) / sample_rate_hz
@@ -24,17 +24,21 @@ def tune(seconds: float, *, sample_rate_hz: int = 44100, seed: int = 0) -> np.nd
 
 
 def stereo(seconds: float, *, sample_rate_hz: int = 44100, seed: int = 0) -> np.ndarray:
-    """Plays a tune panned a little to the left, with a second one softly on the right: [S, 2]."""
+    """Returns a tune that is a little to the left, and a second one softly on the right: float32 [S, 2]."""
     first = tune(seconds, sample_rate_hz=sample_rate_hz, seed=seed)
     second = tune(seconds, sample_rate_hz=sample_rate_hz, seed=seed + 1000)
     return np.stack([first, 0.8 * first + 0.1 * second], axis=1)
 
 
 def write(path: pathlib.Path, samples: np.ndarray, sample_rate_hz: int = 44100) -> pathlib.Path:
-    """Writes a file in the format its suffix names; piecewise, as libsndfile's Vorbis wants it."""
+    """Writes a file in the format of its suffix. It does so in pieces, because libsndfile's Vorbis needs that."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    known = {"opus": ("OGG", "OPUS"), "ogg": ("OGG", "VORBIS"), "mp3": ("MP3", None)}
-    file_format, subtype = known.get(path.suffix[1:], (path.suffix[1:].upper(), None))
+    formats: dict[str, tuple[str, str | None]] = {
+        "opus": ("OGG", "OPUS"),
+        "ogg": ("OGG", "VORBIS"),
+        "mp3": ("MP3", None),
+    }
+    file_format, subtype = formats.get(path.suffix[1:], (path.suffix[1:].upper(), None))
     channels = 1 if samples.ndim == 1 else samples.shape[1]
     with soundfile.SoundFile(path, "w", sample_rate_hz, channels, subtype, format=file_format) as file:
         for at in range(0, len(samples), 32768):

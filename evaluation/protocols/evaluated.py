@@ -1,4 +1,4 @@
-"""The last stage of a protocol: evaluates stores, unless the very same was evaluated before."""
+"""The last stage of a protocol: evaluates stores, unless the same evaluation is there already."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from nafp.search import index_files, store
 from ..scores import evaluate, stores
 from ..scores import speeds as over_speeds
 
-_NOTE = "evaluated.txt"  # In RESULTS: what these are the results of.
+_NOTE = "evaluated.txt"  # In RESULTS: identifies the evaluation.
 
 
 def evaluated(request: dict[str, Any], others: Sequence[str], *, show: bool) -> dict[str, Any]:
@@ -39,34 +39,34 @@ def evaluated(request: dict[str, Any], others: Sequence[str], *, show: bool) -> 
 
 
 def at_speeds(name: str, said: str) -> list[tuple[str, float]]:
-    """Lists the stores of queries at other speeds, and the speeds; said: auto, or numbers."""
+    """Returns the stores of queries at other speeds, with the speeds. said: auto, or numbers with commas."""
     try:
         wanted = asking.SPEEDS if said == "auto" else [float(s) for s in said.split(",") if s]
     except ValueError:
-        raise errors.Invalid(f"evaluation.scores.speeds = {said!r}: give auto, or numbers such as 0.97,1.03") from None
+        raise errors.Invalid(f"evaluation.speeds = {said!r}: give auto, or numbers such as 0.97,1.03") from None
     return [(f"{name}@{speed:g}", float(speed)) for speed in wanted if speed != 1]
 
 
 def rows(folder: str, name: str, lengths_s: Sequence[float]) -> list[int]:
-    """Gives lengths as rows of a store: a row is a segment, the next begins a hop later."""
+    """Returns lengths as numbers of rows. A row is a segment, and the next begins a hop later."""
     meta = store.Store.open(folder, name).meta
-    found = [int((s - meta["segment_s"]) / meta["hop_s"] + 1e-6) + 1 for s in lengths_s]
+    n_rows = [int((s - meta["segment_s"]) / meta["hop_s"] + 1e-6) + 1 for s in lengths_s]
     if min(lengths_s) < meta["segment_s"]:
         raise errors.Invalid(
             f"lengths_s: {min(lengths_s):g} s is shorter than a segment of this network, {meta['segment_s']:g} s"
         )
-    return found
+    return n_rows
 
 
 def _key(request: dict[str, Any], others: Sequence[str]) -> str:
-    """Identifies an evaluation: what was asked of which fingerprints, with which truth."""
+    """Returns a hash of all that an evaluation depends on: its settings, fingerprints and truth."""
     names = {*others, request["query"], request.get("db", "db"), request["unknown"]}
     names.add(request.get("dummy") or stores.DUMMY)
-    found = [
+    digests = [
         (folder, name, index_files.digest(store.Store.open(folder, name)))
         for folder in request["store"]
         for name in sorted(filter(None, names))
         if name in store.names(folder)
     ]
     truth = pathlib.Path(request["truth"]).read_bytes() if request["truth"] else b""
-    return hashlib.sha256(repr((request, found)).encode() + truth).hexdigest()
+    return hashlib.sha256(repr((request, digests)).encode() + truth).hexdigest()

@@ -1,75 +1,77 @@
-"""Protocols: which recordings are asked for, how they are degraded, what they are searched among.
+"""Protocols: which recordings are asked for, how they are degraded, and among what they are searched.
 
-A protocol is a TOML file; those that come along are in `files`. Every setting it may have
-is here, with its default: what is not a default is what the protocol is about.
+A protocol is a TOML file. The shipped ones are in `files`. All settings are here, with their defaults: a file names
+only what differs.
 """
 
 import dataclasses
-import difflib
 import os
 import pathlib
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from nafp import errors
+from nafp.jobs import choices
 
 from ..queries import conditions
 from ..scores import metrics
 
+# clips from any place; whole tracks degraded in place (aligned), or degraded elsewhere (given); one long recording
 KINDS = ("clips", "aligned", "given", "recording")
+_Section = TypeVar("_Section")
 _SHIPPED = pathlib.Path(__file__).parent / "files"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class References:
-    """The recordings that are asked for; with the distractors, the database."""
+    """The recordings that are asked for. Together with the distractors, they are the database."""
 
-    source: str = ""  # CORPUS, manifest.csv or a folder; --references comes before it.
+    source: str = ""  # CORPUS, manifest.csv or a folder. --references overrides it.
     split: str = "test"
-    folder: str = ""  # Inside the source, as the original's dataset has them.
+    folder: str = ""  # A folder inside the source, as in the original's dataset.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Distractors:
-    """More of the database, never asked for; without a split and folder, there are none."""
+    """Recordings of the database that are never asked for. Without a split and a folder, there are none."""
 
-    source: str = ""  # --distractors comes before it; empty: that of the references.
-    split: str = ""  # Several with a comma between.
-    folder: str = ""
+    source: str = ""  # --distractors overrides it. Empty: the source of the references.
+    split: str = ""  # One, or several with commas between them.
+    folder: str = ""  # A folder inside the source.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Queries:
-    """What is asked. Of kind clips, `count` clips of `seconds` under each condition."""
+    """The queries. Those of kind clips are `count` clips of `seconds` under each condition."""
 
     conditions: tuple[str, ...] = ("clean",)
     count: int = 400
     seconds: float = 10.0
     seed: int = 0
-    noise: str = ""  # Noise and responses; --noise comes before it; empty: the references' source.
-    spliced: bool = False
-    folder: str = ""  # Of kind given: audio inside the source, row i of it is row i of the references.
+    noise: str = ""  # Noise and responses. --noise overrides it. Empty: the source of the references.
+    spliced: bool = False  # Whether each second has its own shift, noise and response.
+    folder: str = ""  # Kind given: a folder of audio inside the source; its row i is row i of the references.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recording:
-    """One long recording in which songs play in a known order; cut without overlap within a song."""
+    """Kind recording: a long recording in which songs play in a known order. Queries are cut within the songs."""
 
     songs: int = 15
-    song_s: float = 0.0  # Of each song; 0: all of it.
-    through: str = "room.mic"  # Where it is played and recorded, while --recording gives none.
-    # Conditions, added to the recording made here; one's own are taken as they are.
+    song_s: float = 0.0  # Length that each song plays; 0: all of it.
+    through: str = "room.mic"  # The condition of a rendered recording. --recording gives one's own instead.
+    # Conditions that are added to a rendered recording. One's own recordings stay as they are.
     levels: tuple[str, ...] = ("clean", "n10", "n5", "n0")
     lengths_s: tuple[float, ...] = (2.0, 5.0, 10.0, 15.0)
-    trials: int = 3  # Each cuts at other places, and adds other noise.
+    trials: int = 3  # Each trial cuts at other places, and adds other noise.
     seed: int = 0
     noise: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Unknown:
-    """Queries of recordings that are not in the database; count 0: there are none."""
+    """Queries of recordings that are not in the database. With count 0, there are none."""
 
     split: str = "val"
     count: int = 0
@@ -78,7 +80,7 @@ class Unknown:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How answers are found and counted; `nafp evaluate --help` explains each."""
+    """How answers are found and counted. `nafp evaluate --help` explains the settings of the same name."""
 
     lengths_s: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 6.0, 10.0)
     metrics: tuple[str, ...] = ("song", "near")
@@ -87,17 +89,19 @@ class Evaluation:
     n_probe: int = 0
     ids: str = "all"
     compat: bool = False
-    unknown: str = ""  # left-out, or nothing.
-    speeds: str = ""  # Clips are also taken to play at these: auto, or numbers such as 0.97,1.03.
-    repeats: bool = False  # An answer where the very same sound is once more counts as right.
+    unknown: str = ""  # left-out: each query once more without its own recording. Empty: no unknown queries.
+    speeds: str = ""  # Other speeds at which clips are searched: auto, or numbers such as 0.97,1.03.
+    repeats: bool = False  # Whether an answer at an exact repeat of the sound counts as right.
     seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Protocol:
+    """All settings of a protocol."""
+
     name: str
-    kind: str = "clips"
-    about: str = ""
+    kind: str = "clips"  # One of KINDS.
+    about: str = ""  # Text above the table.
     references: References = References()
     distractors: Distractors = Distractors()
     queries: Queries = Queries()
@@ -107,40 +111,40 @@ class Protocol:
 
 
 def shipped() -> list[str]:
-    """Names the protocols that come along."""
+    """Returns the names of the shipped protocols."""
     return sorted(path.stem for path in _SHIPPED.glob("*.toml"))
 
 
 def load(name: str | os.PathLike) -> Protocol:
-    """Reads a protocol by its shipped name or its path; raises ValueError for what cannot be."""
+    """Reads a protocol by its shipped name or its path. Raises errors.Invalid or errors.NotFound."""
     path = _SHIPPED / f"{name}.toml" if name in shipped() else pathlib.Path(name)
     if not path.is_file():
-        close = difflib.get_close_matches(str(name), shipped(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"shipped are {', '.join(shipped())}"
-        raise errors.NotFound(f"--protocol={name}: no such file; {hint}")
+        names = ", ".join(shipped())
+        raise errors.NotFound(
+            f"--protocol={name}: no such file; shipped are {names}.{choices.closest(name, shipped())}"
+        )
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise errors.Invalid(f"{path}: not TOML: {error}") from None
-    protocol = _read(Protocol, {"name": path.stem, **said}, f"{path}: ")
+    protocol = _read(Protocol, {"name": path.stem, **settings}, f"{path}: ")
     _check(protocol, path)
     return protocol
 
 
-def _read(kind: type, said: Mapping[str, Any], where: str) -> Any:
-    """Makes a record of a table, section by section."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    given = {}
-    for key, value in said.items():
+def _read(kind: type[_Section], settings: Mapping[str, Any], where: str) -> _Section:
+    """Returns a section, or the whole protocol, with these settings. where: what errors name before a setting."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # A dataclass, always.
+    values = {}
+    for key, value in settings.items():
         if key not in fields:
-            close = difflib.get_close_matches(key, fields, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(fields)}"
-            raise errors.Invalid(f"{where}no setting {key!r}; {hint}")
+            names = ", ".join(fields)
+            raise errors.Invalid(f"{where}no setting {key!r}; there are {names}.{choices.closest(key, fields)}")
         default = fields[key].default
         if dataclasses.is_dataclass(default):
             value = _read(type(default), _table(value, where, key), f"{where}{key}.")
-        given[key] = _typed(value, default, f"{where}{key}")
-    return kind(**given)
+        values[key] = _typed(value, default, f"{where}{key}")
+    return kind(**values)
 
 
 def _table(value: Any, where: str, key: str) -> Mapping[str, Any]:
@@ -150,12 +154,13 @@ def _table(value: Any, where: str, key: str) -> Mapping[str, Any]:
 
 
 def _typed(value: Any, default: Any, where: str) -> Any:
+    """Returns the value if its type is that of the default. A whole number may stand for a float or a string."""
     if default is dataclasses.MISSING or dataclasses.is_dataclass(default):
         return value
     if isinstance(default, tuple):
         if not isinstance(value, list) or not value:
             raise errors.Invalid(f"{where} = {value!r}: a list is needed, such as {list(default)}")
-        return tuple(_typed(each, default[0], where) for each in value)
+        return tuple(_typed(item, default[0], where) for item in value)
     if isinstance(default, float) and type(value) is int:
         value = float(value)
     if isinstance(default, str) and type(value) is int:
@@ -166,20 +171,21 @@ def _typed(value: Any, default: Any, where: str) -> Any:
 
 
 def _check(protocol: Protocol, path: pathlib.Path) -> None:
+    """Raises errors.Invalid for settings that contradict each other or name something unknown."""
     if protocol.kind not in KINDS:
         raise errors.Invalid(f"{path}: kind = {protocol.kind!r}: allowed are {', '.join(KINDS)}")
     for name in (*protocol.queries.conditions, *protocol.recording.levels):
         conditions.parse(name)
-    if strange := set(protocol.evaluation.metrics) - {*metrics.METRICS}:
+    if unknown := set(protocol.evaluation.metrics) - {*metrics.METRICS}:
         raise errors.Invalid(
-            f"{path}: evaluation.scores.metrics: no {', '.join(strange)}; there are {', '.join(metrics.METRICS)}"
+            f"{path}: evaluation.metrics: no {', '.join(unknown)}; there are {', '.join(metrics.METRICS)}"
         )
     if protocol.kind == "given" and not protocol.queries.folder:
-        raise errors.Invalid(f"{path}: kind = 'given' needs queries.folder: where the audio lies")
+        raise errors.Invalid(f"{path}: kind = 'given' needs queries.folder: the folder of the audio")
     if protocol.evaluation.speeds and protocol.kind in ("aligned", "given"):
-        raise errors.Invalid(f"{path}: evaluation.scores.speeds is for clips and recordings: rows stay in place")
+        raise errors.Invalid(f"{path}: evaluation.speeds is for clips and recordings: here rows stay in place")
     if protocol.evaluation.repeats and protocol.kind in ("aligned", "given"):
-        raise errors.Invalid(f"{path}: evaluation.scores.repeats is for clips and recordings: here row answers row")
+        raise errors.Invalid(f"{path}: evaluation.repeats is for clips and recordings: here row answers row")
     longest = max(protocol.evaluation.lengths_s)
     if protocol.kind == "clips" and longest > protocol.queries.seconds:
         raise errors.Invalid(

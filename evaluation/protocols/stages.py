@@ -1,13 +1,13 @@
-"""Runs a protocol: renders what is asked, has it fingerprinted, evaluates, and puts up one table.
+"""Runs a protocol: renders queries, has everything fingerprinted, evaluates, and writes one table.
 
     OUT/queries, OUT/recording   rendered sound and its truth
-    OUT/store                    fingerprints: asked, db, dummy_db (these two in --store, if given)
+    OUT/store                    fingerprints: asked, db, dummy_db (the last two in --store, if given)
     OUT/results                  what `nafp evaluate` writes
     OUT/protocol.json            the protocol as it was run
     OUT/table.md, table.csv      condition x length
 
-Each stage goes on where it was interrupted, and is skipped when it is done. How fingerprints are
-made is not known here: `extract` does it, a callable that a launcher brings.
+Each stage continues after an interruption, and is skipped if it is done. This room does not know how fingerprints are
+made: a launcher brings the callable `extract`.
 """
 
 import dataclasses
@@ -17,26 +17,25 @@ import os
 import pathlib
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from nafp import errors
-from nafp.search import store as stores
+from nafp.search import store
 
-from ..queries import folder as rendered
-from ..queries import material, recordings, render
-from ..scores import stores as inputs
+from ..queries import folder, material, recordings, render
+from ..scores import stores
 from . import evaluated, tables
 from . import protocol as protocols
 
-# Settings of `nafp evaluate` that a protocol leaves no choice of.
+# Flags of `nafp evaluate` that a protocol decides.
 _DECIDED = {"query", "truth", "group", "lengths", "unknown", "rows_per_track", "shifts", "speeds"}
 
 
 class Extract(Protocol):
-    """Fingerprints a source (see `nafp extract --source`) into FOLDER/NAME.
+    """Fingerprints a source (see `nafp extract --source`) into the store FOLDER/NAME.
 
-    Does nothing when that is there, made by the same network; raises ValueError when it was made by
-    another one, unless `overwrite`. speed: what the tracks are taken to play at, and is undone.
+    Does nothing if the store is there and of the same network. Raises errors.Invalid if it is of another network,
+    unless `overwrite`. speed: the speed at which the tracks are assumed to play, which is undone.
     """
 
     def __call__(
@@ -53,10 +52,10 @@ class Extract(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """A protocol, the places it is run with, and what `nafp evaluate` was told besides.
+    """A protocol, its places, and the other flags of `nafp evaluate`.
 
-    store: folder that has, or gets, the database; OUT/store unless given. A given one is taken as
-    it is. recording: level=FILE of one's own long recordings; plan: what plays in them.
+    store: folder of a finished database, or empty to make it in OUT/store. recording: LEVEL=FILE of the user's own long
+    recordings. plan: file of what plays in them. settings: flags of `nafp evaluate` from the command line, by name.
     """
 
     protocol: protocols.Protocol
@@ -75,23 +74,25 @@ class Run:
 
     @property
     def folder(self) -> pathlib.Path:
+        """The folder OUT."""
         return pathlib.Path(self.out)
 
     @property
     def source(self) -> str:
-        found = self.references or self.protocol.references.source
-        if not found:
+        """The place of the references. Raises errors.Invalid if neither the flag nor the protocol names one."""
+        place = self.references or self.protocol.references.source
+        if not place:
             raise errors.Invalid(
-                f"protocol {self.protocol.name}: says no references; give --references=CORPUS (or a"
+                f"protocol {self.protocol.name}: names no references; give --references=CORPUS (or a"
                 " manifest, or a folder of audio)"
             )
-        return found
+        return place
 
     def name_of(self, part: str) -> str:
-        """Names a store of this run as no other run names one.
+        """Returns a name for a store that no other run uses.
 
-        An evaluation takes a name from every folder that has it, and --store may hold the queries
-        of anything. The name stays when the folder is moved.
+        An evaluation takes a name from every folder that has it, and --store may hold queries of any kind. The name
+        stays the same if the folder is moved.
         """
         note = self.folder / "store" / "token.txt"
         if not note.exists():
@@ -100,71 +101,65 @@ class Run:
         return f"{part}-{note.read_text()}"
 
 
-class _Asked(NamedTuple):
-    """A set of queries: its name in OUT, its list of files, its truth ("": row by row)."""
-
-    name: str
-    source: str
-    truth: str
-    condition: str = ""
-
-
 def run(job: Run) -> str:
-    """Runs the protocol to its end, or to where it was stopped; returns the table."""
+    """Runs the protocol, and returns the table."""
     _begin(job)
-    asked = _KINDS[job.protocol.kind](job)
-    _say(job, f"queries: {', '.join(one.source for one in asked)}")
-    database = _fingerprint(job, asked)
-    found = [_evaluated(job, one, asked, database) for one in asked]
-    table = tables.write(job.folder, job.protocol, asked, found)
+    query_sets = _KINDS[job.protocol.kind](job)
+    _say(job, f"queries: {', '.join(query_set.source for query_set in query_sets)}")
+    folders = _fingerprint(job, query_sets)
+    records = [_evaluated(job, query_set, len(query_sets), folders) for query_set in query_sets]
+    table = tables.write(job.folder, job.protocol, query_sets, records)
     _say(job, f"\n{table}\n\nwritten: {job.folder}/table.md, table.csv")
     return table
 
 
 def _begin(job: Run) -> None:
-    """Notes the protocol; refuses what it decides itself, and a folder begun with another one."""
-    if its_own := sorted(_DECIDED & set(job.settings)):
-        raise errors.Invalid(f"--{its_own[0]} is decided by protocol {job.protocol.name}; write another file for it")
+    """Writes protocol.json. Raises if a flag contradicts the protocol, or if the folder has another protocol."""
+    if decided := sorted(_DECIDED & set(job.settings)):
+        raise errors.Invalid(f"--{decided[0]} is decided by protocol {job.protocol.name}; write another file for it")
     job.folder.mkdir(parents=True, exist_ok=True)
     path = job.folder / "protocol.json"
     now = json.loads(json.dumps(dataclasses.asdict(job.protocol)))
     if path.exists() and not job.overwrite:
         before = json.loads(path.read_text(encoding="utf-8"))
-        # Another evaluation of the same sound is no other protocol.
+        # The same sound may be evaluated in another way.
         parts = [part for part in now if part not in ("about", "evaluation")]
         if changed := [part for part in parts if before.get(part) != now[part]]:
             raise errors.AlreadyExists(
-                f"{job.folder}: was begun with another protocol ({', '.join(changed)} differ);"
-                " --overwrite renders anew, another --out keeps it"
+                f"{job.folder} was begun with another protocol ({', '.join(changed)} differ);"
+                " --overwrite renders it again, another --out keeps it"
             )
     path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
 
 
-def _clips(job: Run) -> list[_Asked]:
-    asked = job.protocol.queries
-    source, noise = _materials(job, asked.noise)
+def _clips(job: Run) -> list[tables.QuerySet]:
+    """Renders clips under all conditions, as one set."""
+    queries = job.protocol.queries
+    source, noise = _materials(job, queries.noise)
     out = job.folder / "queries"
     render.render(
         source,
         noise,
         out,
         split=job.protocol.references.split,
-        names=asked.conditions,
-        count=asked.count,
-        seconds=asked.seconds,
-        seed=asked.seed,
-        spliced=asked.spliced,
-        **_rendering(job),
+        names=queries.conditions,
+        count=queries.count,
+        seconds=queries.seconds,
+        seed=queries.seed,
+        spliced=queries.spliced,
+        jobs=job.jobs,
+        show=job.show,
+        overwrite=job.overwrite,
     )
-    return [_Asked(job.name_of("asked"), f"{out}/list.txt", f"{out}/expected.csv")]
+    return [tables.QuerySet(job.name_of("asked"), f"{out}/list.txt", f"{out}/expected.csv")]
 
 
-def _aligned(job: Run) -> list[_Asked]:
-    """Degrades whole tracks in place, a set of them under each condition."""
-    asked = job.protocol.queries
-    source, noise = _materials(job, asked.noise)
-    found = []
-    for number, condition in enumerate(asked.conditions):
+def _aligned(job: Run) -> list[tables.QuerySet]:
+    """Degrades whole tracks in place, as one set for each condition."""
+    queries = job.protocol.queries
+    source, noise = _materials(job, queries.noise)
+    query_sets = []
+    for number, condition in enumerate(queries.conditions):
         out = job.folder / f"queries-{condition}"
         render.render_aligned(
             source,
@@ -172,26 +167,24 @@ def _aligned(job: Run) -> list[_Asked]:
             out,
             split=job.protocol.references.split,
             names=[condition],
-            seed=asked.seed,
-            spliced=asked.spliced,
-            **_rendering(job),
+            seed=queries.seed,
+            spliced=queries.spliced,
+            jobs=job.jobs,
+            show=job.show,
+            overwrite=job.overwrite,
         )
-        found.append(_Asked(job.name_of(f"asked-{number}"), f"{out}/list.txt", "", condition))
-    return found
+        query_sets.append(tables.QuerySet(job.name_of(f"asked-{number}"), f"{out}/list.txt", "", condition))
+    return query_sets
 
 
-def _given(job: Run) -> list[_Asked]:
-    return [
-        _Asked(
-            job.name_of("asked"),
-            _inside(job, job.source, job.protocol.queries.folder),
-            "",
-            "as given",
-        )
-    ]
+def _given(job: Run) -> list[tables.QuerySet]:
+    """Takes queries as they are in a folder of the source."""
+    place = _inside(job, job.source, job.protocol.queries.folder)
+    return [tables.QuerySet(job.name_of("asked"), place, "", "as given")]
 
 
-def _recording(job: Run) -> list[_Asked]:
+def _recording(job: Run) -> list[tables.QuerySet]:
+    """Renders a long recording, or takes the user's own, and cuts it into queries."""
     source, noise = _materials(job, job.protocol.recording.noise)
     setting = job.protocol.recording
     split = job.protocol.references.split
@@ -220,12 +213,14 @@ def _recording(job: Run) -> list[_Asked]:
         lengths_s=setting.lengths_s,
         trials=setting.trials,
         seed=setting.seed,
-        **_rendering(job),
+        jobs=job.jobs,
+        show=job.show,
+        overwrite=job.overwrite,
     )
-    return [_Asked(job.name_of("asked"), f"{out}/list.txt", f"{out}/expected.csv")]
+    return [tables.QuerySet(job.name_of("asked"), f"{out}/list.txt", f"{out}/expected.csv")]
 
 
-_KINDS: dict[str, Callable[[Run], list[_Asked]]] = {
+_KINDS: dict[str, Callable[[Run], list[tables.QuerySet]]] = {
     "clips": _clips,
     "aligned": _aligned,
     "given": _given,
@@ -233,89 +228,103 @@ _KINDS: dict[str, Callable[[Run], list[_Asked]]] = {
 }
 
 
-def _rendering(job: Run) -> dict[str, Any]:
-    return {"jobs": job.jobs, "show": job.show, "overwrite": job.overwrite}
-
-
 def _materials(job: Run, noise: str) -> tuple[material.Material, material.Material]:
+    """Opens the references, and the material of noise and responses."""
     source = material.Material(_inside(job, job.source, job.protocol.references.folder))
     place = job.noise or noise
     return source, material.Material(place, kind="noise") if place else source
 
 
 def _inside(job: Run, place: str, folder: str) -> str:
-    """Gives the folder inside a place; raises FileNotFoundError, saying what is expected, for none."""
+    """Returns the path of a folder inside a place. Raises errors.NotFound if it does not exist."""
     path = os.path.join(place, folder) if folder else place
     if not os.path.exists(path):
         raise errors.NotFound(
-            f"{path}: not there; protocol {job.protocol.name} looks for it"
+            f"{path} does not exist; protocol {job.protocol.name} looks for it"
             + (f" in --references={place}" if folder else "")
         )
     return path
 
 
-def _fingerprint(job: Run, asked: Sequence[_Asked]) -> list[str]:
-    """Has everything fingerprinted; returns the folders of stores, the database's first."""
+def _fingerprint(job: Run, query_sets: Sequence[tables.QuerySet]) -> list[str]:
+    """Has everything fingerprinted, and returns the folders of the stores, that of the database first."""
     own = str(job.folder / "store")
-    for one in asked:
-        _extract_changed(job, own, one.name, one.source)
-        for name, speed in evaluated.at_speeds(one.name, job.protocol.evaluation.speeds):
-            _extract_changed(job, own, name, one.source, speed=speed)
-    if (unknown := job.protocol.unknown).count:
-        out = job.folder / "unknown"
-        first, noise = _materials(job, job.protocol.queries.noise)
-        names, seconds = job.protocol.queries.conditions, job.protocol.queries.seconds
-        some = {"count": unknown.count, "seconds": seconds, "seed": unknown.seed}
-        render.render(first, noise, out, split=unknown.split, names=names, **some, **_rendering(job))
-        _extract_changed(job, own, job.name_of("unknown"), f"{out}/list.txt")
+    for query_set in query_sets:
+        _extract_changed(job, own, query_set.name, query_set.source)
+        for name, speed in evaluated.at_speeds(query_set.name, job.protocol.evaluation.speeds):
+            _extract_changed(job, own, name, query_set.source, speed=speed)
+    if job.protocol.unknown.count:
+        _extract_changed(job, own, job.name_of("unknown"), _unknown(job))
     if job.store:
         name = job.settings.get("db", "db")
-        if name not in stores.names(job.store):
-            there = ", ".join(stores.names(job.store)) or "nothing"
-            raise errors.Invalid(f"--store={job.store}: no finished {name} in it; it has {there}")
+        if name not in store.names(job.store):
+            names = ", ".join(store.names(job.store)) or "nothing"
+            raise errors.Invalid(f"--store={job.store}: no finished {name} in it; it has {names}")
         return [job.store, own]
     for name, source, split in _database(job):
         job.extract(source, folder=own, name=name, split=split, overwrite=job.overwrite)
     return [own]
 
 
+def _unknown(job: Run) -> str:
+    """Renders queries of recordings that are not in the database, and returns their list of files."""
+    unknown, queries = job.protocol.unknown, job.protocol.queries
+    source, noise = _materials(job, queries.noise)
+    out = job.folder / "unknown"
+    render.render(
+        source,
+        noise,
+        out,
+        split=unknown.split,
+        names=queries.conditions,
+        count=unknown.count,
+        seconds=queries.seconds,
+        seed=unknown.seed,
+        jobs=job.jobs,
+        show=job.show,
+        overwrite=job.overwrite,
+    )
+    return f"{out}/list.txt"
+
+
 def _database(job: Run) -> list[tuple[str, str, str | None]]:
-    """Lists the stores of the database: name, source, split (None: of any)."""
-    part, more = job.protocol.references, job.protocol.distractors
-    references, *others = _places(job)
-    found = [("db", references, _split(job, references, part.split))]
+    """Returns (name, source, split) of each store of the database. split: None for all of the source."""
+    references, distractors = job.protocol.references, job.protocol.distractors
+    place, *others = _places(job)
+    sources: list[tuple[str, str, str | None]] = [("db", place, _split(job, place, references.split))]
     if not others:
-        return found
-    (distractors,) = others
-    split = _split(job, distractors, more.split)
-    if split is None and distractors == references:
-        return found  # Nothing says which are which: all of them are asked for.
+        return sources
+    (other,) = others
+    split = _split(job, other, distractors.split)
+    if split is None and other == place:
+        return sources  # Nothing tells references from distractors, so all recordings are asked for.
     if split == "":
-        _say(job, f"note: no music of split {more.split} in {distractors}: no distractors")
-        return found
-    return [*found, (inputs.DUMMY, distractors, split)]
+        _say(job, f"note: no music of split {distractors.split} in {other}: no distractors")
+        return sources
+    return [*sources, (stores.DUMMY, other, split)]
 
 
 def _places(job: Run) -> list[str]:
-    """Lists where the audio of the database is: references, and distractors where there are to be any."""
-    part, more = job.protocol.references, job.protocol.distractors
-    references = _inside(job, job.source, part.folder)
-    place = job.distractors or more.source or (job.source if more.split or more.folder else "")
-    return [references, _inside(job, place, more.folder)] if place else [references]
+    """Returns the place of the references and, if there are to be distractors, that of the distractors."""
+    distractors = job.protocol.distractors
+    references = _inside(job, job.source, job.protocol.references.folder)
+    wanted = distractors.split or distractors.folder
+    place = job.distractors or distractors.source or (job.source if wanted else "")
+    return [references, _inside(job, place, distractors.folder)] if place else [references]
 
 
 def _split(job: Run, place: str, split: str) -> str | None:
-    """Gives the split to take of a place: None where nothing says any, "" where none is of it."""
+    """Returns the split to extract: None if the place has no splits, "" if it has none of these."""
     if job.protocol.kind == "given" or not split:
         return None
-    there = {piece.split for piece in material.Material(place).pieces if piece.kind == "music"}
-    if there == {""}:
+    splits = {piece.split for piece in material.Material(place).pieces if piece.kind == "music"}
+    if splits == {""}:
         return None
-    return split if there & set(split.split(",")) else ""
+    return split if splits & set(split.split(",")) else ""
 
 
 def _extract_changed(job: Run, folder: str, name: str, source: str, *, speed: float = 1.0) -> None:
-    """Fingerprints queries; again when they were rendered anew since."""
+    """Fingerprints queries. If they have been rendered again since, it fingerprints them again."""
     note, key = pathlib.Path(folder, f"{name}.source"), _rendering_key(source)
     before = note.read_text() if note.exists() else key
     changed = job.overwrite or before != key
@@ -324,30 +333,30 @@ def _extract_changed(job: Run, folder: str, name: str, source: str, *, speed: fl
 
 
 def _rendering_key(source: str) -> str:
-    """Identifies what was rendered; audio that came from elsewhere, by its place."""
-    settings = pathlib.Path(source).with_name(rendered.SETTINGS)
-    said = settings.read_bytes() if settings.exists() else source.encode()
-    return hashlib.sha256(said).hexdigest()
+    """Returns a hash of the settings of rendered queries, or of the path of other audio."""
+    settings = pathlib.Path(source).with_name(folder.SETTINGS)
+    content = settings.read_bytes() if settings.exists() else source.encode()
+    return hashlib.sha256(content).hexdigest()
 
 
-def _evaluated(job: Run, one: _Asked, asked: Sequence[_Asked], folders: Sequence[str]) -> dict[str, Any]:
-    """Evaluates one set of queries."""
+def _evaluated(job: Run, query_set: tables.QuerySet, n_sets: int, folders: Sequence[str]) -> dict[str, Any]:
+    """Evaluates one set of queries, and returns what its results.json holds."""
     setting = job.protocol.evaluation
     unknown = job.name_of("unknown") if job.protocol.unknown.count else setting.unknown
     request = {
         "store": list(folders),
-        "out": str(job.folder / ("results" if len(asked) == 1 else f"results-{one.condition}")),
-        "query": one.name,
-        "truth": one.truth or None,
-        "lengths": evaluated.rows(folders[-1], one.name, _lengths_s(job.protocol)),
-        "group": ["condition"] if one.truth else None,
+        "out": str(job.folder / ("results" if n_sets == 1 else f"results-{query_set.condition}")),
+        "query": query_set.name,
+        "truth": query_set.truth or None,
+        "lengths": evaluated.rows(folders[-1], query_set.name, _lengths_s(job.protocol)),
+        "group": ["condition"] if query_set.truth else None,
         "unknown": unknown or None,
         **{name: getattr(setting, name) for name in ("index", "k", "n_probe", "ids", "compat")},
         "seed": setting.seed,
         "repeats": list(dict.fromkeys(_places(job))) if setting.repeats else [],
         **job.settings,
     }
-    others = [name for name, _ in evaluated.at_speeds(one.name, setting.speeds)]
+    others = [name for name, _ in evaluated.at_speeds(query_set.name, setting.speeds)]
     return evaluated.evaluated(request, others, show=job.show)
 
 

@@ -1,4 +1,4 @@
-"""What a protocol found as one table: a line per condition, a column per length of query."""
+"""The table of a protocol: a line for each condition, and a column for each length of a query."""
 
 import csv
 import io
@@ -14,16 +14,28 @@ from ..scores import metrics, results, statistics, tables
 from . import protocol as protocols
 
 
-class Line(NamedTuple):
-    """One condition by one metric; cells: one per length, as `results.cell` gives them."""
+class ConditionLine(NamedTuple):
+    """The rates of one condition by one metric. cells: one for each length, as `results.cell` returns them."""
 
     condition: str
     metric: str
     cells: list[Mapping[str, Any]]
 
 
+class QuerySet(NamedTuple):
+    """Queries that are evaluated together: the name of their store, their list of files, and their truth file.
+
+    truth: empty if row i answers row i. condition: of all queries, if there is no truth file.
+    """
+
+    name: str
+    source: str
+    truth: str
+    condition: str = ""
+
+
 class Scores(NamedTuple):
-    """How a system does as a classifier of songs; averaged over the songs that were played."""
+    """Scores of a classifier of songs. Precision, recall and F1 are means over the songs that were played."""
 
     accuracy: float
     precision: float
@@ -34,37 +46,41 @@ class Scores(NamedTuple):
 def write(
     folder: pathlib.Path,
     protocol: protocols.Protocol,
-    asked: Sequence[Any],
-    found: Sequence[Mapping[str, Any]],
+    query_sets: Sequence[QuerySet],
+    records: Sequence[Mapping[str, Any]],
 ) -> str:
-    """Writes FOLDER/table.md and table.csv; returns the table for the terminal."""
+    """Writes FOLDER/table.md and table.csv, and returns the table for the terminal.
+
+    records: for each set of queries, what its results.json holds.
+    """
     if protocol.kind == "recording":
         header, lines, flat = _recording(folder / "results", protocol)
     else:
-        header, lines, flat = _clips(protocol, asked, found)
-    notes = [tables.plain(*tables.open_set(one["open_set"])) for one in found if one["open_set"]]
-    marked = [tables.markdown_table(*tables.open_set(one["open_set"])) for one in found if one["open_set"]]
+        header, lines, flat = _clips(protocol, query_sets, records)
+    open_sets = [tables.open_set(record["open_set"]) for record in records if record["open_set"]]
     about = " ".join(protocol.about.split())
-    said = _said(found)
+    summary = _summary(records)
     _save(folder / "table.csv", _as_csv(flat))
-    text = "\n\n".join([about, tables.markdown_table(header, lines), *marked, said])
-    _save(folder / "table.md", text + "\n")
-    return "\n\n".join([f"{protocol.name}: {about}", tables.plain(header, lines), *notes, said])
+    marked = [tables.markdown_table(*table) for table in ((header, lines), *open_sets)]
+    _save(folder / "table.md", "\n\n".join([about, *marked, summary]) + "\n")
+    plain = [tables.plain(*table) for table in ((header, lines), *open_sets)]
+    return "\n\n".join([f"{protocol.name}: {about}", *plain, summary])
 
 
 def _clips(
-    protocol: protocols.Protocol, asked: Sequence[Any], found: Sequence[Mapping[str, Any]]
+    protocol: protocols.Protocol, query_sets: Sequence[QuerySet], records: Sequence[Mapping[str, Any]]
 ) -> tuple[list[str], list[list[str]], list[dict]]:
+    """Returns header and lines of the table, and the lines of its CSV file."""
     by_condition: dict[str, Mapping[str, Any]] = {}
-    for one, result in zip(asked, found, strict=True):
-        if one.truth:
-            by_condition |= result["groups"].get("condition", {})
+    for query_set, record in zip(query_sets, records, strict=True):
+        if query_set.truth:
+            by_condition |= record["groups"].get("condition", {})
             if len(by_condition) > 1:
-                by_condition["all"] = result["hit_rates"]
+                by_condition["all"] = record["hit_rates"]
         else:
-            by_condition[one.condition] = result["hit_rates"]
+            by_condition[query_set.condition] = record["hit_rates"]
     lines = [
-        Line(name, metric, [rates[length][metric] for length in rates])
+        ConditionLine(name, metric, [rates[length][metric] for length in rates])
         for metric in protocol.evaluation.metrics
         for name, rates in by_condition.items()
     ]
@@ -82,7 +98,8 @@ def _clips(
     return header, shown, [row for line in lines for row in _flat(line, lengths)]
 
 
-def _flat(line: Line, lengths_s: Sequence[float]) -> list[dict]:
+def _flat(line: ConditionLine, lengths_s: Sequence[float]) -> list[dict]:
+    """Returns the lines of the CSV file, one for each length."""
     named = {"condition": line.condition, "metric": line.metric}
     keys = ("hits", "asked", "rate", "low", "high")
     return [
@@ -92,14 +109,16 @@ def _flat(line: Line, lengths_s: Sequence[float]) -> list[dict]:
 
 
 def _recording(folder: pathlib.Path, protocol: protocols.Protocol) -> tuple[list[str], list[list[str]], list[dict]]:
-    """Scores every level, length and trial; means, and deviations over the trials."""
+    """Returns the table of means and deviations over the trials, and the lines of its CSV file."""
     _, scored = results.load(folder)
     groups = scored.questions.groups
     lengths_s = protocol.recording.lengths_s
     levels = list(dict.fromkeys(groups["condition"]))
-    lines, flat = [], []
+    lines: list[list[str]] = []
+    flat: list[dict] = []
     for level in levels:
-        cells, others = [], {"precision": [], "recall": [], "F1": []}
+        cells: list[str] = []
+        others: dict[str, list[str]] = {"precision": [], "recall": [], "F1": []}
         for column, seconds in enumerate(lengths_s):
             asked = (np.array(groups["condition"]) == level) & scored.asked["song"][:, column]
             asked &= np.array(groups["cut_s"]) == f"{seconds:g}"
@@ -122,21 +141,21 @@ def _recording(folder: pathlib.Path, protocol: protocols.Protocol) -> tuple[list
 
 
 def classified(scored: results.Scored, asked: np.ndarray, column: int) -> Scores:
-    """Scores the answers at one length as a choice among songs, macro-averaged over those played.
+    """Scores the first answers at one length as a choice among songs. asked: bool [Q], the queries to count.
 
-    A song never named has precision 0, as scikit-learn has it with zero_division=0; what is named
-    beyond the songs played counts against recall only.
+    A song that is never named has precision 0, as in scikit-learn with zero_division=0. Naming a song that was not
+    played counts against recall only.
     """
     if not asked.any():
         return Scores(*[float("nan")] * 4)
     truth = scored.questions.tracks[asked, 0]
-    said = scored.answers.tracks[asked, column, 0]
+    answers = scored.answers.tracks[asked, column, 0]
     right = scored.right["song"][asked, column]
-    said = np.where(right, truth, said)  # Another acceptable track of the song is the song.
+    answers = np.where(right, truth, answers)  # Another acceptable track of the song counts as the song.
     per_song = []
     for song in np.unique(truth):
         hits = int((right & (truth == song)).sum())
-        named, played = int((said == song).sum()), int((truth == song).sum())
+        named, played = int((answers == song).sum()), int((truth == song).sum())
         precision, recall = hits / named if named else 0.0, hits / played
         total = precision + recall
         per_song.append((precision, recall, 2 * precision * recall / total if total else 0.0))
@@ -144,9 +163,9 @@ def classified(scored: results.Scored, asked: np.ndarray, column: int) -> Scores
 
 
 def _accuracy(right: np.ndarray, trials: int, means: Mapping[str, statistics.Spread]) -> str:
-    """Writes accuracy, its interval, and its deviation over trials.
+    """Returns the accuracy with its interval and its deviation over trials.
 
-    Trials hear the same songs again: the interval is that of the queries of one.
+    The trials hear the same songs. So the interval is that of the queries of one trial.
     """
     if not len(right):
         return "-"
@@ -164,12 +183,13 @@ def _spread(spread: statistics.Spread) -> str:
     return f"{100 * spread.mean:.1f}{deviation}"
 
 
-def _said(found: Sequence[Mapping[str, Any]]) -> str:
-    first = found[0]
-    asked = sum(one["questions"]["known"] for one in found)
-    models = {str(one["model"]) for one in first["stores"]["query"]}
+def _summary(records: Sequence[Mapping[str, Any]]) -> str:
+    """Returns lines about the number of queries, the database, the index and the network."""
+    first = records[0]
+    n_queries = sum(record["questions"]["known"] for record in records)
+    models = {str(store["model"]) for store in first["stores"]["query"]}
     return (
-        f"Wilson 95 % intervals; {asked} queries of {first['questions']['songs']} recordings among"
+        f"Wilson 95 % intervals; {n_queries} queries of {first['questions']['songs']} recordings among"
         f" {first['index']['rows']:,} fingerprints, index {first['index']['factory']}\n"
         f"network: {'; '.join(sorted(models))}"
     )

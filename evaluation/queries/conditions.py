@@ -18,7 +18,6 @@ pfann. A number may be a range, as in n0~10: each query draws its own.
 """
 
 import dataclasses
-import difflib
 import functools
 import re
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nafp import errors
+from nafp.jobs import choices
 
 from . import codecs, degrade, material
 
@@ -121,9 +121,8 @@ def _read(part: str, name: str) -> _Part:
         return _FIXED[part]
     match = _PART.fullmatch(part)
     if not match or match[1] not in _NUMBERED:
-        choices = [*_FIXED, *(f"{word}N" for word in _NUMBERED)]
-        close = difflib.get_close_matches(part, choices, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {' '.join(choices)}"
+        words = [*_FIXED, *(f"{word}N" for word in _NUMBERED)]
+        hint = f"there are {' '.join(words)}.{choices.closest(part, words)}"
         raise errors.Invalid(f"condition {name!r}: no {part!r}; {hint}")
     ends = [float(end) for end in match.groups()[1:] if end]
     if ends != sorted(ends):
@@ -165,8 +164,8 @@ def _gain(take: Take, rng: _Rng, surroundings: _Around, *, gain_db: float) -> No
     take.samples = degrade.gain(take.samples, gain_db=gain_db)
 
 
-def _codec(take: Take, rng: _Rng, surroundings: _Around, *, choices: tuple[str, ...], kbit_s: float = 0) -> None:
-    codec = choices[rng.integers(len(choices))]
+def _codec(take: Take, rng: _Rng, surroundings: _Around, *, among: tuple[str, ...], kbit_s: float = 0) -> None:
+    codec = among[rng.integers(len(among))]
     take.samples = codecs.round_trip(take.samples, codec=codec, sample_rate_hz=take.sample_rate_hz, kbit_s=kbit_s)
     take.notes["codec"] = f"{codec}@{kbit_s:g}" if kbit_s else codec
 
@@ -199,8 +198,8 @@ def _part(
     return _Part((functools.partial(step, **settings),), rate, kinds, ffmpeg, codecs)
 
 
-def _coded(*choices: str, kbit_s: float = 0) -> _Part:
-    return _part(_codec, ffmpeg=True, codecs=choices, choices=choices, kbit_s=kbit_s)
+def _coded(*among: str, kbit_s: float = 0) -> _Part:
+    return _part(_codec, ffmpeg=True, codecs=among, among=among, kbit_s=kbit_s)
 
 
 def _at_rate(codec: str) -> Callable[[float], _Part]:

@@ -29,7 +29,7 @@ class Piece(NamedTuple):
 
 
 class Material:
-    """The audio of one place. Each piece has its own sample rate; in a corpus all have the corpus' rate.
+    """The audio of one place. Each piece has its own sample rate. In a corpus all have the corpus' rate.
 
     kind: the kind of all files of a plain folder, which does not say. failures: files whose header cannot be read.
     """

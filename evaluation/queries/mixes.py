@@ -12,7 +12,6 @@ is listed too, with known=0. The same settings give the same bytes.
 
 import csv
 import dataclasses
-import difflib
 import json
 import os
 import pathlib
@@ -23,7 +22,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.jobs import progress
+from nafp.jobs import choices, progress
 
 from . import material
 
@@ -158,9 +157,7 @@ def plan(
 
 def _style(name: str) -> MixStyle:
     if name not in STYLES:
-        close = difflib.get_close_matches(name, STYLES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(STYLES)}"
-        raise errors.Invalid(f"style {name!r}: {hint}")
+        raise errors.Invalid(f"no style {name!r}; there are {', '.join(STYLES)}.{choices.closest(name, STYLES)}")
     return STYLES[name]
 
 

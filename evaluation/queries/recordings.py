@@ -38,8 +38,8 @@ class PlannedSong(NamedTuple):
     seconds: float
 
 
-class Recordings(NamedTuple):
-    """Recordings of the same songs, and the plan that all of them follow. files: (label, path)."""
+class LongRecordings(NamedTuple):
+    """LongRecordings of the same songs, and the plan that all of them follow. files: (label, path)."""
 
     files: list[tuple[str, str]]
     plan: list[PlannedSong]
@@ -56,7 +56,7 @@ def render(
     through: str = "room.mic",
     seed: int = 0,
     overwrite: bool = False,
-) -> Recordings:
+) -> LongRecordings:
     """Renders one recording of songs of a split, played one after another through the condition `through`.
 
     songs: number of songs. song_s: seconds of each song, 0 for all of it. The same settings give the same bytes. Raises
@@ -75,7 +75,7 @@ def render(
     place = pathlib.Path(out)
     files = [("", str(place / SOUND))]
     if _is_rendered(place, settings, overwrite):
-        return Recordings(files, read_plan(place / PLAN, source, split=split))
+        return LongRecordings(files, read_plan(place / PLAN, source, split=split))
     place.mkdir(parents=True, exist_ok=True)
     rate = max(piece.sample_rate_hz for piece in chosen)
     plan, sounds, at = [], [], 0
@@ -94,11 +94,11 @@ def render(
         writer.writerow(PlannedSong._fields)
         writer.writerows((p.song, f"{p.start_s:.6f}", f"{p.seconds:.6f}") for p in plan)
     (place / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")  # Written last: all else is complete.
-    return Recordings(files, plan)
+    return LongRecordings(files, plan)
 
 
-def given(recording: Sequence[str], plan: str, source: material.Material, *, split: str) -> Recordings:
-    """Returns the user's own recordings. recording: LEVEL=FILE or FILE each; plan: file of what plays in them."""
+def given(recording: Sequence[str], plan: str, source: material.Material, *, split: str) -> LongRecordings:
+    """Returns the user's own recordings. recording: LEVEL=FILE or FILE each. plan: file of what plays in them."""
     files = []
     for argument in recording:
         label, sign, path = argument.partition("=")
@@ -112,7 +112,7 @@ def given(recording: Sequence[str], plan: str, source: material.Material, *, spl
             "--recording needs --plan: a CSV song,start_s,seconds, or a list of the songs in the"
             " order they play, one a line"
         )
-    return Recordings(files, read_plan(plan, source, split=split))
+    return LongRecordings(files, read_plan(plan, source, split=split))
 
 
 def read_plan(path: str | os.PathLike, source: material.Material, *, split: str) -> list[PlannedSong]:
@@ -148,7 +148,7 @@ def read_plan(path: str | os.PathLike, source: material.Material, *, split: str)
 
 
 def cut(
-    recordings: Recordings,
+    recordings: LongRecordings,
     noise: material.Material,
     out: str | os.PathLike,
     *,
@@ -186,7 +186,7 @@ def cut(
 
 
 class _Cut(NamedTuple):
-    """Where a query is cut. label, path: of the recording; into_s: seconds of the song before the query."""
+    """Where a query is cut. label, path: of the recording. into_s: seconds of the song before the query."""
 
     label: str
     path: str
@@ -196,7 +196,7 @@ class _Cut(NamedTuple):
     into_s: float
 
 
-def _cuts(recordings: Recordings, lengths_s: Sequence[float], trials: int) -> Iterator[_Cut]:
+def _cuts(recordings: LongRecordings, lengths_s: Sequence[float], trials: int) -> Iterator[_Cut]:
     """Yields the queries that lie completely within one song. Warns of a recording that ends before its plan."""
     planned_s = max(song.start_s + song.seconds for song in recordings.plan)
     for label, path in recordings.files:

@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QueriesRequest:
-    """The flags of `nafp queries`; its --help explains each. None stands for the default of the verb."""
+    """The flags of `nafp queries`. Its --help explains each. None stands for the default of the verb."""
 
     out: str
     source: str | None = None
@@ -131,7 +131,7 @@ VERBS: dict[str, Callable[[QueriesRequest], str]] = {
 
 
 def names_of(names: Sequence[str] | None, *, snr_db: Sequence[str] = ()) -> list[str]:
-    """Returns `names` and the condition n<SNR>.room.mic for each SNR; conditions.ROBUSTNESS if neither is given."""
+    """Returns `names` and the condition n<SNR>.room.mic for each SNR, or conditions.ROBUSTNESS by default."""
     by_snr = [f"n{snr}.room.mic" for snr in snr_db]
     return [*(names or ([] if by_snr else conditions.ROBUSTNESS)), *by_snr]
 

@@ -23,7 +23,7 @@ CHANCE = 0.05  # Largest p-value of a difference that is larger than chance.
 
 
 class ComparedSystem(NamedTuple):
-    """A name and its runs. records: what their results.json hold; runs: their scored answers."""
+    """A name and its runs. records: what their results.json hold. runs: their scored answers."""
 
     name: str
     records: list[dict[str, Any]]

@@ -1,61 +1,23 @@
 """Scores stores of queries against stores of recordings: `nafp evaluate`. Needs no audio, no network, no JAX."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nafp import errors
-from nafp.search import collection, confidence, index, index_files, match
+from nafp.search import collection, confidence, index, index_files
 
-from . import answers, left_out, metrics, open_set, records, repeats, results, stores, tables
-from . import questions as protocol
+from . import answers, left_out, metrics, open_set, questions, records, repeats, results, stores, tables
+from .request import Request
 
-LENGTHS = (1, 3, 5, 9, 11, 19)  # In segments, as of the original: 1, 2, 3, 5, 6, 10 s.
 RECALL_ROWS = 500  # Query rows on which the index is compared with an exact search.
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to evaluate, and how. `nafp evaluate --help` explains each setting."""
-
-    store: Sequence[str]
-    out: str
-    query: str = "query"
-    db: str = "db"
-    dummy: str | None = None
-    unknown: str | None = None
-    index: str = "auto"
-    lengths: Sequence[int | str] = LENGTHS
-    ids: str = "all"
-    compat: bool = False
-    truth: str | None = None
-    group: Sequence[str] | None = None
-    seed: int = 0
-    k: int = 0
-    n_probe: int = 0
-    train_rows: int = 0
-    index_folder: str | None = None
-    matcher: str = "diagonal"
-    shifts: int = 1
-    between: bool = True
-    sharpness: float = 0.0
-    twin_cosine: float = match.TWIN_COSINE
-    rows_per_track: int = 0
-    false_accepts: float = 0.01
-    confidence: str | None = None
-    repeats: Sequence[str] = ()
-    recall: bool = False
-    gpu: bool = True
-    report: str | None = None
-    show: bool = True
 
 
 class _QuerySide(NamedTuple):
     """The questions, the rows they are made of, and remarks for the reader."""
 
-    questions: protocol.Questions
+    questions: questions.Questions
     rows: collection.Collection
     notes: list[str]
 
@@ -167,31 +129,31 @@ def lengths_of(request: Request) -> tuple[int, ...]:
 def _asked(request: Request, given: stores.Inputs, rule: answers.Matcher, lengths: Sequence[int]) -> _QuerySide:
     """Reads the questions, about known recordings and about unknown ones."""
     if request.truth:
-        questions, missing = protocol.truth_file(request.truth, given.query, given.database)
+        asked, missing = questions.truth_file(request.truth, given.query, given.database)
         notes = [f"{len(missing)} queries of the truth file have no rows, such as {missing[0]}"] if missing else []
     else:
-        questions, notes = _row_aligned(request, given, rule, lengths)
+        asked, notes = _row_aligned(request, given, rule, lengths)
     rows = given.query
     if given.unknown is not None:
         rows = collection.Collection.of([*given.query.sources, *given.unknown.sources])
-        questions = protocol.joined(
-            questions,
-            protocol.unknown(
+        asked = questions.joined(
+            asked,
+            questions.unknown(
                 given.unknown,
                 first_row=len(given.query),
                 n_rows=answers.rows_needed(max(lengths), rule.shifts),
             ),
         )
-    return _QuerySide(questions, rows, notes)
+    return _QuerySide(asked, rows, notes)
 
 
 def _row_aligned(
     request: Request, given: stores.Inputs, rule: answers.Matcher, lengths: Sequence[int]
-) -> tuple[protocol.Questions, list[str]]:
+) -> tuple[questions.Questions, list[str]]:
     """Returns the questions where row i of the query store answers row i of the database, and remarks."""
     n_rows = len(given.database) - given.n_dummy
 
-    every = protocol.row_aligned(
+    every = questions.row_aligned(
         given.query,
         given.database,
         n_dummy=given.n_dummy,
@@ -203,7 +165,7 @@ def _row_aligned(
     # Drawn ids leave room for the longest query that any track has room for.
     room = max((n for n in needs if n <= every.n_rows.max()), default=0)
     fits = np.full(n_rows, True) if rule.as_original else every.n_rows >= room
-    asked = protocol.read_ids(request.ids, n_rows=n_rows, fits=fits, seed=request.seed)
+    asked = questions.read_ids(request.ids, n_rows=n_rows, fits=fits, seed=request.seed)
     notes = []
     if not given.database.tracks:
         notes.append(
@@ -219,10 +181,10 @@ def _row_aligned(
     return every.some(asked), notes
 
 
-def _check_groups(request: Request, questions: protocol.Questions) -> None:
-    for name in records.columns(request, questions):
-        if name not in questions.groups:
-            columns = ", ".join(questions.groups) or "no column to group by"
+def _check_groups(request: Request, asked: questions.Questions) -> None:
+    for name in records.columns(request, asked):
+        if name not in asked.groups:
+            columns = ", ".join(asked.groups) or "no column to group by"
             raise errors.Invalid(f"--group={name}: there is {columns}")
 
 

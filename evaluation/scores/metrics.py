@@ -26,12 +26,12 @@ class Hits(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Share of the asked questions that were answered right; nan if nothing was asked."""
+        """Share of the asked questions that were answered right, or nan if nothing was asked."""
         return self.right / self.asked if self.asked else math.nan
 
 
 class Answers(NamedTuple):
-    """The T best answers to Q questions at M lengths; see `match.Ranking`.
+    """The T best answers to Q questions at M lengths, as `match.Ranking` has them.
 
     tracks: int64 [Q, M, T], -1 for none. starts: float64 [Q, M, T], nan for none. scores: float32 [Q, M, T], -inf for
     none. elsewhere: float32 [Q, M], the best score outside of the best place. asked: bool [Q, M], whether the question
@@ -46,7 +46,7 @@ class Answers(NamedTuple):
 
 
 def wilson(hits: Hits, *, z: float = Z_95) -> tuple[float, float]:
-    """Returns the Wilson score interval of a rate (E. B. Wilson, JASA 1927); (nan, nan) if nothing was asked."""
+    """Returns the Wilson score interval of a rate (E. B. Wilson, JASA 1927), or (nan, nan) if nothing was asked."""
     if not hits.asked:
         return math.nan, math.nan
     n, p = hits.asked, hits.rate

@@ -261,7 +261,7 @@ def _from_lines(
     database: collection.Collection,
     names: "Names",
 ) -> Questions:
-    """Returns the questions of the lines of a truth file. asked: query track -> its lines; names: of the database."""
+    """Returns the questions of the lines of a truth file. asked: query track -> its lines. names: of the database."""
     answers = [_answers(lines, database, names) for lines in asked.values()]
     width = max(1, *(len(acceptable) for acceptable in answers))
     tracks = np.full((len(asked), width), -1, np.int64)
@@ -285,7 +285,7 @@ def _from_lines(
 
 
 def before(query: collection.Collection) -> int:
-    """Returns the rows before each query in a store of slowed-down queries; see `nafp.fingerprints.extract`."""
+    """Returns the rows before each query in a store of slowed-down queries (see `nafp.fingerprints.extract`)."""
     return max((source.meta.get("brief_rows", 0) for source in query.sources), default=0)
 
 

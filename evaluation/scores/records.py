@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nafp.jobs import memory
 from nafp.search import collection, confidence, index
 
 from . import answers, metrics, open_set, questions, results, stores
-
-if TYPE_CHECKING:
-    from .evaluate import Request
+from .request import Request
 
 
 def record(

@@ -24,8 +24,7 @@ from nafp.identify import asking
 from nafp.jobs import progress, threads
 from nafp.search import collection, confidence, index, speeds, store
 
-from . import answers, evaluate, left_out, metrics, open_set, records, repeats, results, stores, tables
-from . import questions as protocol
+from . import answers, evaluate, left_out, metrics, open_set, questions, records, repeats, results, stores, tables
 from .versions import QueryVersion
 
 USUALLY = 0.25  # Share of the queries whose best other place scores less than is called usual.
@@ -59,18 +58,18 @@ def run(request: evaluate.Request, *, queries: Sequence[str], at_once: bool = Fa
     policy = _policy(request, queries)
     request = dataclasses.replace(request, query=queries[0])
     given = stores.read(request.store, query=queries[0], db=request.db, shifts=policy.shifts_if_short)
-    questions, missing = protocol.truth_file(request.truth or "", given.query, given.database)
-    versions = [QueryVersion(request.store, name, questions.names, given.database) for name in queries]
+    asked, missing = questions.truth_file(request.truth or "", given.query, given.database)
+    versions = [QueryVersion(request.store, name, asked.names, given.database) for name in queries]
     rules = AskingRules(
         lengths, _with_speeds(policy, versions, at_once), calibration, request.twin_cosine, request.between
     )
-    sound = repeats.opened(request.repeats, questions.songs)
+    sound = repeats.opened(request.repeats, asked.songs)
     built, about = evaluate.index_of(request, given)
-    asked = AskedAtSpeeds(questions, versions, given.database, built, rules, show=request.show)
-    answered, told = asked.answer()
-    timings = asked.timings._replace(n_questions=len(questions))
-    without = _left_out(asked, answered) if request.unknown else None
-    scored = results.score(questions, answered, lengths, by_row=False, has_tracks=True)
+    search = AskedAtSpeeds(asked, versions, given.database, built, rules, show=request.show)
+    answered, told = search.answer()
+    timings = search.timings._replace(n_questions=len(asked))
+    without = _left_out(search, answered) if request.unknown else None
+    scored = results.score(asked, answered, lengths, by_row=False, has_tracks=True)
     scored, repeated = evaluate.listened(request, scored, given.database, sound)
     notes = [f"{len(missing)} queries of the truth file have no rows"] if missing else []
     found = records.record(
@@ -140,7 +139,7 @@ class AskedAtSpeeds:
 
     def __init__(
         self,
-        questions: protocol.Questions,
+        asked: questions.Questions,
         versions: Sequence[QueryVersion],
         database: collection.Collection,
         searched: index.Index,
@@ -148,7 +147,7 @@ class AskedAtSpeeds:
         *,
         show: bool = False,
     ):
-        self.questions, self.versions, self.database, self.rules = questions, versions, database, rules
+        self.questions, self.versions, self.database, self.rules = asked, versions, database, rules
         self._index, self._show = searched, show
         self._segment_rows = records.segment_s(database) / database.hop_s
         self.timings = answers.Timings(0.0, 0.0, 0.0, 0.0, n_rows=0, n_questions=0)

@@ -56,7 +56,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
 def bootstrap(
     right: np.ndarray,
     asked: np.ndarray,
-    clusters: Sequence,
+    clusters: Sequence | np.ndarray,
     *,
     rounds: int = 2000,
     seed: int = 0,

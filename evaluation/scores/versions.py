@@ -9,8 +9,7 @@ import numpy as np
 from nafp import errors
 from nafp.search import collection, index, speeds, store
 
-from . import questions as protocol
-from . import stores
+from . import questions, stores
 from .answers import rows_needed
 
 
@@ -35,7 +34,7 @@ class QueryVersion:
         place = {track: number for number, track in enumerate(self.rows.tracks)}
         own = np.array([place.get(clip, -1) for clip in clips])
         first, end = self.rows.borders(np.maximum(own, 0))
-        skipped = protocol.before(self.rows)
+        skipped = questions.before(self.rows)
         self.first, self.n_rows = first + skipped, np.where(own < 0, 0, np.maximum(end - first - skipped, 0))
         self.brief = np.where((own < 0) | (skipped == 0), -1, first)
         self._neighbours = np.empty((len(self.rows), 0), np.int64)

@@ -1,4 +1,4 @@
-"""Banks of what happens to sound on its way: background noise, speech, rooms, microphones."""
+"""Banks of what degrades sound: windows of background noise, responses of rooms and microphones."""
 
 from collections.abc import Iterable
 
@@ -6,26 +6,25 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, loudness, segments
-from nafp.corpora import corpus as corpora
 from nafp.corpora import tracks_table
+from nafp.corpora.corpus import Corpus
 
-# Of a response, this much before its peak is kept: the rise of a band-limited direct sound.
-BEFORE_PEAK_S = 0.001
-QUIETEST_DB = -60.0  # Below, a window counts as silence: a fade's end, a gap, room tone.
+BEFORE_PEAK_S = 0.001  # Of a response that is kept before its peak: the rise of a band-limited direct sound.
+QUIETEST_DB = -60.0  # A quieter window counts as silence: the end of a fade, a gap, room tone.
 
 
 def windows(
-    corpus: corpora.Corpus,
+    corpus: Corpus,
     tracks: Iterable[tracks_table.CorpusTrack],
     *,
     n_samples: int,
     hop: int,
     quietest_db: float = QUIETEST_DB,
 ) -> np.ndarray:
-    """Lists the windows of these tracks that are not silent: first samples, int64 [N].
+    """Returns where the windows of these tracks that are not silent start in corpus.samples, int64 [N].
 
-    Every `hop` samples from the start of each track, whole windows only. Reads the loudness table,
-    no audio. A window starts at corpus.samples[first].
+    A track has a window at every `hop` samples from its start, whole windows only. quietest_db: quieter windows are
+    silent. The loudness table is read, and no audio.
     """
     starts = [
         track.first_sample + hop * np.arange(segments.count(track.n_samples, segment=n_samples, hop=hop))
@@ -35,54 +34,20 @@ def windows(
     return first[loudness_db(corpus, first, n_samples=n_samples) >= quietest_db]
 
 
-def loudness_db(corpus: corpora.Corpus, first: np.ndarray, *, n_samples: int) -> np.ndarray:
-    """Measures windows of the corpus that start at samples first [N]: dB as float64 [N].
+def loudness_db(corpus: Corpus, first: np.ndarray, *, n_samples: int) -> np.ndarray:
+    """Returns the loudness of windows of the corpus in dB, float64 [N].
 
-    From the loudness table, no audio is read: exact on whole half seconds, in between by their
-    shares. 0 dB is a full-scale square wave, -120 silence.
+    first: where they start in corpus.samples, [N]. The loudness table is read, and no audio: see
+    `loudness.WindowLoudness`. 0 dB is a full-scale square wave, -120 silence.
     """
     return loudness.WindowLoudness(corpus.loudness, cell=corpus.cell).db(first, n_samples=n_samples)
 
 
-def noise_bank(
-    corpus: corpora.Corpus,
-    *,
-    split: str | None,
-    n_samples: int,
-    kind: str = "noise",
-    hop: int | None = None,
-    quietest_db: float = QUIETEST_DB,
-    most: int | None = None,
-    seed: int = 0,
-) -> np.ndarray:
-    """Cuts the noise (or speech) of a split into windows: int16 [R, n_samples].
+def response_bank(corpus: Corpus, *, kind: str, split: str | None, n_samples: int) -> np.ndarray:
+    """Returns the room or microphone responses of a split, float32 [R, n_samples], each of unit energy.
 
-    hop: n_samples when None. A sound shorter than a window is repeated to its length. most: at
-    most so many, drawn at random from `seed`, in the order of the corpus.
-    Raises ValueError when there is none.
-    """
-    tracks = _tracks(corpus, kind, split)
-    first = windows(corpus, tracks, n_samples=n_samples, hop=hop or n_samples, quietest_db=quietest_db)
-    short = [track for track in tracks if _is_short(corpus, track, n_samples, quietest_db)]
-    if not len(first) and not short:
-        raise errors.Invalid(f"{corpus.folder}: all {kind} of split {split!r} is silent")
-    chosen = np.arange(len(first) + len(short))
-    if most is not None and most < len(chosen):
-        chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))
-    bank = np.empty((len(chosen), n_samples), np.int16)
-    for row, i in zip(bank, chosen):
-        if i < len(first):
-            row[:] = corpus.samples[first[i] : first[i] + n_samples]
-        else:
-            row[:] = np.resize(corpus.audio(short[i - len(first)]), n_samples)
-    return bank
-
-
-def response_bank(corpus: corpora.Corpus, *, kind: str, split: str | None, n_samples: int) -> np.ndarray:
-    """Collects the room or microphone responses of a split: float32 [R, n_samples], unit energy.
-
-    Each starts BEFORE_PEAK_S before its peak, the direct sound, so that convolving adds no delay;
-    it is cut or zero-padded to n_samples. Raises ValueError when there is none.
+    A response starts BEFORE_PEAK_S before its peak, the direct sound, so that convolution adds no delay. It is cut or
+    zero-padded to n_samples. Raises errors.Invalid if the split has none.
     """
     before = segments.to_samples(BEFORE_PEAK_S, corpus.sample_rate_hz)
     if n_samples <= before:
@@ -92,24 +57,17 @@ def response_bank(corpus: corpora.Corpus, *, kind: str, split: str | None, n_sam
 
 
 def align(response: np.ndarray, *, before: int, n_samples: int) -> np.ndarray:
-    """Shifts a response [S] so that its peak is sample `before`: float32 [n_samples], unit energy."""
+    """Returns a response [S] shifted so that its peak is sample `before`, float32 [n_samples], of unit energy."""
     response = np.pad(decode.to_float(response), (before, n_samples))
     peak = int(np.abs(response).argmax())
     response = response[peak - before : peak - before + n_samples]
     return response / np.linalg.norm(response)
 
 
-def _is_short(corpus: corpora.Corpus, track: tracks_table.CorpusTrack, n_samples: int, quietest_db: float) -> bool:
-    if track.n_samples >= n_samples:
-        return False
-    power = np.square(decode.to_float(corpus.audio(track))).mean()
-    return bool(loudness.to_db(power) >= quietest_db)
-
-
-def _tracks(corpus: corpora.Corpus, kind: str, split: str | None) -> list[tracks_table.CorpusTrack]:
+def _tracks(corpus: Corpus, kind: str, split: str | None) -> list[tracks_table.CorpusTrack]:
     tracks = corpus.select(kind=kind, split=split)
     if not tracks:
         splits = sorted({track.split for track in corpus.select(kind=kind)})
-        there = f"; there is some of the splits {splits}" if splits else ""
-        raise errors.Invalid(f"{corpus.folder}: no {kind} of split {split!r}{there}")
+        others = f"; there is some of the splits {splits}" if splits else ""
+        raise errors.Invalid(f"{corpus.folder}: no {kind} of split {split!r}{others}")
     return tracks

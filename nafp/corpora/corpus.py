@@ -1,13 +1,13 @@
-"""Many audio files in one: decoded once into int16, memory-mapped, with a table of the tracks.
+"""A corpus: many audio files decoded once into one file of int16, which is memory-mapped, with a table of the tracks.
 
     CORPUS/samples.i16   little-endian int16, one channel, at one rate; 32768 is full scale
     CORPUS/tracks.csv    path, kind, split, group, first_sample, n_samples
     CORPUS/loudness.npy  dB of every half second (see `loudness`)
-    CORPUS/corpus.json   format, rate, what could not be decoded; written last: finished
+    CORPUS/corpus.json   format, rate, files that cannot be decoded; written last, so that it means finished
     CORPUS/journal.jsonl what has been decoded, for the next build (see `journal`)
 
-Room and microphone responses are normalised to peak at full scale. Music is not: up to 3 dB above full
-scale is clipped, and a track louder than that turned down as a whole (see `packing`).
+Room and microphone responses are normalised to peak at full scale. Music is not: peaks of up to 3 dB above full scale
+are clipped, and a louder track is turned down as a whole (see `parts`).
 """
 
 import functools
@@ -15,7 +15,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,8 +31,8 @@ CorpusTrack = tracks_table.CorpusTrack
 class Corpus:
     """A finished corpus, opened for reading.
 
-    samples: int16 [S], mapped from the disk. loudness: dB as float16 [S / cell], one for each `cell`
-    samples. failures, damaged: the files that gave nothing, or less than promised, with the reasons.
+    samples: int16 [S], mapped from the disk. loudness: dB as float16 [S / cell], one for each `cell` samples. failures:
+    the files that could not be decoded, with the reasons. damaged: those that gave less than their header says.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -53,35 +53,36 @@ class Corpus:
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> "Corpus":
-        """Opens a corpus; raises ValueError when the folder holds none, or an unfinished one."""
+        """Opens a corpus. Raises errors.Invalid if the folder holds none, or an unfinished one."""
         return cls(folder)
 
-    def __reduce__(self):
-        return type(self), (self.folder,)  # Pickled by name: never the samples.
+    def __reduce__(self) -> tuple[type["Corpus"], tuple[str]]:
+        return type(self), (self.folder,)  # A pickle holds the folder's name, never the samples.
 
     def select(
         self, *, kind: str | None = None, split: str | None = None, group: str | None = None
     ) -> list[CorpusTrack]:
-        """Lists the tracks of a kind, split and group; None for any, "val,test" for either."""
+        """Returns the tracks of this kind, split and group. None means any, "val,test" means val or test."""
         return [track for track in self.tracks if _fits(track, split, kind, group)]
 
     def audio(self, track: CorpusTrack) -> np.ndarray:
-        """Gives the int16 samples of a track; a view, nothing is copied."""
+        """Returns the samples of a track, int16 [S], as a view."""
         return self.samples[track.first_sample : track.first_sample + track.n_samples]
 
     def seconds(self, track: CorpusTrack) -> float:
+        """Returns the length of a track."""
         return segments.to_seconds(track.n_samples, self.sample_rate_hz)
 
     def summary(self) -> str:
-        """Counts tracks and hours by kind and split, in one line."""
+        """Returns the numbers of tracks and hours by kind and split, in one line."""
         return manifest.summary((track.kind, track.split, self.seconds(track)) for track in self.tracks)
 
 
 class Source(NamedTuple):
-    """A track from anywhere: its audio as float32 blocks [S] of one channel at the asked rate.
+    """A track of a corpus, folder, list or file.
 
-    blocks: starts decoding anew at each call; raises errors.Undecodable for a file with nothing
-    to decode. seconds: as the header says, 0.0 when it does not.
+    seconds: its length as the header says, 0.0 if unknown. blocks: decodes the track anew at each call and yields its
+    audio as mono float32 [S] at the requested rate. It raises errors.Undecodable for a file without audio.
     """
 
     name: str
@@ -97,18 +98,17 @@ def build(
     jobs: int | None = None,
     progress: bool = False,
 ) -> Corpus:
-    """Decodes the tracks into a corpus, or brings the one in this folder up to date.
+    """Decodes the tracks into a corpus, or brings the corpus in this folder up to date.
 
-    What an earlier build, killed or finished, has decoded is kept: new and changed files are
-    appended, tracks that are no longer listed leave the table, and where nothing is new nothing is
-    written. Files that cannot be decoded are skipped, and listed in the corpus. jobs: processes,
-    None for one per processor, 0 for none but this. progress: whether to show it.
-    Raises ValueError when no track can be decoded.
+    What an earlier build decoded is kept, even if that build was killed. New and changed files are appended, tracks
+    that are no longer listed leave the table, and if nothing is new nothing is written. Files that cannot be decoded
+    are skipped and listed in the corpus. jobs: number of processes, None for one per processor, 0 to decode in this
+    process. progress: whether to show it. Raises errors.Invalid if no track can be decoded.
     """
     folder = os.path.abspath(folder)
     jobs = worker_processes.processors() if jobs is None else jobs
-    done = building.build(list(tracks), folder, sample_rate_hz=sample_rate_hz, jobs=jobs, show=progress)
-    if progress and not done:
+    is_changed = building.build(list(tracks), folder, sample_rate_hz=sample_rate_hz, jobs=jobs, show=progress)
+    if progress and not is_changed:
         print(f"{folder}: unchanged, nothing to decode", file=sys.stderr)
     return Corpus(folder)
 
@@ -122,12 +122,11 @@ def sources(
     group: str | None = None,
     block_s: float = 30.0,
 ) -> list[Source]:
-    """Lists the tracks of a corpus, a folder of audio, a manifest, a list of paths, or one file.
+    """Returns the tracks of a corpus, a folder of audio, a manifest, a list of paths (see `lists`), or one file.
 
-    For lists see `lists`; paths in them are relative to themselves. split, kind, group: None for
-    any, "val,test" for either; files of a list are music without a split.
-    Files whose header cannot be read are in it too: their blocks() says why. Raises ValueError
-    when nothing fits, and says what is there.
+    split, kind, group: the tracks to take. None means any, "val,test" means val or test. The files of a list are music
+    without a split. Relative paths start from the list's own folder. A file whose header cannot be read is a source
+    too, whose blocks() raises the reason. Raises errors.Invalid if no track fits, and says which tracks there are.
     """
     path = os.path.abspath(path)
     if os.path.isdir(path) and building.is_corpus(path):
@@ -136,13 +135,11 @@ def sources(
     wanted = [track for track in tracks if _fits(track, split, kind, group)]
     if not wanted and not failures:
         raise errors.Invalid(f"{path}: {_nothing(tracks, split, kind, group)}")
-    known, unreadable = manifest.fill(wanted)
-    audio = {"sample_rate_hz": sample_rate_hz, "block_s": block_s}
-    found = [
-        Source(track.path, track.seconds, functools.partial(decode.stream, track.path, **audio)) for track in known
-    ]
+    readable, unreadable = manifest.fill(wanted)
+    stream = functools.partial(decode.stream, sample_rate_hz=sample_rate_hz, block_s=block_s)
+    good = [Source(track.path, track.seconds, functools.partial(stream, track.path)) for track in readable]
     bad = [Source(failure.path, 0.0, functools.partial(_refuse, failure)) for failure in [*failures, *unreadable]]
-    return found + bad
+    return good + bad
 
 
 def _listed(path: str) -> tuple[list[manifest.Track], list[manifest.Failure]]:
@@ -198,20 +195,21 @@ def _nothing(
     kind: str | None,
     group: str | None,
 ) -> str:
-    asked = {"kind": kind, "split": split, "group": group}
-    asked = ", ".join(f"{name} {value!r}" for name, value in asked.items() if value is not None)
-    there = manifest.summary((track.kind, track.split, 0.0) for track in tracks)
-    return f"no track with {asked}; there is {there or 'none'}"
+    wanted = {"kind": kind, "split": split, "group": group}
+    conditions = ", ".join(f"{name} {value!r}" for name, value in wanted.items() if value is not None)
+    present = manifest.summary((track.kind, track.split, 0.0) for track in tracks)
+    return f"no track with {conditions}; there is {present or 'none'}"
 
 
-def _finished(folder: str) -> dict:
+def _finished(folder: str) -> dict[str, Any]:
+    """Reads corpus.json. Raises errors.Invalid if the folder is not a finished corpus."""
     try:
         with open(os.path.join(folder, building.FINISHED), encoding="utf-8") as file:
             about = json.load(file)
     except FileNotFoundError:
-        unfinished = building.is_corpus(folder)
-        what = "a corpus not built to its end" if unfinished else "no corpus"
-        how = "give the same command again" if unfinished else "nafp corpus build makes one"
+        is_begun = building.is_corpus(folder)
+        what = "a corpus not built to its end" if is_begun else "no corpus"
+        how = "give the same command again" if is_begun else "nafp corpus build makes one"
         raise errors.Invalid(f"{folder}: {what}; {how}") from None
     if about.get("format") != journal.FORMAT:
         raise errors.Invalid(f"{folder}: format {about.get('format')!r}, not {journal.FORMAT}")

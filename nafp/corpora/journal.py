@@ -1,8 +1,8 @@
-"""What has been decoded into a corpus so far: a record that kill -9 at any moment cannot spoil.
+"""The record of what has been decoded into a corpus. kill -9 at any moment cannot spoil it.
 
-Samples are appended to samples.i16 and reach the disk before the journal, one JSON object a line,
-names them; whatever lies behind the last sample named is cut off at the next start. A track starts
-on a multiple of a cell (see `loudness`), with zeros before it.
+Samples are appended to samples.i16. The journal holds one JSON object a line, and names samples only after they have
+reached the disk. The next start cuts off what lies behind the last sample that the journal names. A track starts on a
+multiple of a cell (see `loudness`), with zeros before it.
 """
 
 import contextlib
@@ -16,18 +16,16 @@ from typing import NamedTuple
 
 from nafp import errors
 from nafp.corpora import parts
-
-try:
-    import fcntl
-except ImportError:  # Windows: there, two builds of one folder are the user's to avoid.
-    fcntl = None
+from nafp.jobs import locks, whole_files
 
 FORMAT = "nafp-corpus-1"
-SAMPLES, JOURNAL, PARTS = "samples.i16", "journal.jsonl", "parts"
-_COMMIT_S = 2.0  # Between two waits for the disk.
+SAMPLES, JOURNAL, PARTS, LOCK = "samples.i16", "journal.jsonl", "parts", ".lock"
+_COMMIT_S = 2.0  # Seconds between two waits for the disk.
 
 
 class Entry(NamedTuple):
+    """A line of the journal: a track, its input (see `parts.Job`) and its outcome (see `parts.PartOutcome`)."""
+
     path: str
     stamp: tuple[int, int] | None
     response: bool
@@ -39,44 +37,48 @@ class Entry(NamedTuple):
 
 @contextlib.contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Keeps a second build out of the folder; the lock ends with the process, however it ends."""
-    with open(os.path.join(folder, ".lock"), "w") as file:
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise errors.Invalid(f"{folder}: another process is building this corpus") from None
+    """Keeps other processes from building the corpus in this folder during the block.
+
+    Raises errors.Invalid, which names the process that is building it.
+    """
+    path = os.path.join(folder, LOCK)
+    try:
+        lock = locks.take(path)
+    except BlockingIOError:
+        raise errors.Invalid(f"{folder}: another process is building this corpus ({locks.holder(path)})") from None
+    with lock:
         yield
 
 
-class Journal:
-    """The journal of a folder, read and ready to go on.
+class CorpusJournal:
+    """The journal of a corpus folder, read and open for appending. Only for the holder of `locked`.
 
-    entries: the latest by path. passing_failures: path and reason of those that are not noted.
+    entries: the latest entry of each path. passing_failures: path and reason of the failures that may go away, which
+    are not in the journal.
     """
 
     def __init__(self, folder: str, *, sample_rate_hz: int, cell: int):
         self.folder, self.n_samples = folder, 0
         self.entries: dict[str, Entry] = {}
         self.passing_failures: list[tuple[str, str]] = []
-        self._cell, self._held, self._committed = cell, [], time.monotonic()
+        self._cell, self._committed = cell, time.monotonic()
+        self._uncommitted: list[tuple[Entry, parts.Job]] = []
         os.makedirs(os.path.join(folder, PARTS), exist_ok=True)
-        parts.tidy(os.path.join(folder, PARTS))
+        for place in (folder, os.path.join(folder, PARTS)):
+            whole_files.tidy(place)
         lines, samples = os.path.join(folder, JOURNAL), os.path.join(folder, SAMPLES)
-        good = self._read(lines, sample_rate_hz) if os.path.exists(lines) else 0
-        there = os.path.getsize(samples) if os.path.exists(samples) else 0
-        if there < 2 * self.n_samples:
+        n_bytes = self._read(lines, sample_rate_hz) if os.path.exists(lines) else 0
+        n_present = os.path.getsize(samples) if os.path.exists(samples) else 0
+        if n_present < 2 * self.n_samples:
             raise errors.Invalid(f"{folder}: {SAMPLES} is shorter than {JOURNAL} says; build it anew")
-        self._lines, self._samples = (
-            _append_after(lines, good),
-            _append_after(samples, 2 * self.n_samples),
-        )
-        if not good:
+        self._lines = _append_after(lines, n_bytes)
+        self._samples = _append_after(samples, 2 * self.n_samples)
+        if not n_bytes:
             header = {"format": FORMAT, "sample_rate_hz": sample_rate_hz}
             self._lines.write(json.dumps(header).encode() + b"\n")
 
-    def take(self, job: parts.Job, outcome: parts.Outcome) -> None:
-        """Appends a part, and notes it; a failure that may go away is not noted."""
+    def take(self, job: parts.Job, outcome: parts.PartOutcome) -> None:
+        """Appends the samples of a part and its entry. A failure that may go away gets no entry."""
         if not outcome.failure:
             with open(f"{job.part}.i16", "rb") as part:
                 shutil.copyfileobj(part, self._samples, 1 << 20)
@@ -86,53 +88,54 @@ class Journal:
             parts.remove(job)
             return
         first = 0 if outcome.failure else self.n_samples
-        what = (job.path, job.stamp, job.response, first, outcome.n_samples)
-        entry = Entry(*what, outcome.failure, outcome.damage)
+        entry = Entry(job.path, job.stamp, job.response, first, outcome.n_samples, outcome.failure, outcome.damage)
         self.n_samples += -(-outcome.n_samples // self._cell) * self._cell
         self.entries[entry.path] = entry
-        self._held.append((entry, job))
+        self._uncommitted.append((entry, job))
         if time.monotonic() - self._committed > _COMMIT_S:
             self.commit()
 
     def commit(self) -> None:
-        """Waits until all that was taken is on the disk: samples, then lines; then drops parts."""
+        """Waits until the samples and then the lines of all taken parts are on the disk. Then removes the parts."""
         _sync(self._samples)
-        for entry, _ in self._held:
+        for entry, _ in self._uncommitted:
             self._lines.write(json.dumps(entry._asdict()).encode() + b"\n")
         _sync(self._lines)
-        for _, job in self._held:
+        for _, job in self._uncommitted:
             parts.remove(job)
-        self._held, self._committed = [], time.monotonic()
+        self._uncommitted, self._committed = [], time.monotonic()
 
     def close(self) -> None:
+        """Closes the files without a commit."""
         self._lines.close()
         self._samples.close()
 
     def drop_parts(self) -> None:
+        """Removes the folder of the parts."""
         shutil.rmtree(os.path.join(self.folder, PARTS), ignore_errors=True)
 
     def _read(self, path: str, sample_rate_hz: int) -> int:
-        """Reads the whole lines; returns how many bytes they are."""
-        good = 0
+        """Reads the entries of all whole lines. Returns the number of bytes of these lines."""
+        n_bytes = 0
         with open(path, "rb") as file:
             for line in file:
                 try:
                     fields = json.loads(line) if line.endswith(b"\n") else None
                 except ValueError:
                     fields = None
-                if fields is None:  # Torn by a kill: nothing after it counts.
+                if fields is None:  # A kill tore this line. What follows does not count.
                     break
-                self._learn(fields, sample_rate_hz)
-                good += len(line)
-        return good
+                self._add(fields, sample_rate_hz)
+                n_bytes += len(line)
+        return n_bytes
 
-    def _learn(self, fields: dict, sample_rate_hz: int) -> None:
+    def _add(self, fields: dict, sample_rate_hz: int) -> None:
         if "format" in fields:
             if fields["format"] != FORMAT:
                 raise errors.Invalid(f"{self.folder}: format {fields['format']}, not {FORMAT}")
             if fields["sample_rate_hz"] != sample_rate_hz:
-                had, asked = fields["sample_rate_hz"], sample_rate_hz
-                raise errors.Invalid(f"{self.folder}: holds {had} Hz, {asked} Hz asked for; choose another folder")
+                rates = f"holds {fields['sample_rate_hz']} Hz, {sample_rate_hz} Hz asked for"
+                raise errors.Invalid(f"{self.folder}: {rates}; choose another folder")
             return
         stamp = fields["stamp"]
         entry = Entry(**{**fields, "stamp": None if stamp is None else tuple(stamp)})
@@ -142,7 +145,7 @@ class Journal:
 
 
 def _append_after(path: str, n_bytes: int) -> io.BufferedWriter:
-    """Opens a file for appending, without what follows these bytes; untouched if nothing does."""
+    """Opens a file for appending after its first n_bytes. What follows them is cut off."""
     file = open(path, "ab")  # noqa: SIM115 - closed by the journal
     if file.tell() > n_bytes:
         file.truncate(n_bytes)

@@ -1,4 +1,4 @@
-"""What a file is, told by where it lies: the original authors' dataset tree, and folders by kind.
+"""The kind, split and group of a file, guessed from its path: the original authors' tree, and folders by kind.
 
     music/train-10k-30s                          music, train
     music/val-query-db-500-30s/{db,query}        music, val, in the group db or query
@@ -8,7 +8,7 @@
     aug/ir/{tr,ts}                               room, or microphone where the path says so
     aug/speech/{train,dev,test}                  speech, train, val or test
 
-Folder names of github.com/mimbres/neural-audio-fp; other sizes (10k, 500, 30s) are known too.
+These are the folder names of github.com/mimbres/neural-audio-fp. Other sizes than 10k, 500 and 30s are known too.
 """
 
 import re
@@ -17,7 +17,7 @@ from typing import NamedTuple
 KINDS = ("music", "noise", "speech", "room", "microphone")
 SPLITS = ("train", "val", "test", "dummy", "")
 
-# Kinds and splits by the names others give them.
+# Kinds and splits by the names that other datasets use.
 FOREIGN_KINDS = {
     "music-tracker": "music",
     "music-midi": "music",
@@ -50,31 +50,34 @@ _MICROPHONE = re.compile(r"(?<![a-z])(microphone|mic)s?(?![a-z]|[ _-]?\d)")  # m
 
 
 class Place(NamedTuple):
+    """What the path of a file tells about it."""
+
     kind: str
     split: str
     group: str
 
 
 def known_kind(name: str, path: str = "") -> str:
-    """Gives our kind for ours or a foreign name, "" when it is neither."""
+    """Returns the kind for one of our names or a foreign one, "" for any other. path: may tell a microphone."""
     kind = FOREIGN_KINDS.get(name, name if name in KINDS else "")
     return "microphone" if name == "ir" and says_microphone(path) else kind
 
 
 def known_split(name: str) -> str:
-    """Gives our split for ours or a foreign name, "" when it is neither."""
+    """Returns the split for one of our names or a foreign one, "" for any other."""
     return FOREIGN_SPLITS.get(name, name if name in SPLITS else "")
 
 
 def says_microphone(path: str) -> bool:
+    """Returns whether a path names a microphone."""
     return bool(_MICROPHONE.search(path.lower()))
 
 
 def place(path: str, inside: str) -> Place:
-    """Guesses from a path; `inside` is the part of it below the scanned folder.
+    """Guesses kind, split and group from a path. inside: the part of the path below the scanned folder.
 
-    Outside the original tree, a first folder named by a kind and a first or second one named by a
-    split are believed; the group is the folder of the file (its album, its package).
+    Outside the original tree the first folder may name the kind, and the first or second one the split. The group is
+    the folder of the file (its album, its package).
     """
     folders = path.replace("\\", "/").split("/")[:-1]
     return _original(folders, path) or _by_folders(inside.replace("\\", "/").split("/")[:-1], path)

@@ -1,15 +1,15 @@
-"""Lists of files as other systems keep them: pfann's CSV, text files, pickled lists.
+"""Reads and writes the lists of files of other systems: pfann's CSV, text files, pickled lists.
 
     .csv              a manifest, or pfann's list: file,duration,sample_rate,channels
-    .txt .lst .m3u    one path a line, # for remarks; pfann's builder reads them
-    .pkl              a pickled list of paths (the magcil benchmark's train and val lists), read as
-                      data: see `pickles`
+    .txt .lst .m3u    one path a line, # before a remark; pfann's builder reads them
+    .pkl              a pickled list of paths (the magcil benchmark's train and val lists), see `pickles`
 
-Paths in a list are relative to the list's own folder, or to a root: pfann's CSVs are relative to
-its music folder, and of a pickled path the benchmark keeps the last two parts only.
+Paths in a list are relative to the list's own folder, or to a root. pfann's CSVs are relative to its music folder. The
+benchmark keeps only the last two parts of a pickled path.
 """
 
 import csv
+import io
 import os
 from collections.abc import Sequence
 
@@ -21,19 +21,18 @@ TEXT = (".txt", ".lst", ".m3u", ".m3u8")
 PICKLED = (".pkl", ".pickle")
 FORMS = ("manifest", "pfann", "text", "pickle")
 _PFANN_COLUMNS = ("file", "duration", "sample_rate", "channels")
-_ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}  # File names are bytes, not text.
 
 
 def is_list(path: str) -> bool:
-    """Tells by its name whether a file lists others."""
+    """Returns whether a file is a list of files, which its suffix tells."""
     return os.path.splitext(path)[1].lower() in (".csv", *TEXT, *PICKLED)
 
 
 def read(path: str | os.PathLike, *, root: str = "") -> list[manifest.Track]:
-    """Reads any of these lists; those that are no CSV give music without a split.
+    """Reads a list of any of these forms. The files of a list that is no CSV are music without a split.
 
-    root: folder that relative paths start from, "" for the list's own. Raises ValueError with the
-    line, or with what is wrong with a pickle.
+    root: the folder that relative paths start from, "" for the list's own. Raises errors.Invalid for a list that cannot
+    be right, with the line or the trouble of the pickle.
     """
     path = os.path.abspath(path)
     suffix = os.path.splitext(path)[1].lower()
@@ -54,9 +53,9 @@ def read(path: str | os.PathLike, *, root: str = "") -> list[manifest.Track]:
 def write(path: str | os.PathLike, tracks: Sequence[manifest.Track], *, form: str = "", root: str = "") -> None:
     """Writes a list, which appears whole or not at all.
 
-    form: one of FORMS, "" to tell by the suffix (.csv: manifest). root: folder that the paths of
-    pfann's form are relative to, which the others do not need: theirs are absolute.
-    Raises ValueError for a form that does not fit the suffix, and for a file outside of the root.
+    form: one of FORMS, "" for the usual one of the suffix (.csv: manifest). root: the folder that paths in pfann's form
+    are relative to. Paths in the other forms are absolute. Raises errors.Invalid for a form that does not fit the
+    suffix, and for a file outside the root.
     """
     path = os.path.abspath(path)
     form = _form(path, form)
@@ -77,8 +76,8 @@ def _form(path: str, form: str) -> str:
     if suffix not in fits:
         raise errors.Invalid(f"{path}: lists are written as {', '.join(fits)}")
     if form and form not in fits[suffix]:
-        known = form if form in FORMS else f"{form!r}, which is none of {', '.join(FORMS)},"
-        raise errors.Invalid(f"{path}: {known} is not written into {suffix} files")
+        name = form if form in FORMS else f"{form!r}, which is none of {', '.join(FORMS)},"
+        raise errors.Invalid(f"{path}: {name} is not written into {suffix} files")
     return form or fits[suffix][0]
 
 
@@ -102,23 +101,18 @@ def _pickled(path: str, root: str) -> list[str]:
 
 def _write_pfann(path: str, tracks: Sequence[manifest.Track], root: str) -> None:
     root = os.path.abspath(root or os.path.dirname(path))
-    lines = _Lines()
-    writer = csv.writer(lines)
+    rows = io.StringIO()
+    writer = csv.writer(rows)
     writer.writerow(_PFANN_COLUMNS)
     for track in tracks:
         name = os.path.relpath(track.path, root)
         if name.startswith(".."):
             raise errors.Invalid(f"{track.path}: not below {root}; say --root=FOLDER of the music")
         writer.writerow((name, track.seconds, track.sample_rate_hz, track.channels))
-    _write(path, "".join(lines))
-
-
-class _Lines(list):
-    """A list that csv can write into."""
-
-    write = list.append
+    _write(path, rows.getvalue())
 
 
 def _write(path: str, text: str) -> None:
-    with whole_files.opened(path, newline="", **_ENCODING) as file:
+    # File names are bytes, not text.
+    with whole_files.opened(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)

@@ -1,39 +1,49 @@
-"""The list of tracks: a CSV file that says what each audio file is and which split it belongs to.
+"""The manifest: a CSV file that lists tracks, what each audio file is, and which split it belongs to.
 
-Columns path, seconds, sample_rate_hz, channels, kind, split, group; only `path` is required, others
-are kept as they are. Paths are relative to the CSV's own folder, or absolute.
+The columns are path, seconds, sample_rate_hz, channels, kind, split, group. Only `path` is required. Other columns are
+kept unchanged. Paths are relative to the CSV's own folder, or absolute.
 """
 
 import csv
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import kinds
 from nafp.jobs import progress, whole_files
 
+Number = TypeVar("Number", int, float)
+
 COLUMNS = ("path", "seconds", "sample_rate_hz", "channels", "kind", "split", "group")
 _FOREIGN_COLUMNS = {"file": "path", "duration": "seconds", "sample_rate": "sample_rate_hz"}
-_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}  # File names are bytes, not text.
+_ON_ERROR = "surrogateescape"  # File names are bytes, not text.
 
 
 class Track(NamedTuple):
+    """An audio file. seconds, sample_rate_hz, channels: 0 if unknown.
+
+    kind: one of kinds.KINDS. split: one of kinds.SPLITS. group: tracks of one group belong into one split, such as an
+    album or a package; in the original dataset db or query. extra: names and values of the other columns.
+    """
+
     path: str
-    seconds: float = 0.0  # 0 where nobody knows.
+    seconds: float = 0.0
     sample_rate_hz: int = 0
     channels: int = 0
-    kind: str = "music"  # music, noise, speech, room or microphone
-    split: str = ""  # train, val, test, dummy or nothing
-    group: str = ""  # What must not be torn apart by a split: an album, a package; or db, query.
-    extra: tuple[tuple[str, str], ...] = ()  # Foreign columns, as they were.
+    kind: str = "music"
+    split: str = ""
+    group: str = ""
+    extra: tuple[tuple[str, str], ...] = ()
 
 
 class Failure(NamedTuple):
+    """A file that cannot be used, and why."""
+
     path: str
     reason: str
 
@@ -47,12 +57,12 @@ def scan(
     jobs: int = 0,
     show: bool = False,
 ) -> tuple[list[Track], list[Failure]]:
-    """Lists the audio files below these folders (or files), sorted by path, with their headers read.
+    """Lists the audio files below these folders (or files), sorted by path, and reads their headers.
 
-    kind, split: for all of them; where "", guessed (see `original_tree`), without by_folder only for
-    the original authors' tree. jobs: threads, 0 for two
-    per processor. show: whether to show progress. Files whose header cannot be read are failures.
-    Raises ValueError when a folder is missing, or no audio file is there at all.
+    kind, split: those of all tracks; "" guesses them from the path (see `kinds`), without by_folder only in the
+    original authors' tree. jobs: number of threads, 0 for two per processor. show: whether to show progress. Returns
+    the tracks, and the files whose header cannot be read. Raises errors.Invalid if a folder is missing, or if there is
+    no audio file at all.
     """
     folders = [folders] if isinstance(folders, str) else list(folders)
     _check(kind, kinds.KINDS, "kind")
@@ -69,28 +79,28 @@ def scan(
 
 
 def fill(tracks: Sequence[Track], *, jobs: int = 0, show: bool = False) -> tuple[list[Track], list[Failure]]:
-    """Reads the headers of tracks whose seconds are not known; the rest stay as they are."""
-    found = []
+    """Reads the headers of the tracks whose seconds are unknown. Returns all tracks, and the unreadable files."""
+    results: list[Track | Failure] = []
     with (
         futures.ThreadPoolExecutor(jobs or 2 * (os.cpu_count() or 1)) as pool,
         progress.Progress(len(tracks), "files", label="scan", show=show) as bar,
     ):
         for result in pool.map(_header, tracks):
-            found.append(result)
+            results.append(result)
             bar.add()
-    good = [track for track in found if isinstance(track, Track)]
-    return good, [failure for failure in found if isinstance(failure, Failure)]
+    tracks = [result for result in results if isinstance(result, Track)]
+    return tracks, [result for result in results if isinstance(result, Failure)]
 
 
 def read(path: str | os.PathLike, *, root: str = "") -> list[Track]:
-    """Reads a manifest; raises ValueError with the line for what cannot be meant.
+    """Reads a manifest. Raises errors.Invalid, with the line, for a value that cannot be right.
 
-    root: folder that relative paths start from, "" for the manifest's own.
+    root: the folder that relative paths start from, "" for the manifest's own.
     """
     path = os.path.abspath(path)
     folder = os.path.abspath(root) if root else os.path.dirname(path)
     try:
-        with open(path, newline="", **_TEXT) as file:
+        with open(path, newline="", encoding="utf-8", errors=_ON_ERROR) as file:
             rows = csv.DictReader(line.lstrip("\ufeff") for line in file)
             columns = [_FOREIGN_COLUMNS.get(name, name) for name in rows.fieldnames or []]
             if "path" not in columns:
@@ -106,20 +116,20 @@ def read(path: str | os.PathLike, *, root: str = "") -> list[Track]:
 
 
 def write(path: str | os.PathLike, tracks: Iterable[Track]) -> None:
-    """Writes a manifest; it appears whole or not at all. Files below its folder are relative to it."""
+    """Writes a manifest, which appears whole or not at all. Paths below its folder are relative to it."""
     path, tracks = os.path.abspath(path), list(tracks)
     foreign = list(dict.fromkeys(name for track in tracks for name, _ in track.extra))
-    with whole_files.opened(path, newline="", **_TEXT) as file:
+    with whole_files.opened(path, newline="", encoding="utf-8", errors=_ON_ERROR) as file:
         writer = csv.DictWriter(file, [*COLUMNS, *foreign], restval="")
         writer.writeheader()
         writer.writerows(_row(track, os.path.dirname(path)) for track in tracks)
 
 
 def assign_splits(tracks: Sequence[Track], *, val: float = 0.0, test: float = 0.0) -> list[Track]:
-    """Gives music without a split one: shares `val` and `test` of the groups, the rest train.
+    """Returns the tracks with a split for all music: shares `val` and `test` of the groups, the rest train.
 
-    A group goes whole, by a hash of its name, so that a track keeps its split when others are
-    added; a track without a group is one of its own.
+    The hash of a group's name decides its split, so a track keeps its split when others are added. A track without a
+    group is a group by itself. A split that a track has is kept.
     """
     if not 0 <= val + test <= 1 or min(val, test) < 0:
         raise errors.Invalid(f"shares val {val} and test {test} given; they are parts of 1")
@@ -135,8 +145,9 @@ def assign_splits(tracks: Sequence[Track], *, val: float = 0.0, test: float = 0.
 
 
 def summary(rows: Iterable[tuple[str, str, float]]) -> str:
-    """Counts tracks and hours of (kind, split, seconds), in one line; no hours where none known."""
-    n_tracks, seconds = Counter(), Counter()
+    """Returns the numbers of tracks and hours of rows (kind, split, seconds), in one line, without unknown hours."""
+    n_tracks: Counter[tuple[str, str]] = Counter()
+    seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
     for kind, split, track_s in rows:
         n_tracks[kind, split] += 1
         seconds[kind, split] += track_s
@@ -148,7 +159,7 @@ def summary(rows: Iterable[tuple[str, str, float]]) -> str:
 
 
 def report(failures: Sequence[Failure], what: str) -> str:
-    """Lists files with their reasons, and their number, for a person; nothing when there are none."""
+    """Returns a text that lists the failures with their number and reasons, "" if there are none."""
     if not failures:
         return ""
     lines = [f"  {failure.path}: {failure.reason}\n" for failure in failures]
@@ -156,14 +167,14 @@ def report(failures: Sequence[Failure], what: str) -> str:
 
 
 def check_unique(tracks: Iterable[Track], where: str) -> None:
-    """Raises ValueError when a path is listed twice."""
-    twice = [path for path, n in Counter(track.path for track in tracks).items() if n > 1]
-    if twice:
-        raise errors.Invalid(f"{where}: lists {twice[0]} twice ({len(twice)} such files); keep one row")
+    """Raises errors.Invalid if a path is listed twice. where: the list, as the message calls it."""
+    repeated = [path for path, n in Counter(track.path for track in tracks).items() if n > 1]
+    if repeated:
+        raise errors.Invalid(f"{where}: lists {repeated[0]} twice ({len(repeated)} such files); keep one row")
 
 
 def audio_files(folder: str | os.PathLike) -> list[str]:
-    """Lists the audio files below a folder by their names. Raises ValueError when the folder is missing."""
+    """Returns the paths of the audio files below a folder, sorted. Raises errors.Invalid if the folder is missing."""
     folder = os.path.abspath(folder)
     if not os.path.isdir(folder):
         raise errors.Invalid(f"{folder}: no such folder")
@@ -171,25 +182,26 @@ def audio_files(folder: str | os.PathLike) -> list[str]:
 
 
 def _find(folders: Sequence[str], by_folder: bool) -> dict[str, kinds.Place]:
-    found = {}
+    """Returns the audio files below these folders, sorted by path, with the kind, split and group that paths tell."""
+    places = {}
     for folder in map(os.path.abspath, folders):
         if os.path.isdir(folder):
             for path in _walk(folder, set()):
                 inside = os.path.relpath(path, folder) if by_folder else os.path.basename(path)
-                found[path] = kinds.place(path, inside)
+                places[path] = kinds.place(path, inside)
         elif os.path.isfile(folder):
-            found[folder] = kinds.place(folder, os.path.basename(folder))
+            places[folder] = kinds.place(folder, os.path.basename(folder))
         else:
             raise errors.Invalid(f"{folder}: no such folder or file")
-    return dict(sorted(found.items()))
+    return dict(sorted(places.items()))
 
 
 def _walk(folder: str, entered: set[tuple[int, int]]) -> Iterator[str]:
-    """Finds audio by name, hidden files left out; links are followed, each folder entered once."""
-    here = os.stat(folder)
-    if (here.st_dev, here.st_ino) in entered:
+    """Yields the audio files below a folder. Hidden files are left out, links followed, each folder entered once."""
+    status = os.stat(folder)
+    if (status.st_dev, status.st_ino) in entered:
         return
-    entered.add((here.st_dev, here.st_ino))
+    entered.add((status.st_dev, status.st_ino))
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except PermissionError:
@@ -218,8 +230,8 @@ def _track(row: dict[str, str], folder: str, where: str) -> Track:
     if not row["path"]:
         raise errors.Invalid(f"{where}: no path")
     kind, split = row.get("kind") or "music", row.get("split") or ""
-    known = kinds.known_kind(kind, row["path"])
-    if not known:
+    known_kind = kinds.known_kind(kind, row["path"])
+    if not known_kind:
         _check(kind, (*kinds.KINDS, *kinds.FOREIGN_KINDS), f"{where}: kind")
     if split and not kinds.known_split(split):
         _check(split, kinds.SPLITS, f"{where}: split")
@@ -228,7 +240,7 @@ def _track(row: dict[str, str], folder: str, where: str) -> Track:
         _number(row.get("seconds"), float, f"{where}: seconds"),
         _number(row.get("sample_rate_hz"), int, f"{where}: sample_rate_hz"),
         _number(row.get("channels"), int, f"{where}: channels"),
-        known,
+        known_kind,
         kinds.known_split(split),
         row.get("group") or "",
         tuple((name, text or "") for name, text in row.items() if name and name not in COLUMNS),
@@ -238,21 +250,20 @@ def _track(row: dict[str, str], folder: str, where: str) -> Track:
 def _row(track: Track, folder: str) -> dict[str, object]:
     inside = track.path.startswith(folder.rstrip(os.sep) + os.sep)
     path = os.path.relpath(track.path, folder) if inside else track.path
-    known = zip(COLUMNS, track._replace(path=path))
-    return {**dict(track.extra), **dict(known)}
+    return {**dict(track.extra), **dict(zip(COLUMNS, track._replace(path=path)))}
 
 
-def _number(text: str | None, kind: type, where: str) -> float:
+def _number(text: str | None, convert: Callable[[str], Number], where: str) -> Number:
     try:
-        value = kind(text or 0)
+        value = convert(text or "0")
     except ValueError:
-        value = -1
+        value = convert("-1")
     if not 0 <= value < float("inf"):
         raise errors.Invalid(f"{where}: {text!r} is not a number of at least 0")
     return value
 
 
-def _check(name: str, allowed: Sequence[str], what: str) -> None:
-    if name and name not in allowed:
-        listed = ", ".join(filter(None, allowed))
-        raise errors.Invalid(f"{what} {name!r} is unknown; one of {listed}")
+def _check(word: str, allowed: Sequence[str], what: str) -> None:
+    if word and word not in allowed:
+        listing = ", ".join(filter(None, allowed))
+        raise errors.Invalid(f"{what} {word!r} is unknown; one of {listing}")

@@ -1,9 +1,9 @@
 """Test ids of the original: numbers of the rows of a store at which queries start.
 
-The original keeps them as an int64 .npy (eval/test_ids_icassp2021.npy: 2,000 of 29,500 rows, 500
-clips of 59); AMG-Embedding as a pickle, {longest query: {query length: [ids]}}. A number says
-nothing without the list of files it was counted over: here it becomes file, row and second, and
-back. Files count in the order of their paths, as both systems sort them.
+The original keeps them as an int64 .npy (eval/test_ids_icassp2021.npy: 2,000 of 29,500 rows, 500 clips of 59).
+AMG-Embedding keeps them as a pickle, {longest query: {query length: [ids]}}. An id means nothing without the list of
+files over which rows are counted. This file converts ids to file, row and second, and back. Files are in the order of
+their paths, as both systems sort them.
 """
 
 import csv
@@ -20,11 +20,11 @@ from nafp.jobs import whole_files
 
 SEGMENT_S, HOP_S = 1.0, 0.5
 COLUMNS = ("id", "path", "row", "start_s")
-_RATE_HZ = 8000  # Of the original; rows are counted in its samples.
+_RATE_HZ = 8000  # The rate of the original, in whose samples rows are counted.
 
 
-class Place(NamedTuple):
-    """Where a query starts: row of the file (from 0), and its second."""
+class QueryStart(NamedTuple):
+    """Where a query starts. id: its row among all files. row: its row in this file, from 0. start_s: its second."""
 
     id: int
     path: str
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
 
 def read(path: str | os.PathLike) -> np.ndarray:
-    """Reads test ids from .npy or .pkl: int64 [n]; "ids.pkl#10.19" is the list at [10][19]."""
+    """Reads test ids from .npy or .pkl: int64 [n]. "ids.pkl#10.19" means the list at [10][19]."""
     path, _, key = os.fspath(path).partition("#")
     if path.endswith(".npy"):
         try:
@@ -54,25 +54,25 @@ def write(path: str | os.PathLike, ids: Sequence[int] | np.ndarray) -> None:
         np.save(file, np.asarray(ids, np.int64))
 
 
-def places(ids: Iterable[int], tracks: Sequence[manifest.Track]) -> list[Place]:
-    """Says which file and second each id is; tracks: the files that were counted over.
+def places(ids: Iterable[int], tracks: Sequence[manifest.Track]) -> list[QueryStart]:
+    """Returns the file and second of each id. tracks: the files over which rows are counted.
 
-    Raises ValueError for an id beyond the last row, and for tracks of unknown length.
+    Raises errors.Invalid for an id beyond the last row, and for tracks of unknown length.
     """
     ordered, ends = _counted(tracks)
-    found = []
+    starts = []
     for number in map(int, ids):
         at = int(np.searchsorted(ends, number, side="right"))
         if at == len(ordered):
             total = int(ends[-1]) if len(ends) else 0
             raise errors.Invalid(f"id {number}: {len(ordered)} files have rows 0 .. {total - 1}; wrong list?")
         row = number - (int(ends[at - 1]) if at else 0)
-        found.append(Place(number, ordered[at].path, row, segments.start_s(row, hop_s=HOP_S)))
-    return found
+        starts.append(QueryStart(number, ordered[at].path, row, segments.start_s(row, hop_s=HOP_S)))
+    return starts
 
 
 def ids_of(starts: Iterable[tuple[str, float]], tracks: Sequence[manifest.Track]) -> np.ndarray:
-    """Gives the ids of (path, second) among the tracks: the row nearest to each second."""
+    """Returns the ids of these (path, second): for each the row of that file nearest to the second, int64 [n]."""
     ordered, ends = _counted(tracks)
     first = dict(zip((t.path for t in ordered), (int(end) for end in np.concatenate([[0], ends]))))
     last = dict(zip((track.path for track in ordered), ends))
@@ -88,7 +88,7 @@ def ids_of(starts: Iterable[tuple[str, float]], tracks: Sequence[manifest.Track]
 
 
 def read_places(path: str | os.PathLike) -> list[tuple[str, float]]:
-    """Reads (path, start_s) from a table as `write_places` writes it, or any with these columns."""
+    """Reads (path, start_s) from a table of `write_places`, or from any table with these columns."""
     folder = os.path.dirname(os.path.abspath(path))
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.DictReader(file)
@@ -97,15 +97,16 @@ def read_places(path: str | os.PathLike) -> list[tuple[str, float]]:
         return [(os.path.normpath(os.path.join(folder, r["path"])), float(r["start_s"])) for r in rows]
 
 
-def write_places(path: str | os.PathLike, found: Iterable[Place]) -> None:
-    """Writes a table of COLUMNS."""
+def write_places(path: str | os.PathLike, starts: Iterable[QueryStart]) -> None:
+    """Writes a table with the columns COLUMNS."""
     with whole_files.opened(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
-        rows.writerows(found)
+        rows.writerows(starts)
 
 
 def _counted(tracks: Sequence[manifest.Track]) -> tuple[list[manifest.Track], np.ndarray]:
+    """Returns the tracks in the order of their paths, and the number of rows up to the end of each, int64 [N]."""
     ordered = sorted(tracks, key=lambda track: track.path)
     unknown = [track.path for track in ordered if not track.seconds]
     if unknown:
@@ -116,13 +117,14 @@ def _counted(tracks: Sequence[manifest.Track]) -> tuple[list[manifest.Track], np
 
 
 def _inside(values: object, key: str, path: str) -> object:
+    """Returns the list at a key such as "10.19" of nested dicts."""
     for part in filter(None, key.split(".")):
         if not isinstance(values, dict):
             raise errors.Invalid(f"{path}: #{key}: nothing is inside of {part!r}")
-        known = {str(name): value for name, value in values.items()}
-        if part not in known:
-            raise errors.Invalid(f"{path}: #{key}: no {part!r}; there are {', '.join(known)}")
-        values = known[part]
+        by_name = {str(name): value for name, value in values.items()}
+        if part not in by_name:
+            raise errors.Invalid(f"{path}: #{key}: no {part!r}; there are {', '.join(by_name)}")
+        values = by_name[part]
     if isinstance(values, dict):
         names = ", ".join(map(str, values))
         raise errors.Invalid(

@@ -1,8 +1,8 @@
-"""Which tracks are kept, and which split each belongs to: by length, by size, group by group.
+"""Filters tracks by length, and deals them out to splits of given sizes, group by group.
 
-A group (an album, an artist, a column, recordings found to be duplicates) goes into one split as a
-whole: what is trained on is not tested with. Order decides nothing: groups are taken in the order
-of a hash of seed and name, so the same tracks listed differently are split alike.
+A group (an album, an artist, a column, recordings found to be duplicates) goes into one split as a whole, so that no
+test is made with what was trained on. The order of the tracks decides nothing: groups are taken in the order of a hash
+of seed and name.
 """
 
 import hashlib
@@ -12,15 +12,14 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from nafp import errors
-from nafp.corpora import kinds as original_tree
 from nafp.corpora import manifest
+from nafp.corpora.kinds import KINDS, known_split
 
-UNITS = ("%", "h", "")
 REST = "rest"
 
 
 class Size(NamedTuple):
-    """How much a split gets: unit "%" of the tracks, "h" hours, "" tracks; REST: what is left."""
+    """The size of a split. unit: "%" of the tracks, "h" hours, "" tracks, REST all that the other splits leave."""
 
     split: str
     amount: float
@@ -30,7 +29,7 @@ class Size(NamedTuple):
 def read_sizes(text: str) -> list[Size]:
     """Reads "train=80%,val=10%,test=10%", "train=10000,test=500,dummy=rest" or "test=2.5h".
 
-    Raises ValueError for what cannot be meant.
+    Raises errors.Invalid for sizes that cannot be right.
     """
     sizes = [_size(part.strip()) for part in text.split(",") if part.strip()]
     splits = [size.split for size in sizes]
@@ -47,9 +46,9 @@ def read_sizes(text: str) -> list[Size]:
 def by_length(
     tracks: Sequence[manifest.Track], *, shortest_s: float = 0.0, longest_s: float = float("inf")
 ) -> list[manifest.Track]:
-    """Keeps tracks of at least and at most so many seconds; both ends belong to them.
+    """Returns the tracks of shortest_s to longest_s seconds, both included.
 
-    Raises ValueError when the seconds of a track are not known (`manifest.fill` reads them).
+    Raises errors.Invalid if the length of a track is unknown (`manifest.fill` reads lengths).
     """
     if not 0 <= shortest_s <= longest_s:
         raise errors.Invalid(f"shortest_s {shortest_s} and longest_s {longest_s} given")
@@ -60,13 +59,12 @@ def by_length(
 
 
 def group_names(tracks: Sequence[manifest.Track], by: str, *, together: Iterable[tuple[str, str]] = ()) -> list[str]:
-    """Names the group of each track; a track without one is a group of its own.
+    """Returns the name of the group of each track. A track without a group is a group by itself.
 
-    by: "" each track for itself, "group" that column, "folder" the file's folder (an album),
-    "artist" the folder above that one, "top" the first folder below the one that all of its
-    kind are in (packages/music/NAME/...: NAME), or else any other column of the manifest.
-    together: pairs of paths that must not be torn apart either, found duplicates perhaps.
-    Raises ValueError when no track has such a column.
+    by: what makes a group. "" is each track for itself, "group" that column, "folder" the file's folder (an album),
+    "artist" the folder above it, "top" the first folder below the one that holds all files of the kind
+    (packages/music/NAME/...: NAME), any other word a column of the manifest. together: pairs of paths that belong into
+    one group too, such as duplicates. Raises errors.Invalid if no track has such a column.
     """
     homes = _homes(tracks) if by == "top" else {}
     names = [_group(track, by, homes) or track.path for track in tracks]
@@ -89,13 +87,12 @@ def split(
     seed: int = 0,
     again: bool = False,
 ) -> list[manifest.Track]:
-    """Gives the tracks of these kinds a split, each kind by itself, each group as a whole.
+    """Returns the tracks with splits for these kinds, each kind by itself, each group as a whole.
 
-    Shares are exceeded by less than the largest group. Numbers and hours are never exceeded; with
-    groups of one track numbers are met exactly. What is left over has no split.
-    Tracks that have a split keep it, and draw the rest of their group after them; again=True
-    forgets the splits of these kinds first. Raises ValueError when there are fewer tracks than
-    asked for, or when a group is in two splits already.
+    A share is exceeded by less than the largest group. Numbers and hours are never exceeded. Numbers are met exactly if
+    each group is one track. Tracks that are left over have no split. A track that has a split keeps it, and the rest
+    of its group gets the same one. again: forgets the splits of these kinds first. Raises errors.Invalid if there are
+    fewer tracks than the sizes need, or if a group is in two splits already.
     """
     _check_kinds(kinds, sizes)
     wanted = [i for i, track in enumerate(tracks) if track.kind in kinds]
@@ -118,18 +115,18 @@ def split(
 
 
 def leaks(tracks: Sequence[manifest.Track], names: Sequence[str]) -> list[tuple[manifest.Track, manifest.Track]]:
-    """Lists a pair of tracks for each group that is in two splits."""
+    """Returns, for each group that is in two splits, a pair of its tracks that shows it."""
     first: dict[str, manifest.Track] = {}
-    found: dict[str, tuple[manifest.Track, manifest.Track]] = {}
+    pairs: dict[str, tuple[manifest.Track, manifest.Track]] = {}
     for track, name in zip(tracks, names):
         if track.split and first.setdefault(name, track).split != track.split:
-            found.setdefault(name, (first[name], track))
-    return list(found.values())
+            pairs.setdefault(name, (first[name], track))
+    return list(pairs.values())
 
 
 def _size(part: str) -> Size:
     name, _, amount = part.partition("=")
-    split_name = original_tree.known_split(name)
+    split_name = known_split(name)
     if not split_name:
         raise errors.Invalid(f"sizes: {name!r} is no split; train, val, test or dummy")
     if amount == REST:
@@ -145,7 +142,7 @@ def _size(part: str) -> Size:
 
 
 def _homes(tracks: Sequence[manifest.Track]) -> dict[str, str]:
-    """Gives for each kind the folder that all its files are in."""
+    """Returns for each kind the folder that holds all its files."""
     folders = defaultdict(set)
     for track in tracks:
         folders[track.kind].add(os.path.dirname(track.path))
@@ -186,15 +183,15 @@ def _joined(tracks: Sequence[manifest.Track], names: list[str], together: Iterab
 
 
 def _check_kinds(kinds: Sequence[str], sizes: Sequence[Size]) -> None:
-    unknown = [kind for kind in kinds if kind not in original_tree.KINDS]
+    unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
-        raise errors.Invalid(f"kinds {','.join(kinds)!r}: allowed are {', '.join(original_tree.KINDS)}")
+        raise errors.Invalid(f"kinds {','.join(kinds)!r}: allowed are {', '.join(KINDS)}")
     if len(kinds) > 1 and any(size.unit not in ("%", REST) for size in sizes):
         raise errors.Invalid("numbers and hours are for one kind at a time; give shares, or one kind")
 
 
 def _taken(tracks: Sequence[manifest.Track], names: Sequence[str]) -> dict[str, str]:
-    """Gives the splits of the groups that have one; raises ValueError for those that have two."""
+    """Returns the splits of the groups that have one. Raises errors.Invalid for a group that has two."""
     torn = leaks(tracks, names)
     if torn:
         one, other = torn[0]
@@ -206,8 +203,8 @@ def _taken(tracks: Sequence[manifest.Track], names: Sequence[str]) -> dict[str, 
 
 
 def _drawn(groups: dict[str, list[manifest.Track]], sizes: Sequence[Size], seed: int) -> dict[str, str]:
-    """Deals groups out to the splits."""
-    sizes = sorted(sizes, key=lambda size: size.unit == REST)  # What is left, is left at the end.
+    """Deals groups out to the splits. Returns the split of each group that got one."""
+    sizes = sorted(sizes, key=lambda size: size.unit == REST)  # The rest comes last.
     order = sorted(groups, key=lambda name: _hash(seed, name))
     in_hours = any(size.unit == "h" for size in sizes)
     if in_hours and not all(size.unit in ("h", REST) for size in sizes):
@@ -229,19 +226,19 @@ def _drawn(groups: dict[str, list[manifest.Track]], sizes: Sequence[Size], seed:
 
 
 def _by_share(order: list[str], weights: dict[str, float], goals: list[float]) -> dict[str, int]:
-    """Gives each group to the split that lacks most; those that no split lacks are left over.
+    """Gives each group to the split that lacks most. A group that no split lacks is left over.
 
-    Groups that would fill a split by themselves come first, while there is room for them.
+    Groups so large that they nearly fill a split come first, while there is room for them.
     """
     dealt, room, left = {}, list(goals), sum(weights.values())
     large = min((goal for goal in goals if goal), default=0.0) / 2
     for name in sorted(order, key=lambda name: -weights[name] if weights[name] > large else 0.0):
-        found = max(range(len(room)), key=lambda i: room[i])
+        split = max(range(len(room)), key=lambda i: room[i])
         everything_goes = sum(room) >= left - 1e-9
         left -= weights[name]
-        if everything_goes or room[found] >= weights[name] / 2:
-            dealt[name] = found
-            room[found] -= weights[name]
+        if everything_goes or room[split] >= weights[name] / 2:
+            dealt[name] = split
+            room[split] -= weights[name]
     return dealt
 
 
@@ -249,10 +246,10 @@ def _by_number(order: list[str], weights: dict[str, float], goals: list[float]) 
     """Gives each group to the first split that has room for all of it."""
     dealt, room = {}, list(goals)
     for name in order:
-        found = next((i for i, left in enumerate(room) if weights[name] <= left + 1e-9), None)
-        if found is not None:
-            dealt[name] = found
-            room[found] -= weights[name]
+        split = next((i for i, left in enumerate(room) if weights[name] <= left + 1e-9), None)
+        if split is not None:
+            dealt[name] = split
+            room[split] -= weights[name]
     return dealt
 
 

@@ -1,4 +1,4 @@
-"""The table of a corpus: which samples of it are which track (tracks.csv)."""
+"""The table of a corpus (tracks.csv): which samples belong to which track."""
 
 import csv
 import os
@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from nafp.audio import loudness, segments
+from nafp.jobs import whole_files
 
 NAME = "tracks.csv"
-_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}  # File names are bytes, not text.
+_ON_ERROR = "surrogateescape"  # File names are bytes, not text.
 
 
 class CorpusTrack(NamedTuple):
+    """A track of a corpus: samples [first_sample, first_sample + n_samples) of samples.i16."""
+
     path: str
     kind: str
     split: str
@@ -21,24 +24,24 @@ class CorpusTrack(NamedTuple):
 
 
 def cell_of(sample_rate_hz: int) -> int:
-    """Gives the samples of one cell of the loudness table; a track starts on a multiple of it."""
+    """Returns the number of samples in a cell of the loudness table. A track starts on a multiple of it."""
     return segments.to_samples(loudness.CELL_S, sample_rate_hz)
 
 
 def read(folder: str) -> list[CorpusTrack]:
-    with open(os.path.join(folder, NAME), newline="", **_TEXT) as file:
+    """Reads the table of the corpus in this folder."""
+    with open(os.path.join(folder, NAME), newline="", encoding="utf-8", errors=_ON_ERROR) as file:
         rows = csv.reader(file)
         next(rows)
-        return [CorpusTrack(*row[:4], int(row[4]), int(row[5])) for row in rows]
+        return [
+            CorpusTrack(path, kind, split, group, int(first), int(n_samples))
+            for path, kind, split, group, first, n_samples in rows
+        ]
 
 
 def write(folder: str, tracks: Iterable[CorpusTrack]) -> None:
-    """Writes the table; it is replaced as a whole."""
-    path = os.path.join(folder, NAME)
-    with open(path + ".part", "w", newline="", **_TEXT) as file:
+    """Writes the table, which is replaced as a whole."""
+    with whole_files.opened(os.path.join(folder, NAME), newline="", encoding="utf-8", errors=_ON_ERROR) as file:
         rows = csv.writer(file)
         rows.writerow(CorpusTrack._fields)
         rows.writerows(tracks)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + ".part", path)

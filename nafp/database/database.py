@@ -116,12 +116,12 @@ class Database:
 
         top, least: as for `nafp.identify.identifier.Identifier.identify`.
         """
-        from nafp.identify import identifier
+        from nafp.identify import asking, identifier
 
         if self._identifier is None:
             network = self.network(runtime=self._runtime, batch_size=identifier.BATCH)
             self._identifier = identifier.Identifier(network, self.rows, self.index, confidence=self.confidence)
-        least = identifier.LEAST_PROBABLE if least is None else least
+        least = asking.LEAST_PROBABLE if least is None else least
         return self._identifier.identify(waveform, sample_rate_hz=sample_rate_hz, top=top, least=least)
 
     def __len__(self) -> int:

@@ -1,11 +1,11 @@
-"""Room responses of the Aachen Impulse Response database (AIR 1.4): .mat files into WAV files.
+"""Converts the room responses of the Aachen Impulse Response database (AIR 1.4) from .mat to WAV files.
 
     air_binaural_ROOM_CHANNEL_HEAD_NUMBER[_AZIMUTH[_MICROPHONE]].mat    loudspeaker to dummy head
     air_phone_ROOM_{hhp,hfrp}_CHANNEL.mat                              mouth to mock-up phone
 
-Each holds h_air, one response at 48 kHz as [1, N] or [N, 1], and the struct air_info with fs and
-room, among others (the database's own load_air.m). A decoder cannot read them; WAV files can be
-listened to as well. Rooms whose names differ in a digit (lecture, lecture1) count as one group.
+Each file holds h_air, one response at 48 kHz as [1, N] or [N, 1], and the struct air_info with fs, room and other
+fields (see the database's own load_air.m). Audio decoders cannot read these files. Rooms whose names differ in a digit
+(lecture, lecture1) are one group.
 """
 
 import os
@@ -25,7 +25,7 @@ _NAME = re.compile(r"air_(binaural|phone)_(?P<room>[a-z_]+?)\d*_(\d|hhp|hfrp)", 
 
 
 class Response(NamedTuple):
-    """samples: float32 [S], peak 1; room: as the file says, "" where it does not."""
+    """A room response. samples: float32 [S] with peak 1. room: its name in the file, "" if the file has none."""
 
     samples: np.ndarray
     sample_rate_hz: int
@@ -33,30 +33,30 @@ class Response(NamedTuple):
 
 
 def read(path: str | os.PathLike) -> Response:
-    """Reads one .mat file; raises errors.Undecodable for what is none of the database's."""
+    """Reads one .mat file. Raises errors.Undecodable for a file that is not of this database."""
     path = os.fspath(path)
     try:
-        held = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=True)
-    except Exception as error:  # A damaged file makes its parser raise anything.
+        content = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=True)
+    except Exception as error:  # A damaged file makes the parser raise any error.
         raise errors.Undecodable(path, f"not a MATLAB file that can be read ({error})") from None
-    if "h_air" not in held or "air_info" not in held:
-        names = ", ".join(name for name in held if not name.startswith("__"))
+    if "h_air" not in content or "air_info" not in content:
+        names = ", ".join(name for name in content if not name.startswith("__"))
         raise errors.Undecodable(path, f"holds {names or 'nothing'}; h_air and air_info are needed")
-    samples = np.ravel(np.asarray(held["h_air"], np.float64))
+    samples = np.ravel(np.asarray(content["h_air"], np.float64))
     peak = np.abs(samples).max(initial=0.0)
     if not peak or not np.isfinite(peak):
         raise errors.Undecodable(path, "its response is empty")
-    rate = _field(held["air_info"], "fs")
-    if not str(rate).replace(".0", "").isdigit():
+    rate = str(_field(content["air_info"], "fs")).removesuffix(".0")
+    if not rate.isdigit():
         raise errors.Undecodable(path, f"its sample rate is {rate!r}")
-    room = str(_field(held["air_info"], "room") or "")
+    room = str(_field(content["air_info"], "room") or "")
     return Response((samples / peak).astype(np.float32), int(rate), room)
 
 
 def scan(folder: str, *, converted: str, show: bool = False) -> tuple[list[manifest.Track], list[manifest.Failure]]:
-    """Writes the responses below a folder as WAV files into `converted`, and lists those.
+    """Writes the responses below a folder as WAV files into the folder `converted`, and lists the WAV files.
 
-    What is there from an earlier time and newer than its source is left as it is.
+    A WAV file that is newer than its source is kept.
     """
     tracks: list[manifest.Track] = []
     failures = []
@@ -75,9 +75,9 @@ def scan(folder: str, *, converted: str, show: bool = False) -> tuple[list[manif
 
 
 def room_of(name: str) -> str:
-    """Tells the room from a file name, without a number at its end; "" for another name."""
-    found = _NAME.match(os.path.basename(name))
-    return found["room"].lower() if found else ""
+    """Returns the room that a file name tells, without a number at its end, "" for a name that is not of AIR."""
+    match = _NAME.match(os.path.basename(name))
+    return match["room"].lower() if match else ""
 
 
 def _mat_files(folder: str) -> Sequence[str]:
@@ -103,7 +103,7 @@ def _converted(path: str, folder: str) -> manifest.Track:
 
 
 def _field(info: np.ndarray, name: str) -> object:
-    """Takes a field out of a struct, however deep MATLAB has wrapped it."""
+    """Returns a field of a struct, however deep MATLAB has wrapped it, None if there is none."""
     if info.dtype.names is None or name not in info.dtype.names:
         return None
     value = info[name]

@@ -1,12 +1,12 @@
-"""Background noise out of AudioSet: which clips its tables call for, and which of them are here.
+"""Background noise from AudioSet: the clips that its tables list by label, and the files of those that are present.
 
     {balanced_train,unbalanced_train,eval}_segments.csv
                      three lines of remarks; YTID, start_seconds, end_seconds, "label,label"
     ontology.json    a list of {id, name, child_ids, ...}: the tree of labels
 
-AudioSet has tables only; the audio is whoever's who downloaded it, named by the clip:
-YTID.wav, YTID_30.wav (pfann's), Y-YTID.wav or YYTID.wav, YTID_30.000_40.000.wav, in any folder.
-Wanted by default are the clips of subway noise without any music or singing (pfann's choice).
+AudioSet publishes tables only. The audio has to be downloaded elsewhere, into any folder, with a name made of the
+clip: YTID.wav, YTID_30.wav (pfann's), Y-YTID.wav, YYTID.wav or YTID_30.000_40.000.wav. By default the clips of subway
+noise without any music or singing are wanted (pfann's choice).
 """
 
 import csv
@@ -14,15 +14,14 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nafp import errors
 from nafp.corpora import manifest
+from nafp.jobs import whole_files
 
-KEEP, DROP = (
-    ("/m/0195fx",),
-    ("/m/04rlf", "/m/015lz1"),
-)  # Subway, metro, underground; music, singing.
+KEEP = ("/m/0195fx",)  # Subway, metro, underground.
+DROP = ("/m/04rlf", "/m/015lz1")  # Music; singing.
 ONTOLOGY = "ontology.json"
 _TABLE = re.compile(r"(.*_)?segments\.csv")
 _ID = r"[A-Za-z0-9_-]{11}"
@@ -30,8 +29,8 @@ _START_END = r"(_(?P<start>\d+(\.\d+)?)(_\d+(\.\d+)?)?)?"
 _NAMES = [re.compile(f"{prefix}(?P<id>{_ID}){_START_END}") for prefix in ("", "Y-", "Y")]
 
 
-class Clip(NamedTuple):
-    """Ten seconds of a video. labels: ids of the ontology; split: train, or test for eval."""
+class AudiosetClip(NamedTuple):
+    """Ten seconds of a video. labels: ids of the ontology. split: "train", or "test" for the table of eval."""
 
     video: str
     start_s: float
@@ -40,8 +39,8 @@ class Clip(NamedTuple):
     split: str
 
 
-def read_ontology(path: str | os.PathLike) -> dict[str, dict]:
-    """Reads ontology.json: label id -> its entry."""
+def read_ontology(path: str | os.PathLike) -> dict[str, dict[str, Any]]:
+    """Reads ontology.json. Returns the entry of each label by its id."""
     try:
         with open(path, encoding="utf-8") as file:
             return {entry["id"]: entry for entry in json.load(file)}
@@ -49,25 +48,28 @@ def read_ontology(path: str | os.PathLike) -> dict[str, dict]:
         raise errors.Invalid(f"{os.fspath(path)}: not AudioSet's ontology ({error})") from None
 
 
-def with_descendants(ontology: dict[str, dict], labels: Iterable[str]) -> set[str]:
-    """Gives these labels, by id or name, and all below them. Raises ValueError for unknown ones."""
+def with_descendants(ontology: dict[str, dict[str, Any]], labels: Iterable[str]) -> set[str]:
+    """Returns the ids of these labels, given by id or name, and of all labels below them.
+
+    Raises errors.Invalid for an unknown label.
+    """
     by_name = {entry["name"].lower(): label for label, entry in ontology.items()}
-    found: set[str] = set()
-    left = []
+    descendants: set[str] = set()
+    waiting = []
     for label in labels:
-        known = label if label in ontology else by_name.get(label.lower())
-        if known is None:
+        label_id = label if label in ontology else by_name.get(label.lower())
+        if label_id is None:
             raise errors.Invalid(f"AudioSet has no label {label!r}; give an id (/m/0195fx) or a name")
-        left.append(known)
-    while left:
-        label = left.pop()
-        if label not in found:
-            found.add(label)
-            left += ontology.get(label, {}).get("child_ids", ())
-    return found
+        waiting.append(label_id)
+    while waiting:
+        label = waiting.pop()
+        if label not in descendants:
+            descendants.add(label)
+            waiting += ontology.get(label, {}).get("child_ids", ())
+    return descendants
 
 
-def read_clips(path: str | os.PathLike) -> list[Clip]:
+def read_clips(path: str | os.PathLike) -> list[AudiosetClip]:
     """Reads a table of clips."""
     name = os.path.basename(path)
     split = "test" if name.startswith("eval") else "train"
@@ -79,17 +81,20 @@ def read_clips(path: str | os.PathLike) -> list[Clip]:
                 continue
             try:
                 video, start, end, labels = row
-                clips.append(Clip(video, float(start), float(end), _labels(labels), split))
+                clips.append(AudiosetClip(video, float(start), float(end), _labels(labels), split))
             except ValueError:
                 where = f"{os.fspath(path)}, line {rows.line_num}"
                 raise errors.Invalid(f"{where}: {row} is no clip: YTID, start, end, labels") from None
     return clips
 
 
-def wanted(folder: str, *, keep: Sequence[str] = (), drop: Sequence[str] = ()) -> tuple[list[Clip], dict[str, str]]:
-    """Chooses the clips that have a label to keep and none to drop; also names of all labels.
+def wanted(
+    folder: str, *, keep: Sequence[str] = (), drop: Sequence[str] = ()
+) -> tuple[list[AudiosetClip], dict[str, str]]:
+    """Returns the clips that have a label of `keep` and none of `drop`, and the name of every label by its id.
 
-    folder: of the tables and ontology.json. keep, drop: ids or names, each with all below it.
+    folder: holds the tables and ontology.json. keep, drop: ids or names of labels, () for KEEP and DROP. Each counts
+    with all labels below it.
     """
     tables = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if _TABLE.fullmatch(name)]
     ontology_file = os.path.join(folder, ONTOLOGY)
@@ -111,17 +116,23 @@ def wanted(folder: str, *, keep: Sequence[str] = (), drop: Sequence[str] = ()) -
 
 
 def scan(
-    folder: str, *, metadata: str = "", keep: Sequence[str] = (), drop: Sequence[str] = (), **how
+    folder: str,
+    *,
+    metadata: str = "",
+    keep: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    jobs: int = 0,
+    show: bool = False,
 ) -> tuple[list[manifest.Track], list[manifest.Failure]]:
-    """Lists the wanted clips that are below a folder, as noise; those that are not are failures.
+    """Lists the wanted clips below a folder as noise. A wanted clip that is not there is a failure.
 
-    The group of a clip is its video. how: `show` and `jobs` of `manifest.fill`.
+    metadata, keep, drop: as for `wanted`. The group of a clip is its video. jobs, show: as for `manifest.fill`.
     """
     clips, names = wanted(metadata or folder, keep=keep, drop=drop)
-    here = _by_video(manifest.audio_files(folder))
+    files = _by_video(manifest.audio_files(folder))
     tracks, missing = [], []
     for clip in clips:
-        path = _file_of(clip, here)
+        path = _file_of(clip, files)
         if path is None:
             missing.append(manifest.Failure(f"{clip.video} at {clip.start_s:g} s", "not there"))
             continue
@@ -129,13 +140,13 @@ def scan(
         video = f"audioset/{clip.video}"
         track = manifest.Track(path, 0.0, 0, 0, "noise", clip.split, video, (("labels", labels),))
         tracks.append(track)
-    good, bad = manifest.fill(list({track.path: track for track in tracks}.values()), **how)
+    good, bad = manifest.fill(list({track.path: track for track in tracks}.values()), jobs=jobs, show=show)
     return good, [*bad, *missing]
 
 
-def write_wanted(path: str | os.PathLike, clips: Sequence[Clip]) -> None:
-    """Writes clips as a table like AudioSet's own, for whatever downloads them."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+def write_wanted(path: str | os.PathLike, clips: Sequence[AudiosetClip]) -> None:
+    """Writes clips as a table like AudioSet's own, for a program that downloads them."""
+    with whole_files.opened(path, newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("# YTID", "start_seconds", "end_seconds", "positive_labels"))
         for clip in clips:
@@ -148,20 +159,20 @@ def _labels(text: str) -> tuple[str, ...]:
 
 
 def _by_video(paths: Iterable[str]) -> dict[str, list[tuple[float | None, str]]]:
-    """Sorts files by the video their names may mean: (start in seconds, if told, path)."""
-    found: dict[str, list[tuple[float | None, str]]] = {}
+    """Returns the files of each video that their names may mean: (start in seconds or None, path)."""
+    files: dict[str, list[tuple[float | None, str]]] = {}
     for path in paths:
         stem = os.path.splitext(os.path.basename(path))[0]
         for pattern in _NAMES:
             if match := pattern.fullmatch(stem):
                 start = float(match["start"]) if match["start"] else None
-                found.setdefault(match["id"], []).append((start, path))
-    return found
+                files.setdefault(match["id"], []).append((start, path))
+    return files
 
 
-def _file_of(clip: Clip, here: dict[str, list[tuple[float | None, str]]]) -> str | None:
-    """Finds the file of a clip; a start may be told in seconds, whole ones too, or milliseconds."""
-    for start, path in here.get(clip.video, ()):
+def _file_of(clip: AudiosetClip, files: dict[str, list[tuple[float | None, str]]]) -> str | None:
+    """Returns the file of a clip or None. Names tell the start in seconds, whole seconds, or milliseconds."""
+    for start, path in files.get(clip.video, ()):
         times = (None, clip.start_s, float(int(clip.start_s)), 1000 * clip.start_s)
         if start in times:
             return path

@@ -5,8 +5,8 @@
     queries_info.csv           filename, country, channel, datetime
     cross_annotations.csv      query, reference, query_start, query_end, annotators, x_tag
 
-Layout as mirdata's loader (mirdata/datasets/baf.py) has it. x_tag says how many of three people
-heard a match: unanimity, majority, single.
+The layout is that of mirdata's loader (mirdata/datasets/baf.py). x_tag tells how many of three people heard a match:
+unanimity, majority, single.
 """
 
 import csv
@@ -20,8 +20,8 @@ from nafp.corpora import manifest
 TAGS = ("unanimity", "majority", "single")
 
 
-class Heard(NamedTuple):
-    """A reference that is heard in a query from start_s to end_s of the query."""
+class BafMatch(NamedTuple):
+    """A reference that sounds in a query from start_s to end_s of the query."""
 
     query: str
     reference: str
@@ -30,11 +30,10 @@ class Heard(NamedTuple):
     tag: str
 
 
-def scan(folder: str, **how) -> tuple[list[manifest.Track], list[manifest.Failure]]:
+def scan(folder: str, *, jobs: int = 0, show: bool = False) -> tuple[list[manifest.Track], list[manifest.Failure]]:
     """Lists the references (group db) and the queries (group query), all of the split test.
 
-    Queries carry country, channel and datetime as columns. how: `show` and `jobs` of
-    `manifest.fill`.
+    Queries have the columns country, channel and datetime. jobs, show: as for `manifest.fill`.
     """
     about = _queries_info(folder)
     tracks = []
@@ -48,20 +47,23 @@ def scan(folder: str, **how) -> tuple[list[manifest.Track], list[manifest.Failur
         for name in about
         if name not in listed
     ]
-    good, bad = manifest.fill(tracks, **how)
+    good, bad = manifest.fill(tracks, jobs=jobs, show=show)
     return good, [*bad, *missing]
 
 
-def heard(folder: str, *, agreed: str = "unanimity") -> list[Heard]:
-    """Reads what is heard where; agreed: at least by so many ("majority" includes unanimity)."""
+def heard(folder: str, *, agreed: str = "unanimity") -> list[BafMatch]:
+    """Reads which reference sounds in which query.
+
+    agreed: how many people must have heard a match at least, one of TAGS ("majority" includes unanimity).
+    """
     if agreed not in TAGS:
         raise errors.Invalid(f"agreed {agreed!r}; one of {', '.join(TAGS)}")
     wanted = TAGS[: TAGS.index(agreed) + 1]
     rows = _table(folder, "cross_annotations.csv", ("query", "reference", "query_start", "x_tag"))
     return [
-        Heard(r["query"], r["reference"], float(r["query_start"]), float(r["query_end"]), r["x_tag"])
-        for r in rows
-        if r["x_tag"] in wanted
+        BafMatch(row["query"], row["reference"], float(row["query_start"]), float(row["query_end"]), row["x_tag"])
+        for row in rows
+        if row["x_tag"] in wanted
     ]
 
 

@@ -5,8 +5,8 @@
     fma_small/000/000002.mp3   the track's number with six digits, in a folder of its first three
     fma_small/checksums        SHA-1 and name of each file
 
-Its split puts no artist into two of training, validation and test; groups are artists. The lengths
-in the table are those of whole tracks, and not all are right: they are read from the files.
+The dataset's own split puts no artist into two of training, validation and test. Groups are artists. The lengths in the
+table are those of whole tracks, and not all are right, so lengths are read from the files.
 """
 
 import csv
@@ -36,7 +36,7 @@ _FIELD_CHARACTERS = 10_000_000  # Biographies in the table are long; csv's own l
 
 
 class Listed(NamedTuple):
-    """A track as tracks.csv has it."""
+    """A row of tracks.csv."""
 
     number: int
     split: str
@@ -45,12 +45,12 @@ class Listed(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Names the file within the dataset's folder."""
+        """The path of the file within the dataset's folder."""
         return f"{self.number:06d}"[:3] + f"/{self.number:06d}.mp3"
 
 
 def find_table(folder: str, metadata: str = "") -> str:
-    """Finds tracks.csv: in `metadata`, in or beside the folder; raises ValueError otherwise."""
+    """Returns the path of tracks.csv: in `metadata` if given, else in or beside the folder. Raises errors.Invalid."""
     above = os.path.dirname(os.path.abspath(folder))
     places = [metadata] if metadata else [folder, above]
     looked = []
@@ -65,7 +65,7 @@ def find_table(folder: str, metadata: str = "") -> str:
 
 
 def read_table(path: str, subset: str) -> list[Listed]:
-    """Reads the tracks of a subset from tracks.csv, in its order."""
+    """Reads the tracks of a subset from tracks.csv, in the order of the table."""
     if subset not in SUBSETS:
         raise errors.Invalid(f"{subset!r}: FMA has {', '.join(SUBSETS)}")
     limit = csv.field_size_limit(_FIELD_CHARACTERS)
@@ -75,11 +75,13 @@ def read_table(path: str, subset: str) -> list[Listed]:
         csv.field_size_limit(limit)
 
 
-def scan(folder: str, *, subset: str, metadata: str = "", **how) -> tuple[list[manifest.Track], list[manifest.Failure]]:
+def scan(
+    folder: str, *, subset: str, metadata: str = "", jobs: int = 0, show: bool = False
+) -> tuple[list[manifest.Track], list[manifest.Failure]]:
     """Lists the tracks of a subset that are below a folder, with the splits of the dataset.
 
-    Files that the table names and that are missing, and those without audio (fma_small has three:
-    99134, 108925, 133297), are failures. how: `show` and `jobs` of `manifest.fill`.
+    A file of the table that is missing, or holds no audio (fma_small has three: 99134, 108925, 133297), is a failure.
+    jobs, show: as for `manifest.fill`.
     """
     table = find_table(folder, metadata)
     home = _home(folder, subset)
@@ -95,12 +97,12 @@ def scan(folder: str, *, subset: str, metadata: str = "", **how) -> tuple[list[m
             missing.append(manifest.Failure(path, "in tracks.csv, but not there"))
     if not tracks:
         raise errors.Invalid(f"{home}: none of the {len(missing)} files of {subset} is there")
-    good, bad = manifest.fill(tracks, **how)
+    good, bad = manifest.fill(tracks, jobs=jobs, show=show)
     return good, [*bad, *missing]
 
 
 def verify(folder: str, *, subset: str) -> list[manifest.Failure]:
-    """Compares the files with the dataset's own `checksums`; lists those that differ."""
+    """Compares the files with the dataset's own `checksums`, and returns those that differ."""
     home = _home(folder, subset)
     table = os.path.join(home, "checksums")
     if not os.path.isfile(table):

@@ -1,7 +1,7 @@
 """Public datasets by name: what they hold, where to get them, and how their folders become tracks.
 
-Downloading is the user's step, licences and forms included: docs/datasets.md says how for each. A
-description takes it from the unpacked folder on.
+The user downloads a dataset and accepts its licence; docs/datasets.md says how for each. This file starts from the
+unpacked folder.
 """
 
 import hashlib
@@ -19,7 +19,11 @@ Found = tuple[list[manifest.Track], list[manifest.Failure]]
 
 
 class Options(NamedTuple):
-    """What a scan may be told. converted: where audio goes that has to be converted first."""
+    """Settings of a scan.
+
+    metadata: the folder of the dataset's tables, "" for that of the audio. keep, drop: labels of AudioSet. converted:
+    the folder for audio that must be converted first. jobs, show: as for `manifest.scan`.
+    """
 
     metadata: str = ""
     keep: tuple[str, ...] = ()
@@ -28,15 +32,13 @@ class Options(NamedTuple):
     jobs: int = 0
     show: bool = False
 
-    @property
-    def how(self) -> dict[str, object]:
-        return {"jobs": self.jobs, "show": self.show}
-
 
 class Dataset(NamedTuple):
-    """One dataset. about: a line on what it is; get: where from; n_tracks: of the whole, if known.
+    """One dataset.
 
-    verify: lists files that are not what the authors published, None where they tell no checksums.
+    about: one line on what it is. get: where to get it. scan: lists the tracks in its folder. n_tracks: number of
+    tracks of the whole dataset, 0 if unknown. verify: lists files that differ from those that the authors published,
+    None if they publish no checksums.
     """
 
     about: str
@@ -47,14 +49,14 @@ class Dataset(NamedTuple):
 
 
 def find(name: str) -> Dataset:
-    """Gives a dataset by name; raises ValueError with the names there are."""
+    """Returns a dataset by its name. Raises errors.Invalid, which lists the names, for an unknown one."""
     if name not in DATASETS:
         raise errors.Invalid(f"--dataset={name}: known are {', '.join(DATASETS)}")
     return DATASETS[name]
 
 
 def folder_digest(folder: str) -> str:
-    """Digests a folder as `checksumdir -a md5` does: MD5 of the sorted MD5s of all its files."""
+    """Returns the digest of a folder as `checksumdir -a md5` computes it: MD5 of the sorted MD5s of all its files."""
     digests = []
     for place, _, names in os.walk(folder):
         for name in names:
@@ -63,7 +65,7 @@ def folder_digest(folder: str) -> str:
     return hashlib.md5("".join(sorted(digests)).encode()).hexdigest()
 
 
-# Of the original's README, Dataset-full v1.1; its SHA-1 there has a digit too many to be one.
+# From the original's README, Dataset-full v1.1. The SHA-1 there has a digit too many.
 _ORIGINAL_FULL_MD5 = "aa90a8fbd3e6f938cac220d8aefdb134"
 _ORIGINAL_PARTS = {
     ("music", "train", "train"): 10_000,
@@ -75,8 +77,8 @@ _NUMBERED = re.compile(r"[-_]?\d+$")
 
 
 def _original(folder: str, options: Options) -> Found:
-    """Lists the original authors' tree, and says where it is not whole."""
-    tracks, failures = manifest.scan(folder, by_folder=True, **options.how)
+    """Lists the original authors' tree. A part with another number of files than published is a failure."""
+    tracks, failures = manifest.scan(folder, by_folder=True, jobs=options.jobs, show=options.show)
     counts = Counter((track.kind, track.split, track.group) for track in tracks)
     if not any(split for _, split, _ in counts):
         raise errors.Invalid(f"{folder}: no music/train-10k-30s, aug/bg/tr, ... of the dataset there")
@@ -97,7 +99,7 @@ def _verify_original(folder: str) -> list[manifest.Failure]:
 
 def _fma(subset: str, n_tracks: int, size: str, sha1: str) -> Dataset:
     def scan(folder: str, options: Options) -> Found:
-        return fma.scan(folder, subset=subset, metadata=options.metadata, **options.how)
+        return fma.scan(folder, subset=subset, metadata=options.metadata, jobs=options.jobs, show=options.show)
 
     return Dataset(
         f"{n_tracks:,} {'whole tracks' if subset == 'fma_full' else 'clips of 30 s'}, {size}, MP3",
@@ -109,7 +111,14 @@ def _fma(subset: str, n_tracks: int, size: str, sha1: str) -> Dataset:
 
 
 def _audioset(folder: str, options: Options) -> Found:
-    return audioset.scan(folder, metadata=options.metadata, keep=options.keep, drop=options.drop, **options.how)
+    return audioset.scan(
+        folder,
+        metadata=options.metadata,
+        keep=options.keep,
+        drop=options.drop,
+        jobs=options.jobs,
+        show=options.show,
+    )
 
 
 def _air(folder: str, options: Options) -> Found:
@@ -117,14 +126,14 @@ def _air(folder: str, options: Options) -> Found:
 
 
 def _microphones(folder: str, options: Options) -> Found:
-    """Lists the responses of MicIRP: one microphone a file, named by it."""
-    tracks, failures = manifest.scan(folder, kind="microphone", **options.how)
+    """Lists the responses of MicIRP. Each file is one microphone, and named after it."""
+    tracks, failures = manifest.scan(folder, kind="microphone", jobs=options.jobs, show=options.show)
     return [track._replace(split="", group=_stem(track.path)) for track in tracks], failures
 
 
 def _rirs_noises(folder: str, options: Options) -> Found:
-    """Lists rooms and noises; those of one room, simulated or measured, are one group."""
-    tracks, failures = manifest.scan(folder, kind="room", **options.how)
+    """Lists rooms and noises. The responses of one room, simulated or measured, are one group."""
+    tracks, failures = manifest.scan(folder, kind="room", jobs=options.jobs, show=options.show)
     return [_room_or_noise(track) for track in tracks], failures
 
 
@@ -134,18 +143,19 @@ def _room_or_noise(track: manifest.Track) -> manifest.Track:
         return track._replace(split="", group="/".join(parts[-3:-1]))
     is_noise = "pointsource_noises" in parts or "_noise_" in parts[-1]
     room, previous = _stem(track.path), ""
-    while not is_noise and room != previous:  # ..._aula_carolina_1_3_90_3: numbers of one room.
+    while not is_noise and room != previous:  # ..._aula_carolina_1_3_90_3: the numbers are positions in one room.
         room, previous = _NUMBERED.sub("", room), room
     return track._replace(kind="noise" if is_noise else "room", split="", group=room)
 
 
 def _musan(folder: str, options: Options) -> Found:
-    """Lists music, noise and speech, each file a group."""
-    tracks, failures = [], []
+    """Lists music, noise and speech. Each file is a group."""
+    tracks: list[manifest.Track] = []
+    failures: list[manifest.Failure] = []
     for kind in ("music", "noise", "speech"):
         place = os.path.join(folder, kind)
         if os.path.isdir(place):
-            good, bad = manifest.scan(place, kind=kind, **options.how)
+            good, bad = manifest.scan(place, kind=kind, jobs=options.jobs, show=options.show)
             tracks += [track._replace(split="", group=_stem(track.path)) for track in good]
             failures += bad
     if not tracks:
@@ -201,7 +211,7 @@ DATASETS: dict[str, Dataset] = {
     "baf": Dataset(
         "broadcast monitoring: 2,000 references, 3,425 minutes of television, annotated; on request",
         "https://doi.org/10.5281/zenodo.6868083",
-        lambda folder, options: baf.scan(folder, **options.how),
+        lambda folder, options: baf.scan(folder, jobs=options.jobs, show=options.show),
         5_425,
     ),
 }

@@ -15,7 +15,6 @@ from nafp.identify.answers import Answer
 from nafp.models import identities, protocol
 from nafp.search import collection, confidence, index, index_files, match, speeds, store
 
-LEAST_PROBABLE, LONGEST_S = asking.LEAST_PROBABLE, asking.LONGEST_S
 BATCH = 10  # Segments for the network: JAX fills batches up, and a clip of ten seconds has 19.
 _EVERY_PLACE = 1 << 20  # Places to rank: a track that repeats itself has many.
 
@@ -79,21 +78,23 @@ class Identifier:
         return self._confidence is not None
 
     def identify(
-        self, samples: np.ndarray, *, sample_rate_hz: int, top: int = 5, least: float = LEAST_PROBABLE
+        self, samples: np.ndarray, *, sample_rate_hz: int, top: int = 5, least: float = asking.LEAST_PROBABLE
     ) -> list[Answer]:
         """Names the tracks that a mono waveform [S] in -1..1 comes from, best first, each with its best place.
 
         top: tracks to return at most. least: probability below which a track is no answer, so that the list is empty
-        for a clip that is not in the collection. Only the first LONGEST_S seconds count. Raises nafp.errors.Invalid for
-        a clip shorter than one segment, and for anything but one channel of finite numbers.
+        for a clip that is not in the collection. Only the first `asking.LONGEST_S` seconds count. Raises
+        nafp.errors.Invalid for a clip shorter than one segment, and for anything but one channel of finite numbers.
         """
         ranking = self.rank(samples, sample_rate_hz=sample_rate_hz, top=top)
         return [answer for answer in ranking.answers if is_answer(answer, least)]
 
-    def identify_file(self, path: str | os.PathLike, *, top: int = 5, least: float = LEAST_PROBABLE) -> list[Answer]:
+    def identify_file(
+        self, path: str | os.PathLike, *, top: int = 5, least: float = asking.LEAST_PROBABLE
+    ) -> list[Answer]:
         """Names the tracks that an audio file comes from. Raises nafp.errors.Undecodable with the reason."""
         rate_hz = listening_rate_hz(self._network.sample_rate_hz)
-        samples = decode.load(path, sample_rate_hz=rate_hz, seconds=LONGEST_S)
+        samples = decode.load(path, sample_rate_hz=rate_hz, seconds=asking.LONGEST_S)
         return self.identify(samples, sample_rate_hz=rate_hz, top=top, least=least)
 
     def rank(self, samples: np.ndarray, *, sample_rate_hz: int, top: int = match.TOP) -> RankedClip:
@@ -119,7 +120,7 @@ class Identifier:
             raise errors.Invalid(
                 f"{len(samples) / sample_rate_hz:.2f} s of audio; at least {segment / rate_hz:g} s are needed."
             )
-        samples = samples[: segments.to_samples(LONGEST_S, sample_rate_hz)]
+        samples = samples[: segments.to_samples(asking.LONGEST_S, sample_rate_hz)]
         if not np.isfinite(samples).all():
             raise errors.Invalid("the waveform has NaN or infinity in it")
         return samples
@@ -197,7 +198,7 @@ def require_same(identity: Mapping[str, Any], stores: Sequence[store.Store]) -> 
             )
 
 
-def is_answer(candidate: Answer, least: float = LEAST_PROBABLE) -> bool:
+def is_answer(candidate: Answer, least: float = asking.LEAST_PROBABLE) -> bool:
     """Returns whether `candidate` reaches `least`. Without a calibration there is no probability, and all pass."""
     return asking.is_probable(candidate.probability, least)
 

@@ -19,9 +19,10 @@ def take(path: str | os.PathLike) -> IO[str]:
     """Locks a file, which is created if missing, until the returned file is closed or the process ends.
 
     The holder signs the file, so that `holder` can name it. Raises BlockingIOError while another process holds the
-    lock, and OSError for a file that cannot be opened for writing.
+    lock, and OSError for a file that cannot be opened for writing or is a symbolic link, whose target the signature
+    would overwrite.
     """
-    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - held open: it is the lock
+    file = open(path, "a+", encoding="utf-8", opener=_without_following)  # noqa: SIM115 - held open: it is the lock
     try:
         hold(file)
     except BlockingIOError:
@@ -45,6 +46,10 @@ def holder(path: str | os.PathLike) -> str:
         return f"process {signature['pid']} on {signature['host']} since {signature['since']}"
     except (ValueError, KeyError, TypeError, OSError):
         return "another process"
+
+
+def _without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _sign(file: IO[str]) -> None:

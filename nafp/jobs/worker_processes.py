@@ -14,6 +14,8 @@ from multiprocessing import connection
 from multiprocessing.context import SpawnContext
 from typing import Any, NamedTuple, TypeVar
 
+from nafp import errors
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -46,9 +48,10 @@ def run(
 ) -> Generator[Result | Crash, None, None]:
     """Yields function(task) for each task, in the order of the tasks, or a Crash where the task killed its process.
 
-    function: a function of a module, so that another process can import it. An exception in it ends the run with its
-    traceback. jobs: number of processes, 0 to work in this one. ahead: number of results that may wait for an earlier
-    one. done: called with the index of each task when it ends, in the order of ending.
+    function: a function of a module, so that another process can import it. An exception in it ends the run: one of
+    nafp.errors is raised here, another as a RuntimeError with its traceback. jobs: number of processes, 0 to work in
+    this one. ahead: number of results that may wait for an earlier one. done: called with the index of each task when
+    it ends, in the order of ending.
     """
     if jobs < 1:
         for index, task in enumerate(tasks):
@@ -97,6 +100,8 @@ def _receive(worker: _Worker) -> Any:
         worker.pipe.close()
         code = worker.process.exitcode or 0
         return Crash(f"crashed the decoder ({f'signal {-code}' if code < 0 else f'exit {code}'})")
+    if isinstance(trace, errors.Error):
+        raise trace
     if trace:
         raise RuntimeError(f"a worker failed:\n{trace}")
     return result
@@ -118,6 +123,7 @@ def _work(function: Callable[[Any], Any], pipe: connection.Connection) -> None:
     # Decoders write remarks about damaged files to file descriptor 2, past Python. This process is ours alone and has
     # nothing to say there: results and traces go through the pipe.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    answer: tuple[Any, object]
     while True:
         try:
             task = pipe.recv()
@@ -125,6 +131,8 @@ def _work(function: Callable[[Any], Any], pipe: connection.Connection) -> None:
             return
         try:
             answer = function(task), ""
+        except errors.Error as error:
+            answer = None, error
         except BaseException:
             answer = None, traceback.format_exc()
         try:

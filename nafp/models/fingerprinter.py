@@ -2,9 +2,9 @@
 
 The structure is that of Chang et al., ICASSP 2021 (their `nnfp.py`). A block is a convolution 1x3 along time, ELU,
 norm, a convolution 3x1 along frequency, ELU, norm. Eight blocks bring 256x32 down to 1x1. The head computes every
-output dimension by a small network of its own, from a slice of the features, and scales the result to unit length. There are
-16,939,008 parameters for segments of one second at 128 dimensions. Variants of other published systems are settings:
-ReLU, activation after the norm, other norms, depthwise 3x1.
+output dimension by a small network of its own, from a slice of the features, and scales the result to unit length.
+There are 16,939,008 parameters for segments of one second at 128 dimensions. Variants of other published systems are
+settings: ReLU, activation after the norm, other norms, depthwise 3x1.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
 """Presents several stores end to end: one matrix [N, D] that stays on disk, and one table of tracks."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +12,9 @@ from nafp import errors
 from nafp.models import identities
 from nafp.search import rows as row_readers
 from nafp.search import store
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int
 
 BLOCK_ROWS = 16_384  # 8 MiB at 128 dimensions: large for the disk, small for the memory.
 CHECK_ROWS = 2_000_000  # Rows that are looked at before work starts; the rest is looked at when it is indexed.
@@ -40,7 +46,7 @@ class Collection:
         self.end_rows = self.first_rows + np.array([track.n_rows for track in tracks], np.int64)
 
     @classmethod
-    def of(cls, stores: Sequence[store.Store], *, rows_per_track: int = 0) -> "Collection":
+    def of(cls, stores: Sequence[store.Store], *, rows_per_track: int = 0) -> Collection:
         """Puts stores end to end. Raises ValueError unless one model made them all.
 
         rows_per_track: if above 0, bare stores, which have no table of tracks, are cut into tracks of that many rows
@@ -63,20 +69,20 @@ class Collection:
     def __len__(self) -> int:
         return int(self.edges[-1])
 
-    def track_of(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the position in `tracks` of each row, int64; all 0 when borders are unknown."""
+    def track_of(self, rows: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
+        """Returns the position in `tracks` of each row; all 0 when borders are unknown."""
         if not self.tracks:
             return np.zeros(np.shape(rows), np.int64)
         return np.searchsorted(self.first_rows, rows, side="right") - 1
 
-    def borders(self, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def borders(self, tracks: Int[np.ndarray, "*shape"]) -> tuple[Int[np.ndarray, "*shape"], Int[np.ndarray, "*shape"]]:
         """Returns first rows and end rows of tracks by position; 0 and N when borders are unknown."""
         if not self.tracks:
             return np.zeros_like(tracks), np.full_like(tracks, len(self))
         return self.first_rows[tracks], self.end_rows[tracks]
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Copies rows start .. stop, float32 [stop - start, D]."""
+    def read(self, start: int, stop: int) -> Float32[np.ndarray, "n D"]:
+        """Copies rows start .. stop."""
         out = np.empty((stop - start, self.dim), np.float32)
         for part, edge, end in zip(self._readers, self.edges, self.edges[1:]):
             first, last = max(start, edge), min(stop, end)
@@ -89,12 +95,12 @@ class Collection:
         for start in range(0, len(self), size):
             yield start, self.read(start, min(len(self), start + size))
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Copies rows by number, float32 [..., D]. Numbers outside 0 .. N are clipped into it."""
+    def take(self, rows: Int[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape D"]:
+        """Copies rows by number. Numbers outside 0 .. N are clipped into it."""
         return self.windows(np.ravel(rows), 1).reshape(*np.shape(rows), self.dim)
 
-    def windows(self, starts: np.ndarray, n: int) -> np.ndarray:
-        """Copies n rows from each start on, float32 [C, n, D]. Rows outside 0 .. N are clipped into it."""
+    def windows(self, starts: Int[np.ndarray, " C"], n: int) -> Float32[np.ndarray, "C n D"]:
+        """Copies n rows from each start on. Rows outside 0 .. N are clipped into it."""
         out = np.empty((len(starts), n, self.dim), np.float32)
         part_of = np.searchsorted(self.edges, starts, side="right") - 1
         part_of[(starts < 0) | (starts + n > self.edges[np.clip(part_of + 1, 0, len(self.parts))])] = -1
@@ -147,10 +153,10 @@ class Collection:
         return f"{name}, row {row - self.edges[number]}{track}"
 
 
-def check_rows(rows: np.ndarray, *, where: Callable[[int], str] = str, at: int = 0) -> None:
+def check_rows(rows: Float32[np.ndarray, "n D"], *, where: Callable[[int], str] = str, at: int = 0) -> None:
     """Raises ValueError naming the first row that is no fingerprint: finite, of length 1.
 
-    rows: float32 [n, D]. where: puts the number of a row into words. at: number of the first row.
+    where: puts the number of a row into words. at: number of the first row.
     """
     squares = np.vecdot(rows, rows)
     wrong = np.flatnonzero(~(np.abs(squares - 1) <= 2 * UNIT_TOLERANCE))  # NaN is wrong, too.

@@ -6,12 +6,14 @@ Fingerprints are of unit length, so a squared distance d orders rows as their co
 Where a line says `type: ignore`, the stubs of faiss 1.15 lack what the library has.
 """
 
+from __future__ import annotations
+
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +21,9 @@ from nafp import errors
 from nafp.jobs import memory, threads, whole_files
 from nafp.search import collection, list_major
 from nafp.search.plans import KINDS, SEED, Plan, as_original, plan
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int
 
 with threads.fit_for_faiss():
     import faiss
@@ -66,11 +71,13 @@ class Index:
         """
         return 8192 if self._walkable() is not None else 4096
 
-    def search(self, queries: np.ndarray, k: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: Float32[np.ndarray, "n D"], k: int = 0
+    ) -> tuple[Float32[np.ndarray, "n K"], Int[np.ndarray, "n K"]]:
         """Finds the k nearest rows of each query; k 0 is the plan's.
 
-        queries: float32 [n, D]. Returns cosines float32 [n, k], descending, and row numbers int64 [n, k]. Where fewer
-        than k rows are found, the rest is -inf and -1. A large batch is shared out over the pool of threads.
+        Returns cosines, descending, and row numbers. Where fewer than k rows are found, the rest is -inf and -1. K is
+        k, or the number of rows if that is less. A large batch is shared out over the pool of threads.
         """
         k = min(k or self.plan.k, len(self))
         queries = np.ascontiguousarray(queries, np.float32)
@@ -94,14 +101,14 @@ class Index:
     def save(self, path: str | os.PathLike) -> None:
         """Writes a plain faiss file, whole or not at all, also when two processes do so at once.
 
-        Raises OSError with the errno of what the disk refused: ENOSPC when it is full.
+        Raises errors.Unwritable, whose cause is the OSError, when the disk is full or the folder read-only.
         """
         # A Python file tells what went wrong. faiss' own writer says it in prose, and loses an error of its last write.
         with whole_files.opened(path, "wb") as file:
             faiss.write_index(self._cpu, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
 
     @classmethod
-    def load(cls, path: str | os.PathLike, chosen: Plan) -> "Index":
+    def load(cls, path: str | os.PathLike, chosen: Plan) -> Index:
         """Reads a plain faiss file. Raises RuntimeError, as faiss does, when it cannot be read."""
         return cls(faiss.read_index(str(path)), chosen)
 
@@ -167,10 +174,12 @@ def build(
     return Index(index, chosen, about={"train_s": train_s, "add_s": add_s})
 
 
-def exact(rows: collection.Collection, queries: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+def exact(
+    rows: collection.Collection, queries: Float32[np.ndarray, "n D"], *, k: int
+) -> tuple[Float32[np.ndarray, "n k"], Int[np.ndarray, "n k"]]:
     """Finds the k nearest rows of each query by comparing all of them, in constant memory.
 
-    Returns cosines float32 [n, k] and rows int64 [n, k], as `Index.search` does.
+    Returns cosines and row numbers, as `Index.search` does.
     """
     heap = faiss.ResultHeap(len(queries), k)
     with _tuned():

@@ -6,10 +6,15 @@ keep what is nearer than each query's worst neighbour so far. The distances are 
 the CPU time. This file is plain numpy; faiss stays in `index.py`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int
 
 QUERY_BLOCK = 256  # 256 x 2048 distances are 2 MiB: read again while they are still in a cache.
 VECTOR_BLOCK = 2048
@@ -32,11 +37,13 @@ class Lists(NamedTuple):
     decode: Decode
 
 
-def search(lists: Lists, queries: np.ndarray, probes: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+def search(
+    lists: Lists, queries: Float32[np.ndarray, "Q D"], probes: Int[np.ndarray, "Q P"], *, k: int
+) -> tuple[Float32[np.ndarray, "Q k"], Int[np.ndarray, "Q k"]]:
     """Finds the k nearest vectors of each query among the lists that it probes.
 
-    queries: float32 [Q, D]. probes: int [Q, P], list numbers, -1 for none. Returns squared distances float32 [Q, k],
-    ascending (ties by id), and ids int64 [Q, k]. Where fewer than k are found, the rest is inf and -1.
+    probes: list numbers, -1 for none. Returns squared distances, ascending (ties by id), and ids. Where fewer than k
+    vectors are found, the rest is inf and -1.
     """
     nearest = np.full((len(queries), k), _NOBODY)  # Keys: distance, then id.
     limits = np.full(len(queries), np.inf, np.float32)  # Distance of the k-th neighbour so far.

@@ -6,13 +6,18 @@ score. A start knows its track. A row beyond the track's borders counts as cosin
 track.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from nafp import errors
 from nafp.search import collection
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32, Int
 
 TOP = 10
 # Two places whose own fingerprints agree this much are one recording twice (a reissue, a loop): the other one does not
@@ -71,8 +76,8 @@ class Candidates(NamedTuple):
 
 
 def rank(
-    query: np.ndarray,
-    neighbours: np.ndarray,
+    query: Float32[np.ndarray, "n D"],
+    neighbours: Int[np.ndarray, "n K"],
     rows: collection.Collection,
     *,
     lengths: Sequence[int],
@@ -85,8 +90,7 @@ def rank(
 ) -> list[Ranking]:
     """Ranks the starts of one query, once for each of `lengths`; all lengths share one pass.
 
-    query: float32 [n, D]. neighbours: int64 [n, K], the nearest rows of each query row, -1 for none. lengths: in
-    segments. top: starts to keep.
+    neighbours: the nearest rows of each query row, -1 for none. lengths: in segments. top: starts to keep.
 
     shifts: query rows per row of the database (pfann's frame_shift_mul). Rows s, s + shifts, ... are one phase, and a
     length L covers L rows of phase 0 and L - 1 of each other phase.
@@ -112,10 +116,10 @@ def rank(
     return [_ranked(phases, rows, length, top=top, twin_cosine=twin_cosine) for length in lengths]
 
 
-def best_of_each_track(tracks: np.ndarray) -> np.ndarray:
-    """Returns the positions of the first entry of each track, int64 [n], ascending.
+def best_of_each_track(tracks: Int[np.ndarray, " T"]) -> Int[np.ndarray, " n"]:
+    """Returns the positions of the first entry of each track, ascending.
 
-    tracks: int64 [T], those of a ranking. Its best place comes first, so these are the best place of each track, best
+    tracks: those of a ranking. Its best place comes first, so these are the best place of each track, best
     track first.
     """
     _, first = np.unique(tracks, return_index=True)
@@ -134,12 +138,14 @@ def matches(ranking: Ranking, rows: collection.Collection) -> list[Match]:
     ]
 
 
-def between_rows(windows: np.ndarray, query: np.ndarray, is_inside: np.ndarray) -> np.ndarray:
-    """Returns the cosines of a query with the mean of each two consecutive rows, float32 [C, L].
+def between_rows(
+    windows: Float32[np.ndarray, "C W D"], query: Float32[np.ndarray, "L D"], is_inside: Bool[np.ndarray, "C W"]
+) -> Float32[np.ndarray, "C L"]:
+    """Returns the cosines of a query with the mean of each two consecutive rows.
 
-    windows: float32 [C, L + 1, D]. query: float32 [L, D]. is_inside: bool [C, L + 1], False for a row outside its
-    track, which adds nothing. `nafp.monitor.diagonals` computes the same mean; it looks anywhere between two rows, and
-    needs every product of a band for that.
+    windows: rows of C places, W = L + 1 of each. is_inside: False for a row outside its track, which adds nothing.
+    `nafp.monitor.diagonals` computes the same mean; it looks anywhere between two rows, and needs every product of a
+    band for that.
     """
     present = is_inside.astype(np.float32)
     first, second = present[:, :-1], present[:, 1:]

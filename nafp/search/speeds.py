@@ -9,13 +9,18 @@ of the grid) is the slope of the alignment. It is estimated at the places that w
 speed. It does not change their scores, because a freely chosen slope lifts wrong places more than right ones.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from nafp.search import collection, match
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
 
 # Rows of the recording per row of the query: the tempo is changed by up to an eighth.
 SLOPES = tuple(np.round(np.arange(0.88, 1.1201, 0.02), 2).tolist())
@@ -120,8 +125,8 @@ def part_scores(
     *,
     shifts: int = 1,
     column: int = 0,
-) -> np.ndarray:
-    """Returns the cosine of each query row at one place of a ranking, float32 [L]; 0 beyond the track's ends.
+) -> Float32[np.ndarray, " L"]:
+    """Returns the cosine of each query row at one place of a ranking; 0 beyond the track's ends.
 
     version: the one that decided, `heard[ranking.heard]`. column: the query length, by position.
     """

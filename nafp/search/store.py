@@ -15,7 +15,6 @@ stays readable until the new one replaces it.
 import contextlib
 import csv
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -25,13 +24,14 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from nafp import errors
-from nafp.jobs import whole_files
+from nafp.jobs import locks, whole_files
 from nafp.models import identities
 
 FORMAT = 1
 COLUMNS = ("track", "first_row", "n_rows", "seconds")
 BARE_HOP_S = 0.5  # The original's hop (config/default.yaml); a bare store does not say its own.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # The last one is a limit on the size of one file.
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class TrackRows(NamedTuple):
@@ -99,7 +99,8 @@ class Writer:
 
     meta: JSON-able; by convention hop_s, segment_s, sample_rate_hz, model (its identity) and config. Raises
     FileExistsError for a finished store and while another process writes this one, ValueError for an unfinished store
-    that was begun with other metadata, and errors.Unwritable, here and in every method, when the disk is full.
+    that was begun with other metadata, and errors.Unwritable, here and in every method, when the disk is full or
+    read-only.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Writer:
         _check_name(name)
         self._files = _Files(Path(folder), name)
         self._dim, self._meta = int(dim), json.loads(json.dumps(dict(meta)))
-        with self._room():
+        with self._writing():
             self._files.folder.mkdir(parents=True, exist_ok=True)
             self._refuse_finished(overwrite)
             # Unbuffered: rows that a full disk refused must not be left over for the next write.
@@ -145,7 +146,7 @@ class Writer:
         if not np.isfinite(vectors).all():
             raise errors.Invalid(f"{track}: a vector has NaN or infinity in it; nothing was written")
         row = TrackRows(track, self.n_rows, len(vectors), float(seconds))
-        with self._room():  # The rows before the journal: a line there promises that its rows are safe.
+        with self._writing():  # The rows before the journal: a line there promises that its rows are safe.
             _append(self._vectors, vectors.reshape(-1).view(np.uint8).data, at=row.first_row * self._dim * 4)
             _append(self._journal, json.dumps(row).encode() + b"\n")
         self.tracks.append(row)
@@ -156,7 +157,7 @@ class Writer:
         files, shape = self._files, (self.n_rows, self._dim)
         meta = {"format": FORMAT, "rows": shape[0], "dim": shape[1], **self._meta}
         self._vectors.close()
-        with self._room():
+        with self._writing():
             files.meta.unlink(missing_ok=True)  # From here to the last line the store is unfinished.
             with whole_files.opened(files.shape, "wb") as file:
                 np.save(file, np.array(shape, np.int64))
@@ -181,17 +182,19 @@ class Writer:
         self.close()
 
     @contextlib.contextmanager
-    def _room(self) -> Iterator[None]:
-        """Raises errors.Unwritable, with the way on, when the disk is full."""
+    def _writing(self) -> Iterator[None]:
+        """Raises errors.Unwritable, with the way on, when the disk is full, read-only or failing."""
         try:
             yield
         except (OSError, errors.Unwritable) as error:
             refusal = error if isinstance(error, OSError) else error.__cause__
-            if not isinstance(refusal, OSError) or refusal.errno not in _FULL:
+            if not isinstance(refusal, OSError) or refusal.errno not in (*_FULL, *_FORBIDDEN, errno.EIO):
                 raise
+            remedy = "make room" if refusal.errno in _FULL else "see to that, or write to another folder"
+            where = f"{self._files.folder}/{self._files.name}"
             raise errors.Unwritable(
-                f"{self._files.folder}/{self._files.name}: the disk is full; the tracks written before are safe: "
-                "make room, and give the same command again, it resumes"
+                f"{where}: {whole_files.reason(refusal)}; the tracks written before are safe: {remedy}, "
+                "and give the same command again, it resumes"
             ) from error
 
     def _refuse_finished(self, overwrite: bool) -> None:
@@ -204,7 +207,7 @@ class Writer:
 
     def _lock(self) -> None:
         try:
-            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.hold(self._journal)
         except BlockingIOError as error:
             self._journal.close()
             raise errors.AlreadyExists(

@@ -4,17 +4,23 @@ The benchmark system (magcil/deep-audio-fingerprinting-benchmark) and song_mine 
 that one table can set them beside `match.rank` on the same fingerprints.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nafp.search import collection
 from nafp.search.match import TOP, Ranking
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
 
 def majority(
-    neighbours: np.ndarray,
-    cosines: np.ndarray,
+    neighbours: Int[np.ndarray, "n K"],
+    cosines: Float[np.ndarray, "n K"],
     rows: collection.Collection,
     *,
     lengths: Sequence[int],
@@ -22,8 +28,8 @@ def majority(
 ) -> list[Ranking]:
     """Ranks tracks by their share of the retrieved rows, ties by the mean cosine; once for each of `lengths`.
 
-    neighbours: int64 [n, K], -1 for none. cosines: float32 [n, K]. The place of a track is the start that most of its
-    rows propose.
+    neighbours: the nearest rows of each query row, -1 for none. cosines: with each of them. The place of a track is the
+    start that most of its rows propose.
     """
     offsets, column = np.nonzero(neighbours >= 0)
     nearest, cosine = neighbours[offsets, column], cosines[offsets, column]
@@ -42,8 +48,8 @@ def majority(
 
 
 def window(
-    neighbours: np.ndarray,
-    cosines: np.ndarray,
+    neighbours: Int[np.ndarray, "n K"],
+    cosines: Float[np.ndarray, "n K"],
     rows: collection.Collection,
     *,
     lengths: Sequence[int],

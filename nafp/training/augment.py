@@ -8,12 +8,15 @@ another number of devices, therefore draws the same noise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.fft
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Complex, Float, Shaped
 
 _TINY = 1e-12
 _SINC_TAPS = 16  # Windowed-sinc resampling; -60 dB of error below 0.8 of half the rate.
@@ -30,7 +33,7 @@ class Bank(NamedTuple):
     n_samples: int
 
 
-def bank(responses: np.ndarray, *, clip_samples: int, kept_samples: int) -> Bank:
+def bank(responses: Float[np.ndarray, "R H"], *, clip_samples: int, kept_samples: int) -> Bank:
     """Transforms responses [R, H] for clips whose last `kept_samples` must be those of a linear convolution."""
     n_samples = responses.shape[1]
     n_fft = fft_length(clip_samples, n_samples, kept_samples=kept_samples)
@@ -51,7 +54,7 @@ def rms(samples: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.mean(samples * samples, axis=-1) + _TINY)
 
 
-def mix(signal: jax.Array, noise: jax.Array, *, snr_db: jax.Array, over: int) -> jax.Array:
+def mix(signal: Float[Array, " S"], noise: Float[Array, " S"], *, snr_db: jax.Array, over: int) -> Float[Array, " S"]:
     """Adds noise [S] to a signal [S] at a signal-to-noise ratio of `snr_db`, measured over the last `over` samples.
 
     Silent noise adds nothing. A silent signal, for which no ratio exists, is returned as it is.
@@ -62,21 +65,21 @@ def mix(signal: jax.Array, noise: jax.Array, *, snr_db: jax.Array, over: int) ->
     return signal + noise * jnp.where(audible, scale, 0.0)
 
 
-def convolve(samples: jax.Array, spectrum: jax.Array) -> jax.Array:
+def convolve(samples: Float[Array, " S"], spectrum: Complex[Array, " bins"]) -> Float[Array, " S"]:
     """Convolves samples [S] with one spectrum of a `Bank`. The samples that the bank was made for are linear."""
     n_fft = 2 * (spectrum.shape[-1] - 1)
     return jnp.fft.irfft(jnp.fft.rfft(samples, n_fft) * spectrum, n_fft)[: samples.shape[-1]]
 
 
 def cut_off(
-    samples: jax.Array,
+    samples: Float[Array, " S"],
     *,
     sample_rate_hz: int,
     low_pass_hz: jax.Array,
     low_pass_slope: jax.Array,
     high_pass_hz: jax.Array,
     high_pass_slope: jax.Array,
-) -> jax.Array:
+) -> Float[Array, " S"]:
     """Filters samples [S] with Butterworth magnitudes and zero phase.
 
     The level is -3 dB at a cut-off and falls by its slope (dB per octave) beyond it. An infinite low_pass_hz, or a
@@ -90,14 +93,16 @@ def cut_off(
     return jnp.fft.irfft(jnp.fft.rfft(samples, n_fft) * low * high, n_fft)[: samples.shape[-1]]
 
 
-def saturate(samples: jax.Array, *, drive_db: jax.Array) -> jax.Array:
+def saturate(samples: Float[Array, " S"], *, drive_db: jax.Array) -> Float[Array, " S"]:
     """Clips samples [S] softly, as a small loudspeaker does, by the tanh of the waveform over its peak."""
     peak = jnp.max(jnp.abs(samples)) + _TINY
     drive = 10.0 ** (drive_db / 20.0)
     return jnp.tanh(samples / peak * drive) * peak / jnp.tanh(drive)
 
 
-def play(clip: jax.Array, *, start: jax.Array, n_samples: int, pivot: int, speed: jax.Array) -> jax.Array:
+def play(
+    clip: Float[Array, " S"], *, start: jax.Array, n_samples: int, pivot: int, speed: jax.Array
+) -> Float[Array, " n"]:
     """Cuts n_samples out of a clip [S] from the fractional sample `start`, played at `speed` around `pivot`.
 
     Output sample i is the clip at start + pivot + (i - pivot) * speed, interpolated by a Hann-windowed sinc.
@@ -249,14 +254,14 @@ def settings(*, audio: Any, augment: Any) -> Settings:
 
 def pairs(
     s: Settings,
-    keys: jax.Array,
-    clips: jax.Array,
-    noise: jax.Array | None,
-    speech: jax.Array | None,
+    keys: Shaped[Array, " B"],
+    clips: Float[Array, "B clip"],
+    noise: Float[Array, "B heard"] | None,
+    speech: Float[Array, "B heard"] | None,
     rooms: Bank | None,
     microphones: Bank | None,
-    degraded: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
+    degraded: Float[Array, "B clip"] | None = None,
+) -> tuple[Float[Array, "B S"], Float[Array, "B S"]]:
     """Cuts and degrades a batch into (anchors, replicas), each float32 [B, segment].
 
     keys: [B], one per example. clips: [B, clip_samples] in -1..1. noise, speech: [B, heard_samples], or None.
@@ -294,12 +299,12 @@ def _cut(s: Settings, key: jax.Array, clip: jax.Array, other: jax.Array) -> tupl
 def degrade(
     s: Settings,
     key: jax.Array,
-    samples: jax.Array,
-    noise: jax.Array | None,
-    speech: jax.Array | None,
+    samples: Float[Array, " heard"],
+    noise: Float[Array, " heard"] | None,
+    speech: Float[Array, " heard"] | None,
     rooms: Bank | None,
     microphones: Bank | None,
-) -> jax.Array:
+) -> Float[Array, " heard"]:
     """Degrades one clip [heard_samples] by noise, room, noise, microphone, filters, saturation and gain, in this order.
 
     Noise is mixed in once: before the room with probability `noise_in_room`, otherwise after it.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float
 
 _NEVER = -1e9  # A logit that takes no part in the softmax.
 
@@ -35,14 +38,14 @@ class Loss(Protocol):
 
 
 def nt_xent(
-    mine: jax.Array,
-    everyone: jax.Array,
+    mine: Float[Array, "2 b D"],
+    everyone: Float[Array, "2 B D"],
     *,
     first_pair: jax.Array | int,
     temperature: float,
-    same_track: jax.Array | None = None,
-    memory: tuple[jax.Array, jax.Array] | None = None,
-) -> jax.Array:
+    same_track: Bool[Array, "b B"] | None = None,
+    memory: tuple[Float[Array, "M D"], Bool[Array, "b M"]] | None = None,
+) -> Float[Array, ""]:
     """Pulls the two sides of a pair together and pushes all else away; a `Loss`, in nats.
 
     The mean over 2B rows of the cross-entropy against the other 2B - 1 (Chen et al. 2020), which is half of the

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 
 from nafp.training import augment
 
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Shaped
 
-def masked(keys: jax.Array, mels: jax.Array, *, chain: augment.Chain) -> jax.Array:
+
+def masked(keys: Shaped[Array, " B"], mels: Float[Array, "B F T"], *, chain: augment.Chain) -> Float[Array, "B F T"]:
     """Masks log-mel spectrograms [B, F, T], each by its own draw of a cut-out, a frequency mask and a time mask."""
     return jax.vmap(lambda key, mel: _mask_one(jax.random.fold_in(key, 2), mel, chain))(keys, mels)
 

@@ -7,7 +7,7 @@ and sums gradients. Only `mapped` knows how the step is spread over devices.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,9 @@ import optax
 
 from nafp.models import network, spectrogram
 from nafp.training import augment, losses, masks, optimizers, pipeline, resident
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int, Shaped
 
 AXIS = "data"
 Batch = dict[str, jax.Array]
@@ -132,19 +135,21 @@ def _empty_past(recipe: Recipe, variables: Any, mel: jax.Array) -> Past:
     return Past(jnp.zeros((n, dim), jnp.float32), jnp.full(n, -1, jnp.int32))
 
 
-def spectrograms(recipe: Recipe, batch: Batch, banks: Banks) -> jax.Array:
+def spectrograms(recipe: Recipe, batch: Batch, banks: Banks) -> Float[Array, "rows F T"]:
     """Cuts, degrades, transforms and masks a batch of int16 clips. Returns [2b, F, T], anchors then replicas."""
     keys = keys_of(recipe.seed, batch["position"])
     return jnp.concatenate(seen(recipe, keys, *heard(recipe.augment, keys, batch, banks)))
 
 
-def keys_of(seed: int, positions: jax.Array) -> jax.Array:
+def keys_of(seed: int, positions: Int[Array, " b"]) -> Shaped[Array, " b"]:
     """Folds the seed and the positions in the stream [b] into one key per pair: [b]."""
     base = jax.random.key(seed)
     return jax.vmap(lambda position: jax.random.fold_in(base, position))(positions)
 
 
-def heard(settings: augment.Settings, keys: jax.Array, batch: Batch, banks: Banks) -> tuple[jax.Array, jax.Array]:
+def heard(
+    settings: augment.Settings, keys: Shaped[Array, " b"], batch: Batch, banks: Banks
+) -> tuple[Float[Array, "b S"], Float[Array, "b S"]]:
     """Cuts and degrades a batch of int16 clips into waveforms: (anchors, replicas), each float32 [b, S]."""
     real = {
         name: batch[name].astype(jnp.float32) / 32768.0
@@ -163,7 +168,9 @@ def heard(settings: augment.Settings, keys: jax.Array, batch: Batch, banks: Bank
     )
 
 
-def seen(recipe: Recipe, keys: jax.Array, anchors: jax.Array, replicas: jax.Array) -> tuple[jax.Array, jax.Array]:
+def seen(
+    recipe: Recipe, keys: Shaped[Array, " b"], anchors: Float[Array, "b S"], replicas: Float[Array, "b S"]
+) -> tuple[Float[Array, "b F T"], Float[Array, "b F T"]]:
     """Transforms both sides [b, S] and masks them as the network gets them: (anchors, replicas), each [b, F, T]."""
     mels = [spectrogram.log_mel(side, **recipe.mel) for side in (anchors, replicas)]
     chain = recipe.augment.chain

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,9 @@ import numpy as np
 
 from nafp.models import spectrogram
 from nafp.training import pipeline, step
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 EXCERPT_S = 30.0
 
@@ -81,7 +84,7 @@ class MiniSearch:
         return {**rates, "score": float(np.mean(finite)) if finite else 0.0}, similarity
 
 
-def top1(similarity: np.ndarray, track: np.ndarray, *, n_segments: int) -> float:
+def top1(similarity: Float[np.ndarray, "n n"], track: Int[np.ndarray, " n"], *, n_segments: int) -> float:
     """Computes the share of sequences whose best place is exactly their own; NaN if no track is that long.
 
     similarity: [n, n], query row by database row, both in the order of `track` [n]. Sequences stay inside a track.

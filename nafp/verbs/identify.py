@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TextIO
 
 from nafp import errors
-from nafp.database import database
-from nafp.identify import answers, clips, identifier, pfann_files
+from nafp.database import database, network_file
+from nafp.identify import answers, asking, clips, identifier, pfann_files
 from nafp.search import confidence
 from nafp.weights import sources
 
@@ -19,7 +19,7 @@ FORMATS = (*answers.FORMATS, "pfann")
 _FEW_CLIPS = 8  # Up to this many, starting JAX takes longer than answering with numpy.
 
 
-class Request(NamedTuple):
+class IdentifyRequest(NamedTuple):
     """The settings of `nafp identify`, whose --help explains each.
 
     names: the clips. database: the folder of a database, or None when `store` is given.
@@ -37,12 +37,12 @@ class Request(NamedTuple):
     shifts: int = 0
     speeds: str = "auto"
     top: int = 1
-    probability: float = identifier.LEAST_PROBABLE
+    probability: float = asking.LEAST_PROBABLE
     format: str = "text"
     out: str | None = None
 
 
-class Searched(NamedTuple):
+class Opened(NamedTuple):
     """What clips are identified with.
 
     identifier: the network and the fingerprints. rate_hz: the rate to decode clips at. troubles: what is damaged in the
@@ -67,7 +67,7 @@ class Counts:
         self.failed += bool(reply.error)
         self.found += bool(reply.answers)
         self.unknown += not reply.error and not reply.answers
-        self.long += reply.seconds > identifier.LONGEST_S + 1
+        self.long += reply.seconds > asking.LONGEST_S + 1
 
     @property
     def total(self) -> int:
@@ -79,7 +79,7 @@ class Counts:
         return FAILED if self.failed else FOUND if self.found else NOTHING
 
 
-def run(request: Request, *, prepare: Callable[[], None] = lambda: None) -> int:
+def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None) -> int:
     """Identifies the clips, prints the replies, and returns the exit code.
 
     prepare: called before JAX is used. Raises nafp.Error, before work starts, for settings that cannot be right.
@@ -87,9 +87,7 @@ def run(request: Request, *, prepare: Callable[[], None] = lambda: None) -> int:
     _require_out(request.format, request.out)
     searched = opened(request, prepare=prepare)
     heard = list(
-        clips.listed(
-            request.names, sample_rate_hz=searched.rate_hz, longest_s=identifier.LONGEST_S, raw_hz=request.raw_hz
-        )
+        clips.listed(request.names, sample_rate_hz=searched.rate_hz, longest_s=asking.LONGEST_S, raw_hz=request.raw_hz)
     )
     if request.microphone:
         heard.append(clips.recorded(request.microphone, sample_rate_hz=searched.rate_hz))
@@ -107,7 +105,7 @@ def run(request: Request, *, prepare: Callable[[], None] = lambda: None) -> int:
     return code
 
 
-def opened(request: Request, *, prepare: Callable[[], None] = lambda: None) -> Searched:
+def opened(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None) -> Opened:
     """Opens the database, or the store and the network that wrote it."""
     runtime = _runtime(request)
     if runtime == "jax":
@@ -115,7 +113,7 @@ def opened(request: Request, *, prepare: Callable[[], None] = lambda: None) -> S
     return _in_database(request, runtime) if request.database else _in_store(request, runtime)
 
 
-def _in_database(request: Request, runtime: str) -> Searched:
+def _in_database(request: IdentifyRequest, runtime: str) -> Opened:
     opened_database = database.Database.open(request.database or "")
     network = opened_database.network(runtime=runtime, batch_size=identifier.BATCH)
     asked = identifier.Identifier(
@@ -126,10 +124,10 @@ def _in_database(request: Request, runtime: str) -> Searched:
         speeds=request.speeds,
         confidence=_calibration(request) if request.confidence else opened_database.confidence,
     )
-    return Searched(asked, identifier.listening_rate_hz(network.sample_rate_hz), opened_database.troubles)
+    return Opened(asked, identifier.listening_rate_hz(network.sample_rate_hz), opened_database.troubles)
 
 
-def _in_store(request: Request, runtime: str) -> Searched:
+def _in_store(request: IdentifyRequest, runtime: str) -> Opened:
     network = sources.load(request.checkpoint, runtime=runtime, batch_size=identifier.BATCH)
     asked = identifier.Identifier.open(
         network,
@@ -139,10 +137,10 @@ def _in_store(request: Request, runtime: str) -> Searched:
         speeds=request.speeds,
         confidence=_calibration(request),
     )
-    return Searched(asked, identifier.listening_rate_hz(network.sample_rate_hz))
+    return Opened(asked, identifier.listening_rate_hz(network.sample_rate_hz))
 
 
-def _calibration(request: Request) -> confidence.Confidence | None:
+def _calibration(request: IdentifyRequest) -> confidence.Confidence | None:
     """Opens the calibration of a network: the file that was named, else the one beside its weights, if any."""
     beside = sources.weights_file(request.checkpoint).with_suffix(".confidence.json")
     path = pathlib.Path(request.confidence or beside)
@@ -151,14 +149,14 @@ def _calibration(request: Request) -> confidence.Confidence | None:
     return confidence.Confidence.load(path) if path.is_file() else None
 
 
-def _runtime(request: Request) -> str:
+def _runtime(request: IdentifyRequest) -> str:
     """Returns the runtime to use. numpy answers a few clips sooner; JAX takes seconds to start and is then faster."""
     if request.runtime != "auto":
         return request.runtime
     if not importlib.util.find_spec("jax"):
         return "numpy"
     if request.database:
-        file = pathlib.Path(request.database) / database.NETWORK
+        file = pathlib.Path(request.database) / network_file.NETWORK
     else:
         file = sources.weights_file(request.checkpoint)
     if file.suffix not in (".npz", ".safetensors") or not file.is_file():
@@ -173,8 +171,8 @@ def replies(
     *,
     sample_rate_hz: int,
     top: int = 1,
-    least: float = identifier.LEAST_PROBABLE,
-) -> Iterator[tuple[answers.Reply, identifier.Found | None]]:
+    least: float = asking.LEAST_PROBABLE,
+) -> Iterator[tuple[answers.Reply, identifier.RankedClip | None]]:
     """Yields the reply to each clip, and the ranking behind it (None for a clip that could not be read).
 
     sample_rate_hz: the rate that clips are decoded at. top, least: as for `Identifier.identify`.
@@ -206,7 +204,7 @@ def tell(
     out: str | None = None,
     sample_rate_hz: int,
     top: int = 1,
-    least: float = identifier.LEAST_PROBABLE,
+    least: float = asking.LEAST_PROBABLE,
     to: TextIO | None = None,
 ) -> int:
     """Writes the reply to each clip as soon as it is there, names clips that cannot be read, returns the exit code.
@@ -235,7 +233,7 @@ def _require_out(format: str, out: str | None) -> None:
 
 
 def _write_pfann(
-    out: str, answered: Iterable[tuple[answers.Reply, identifier.Found | None]], asked: identifier.Identifier
+    out: str, answered: Iterable[tuple[answers.Reply, identifier.RankedClip | None]], asked: identifier.Identifier
 ) -> int:
     counts = Counts()
     with pfann_files.Files(out, asked.rows) as files:
@@ -256,7 +254,7 @@ def _conclude(counts: Counts, asked: identifier.Identifier) -> None:
         )
     if counts.long:
         print(
-            f"{counts.long} of them are longer than {identifier.LONGEST_S:g} s; only their beginning was heard. "
+            f"{counts.long} of them are longer than {asking.LONGEST_S:g} s; only their beginning was heard. "
             "nafp monitor says what is played when in a long recording",
             file=sys.stderr,
         )

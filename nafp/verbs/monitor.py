@@ -13,7 +13,7 @@ from typing import NamedTuple
 from nafp import errors
 from nafp.audio import live
 from nafp.database import database, snapshot
-from nafp.identify import identifier
+from nafp.identify import asking, identifier
 from nafp.jobs import progress
 from nafp.models import identities, protocol
 from nafp.monitor import lines, state, stretches
@@ -21,14 +21,11 @@ from nafp.search import collection, confidence, index, index_files, store
 from nafp.weights import sources
 
 FOUND, NOTHING, FAILED = 0, 1, 2  # Exit codes. A failure outweighs what was found.
-# The change of speed that a network tolerates: this much if it was trained at one speed only, else a share of the
-# change that it was trained with.
-_LEAST_TOLERANCE, _TOLERATED_SHARE = 0.01, 0.8
 _AHEAD_S = 5.0  # Audio that comes faster than the clock is a recording, not a stream: it has no time of day.
 _BATCH = 32  # Segments that go through the network together.
 
 
-class Request(NamedTuple):
+class MonitorRequest(NamedTuple):
     """The settings of `nafp monitor`, whose --help explains each.
 
     names: the inputs. database: the folder of a database, or None when `store` is given.
@@ -40,7 +37,7 @@ class Request(NamedTuple):
     name: Sequence[str] = ("db",)
     checkpoint: str = "small"
     runtime: str = "auto"
-    max_speed: float = 4.0
+    max_speed: float = asking.MAX_SPEED
     raw_hz: int = 0
     format: str = "text"
     out: str | None = None
@@ -66,7 +63,7 @@ class Opened(NamedTuple):
         return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
-def run(request: Request, *, prepare: Callable[[], None] = lambda: None) -> int:
+def run(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) -> int:
     """Listens to the inputs, writes their lines, and returns the exit code.
 
     prepare: called before JAX is used. Raises nafp.Error, before work starts, for settings that cannot be right.
@@ -79,7 +76,7 @@ def run(request: Request, *, prepare: Callable[[], None] = lambda: None) -> int:
         "unknown": request.unknown,
         "format": request.format,
     }
-    journal = state.Journal(
+    journal = state.MonitorJournal(
         request.state,
         settings,
         out=request.out,
@@ -91,7 +88,7 @@ def run(request: Request, *, prepare: Callable[[], None] = lambda: None) -> int:
     return max(codes, key=(NOTHING, FOUND, FAILED).index)
 
 
-def open_collection(request: Request, *, prepare: Callable[[], None] = lambda: None) -> Opened:
+def open_collection(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) -> Opened:
     """Opens the database, or the store and the network that wrote it."""
     if request.runtime != "numpy":
         prepare()
@@ -101,13 +98,13 @@ def open_collection(request: Request, *, prepare: Callable[[], None] = lambda: N
     return opened
 
 
-def _database(request: Request) -> Opened:
+def _database(request: MonitorRequest) -> Opened:
     opened = database.Database.open(request.database or "")
     network = opened.network(runtime=request.runtime, batch_size=_BATCH)
     return Opened(network, opened.rows, opened.index, opened.confidence)
 
 
-def _store(request: Request) -> Opened:
+def _store(request: MonitorRequest) -> Opened:
     network = sources.load(request.checkpoint, runtime=request.runtime, batch_size=_BATCH)
     folder = request.store or ""
     stores = [store.Store.open(folder, name) for name in request.name]
@@ -119,12 +116,11 @@ def _store(request: Request) -> Opened:
 
 def speeds(network: protocol.Network, most: float) -> list[float]:
     """Returns the speeds to listen at, so that tracks up to `most` (0.05: 5 %) faster or slower are found."""
-    trained_with = float(network.config.augment.get("speed", 0.0))
-    tolerance = max(_LEAST_TOLERANCE, _TOLERATED_SHARE * trained_with)
-    return stretches.speeds_for(most, tolerance=tolerance)
+    tolerance = asking.tolerance(trained_with=float(network.config.augment.get("speed", 0.0)))
+    return asking.speeds_within(most, tolerance=tolerance)
 
 
-def _check(request: Request) -> None:
+def _check(request: MonitorRequest) -> None:
     """Raises errors.Invalid for inputs and settings that do not go together."""
     streams = [name for name in request.names if _is_live(name)]
     if request.state and streams:
@@ -142,7 +138,7 @@ def _is_live(name: str) -> bool:
         return False
 
 
-def _watch(name: str, request: Request, opened: Opened, journal: state.Journal) -> int:
+def _watch(name: str, request: MonitorRequest, opened: Opened, journal: state.MonitorJournal) -> int:
     """Listens to one input and returns its exit code."""
     try:
         about = live.opened(name)
@@ -155,7 +151,7 @@ def _watch(name: str, request: Request, opened: Opened, journal: state.Journal) 
 class _Listener:
     """One input, heard to its end: from its beginning, or from where an earlier run stopped."""
 
-    def __init__(self, about: live.Input, request: Request, opened: Opened, journal: state.Journal):
+    def __init__(self, about: live.Input, request: MonitorRequest, opened: Opened, journal: state.MonitorJournal):
         self._about, self._request, self._journal = about, request, journal
         self._rate_hz = opened.network.sample_rate_hz
         self._monitor = stretches.Monitor(

@@ -107,7 +107,7 @@ def load(path: str | os.PathLike) -> numpy_network.NumpyNetwork:
     variables = _nested(contents.arrays)
     step, config = int(contents.about["step"]), settings.from_json(contents.about["config"])
     identity = identities.of(variables, source=pathlib.Path(path).name, step=step)
-    _require_digest(path, contents.about, identity["sha256_before"])
+    _require_digest(path, contents.about, identities.digest(identity))
     bank = _bank(path, contents, config)
     return numpy_network.NumpyNetwork(variables, config, identity=identity, bank=bank)
 

@@ -53,30 +53,6 @@ def test_loudness_of_windows_is_that_of_their_samples(sounds, hop):
     np.testing.assert_allclose(found[steady], expected[steady], atol=1.0)
 
 
-def test_noise_is_cut_into_windows_and_short_sounds_repeat(sounds):
-    bank = banks.noise_bank(sounds, split="train", n_samples=RATE)
-    assert bank.dtype == np.int16
-    assert bank.shape == (5, RATE)  # Street: seconds 0, 1, 4, 5; and the click.
-    (street,) = [t for t in sounds.select(kind="noise") if t.path.endswith("street.wav")]
-    np.testing.assert_array_equal(bank[1], sounds.audio(street)[RATE : 2 * RATE])
-    np.testing.assert_array_equal(bank[4][: RATE // 4], bank[4][RATE // 4 : RATE // 2])
-
-
-def test_a_bank_has_at_most_so_many_and_the_same_ones_for_a_seed(sounds):
-    whole = banks.noise_bank(sounds, split=None, n_samples=2000)
-    some = banks.noise_bank(sounds, split=None, n_samples=2000, most=5, seed=1)
-    again = banks.noise_bank(sounds, split=None, n_samples=2000, most=5, seed=1)
-    np.testing.assert_array_equal(some, again)
-    assert len(some) == 5
-    assert {row.tobytes() for row in some} <= {row.tobytes() for row in whole}
-
-
-def test_splits_keep_apart(sounds):
-    train = banks.noise_bank(sounds, split="train", n_samples=2000)
-    test = banks.noise_bank(sounds, split="test", n_samples=2000)
-    assert not {row.tobytes() for row in train} & {row.tobytes() for row in test}
-
-
 @pytest.mark.parametrize("n_samples", [100, 2000, 9000])
 def test_responses_have_unit_energy_and_their_peak_at_the_start(sounds, n_samples):
     bank = banks.response_bank(sounds, kind="room", split="train", n_samples=n_samples)
@@ -107,8 +83,6 @@ def test_a_bank_that_would_be_empty_says_what_there_is(sounds):
     with pytest.raises(ValueError, match=r"no room of split 'val'; there is some of .*train"):
         banks.response_bank(sounds, kind="room", split="val", n_samples=100)
     with pytest.raises(ValueError, match="no speech of split 'train'"):
-        banks.noise_bank(sounds, kind="speech", split="train", n_samples=100)
+        banks.response_bank(sounds, kind="speech", split="train", n_samples=100)
     with pytest.raises(ValueError, match="more than 8"):
         banks.response_bank(sounds, kind="room", split="train", n_samples=8)
-    with pytest.raises(ValueError, match="is silent"):
-        banks.noise_bank(sounds, split="test", n_samples=100, quietest_db=0.0)

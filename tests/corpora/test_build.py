@@ -10,8 +10,7 @@ import pytest
 import soundfile
 
 from nafp.audio import decode, ffmpeg
-from nafp.corpora import build as building
-from nafp.corpora import corpus, journal, manifest, parts
+from nafp.corpora import build, corpus, journal, manifest, parts
 from tests import tunes
 
 FILES = ("samples.i16", "tracks.csv", "loudness.npy", "corpus.json")
@@ -105,7 +104,7 @@ def test_a_table_of_another_manifest_is_replaced_after_a_kill(built, audio, tmp_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(building, "_replace", killed)  # The table is written, corpus.json is not.
+        patch.setattr(build, "write_finished", killed)  # The table is written, corpus.json is not.
         with pytest.raises(KeyboardInterrupt):
             corpus.build(scanned(folder)[:3], out, jobs=0)
     corpus.build(scanned(folder), out, jobs=0)
@@ -237,7 +236,10 @@ def test_settings_that_cannot_be_meant_are_refused_before_work_starts(built, aud
 
 
 def test_two_builds_of_one_folder_do_not_mix(built, audio):
-    with journal.locked(built.folder), pytest.raises(ValueError, match="another process"):
+    with (
+        journal.locked(built.folder),
+        pytest.raises(ValueError, match=f"another process is building this corpus .process {os.getpid()} on"),
+    ):
         corpus.build(scanned(audio), built.folder, jobs=0)
 
 
@@ -260,13 +262,13 @@ def test_the_commands_do_what_they_say(bad_files, tmp_path):
     assert scan.returncode == 0, scan.stderr
     assert "3 files skipped:" in scan.stdout or "2 files skipped:" in scan.stdout
     corpus = tmp_path / "new" / "C"  # The folder it goes into is made, too.
-    build = ("build", f"--manifest={tmp_path / 'tracks.csv'}", f"--out={corpus}")
-    done = nafp(*build, "--jobs=1")
+    command = ("build", f"--manifest={tmp_path / 'tracks.csv'}", f"--out={corpus}")
+    done = nafp(*command, "--jobs=1")
     assert done.returncode == 0, done.stderr
     assert "1 file damaged, the rest kept:" in done.stdout
     assert f"{bad_files / 'nan.wav'}: NaN" in done.stdout
     assert "music test 2" in done.stdout
-    assert "unchanged, nothing to decode" in nafp(*build).stderr
+    assert "unchanged, nothing to decode" in nafp(*command).stderr
     wrong = nafp("build", "--manifest=/nowhere.csv", f"--out={corpus}")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("nafp corpus: /nowhere.csv: No such file")

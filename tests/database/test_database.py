@@ -1,4 +1,4 @@
-"""Laws of a database's storage: what is found, what a reader sees, what a disk may do to it."""
+"""What a search finds, what a reader sees while others write, and what a writer refuses."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ def test_index_files_find_what_a_search_of_all_rows_finds(folder):
     noisy = opened.rows.take(rows) + 0.3 * unit(len(rows), seed=9)
     _, near = opened.index.search(noisy / np.linalg.norm(noisy, axis=1, keepdims=True), 100)
     assert (near == rows[:, None]).any(axis=1).mean() > 0.98
-    assert all(len(set(each)) == len(each) for each in near.tolist())
+    assert all(len(set(row)) == len(row) for row in near.tolist())
 
 
 def test_many_index_files_become_few(folder):
@@ -42,7 +42,7 @@ def test_many_index_files_become_few(folder):
     assert max(segment.n_rows for segment in segments) >= index_segments.FAN * SEAL
     edges = [(segment.first_row, segment.first_row + segment.n_rows) for segment in segments]
     assert [first for first, _ in edges] == [0, *(end for _, end in edges)][: len(edges)]
-    assert sorted(path.name for path in folder.glob("segment-*")) == sorted(each.file for each in segments)
+    assert sorted(path.name for path in folder.glob("segment-*")) == sorted(segment.file for segment in segments)
     opened = snapped(folder)
     _, near = opened.index.search(unit(1, seed=333)[:1], 5)
     assert opened.rows.tracks[int(opened.rows.track_of(near[:, :1])[0, 0])] == "333"
@@ -60,8 +60,7 @@ def test_removed_tracks_are_never_found_however_near_they_are(folder, n_tracks):
     scores, near = opened.index.search(same[:1], 20)
     assert "loop" not in names(opened)
     assert (near >= 0).all()
-    found = opened.rows.tracks[int(opened.rows.track_of(near[0, :1])[0])]
-    assert found == "other"
+    assert opened.rows.tracks[int(opened.rows.track_of(near[0, :1])[0])] == "other"
     assert np.isfinite(scores).all()
 
 
@@ -135,15 +134,15 @@ def test_readers_that_open_while_a_writer_compacts_find_everything(folder, monke
 
 
 def test_one_writer_at_a_time_and_the_second_is_told_who_it_is(folder):
-    with writer.DatabaseWriter(folder), pytest.raises(errors.Locked) as told:
+    with writer.DatabaseWriter(folder), pytest.raises(errors.Locked) as refusal:
         writer.DatabaseWriter(folder)
-    assert f"process {os.getpid()} on " in str(told.value)
-    assert "since 20" in str(told.value)
+    assert f"process {os.getpid()} on " in str(refusal.value)
+    assert "since 20" in str(refusal.value)
     writer.DatabaseWriter(folder).close()
 
 
 @pytest.mark.parametrize(
-    "name, rows, said",
+    "name, rows, message",
     [
         ("0", unit(5), "of this name"),
         ("new", unit(5, dim=8), r"\[n, 16\]"),
@@ -152,10 +151,10 @@ def test_one_writer_at_a_time_and_the_second_is_told_who_it_is(folder):
         ("new", unit(5) * np.nan, "NaN"),
     ],
 )
-def test_what_is_no_track_is_refused_and_changes_nothing(folder, name, rows, said):
+def test_what_is_no_track_is_refused_and_changes_nothing(folder, name, rows, message):
     fill(folder, 2)
     with writer.DatabaseWriter(folder) as writing:
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             writing.append(name, 1.0, rows)
         writing.append("good", 1.0, unit(4, seed=4))
     opened = snapped(folder)

@@ -14,34 +14,34 @@ def network(memory):
 
 
 def test_databases_merge_without_their_audio(memory, network):
-    one = databases.filled(memory / "one", 5, network=network)
-    two = databases.filled(memory / "two", 5, first=3, network=network, storage="int8")
-    with two.writer() as writing:
+    into = databases.filled(memory / "one", 5, network=network)
+    other = databases.filled(memory / "two", 5, first=3, network=network, storage="int8")
+    with other.writer() as writing:
         writing.append("/music/0.wav", 3.0, databases.unit(9, seed=99), digest="another")
-    report = one.merge([two.refresh().folder])
+    report = into.merge([other.refresh().folder])
     assert sorted(report.added) == ["/music/0.wav (2)", *(f"/music/{n}.wav" for n in (5, 6, 7))]
     assert [name for name, _ in report.known] == ["/music/3.wav", "/music/4.wav"]
     assert report.renamed == [("/music/0.wav", "/music/0.wav (2)")]
-    assert one.track("/music/6.wav").metadata == {"title": "Title 6"}
-    place = one.track("/music/7.wav")
-    rows = one.rows.read(place.first_row, place.first_row + place.n_rows)
+    assert into.track("/music/6.wav").metadata == {"title": "Title 6"}
+    track = into.track("/music/7.wav")
+    rows = into.rows.read(track.first_row, track.first_row + track.n_rows)
     assert np.vecdot(rows, databases.unit(40, seed=7)).min() > 0.999
-    assert one.merge([two.folder]).added == []
-    two.compact(storage="int4")
-    one.remove(["5"])
-    assert one.merge([two.folder]).added  # Rows of any storage are fingerprints.
+    assert into.merge([other.folder]).added == []
+    other.compact(storage="int4")
+    into.remove(["5"])
+    assert into.merge([other.folder]).added  # Rows of any storage are fingerprints.
     hop = databases.filled(memory / "hop", 1, network=network, hop_s=1.0)
     with pytest.raises(ValueError, match=r"its hop_s is 1.0"):
-        one.merge([hop.folder])
+        into.merge([hop.folder])
 
 
 def test_databases_that_differ_are_refused_before_anything_is_added(memory, network):
-    one = databases.filled(memory / "one", 1)
+    into = databases.filled(memory / "one", 1)
     alike = databases.filled(memory / "alike", 1, first=5)
     other = databases.filled(memory / "other", 1, first=7, network=databases.network_file(memory, seed=1))
     with pytest.raises(errors.Invalid, match="fingerprints of two networks cannot be compared"):
-        one.merge([alike.folder, other.folder])
-    assert len(one) == 1
+        into.merge([alike.folder, other.folder])
+    assert len(into) == 1
 
 
 def test_a_database_that_changes_while_it_is_merged_gives_its_tracks_of_one_moment(memory):

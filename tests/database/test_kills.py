@@ -38,15 +38,15 @@ class Victim:
         """
         print(what, step, file=self._commands, flush=True)
         child = int(self._line().split()[1])
-        said = []
+        answers = []
         while (line := self._line()) != "dead":
             if line:
-                said.append(line)
-            if not step and len(said) == lines:
+                answers.append(line)
+            if not step and len(answers) == lines:
                 time.sleep(then_s)
                 os.kill(child, signal.SIGKILL)
                 lines = -1
-        return said, "done" in said
+        return answers, "done" in answers
 
     def _line(self):
         line = self._answers.readline()
@@ -72,9 +72,9 @@ class Ledger:
     def __init__(self):
         self.names, self.begun = set(), {}
 
-    def note(self, said):
+    def note(self, answers):
         self.begun = {}
-        for line in said:
+        for line in answers:
             what, _, name = line.partition(" ")
             if what in ("adding", "removing"):
                 self.begun[name] = what
@@ -117,8 +117,8 @@ def check_whole(opened, tracks):
 def test_a_writer_killed_at_every_step_to_the_disk_leaves_a_whole_database(folder, victim):
     ledger, deaths = Ledger(), 0
     for step in range(1, 200):
-        said, ended = victim.live(step, step=step)
-        ledger.note(said)
+        answers, ended = victim.live(step, step=step)
+        ledger.note(answers)
         ledger.check(folder)
         deaths += not ended
         if deaths >= 45:
@@ -131,11 +131,11 @@ def test_a_writer_killed_at_random_moments_leaves_a_whole_database(folder, victi
     for life in range(25):
         lines, began = draw.randrange(1, 8), time.monotonic()
         # Some moment between this acknowledgement and the next few, however fast the machine is.
-        said, ended = victim.live(1000 + life, lines=lines, then_s=draw.uniform(0, 3) * apart_s)
-        apart_s = (time.monotonic() - began) / (len(said) + 1)
+        answers, ended = victim.live(1000 + life, lines=lines, then_s=draw.uniform(0, 3) * apart_s)
+        apart_s = (time.monotonic() - began) / (len(answers) + 1)
         assert not ended
-        assert len(said) >= lines
-        ledger.note(said)
+        assert len(answers) >= lines
+        ledger.note(answers)
         ledger.check(folder)
     assert ledger.names
 

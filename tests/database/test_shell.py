@@ -53,8 +53,8 @@ def test_from_the_shell_a_collection_lives_without_jax(memory):
     for number in range(3):
         tune = tunes.tune(3 + number, sample_rate_hz=RATE, seed=number)
         tunes.write(music / f"{number}.flac", tune, RATE)
-    said = nafp("add", db, music, f"--checkpoint={network}", "--runtime=numpy", "--tag=mood=calm")
-    assert "3 tracks added (12 s of audio" in said
+    output = nafp("add", db, music, f"--checkpoint={network}", "--runtime=numpy", "--tag=mood=calm")
+    assert "3 tracks added (12 s of audio" in output
     first = json.loads(nafp("list", db, "--format=json").splitlines()[0])
     assert first["mood"] == "calm"
     assert "removed" in nafp("remove", db, "1.flac")

@@ -1,4 +1,4 @@
-"""Rows as bytes: how near they stay, how they are searched, how one storage becomes another."""
+"""Rows as bytes: how close they stay to the vectors, how they are searched, how one storage becomes another."""
 
 import json
 
@@ -19,10 +19,10 @@ def codec_of(storage, dim):
 @pytest.mark.parametrize("storage", codes.STORAGES)
 def test_a_storage_keeps_rows_of_length_one(storage):
     codec, rows = codec_of(storage, 128), unit(500, dim=128, seed=1)
-    kept = codec.encode(rows)
-    back = codec.decode(kept)
-    assert kept.shape == (500, codec.row_bytes)
-    assert kept.dtype == np.uint8
+    coded = codec.encode(rows)
+    decoded = codec.decode(coded)
+    assert coded.shape == (500, codec.row_bytes)
+    assert coded.dtype == np.uint8
     least = {
         "float32": 1 - 1e-6,
         "float16": 0.999999,
@@ -31,13 +31,13 @@ def test_a_storage_keeps_rows_of_length_one(storage):
         "pq2": 0.9,
         "pq1": 0.7,
     }[storage]
-    assert (np.vecdot(rows, back) / np.linalg.norm(back, axis=1)).min() >= least
-    np.testing.assert_allclose(np.linalg.norm(back, axis=1), 1, atol=1e-3)
-    windows = kept.reshape(50, 10, -1)
-    np.testing.assert_array_equal(codec.decode(windows), back.reshape(50, 10, -1))
+    assert (np.vecdot(rows, decoded) / np.linalg.norm(decoded, axis=1)).min() >= least
+    np.testing.assert_allclose(np.linalg.norm(decoded, axis=1), 1, atol=1e-3)
+    windows = coded.reshape(50, 10, -1)
+    np.testing.assert_array_equal(codec.decode(windows), decoded.reshape(50, 10, -1))
     same = codes.of(json.loads(json.dumps({"dim": 128} | codes.facts(codec))))  # As a catalogue keeps it.
-    np.testing.assert_array_equal(same.decode(kept), back)
-    np.testing.assert_array_equal(same.encode(rows), kept)
+    np.testing.assert_array_equal(same.decode(coded), decoded)
+    np.testing.assert_array_equal(same.encode(rows), coded)
 
 
 @pytest.mark.parametrize("storage", codes.STORAGES)
@@ -47,10 +47,10 @@ def test_a_score_means_the_same_in_every_storage(folder, storage):
     with writer.DatabaseWriter(folder) as writing:
         writing.compact(storage)
         writing.compact("float16" if storage == "float32" else storage)
-    kept = snapped(folder).rows.read(0, 2400)
+    decoded = snapped(folder).rows.read(0, 2400)
     noisy = rows + 0.25 * unit(2400, seed=5000) * np.float32(4)
     noisy /= np.linalg.norm(noisy, axis=1, keepdims=True)
-    assert np.vecdot(noisy, kept).mean() == pytest.approx(np.vecdot(noisy, rows).mean(), abs=0.01)
+    assert np.vecdot(noisy, decoded).mean() == pytest.approx(np.vecdot(noisy, rows).mean(), abs=0.01)
 
 
 @pytest.mark.parametrize("storage", codes.STORAGES)
@@ -98,12 +98,12 @@ def test_a_learned_storage_searches_the_codes_it_keeps(folder, storage):
     opened = snapped(folder)
     assert list(folder.glob("segment-*")) == []
     assert opened.rows.path.stat().st_size == 70 * 40 * opened.rows.codec.row_bytes
-    kept = opened.rows.read(0, len(opened.rows))
-    asked = kept[[100, 1000, 2500]]
-    _, near = opened.index.search(asked, 50)
+    decoded = opened.rows.read(0, len(opened.rows))
+    queries = decoded[[100, 1000, 2500]]
+    _, near = opened.index.search(queries, 50)
     assert near[:, 0].tolist() == [100, 1000, 2500]
     assert not ((near >= 200) & (near < 240)).any()
-    exact = np.argsort(-(asked @ kept.T), axis=1)[:, :20]  # Of rows made to length 1; the index does without.
+    exact = np.argsort(-(queries @ decoded.T), axis=1)[:, :20]  # Of rows made to length 1; the index does without.
     shared = [len(set(a) & set(b)) for a, b in zip(exact.tolist(), near.tolist())]
     assert min(shared) >= 12
     writer.DatabaseWriter(folder).close()  # Changed nothing: what is indexed is taken over.
@@ -141,8 +141,8 @@ def test_a_very_large_index_file_has_lists_and_finds_the_same(folder, monkeypatc
         writing.remove([str(number) for number in range(0, 120, 2)])
     opened = snapped(folder)
     assert len(opened.index._parts) == 1
-    asked = opened.rows.take(np.arange(50, 4800, 80))  # Of tracks 1, 3, 5, ...
-    _, near = opened.index.search(asked, 5)
+    queries = opened.rows.take(np.arange(50, 4800, 80))  # Of tracks 1, 3, 5, ...
+    _, near = opened.index.search(queries, 5)
     assert (near[:, 0] == np.arange(50, 4800, 80)).mean() > 0.95
     assert ((near < 0) | (near // 40 % 2 == 1)).all()
-    assert opened.index.search(asked[:2], 2400)[1].shape == (2, 2400)
+    assert opened.index.search(queries[:2], 2400)[1].shape == (2, 2400)

@@ -319,7 +319,7 @@ def test_baf_has_references_queries_and_what_is_heard_when(tmp_path):
     assert dict(tracks[2].extra)["channel"] == "Discovery Channel"
     assert [failure.path.split("/")[-1] for failure in failures] == ["query_0002.wav"]
     assert [len(baf.heard(str(home), agreed=tag)) for tag in baf.TAGS] == [1, 2, 3]
-    first = baf.Heard("query_0001.wav", "ref_0027.wav", 40.44, 59.936, "unanimity")
+    first = baf.BafMatch("query_0001.wav", "ref_0027.wav", 40.44, 59.936, "unanimity")
     assert baf.heard(str(home)) == [first]
     with pytest.raises(ValueError, match=r"queries_info.csv: missing"):
         baf.scan(str(tmp_path))
@@ -341,9 +341,9 @@ def test_a_verb_refuses_settings_it_does_not_have_and_asks_for_those_it_needs(tm
         curate.run("filter", [], {"seed": 3})
     with pytest.raises(ValueError, match=r"corpus split needs --manifest and --sizes"):
         curate.run("split", [], {"out": "x"})
-    with pytest.raises(ValueError, match="did you mean split"):
+    with pytest.raises(ValueError, match="Did you mean 'split'"):
         curate.run("splt", [], {})
-    with pytest.raises(ValueError, match=r"'x.csv' is too much; say --manifest=x.csv"):
+    with pytest.raises(ValueError, match=r"corpus filter takes no 'x.csv'; say --manifest=x.csv"):
         curate.run("filter", ["x.csv"], {"manifest": "y.csv", "out": "z.csv"})
     with pytest.raises(ValueError, match="there is no folder /nowhere"):
         curate.run("filter", [], {"manifest": "y.csv", "out": "/nowhere/z.csv"})

@@ -1,4 +1,4 @@
-"""Laws of extraction: any source, one store, nothing lost by a kill, nothing bad fatal."""
+"""Extraction takes any source, loses nothing to a kill, and survives bad files."""
 
 import json
 import os
@@ -28,7 +28,7 @@ IDENTITY = {"sha256": "a1b2", "source": "run@10", "step": 10, "dtype": "float32"
 
 @pytest.fixture(scope="module")
 def network():
-    """One device, so that other processes can repeat what this one gives."""
+    """A network on one device, so that other processes compute the same bits."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
         return networks.extractor(networks.config(), seed=10, batch_size=16, identity=IDENTITY)
@@ -36,7 +36,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Makes a run, and a folder of ten short pieces of the shipped recordings."""
+    """A folder with a run and ten short pieces of the shipped recordings."""
     made = tmp_path_factory.mktemp("extract")
     networks.write_run(made / "run", networks.config(), {10: 0.5})
     music = [track for track in manifest.read(RECORDINGS) if track.kind == "music"]
@@ -147,7 +147,7 @@ def test_a_finished_store_is_only_overwritten_when_told(network, folder, tmp_pat
 
 
 def begin(network, source, out, *, identity=IDENTITY):
-    """Leaves an unfinished store with one track in it."""
+    """Writes an unfinished store with one track in it."""
     meta = extract.store_meta(network.config, identity)
     with store.Writer(out, "db", dim=network.dim, meta=meta) as writer:
         writer.append(str(source), 1.0, np.full((1, network.dim), 0.25, np.float32))
@@ -191,8 +191,8 @@ def test_bad_files_are_named_skipped_and_counted(network, tmp_path, capsys):
     ((damaged, why),) = report.damaged
     assert pathlib.Path(damaged).stem == "cut"
     assert "5.0 s decoded of 10.0 s promised" in why
-    said = capsys.readouterr().err
-    assert all(f"skipped {path}: {reason}" in said for path, reason in report.failures)
+    printed = capsys.readouterr().err
+    assert all(f"skipped {path}: {reason}" in printed for path, reason in report.failures)
     closing = extract.describe(report, tmp_path, "db", wall_s=2.0)
     assert "4 tracks" in closing
     assert "6 skipped:" in closing
@@ -277,7 +277,7 @@ def test_killed_at_several_moments_it_resumes_to_the_same_bytes(folder, tmp_path
     whole = nafp(folder, folder / "music", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     line = command(folder, folder / "music", tmp_path / "killed")
-    there = [0]
+    finished = [0]
     for n_syncs in (8, 9, 8, 100):  # In a track, in the next, in the finish, never.
         last = subprocess.run(
             killing(line, n_syncs),
@@ -289,8 +289,8 @@ def test_killed_at_several_moments_it_resumes_to_the_same_bytes(folder, tmp_path
         if last.returncode == 0:
             break
         assert last.returncode == -signal.SIGKILL, last.stderr
-        there.append(tracks_in(tmp_path / "killed/db.journal"))
-    assert there == [0, 3, 7, 10]  # No track twice, none lost.
+        finished.append(tracks_in(tmp_path / "killed/db.journal"))
+    assert finished == [0, 3, 7, 10]  # No track twice, none lost.
     assert "goes on; 10 of 10 tracks" in last.stdout
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
 
@@ -320,19 +320,21 @@ def together(lines, folder):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{s.getsockname()[1]}"
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     started = []
     for i, line in enumerate(lines):
         place = [f"--coordinator={address}", f"--processes={len(lines)}", f"--process={i}"]
         line = [*line, *place]
-        started.append(subprocess.Popen(line, cwd=ROOT, env=environment(folder), **pipes))
+        process = subprocess.Popen(
+            line, cwd=ROOT, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
     try:
-        said = [process.communicate(timeout=300) for process in started]
+        printed = [process.communicate(timeout=300) for process in started]
     finally:
         for process in started:
             process.kill()
     codes = [process.returncode for process in started]
-    return codes, [out for out, _ in said], [err for _, err in said]
+    return codes, [out for out, _ in printed], [err for _, err in printed]
 
 
 @pytest.mark.slow
@@ -343,7 +345,7 @@ def test_two_processes_killed_and_resumed_make_the_store_of_one(folder, tmp_path
     line, parts = command(folder, audio, tmp_path / "two"), tmp_path / "two/db.parts"
     codes, *_ = together([killing(line, 6), killing(line, 7)], folder)
     assert codes[0] == -signal.SIGKILL
-    assert codes[1] in (-signal.SIGKILL, -signal.SIGABRT)  # One that misses the other gives up.
+    assert codes[1] in (-signal.SIGKILL, -signal.SIGABRT)  # A process that misses the other gives up.
     before = [tracks_in(parts / f"{i}-of-2.journal") for i in (0, 1)]
     assert before[0] == 2
     codes, out, err = together([line, line], folder)
@@ -370,6 +372,6 @@ def test_help_shows_an_example_and_loads_nothing_heavy():
         cli.main()
         print({"jax", "numpy", "orbax"} & set(sys.modules))
     """
-    said = subprocess.check_output([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, text=True)
-    assert "nafp extract --checkpoint=RUN@best --source=CORPUS --name=db --out=STORE" in said
-    assert said.endswith("set()\n")
+    printed = subprocess.check_output([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, text=True)
+    assert "nafp extract --checkpoint=RUN@best --source=CORPUS --name=db --out=STORE" in printed
+    assert printed.endswith("set()\n")

@@ -42,7 +42,7 @@ def train(folder, run, n_processes, **changes):
         for process in started:
             process.kill()
     lines = (run / "losses.jsonl").read_text().splitlines()
-    return [json.loads(each)["loss"] for each in lines]
+    return [json.loads(line)["loss"] for line in lines]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Laws of streaming: what a track gives depends on nothing but its audio, and memory on nothing but the batch."""
+"""The fingerprints of a track depend on nothing but its audio, and memory on nothing but the batch."""
 
 import logging
 import threading

@@ -1,6 +1,8 @@
 """A clip is answered with its track and place, whatever its rate; another network's store is refused."""
 
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from nafp.identify import identifier
 from nafp.models import numpy_network
 from tests import networks
 
-MUSIC = sorted((pathlib.Path(__file__).parents[1] / "recordings" / "music").glob("*.opus"))[:3]
+ROOT = pathlib.Path(__file__).parents[2]
+MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:3]
 
 
 def untrained(seed):
@@ -70,3 +73,26 @@ def test_a_store_of_another_network_is_refused(opened):
     other = untrained(1)
     with pytest.raises(ValueError, match="was written by seed0, not by seed1"):
         identifier.Identifier.open(other, opened[0] / "store")
+
+
+def test_identifying_in_numpy_imports_neither_scipy_nor_librosa_nor_jax():
+    """With the shipped network and an index built here, so that every step of an answer runs."""
+    code = """
+import sys
+for name in ("jax", "jaxlib", "flax", "scipy", "librosa"):
+    sys.modules[name] = None
+import numpy as np
+from nafp.identify import identifier
+from nafp.weights import sources
+from nafp.search import collection, index, store
+network = sources.load("small", runtime="numpy")
+clip = np.sin(np.arange(24000) / 7.0).astype(np.float32)
+vectors = network.track(clip)
+rows = collection.Collection([vectors], [store.TrackRows("a", 0, len(vectors), 3.0)])
+searched = index.build(rows, index.plan("l2", n_rows=len(rows), dim=rows.dim))
+answers = identifier.Identifier(network, rows, searched).identify(clip[:16000], sample_rate_hz=8000)
+assert answers[0].track == "a"
+assert not [name for name in sys.modules if name.split(".")[0] in ("jax", "scipy", "librosa") and sys.modules[name]]
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -33,3 +33,11 @@ def test_a_lock_that_was_closed_is_free(tmp_path):
 def test_a_lock_that_nobody_signed_names_nobody(tmp_path, content):
     (tmp_path / "lock").write_text(content)
     assert locks.holder(tmp_path / "lock") == "another process"
+
+
+def test_a_link_is_not_followed_and_its_target_stays(tmp_path):
+    (tmp_path / "letter.txt").write_text("dear reader")
+    (tmp_path / "writer.lock").symlink_to(tmp_path / "letter.txt")
+    with pytest.raises(OSError, match=r"writer\.lock"):
+        locks.take(tmp_path / "writer.lock")
+    assert (tmp_path / "letter.txt").read_text() == "dear reader"

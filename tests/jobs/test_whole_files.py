@@ -90,3 +90,10 @@ def test_another_file_that_cannot_be_read_is_not_blamed_on_the_one_being_written
     forbidden = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/another/file")
     with pytest.raises(PermissionError), whole_files.opened(tmp_path / "x"):
         raise forbidden
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    for name in ("table.csv", "table.csv.123.part", "my.part", "table.csv.123.part.gz"):
+        (tmp_path / name).write_text("x")
+    whole_files.tidy(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my.part", "table.csv", "table.csv.123.part.gz"]

@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from nafp import errors
 from nafp.jobs import worker_processes
 
 
@@ -10,6 +11,8 @@ def answer(task):
         os.kill(os.getpid(), 11)
     if task == "error":
         raise OSError("disk full")
+    if task == "unwritable":
+        raise errors.Unwritable("a.i16: cannot be written")
     return task * 2
 
 
@@ -29,3 +32,8 @@ def test_a_task_that_kills_its_worker_costs_no_other():
 def test_an_error_in_a_worker_ends_the_run_with_its_trace():
     with pytest.raises(RuntimeError, match=r"(?s)in answer.*disk full"):
         list(worker_processes.run(answer, [1, "error", 3], jobs=1))
+
+
+def test_an_error_for_a_person_comes_out_of_a_worker_as_it_is():
+    with pytest.raises(errors.Unwritable, match=r"^a\.i16: cannot be written$"):
+        list(worker_processes.run(answer, [1, "unwritable", 3], jobs=1))

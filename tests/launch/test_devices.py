@@ -70,10 +70,11 @@ def test_compiled_programs_are_kept_where_the_environment_says(monkeypatch, ours
     monkeypatch.setattr(pathlib.Path, "home", lambda: pathlib.Path("/home"))
     monkeypatch.setenv("NAFP_CACHE", ours or "")
     with monkeypatch.context() as patch:
-        patch.setattr(type(jax.config), "jax_compilation_cache_dir", jaxs)
+        kept = {"jax_compilation_cache_dir": jaxs, "jax_persistent_cache_min_compile_time_secs": 1.0}
+        patch.setattr(jax.config, "read", kept.__getitem__)
         patch.setattr(jax.config, "update", updated.__setitem__)
         devices.keep_compiled()
-    assert updated.get("jax_compilation_cache_dir") == folder
+    assert updated == {"jax_compilation_cache_dir": folder, "jax_persistent_cache_min_compile_time_secs": 0.5}
 
 
 def test_one_of_several_processes_cuts_no_further(monkeypatch):

@@ -38,7 +38,8 @@ def listed(text: str) -> set[str]:
 
 
 def test_commands_are_found_in_prose_and_across_lines():
-    text = "`nafp queries listen --config=c.py --config.data.x=1 --out=a`\n\n    nafp add DB x \\\n      --tag=a=b | sort --u\n"
+    text = "`nafp queries listen --config=c.py --config.data.x=1 --out=a`\n\n"
+    text += "    nafp add DB x \\\n      --tag=a=b | sort --u\n"
     assert used(text, "queries") == {"config", "out"}
     assert used(text, "add") == {"tag"}
 

@@ -1,5 +1,6 @@
-"""Checks the shapes that the signatures of this room state, in every test of the room."""
+"""Checks the shapes that the signatures of this room state, and compiles fast, in every test of the room."""
 
+import jax
 import pytest
 
 from nafp.models import convolution, fingerprinter, layers, network, norms, numpy_network, spectrogram
@@ -10,3 +11,11 @@ from tests import shapes
 def checked_shapes():
     with shapes.held(convolution, fingerprinter, layers, network, norms, numpy_network, spectrogram):
         yield
+
+
+@pytest.fixture(scope="package", autouse=True)
+def fast_compilation():
+    """Leaves most of XLA's optimisations out. tests/weights, fingerprints and training run what XLA optimised."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -1,4 +1,4 @@
-"""Several stores read as one, whatever the borders between them."""
+"""Several stores read as one, across the borders between them."""
 
 import os
 
@@ -31,10 +31,10 @@ def rows(tmp_path, request, monkeypatch):
 
 
 def test_rows_are_those_of_the_stores_in_order(rows):
-    whole = np.concatenate([each.vectors for each in rows.sources])
+    whole = np.concatenate([source.vectors for source in rows.sources])
     np.testing.assert_array_equal(rows.read(0, 25), whole)
     np.testing.assert_array_equal(rows.read(10, 15), whole[10:15])
-    np.testing.assert_array_equal(np.concatenate([b for _, b in rows.blocks(4)]), whole)
+    np.testing.assert_array_equal(np.concatenate([block for _, block in rows.blocks(4)]), whole)
     numbers = np.array([[24, 0, 12], [11, 13, 5]])
     np.testing.assert_array_equal(rows.take(numbers), whole[numbers])
 
@@ -67,8 +67,8 @@ def test_reading_keeps_no_memory(tmp_path):
     np.save(tmp_path / "db_shape.npy", (n_rows, 64))
     rows = collection.Collection.of([store.Store.open(tmp_path, "db")])
     before = resident_kib()
-    for start, read in rows.blocks(20_000):
-        np.testing.assert_array_equal(read[:, 0], np.arange(start, start + 20_000))
+    for start, block in rows.blocks(20_000):
+        np.testing.assert_array_equal(block[:, 0], np.arange(start, start + 20_000))
     numbers = np.random.default_rng(0).integers(0, n_rows, 5000)
     np.testing.assert_array_equal(rows.take(numbers)[:, 63], numbers)
     windows = rows.windows(numbers, 3)
@@ -104,12 +104,12 @@ def test_stores_of_different_models_do_not_mix(tmp_path, change):
         collection.Collection.of(stores)
 
 
-@pytest.mark.parametrize("value, said", [(np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (3.0, "length")])
-def test_a_row_that_is_no_fingerprint_is_named(tmp_path, value, said):
+@pytest.mark.parametrize("value, reason", [(np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (3.0, "length")])
+def test_a_row_that_is_no_fingerprint_is_named(tmp_path, value, reason):
     vectors = unit(25)
     vectors[17, 3] = value
     vectors.tofile(tmp_path / "db.mm")
     np.save(tmp_path / "db_shape.npy", (25, 8))
     rows = collection.Collection.of([store.Store.open(tmp_path, "db")])
-    with pytest.raises(ValueError, match=rf"db.mm, row 17.*{said}"):
+    with pytest.raises(ValueError, match=rf"db.mm, row 17.*{reason}"):
         rows.check()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import faiss
 import numpy as np
@@ -65,9 +66,9 @@ def test_exact_kinds_equal_the_obvious_search(kind, n):
 )
 def test_recall_is_that_of_the_kind(kind, least):
     built = made(kind, n_probe=40)
-    _, found = built.search(QUERIES, 10)
+    _, nearest = built.search(QUERIES, 10)
     _, expected = obvious(QUERIES, 10)
-    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, expected)])
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(nearest, expected)])
     assert recall >= least
     assert len(built) == 3000
     assert built.n_bytes > 3000
@@ -86,12 +87,12 @@ def test_walking_the_lists_equals_faiss(kind, k):
         assert_same_but_ties(rows[row], expected[row], distances[row])
 
 
-def assert_same_but_ties(found, expected, distances):
-    differ = np.flatnonzero(found != expected)
+def assert_same_but_ties(rows, expected, distances):
+    differ = np.flatnonzero(rows != expected)
     for place in differ:
         near = np.flatnonzero(np.abs(distances - distances[place]) < 1e-6)
         at_the_edge = place in near and len(distances) - 1 in near
-        assert found[place] in expected[near] or at_the_edge
+        assert rows[place] in expected[near] or at_the_edge
 
 
 def test_small_blocks_change_nothing(monkeypatch):
@@ -99,13 +100,13 @@ def test_small_blocks_change_nothing(monkeypatch):
     expected = built.search(QUERIES, 20)
     monkeypatch.setattr(list_major, "QUERY_BLOCK", 13)
     monkeypatch.setattr(list_major, "VECTOR_BLOCK", 50)
-    found = built.search(QUERIES, 20)
-    np.testing.assert_array_equal(found[1], expected[1])
+    in_small_blocks = built.search(QUERIES, 20)
+    np.testing.assert_array_equal(in_small_blocks[1], expected[1])
 
 
 def test_a_query_with_few_neighbours_gets_what_there_is():
-    built = index.build(collection.Collection([VECTORS[:400]]), index.plan("IVF64,Flat", n_rows=400, dim=16))
-    built._lists.nprobe = 1
+    plan = index.plan("IVF64,Flat", n_rows=400, dim=16, n_probe=1)
+    built = index.build(collection.Collection([VECTORS[:400]]), plan)
     cosines, rows = built.search(QUERIES, 100)
     assert (rows == -1).any()
     assert np.isneginf(cosines[rows == -1]).all()
@@ -115,35 +116,35 @@ def test_a_query_with_few_neighbours_gets_what_there_is():
 def test_training_reads_the_rows_faiss_would_draw():
     chosen = index.plan("IVF8,Flat", n_rows=3000, dim=16)._replace(train_rows=256 * 8)
     assert chosen.train_rows < len(ROWS)
-    ours = index.build(ROWS, chosen)
-    theirs = faiss.index_factory(16, "IVF8,Flat")
+    ours: Any = index.build(ROWS, chosen)._cpu
+    theirs: Any = faiss.index_factory(16, "IVF8,Flat")
     theirs.train(VECTORS)
-    np.testing.assert_array_equal(ours._cpu.quantizer.reconstruct_n(0, 8), theirs.quantizer.reconstruct_n(0, 8))
+    np.testing.assert_array_equal(ours.quantizer.reconstruct_n(0, 8), theirs.quantizer.reconstruct_n(0, 8))
 
 
 @pytest.mark.parametrize("kind", ["IVF16,PQ8np", "IVF16,Flat", "IVF16,SQ8"])
 def test_sized_lists_hold_what_faiss_would_put_there(kind):
     chosen = index.plan(kind, n_rows=3000, dim=16)
-    ours = index.build(ROWS, chosen)._cpu
-    theirs = faiss.clone_index(ours)
+    ours: Any = index.build(ROWS, chosen)._cpu
+    theirs: Any = faiss.clone_index(ours)
     theirs.reset()
     theirs.add(VECTORS)
     for number in range(16):
         n = ours.invlists.list_size(number)
         assert n == theirs.invlists.list_size(number)
         for read, width in (("get_ids", 1), ("get_codes", ours.code_size)):
-            a, b = (faiss.rev_swig_ptr(getattr(each.invlists, read)(number), n * width) for each in (ours, theirs))
+            a, b = (faiss.rev_swig_ptr(getattr(lists.invlists, read)(number), n * width) for lists in (ours, theirs))
             np.testing.assert_array_equal(a, b)
 
 
 def test_the_original_kinds_have_the_original_parameters():
     plans = {kind: index.plan(kind, n_rows=10**6, dim=128) for kind in index.KINDS[1:]}
-    assert {p.k for p in plans.values()} == {20}
+    assert {plan.k for plan in plans.values()} == {20}
     assert plans["ivf"].factory == "IVF400,Flat"
     assert plans["ivfpq"] == index.Plan(
         "ivfpq", "IVF256,PQ64", n_probe=40, k=20, train_rows=65536, reason="as the original"
     )
-    refined = index._made(plans["ivfpq-rr"].factory, 128)
+    refined: Any = index._made(plans["ivfpq-rr"].factory, 128)
     assert (refined.refine_pq.M, refined.refine_pq.nbits) == (4, 4)
 
 
@@ -186,15 +187,15 @@ def test_an_index_that_cannot_be_written_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["db.faiss"]
 
 
-def test_a_full_disk_is_told_as_such_and_leaves_nothing(tmp_path):
+def test_a_full_disk_raises_its_errno_and_leaves_nothing(tmp_path):
     built = made("l2")
     assert built.n_bytes > 2**16
     with disks.full(tmp_path / "small", n_bytes=2**16) as folder:
         (folder / "db.faiss").write_text("before")
-        with pytest.raises((OSError, errors.Unwritable)) as raised:
+        with pytest.raises(errors.Unwritable, match=r"db\.faiss: cannot be written: the disk is full") as raised:
             built.save(folder / "db.faiss")
-        refusal = raised.value if isinstance(raised.value, OSError) else raised.value.__cause__
-        assert refusal.errno == errno.ENOSPC
+        assert isinstance(raised.value.__cause__, OSError)
+        assert raised.value.__cause__.errno == errno.ENOSPC
         assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("db.faiss", "before")]
 
 
@@ -304,9 +305,11 @@ def test_the_double_of_the_options_has_the_fields_of_faiss():
         declared = [
             text.split(f"class {name}", 1)[1].split("\nclass ")[0] for name in ("GpuClonerOptions", "GpuMultipleC")
         ]
-        told = {line.split(":")[0].strip() for body in declared for line in body.splitlines()[1:] if ":" in line}
-        assert {name for name in told if name.isidentifier()} <= fields
-        assert "useFloat16" in told
+        fields_of_faiss = {
+            line.split(":")[0].strip() for body in declared for line in body.splitlines()[1:] if ":" in line
+        }
+        assert {name for name in fields_of_faiss if name.isidentifier()} <= fields
+        assert "useFloat16" in fields_of_faiss
     else:
         assert {name for name in vars(real) | vars(real.__base__) if not name.startswith("_")} - {"thisown"} == fields
 
@@ -343,5 +346,5 @@ def test_memory_is_given_back_where_the_system_can(monkeypatch):
 def test_peak_memory_is_that_of_the_process_not_of_the_one_that_started_it():
     held = np.ones(30_000_000)  # 240 MB.
     asked = "from nafp.jobs import memory; print(memory.peak_mb())"
-    told = float(subprocess.check_output([sys.executable, "-c", asked]))
-    assert memory.peak_mb() > held.nbytes / 2**20 > told > 1
+    peak_mb = float(subprocess.check_output([sys.executable, "-c", asked]))
+    assert memory.peak_mb() > held.nbytes / 2**20 > peak_mb > 1

@@ -1,4 +1,4 @@
-"""A kept index is used again exactly as long as it would be built the same."""
+"""A kept index is used again only while building it anew would give the same index."""
 
 import json
 import os

@@ -36,19 +36,19 @@ def nearest(query, k=20):
 def obvious_original(query, neighbours, length):
     """Scores one start after the other, borders ignored, diagonals shortened at the last row."""
     query = query[:length]
-    starts = {int(row) - j for j, found in enumerate(neighbours[:length]) for row in found}
+    starts = {int(row) - j for j, rows in enumerate(neighbours[:length]) for row in rows}
     scores = {}
     for start in sorted(start for start in starts if start >= 0):
-        there = VECTORS[start : start + len(query)]
-        scores[start] = float(np.mean(np.diag(query @ there.T)))
+        rows = VECTORS[start : start + len(query)]
+        scores[start] = float(np.mean(np.diag(query @ rows.T)))
     return scores
 
 
 def obvious(query, neighbours, length, *, kernel=lambda c: c):
     """Scores one (track, start) after the other; a row outside the track counts 0."""
     scores = {}
-    for j, found in enumerate(neighbours[:length]):
-        for row in found:
+    for j, rows in enumerate(neighbours[:length]):
+        for row in rows:
             track = next(i for i, t in enumerate(TRACKS) if 0 <= row - t.first_row < t.n_rows)
             start, t = int(row) - j, TRACKS[track]
             inside = [i for i in range(length) if 0 <= start + i - t.first_row < t.n_rows]
@@ -68,8 +68,8 @@ def assert_ranked(ranking, scores, names):
 @pytest.mark.parametrize("start", [0, 36, 115, 150, 250, 293, 296, 299])
 def test_as_original_equals_the_obvious_loop(start):
     query = asked(start)
-    found = match.rank(query, nearest(query), BARE, lengths=LENGTHS, as_original=True)
-    for length, ranking in zip(LENGTHS, found):
+    rankings = match.rank(query, nearest(query), BARE, lengths=LENGTHS, as_original=True)
+    for length, ranking in zip(LENGTHS, rankings):
         expected = obvious_original(query, nearest(query), length)
         assert_ranked(ranking, expected, ranking.starts.astype(int).tolist())
         assert ranking.starts[0] == start
@@ -78,16 +78,16 @@ def test_as_original_equals_the_obvious_loop(start):
 @pytest.mark.parametrize("start", [0, 36, 39, 42, 115, 150, 198, 200, 293])
 def test_the_diagonal_equals_the_obvious_loop(start):
     query = asked(start)
-    found = match.rank(query, nearest(query), KNOWN, lengths=LENGTHS)
-    for length, ranking in zip(LENGTHS, found):
+    rankings = match.rank(query, nearest(query), KNOWN, lengths=LENGTHS)
+    for length, ranking in zip(LENGTHS, rankings):
         names = list(zip(ranking.tracks.tolist(), ranking.starts.astype(int).tolist()))
         assert_ranked(ranking, obvious(query, nearest(query), length), names)
 
 
 def test_a_sharp_kernel_equals_the_obvious_loop():
     query = asked(150)
-    found = match.rank(query, nearest(query), KNOWN, lengths=LENGTHS, sharpness=2.0)
-    for length, ranking in zip(LENGTHS, found):
+    rankings = match.rank(query, nearest(query), KNOWN, lengths=LENGTHS, sharpness=2.0)
+    for length, ranking in zip(LENGTHS, rankings):
         names = list(zip(ranking.tracks.tolist(), ranking.starts.astype(int).tolist()))
         scores = obvious(query, nearest(query), length, kernel=lambda c: float(np.exp(-2 * (1 - c) ** 2)))
         assert_ranked(ranking, scores, names)
@@ -95,9 +95,9 @@ def test_a_sharp_kernel_equals_the_obvious_loop():
 
 def obvious_between(query, neighbours, length):
     """Scores each start and the one before it on rows and half a row on; the better of the two counts."""
-    starts = {}
-    for j, found in enumerate(neighbours[:length]):
-        for row in found:
+    starts: dict[tuple[int, int], int] = {}
+    for j, rows in enumerate(neighbours[:length]):
+        for row in rows:
             track = next(i for i, t in enumerate(TRACKS) if 0 <= row - t.first_row < t.n_rows)
             starts |= {(track, int(row) - j): 0, (track, int(row) - j - 1): 0}
     scores = {}
@@ -109,7 +109,7 @@ def obvious_between(query, neighbours, length):
 
         on = [query[i] @ at(start + i) for i in range(length)]
         sums = [at(start + i) + at(start + i + 1) for i in range(length)]
-        half = [query[i] @ each / max(np.linalg.norm(each), 1) for i, each in enumerate(sums)]
+        half = [query[i] @ row / max(np.linalg.norm(row), 1) for i, row in enumerate(sums)]
         scores[track, start] = max(np.mean(on), np.mean(half))
     return scores
 
@@ -117,8 +117,8 @@ def obvious_between(query, neighbours, length):
 @pytest.mark.parametrize("start", [0, 36, 39, 42, 115, 150, 198, 200, 293])
 def test_between_rows_equals_the_obvious_loop(start):
     query = asked(start)
-    found = match.rank(query, nearest(query), KNOWN, lengths=LENGTHS, between=True)
-    for length, ranking in zip(LENGTHS, found):
+    rankings = match.rank(query, nearest(query), KNOWN, lengths=LENGTHS, between=True)
+    for length, ranking in zip(LENGTHS, rankings):
         names = list(zip(ranking.tracks.tolist(), ranking.compared.astype(int).tolist()))
         assert_ranked(ranking, obvious_between(query, nearest(query), length), names)
 
@@ -160,9 +160,9 @@ def test_no_match_runs_on_into_the_next_track():
 
 def test_a_query_longer_than_its_track_is_found():
     query = np.concatenate([VECTORS[40:43], unit(4, seed=5)])
-    found = match.matches(match.rank(query, nearest(query), KNOWN, lengths=[7])[0], KNOWN)
-    assert found[0].track == "1.wav"
-    assert found[0].start_s == 0
+    best = match.matches(match.rank(query, nearest(query), KNOWN, lengths=[7])[0], KNOWN)[0]
+    assert best.track == "1.wav"
+    assert best.start_s == 0
 
 
 def test_shifted_phases_place_a_query_between_rows():
@@ -182,8 +182,8 @@ def test_shifted_phases_place_a_query_between_rows():
 
 def test_with_one_row_there_is_nothing_to_shift():
     query = asked(150, 2)
-    found = match.rank(query, nearest(query), KNOWN, lengths=[1], shifts=2)[0]
-    assert (found.starts == np.round(found.starts)).all()
+    ranking = match.rank(query, nearest(query), KNOWN, lengths=[1], shifts=2)[0]
+    assert (ranking.starts == np.round(ranking.starts)).all()
 
 
 def test_the_margin_is_to_the_best_other_track():
@@ -201,7 +201,7 @@ def test_the_best_place_of_each_track_is_the_first_in_the_ranking():
     assert match.best_of_each_track(np.empty(0, np.int64)).tolist() == []
     query = asked(150)
     ranking = match.rank(query, nearest(query, 300), KNOWN, lengths=[7], top=1000)[0]
-    best = {}
+    best: dict[int, tuple[float, float]] = {}
     for track, start, score in zip(ranking.tracks.tolist(), ranking.starts.tolist(), ranking.scores.tolist()):
         if score > best.get(track, (0, -np.inf))[1]:
             best[track] = start, score

@@ -1,4 +1,4 @@
-"""Laws of the store: the original's layout, nothing lost by a kill, nothing finished lost."""
+"""A store keeps the layout of the original; no kill loses an appended track, and no writer a finished store."""
 
 import csv
 import errno
@@ -206,7 +206,7 @@ def test_what_cannot_be_a_fingerprint_is_refused_by_track_name(tmp_path):
         assert len(writer.finish()) == 1
 
 
-def test_a_full_disk_is_told_as_such_and_what_was_added_stays(tmp_path):
+def test_a_full_disk_is_an_error_of_ours_and_added_tracks_stay(tmp_path):
     def add(writer, names):
         for name in names:
             writer.append(name, 1.0, vectors(200, seed=len(name)))
@@ -225,6 +225,15 @@ def test_a_full_disk_is_told_as_such_and_what_was_added_stays(tmp_path):
                 np.fromfile(folder / "db.mm.part", np.float32).reshape(-1, 4)[-201:],
                 np.concatenate([vectors(200, seed=len(str(n_tracks - 1))), vectors(1, seed=7)]),
             )
+
+
+def test_a_read_only_folder_is_an_error_of_ours(tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(store, "open", refuse, raising=False)  # Root may write anywhere: this stands in for a disk.
+    with pytest.raises(errors.Unwritable, match=r"db: it is read-only; .* write to another folder"):
+        store.Writer(tmp_path, "db", dim=4, meta=META)
 
 
 def test_rows_whose_journal_is_refused_are_taken_back(tmp_path, monkeypatch):

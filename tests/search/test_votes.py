@@ -27,7 +27,7 @@ def test_a_window_sums_what_falls_into_it():
     for start in {max(0, int(r) - j) for j, near in enumerate(NEIGHBOURS[:3]) for r in near}:
         inside = (NEIGHBOURS[:3] >= start) & (NEIGHBOURS[:3] <= start + 3)
         sums[start] = COSINES[:3][inside].sum() / 9
-    best = max(sums, key=sums.get)
+    best = max(sums, key=lambda start: sums[start])
     assert (three.starts[0], three.tracks[0]) == (best, 0)
     assert three.scores.tolist() == pytest.approx(sorted(sums.values(), reverse=True)[:10])
 

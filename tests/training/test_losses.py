@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from nafp.training import losses
+from tests import shapes
 
-nt_xent = jax.jit(losses.nt_xent)  # One small program in place of thirty.
+nt_xent = jax.jit(shapes.checked(losses.nt_xent))  # One small program in place of thirty.
 
 
 def unit(shape, seed=0):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from nafp.training import masks
+from tests import shapes
 from tests.training import test_augment
 
-masked = jax.jit(masks.masked, static_argnames="chain")
+masked = jax.jit(shapes.checked(masks.masked), static_argnames="chain")
 
 
 def holes(mels, **changes):

@@ -15,7 +15,7 @@ from nafp.audio import decode
 from nafp.database import database
 from nafp.identify import clips, identifier
 from nafp.search import confidence
-from nafp.verbs import identify as replies
+from nafp.verbs import identify
 from nafp.weights import sources
 from tests import tunes
 
@@ -56,7 +56,9 @@ def cut(tmp_path_factory):
 
 
 def asked(capsys, names, where, **settings):
-    code = replies.run(replies.Request([str(name) for name in names], str(where), **{"runtime": "numpy"} | settings))
+    code = identify.run(
+        identify.IdentifyRequest([str(name) for name in names], str(where), **{"runtime": "numpy"} | settings)
+    )
     said = capsys.readouterr()
     return code, said.out, said.err
 
@@ -135,7 +137,7 @@ def test_pfanns_files_can_be_read_as_pfann_writes_them(db, cut, tmp_path, capsys
 
 def test_formats_and_files_go_together(db, cut):
     with pytest.raises(ValueError, match="needs --out"):
-        replies.run(replies.Request([str(cut / "known.wav")], str(db), format="pfann"))
+        identify.run(identify.IdentifyRequest([str(cut / "known.wav")], str(db), format="pfann"))
 
 
 def test_python_gets_the_same_answers(db, cut):

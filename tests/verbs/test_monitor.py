@@ -60,7 +60,7 @@ def opened_once(monkeypatch, opened={}):  # noqa: B006 - compiles the network fo
 def run(place, *names, **settings):
     settings = {"max_speed": 0.0, "format": "json"} | settings
     where = [str(place / name) for name in names]
-    return monitor.run(monitor.Request(where, str(place / "db"), **settings))
+    return monitor.run(monitor.MonitorRequest(where, str(place / "db"), **settings))
 
 
 def lines(text):
@@ -128,7 +128,7 @@ def test_a_state_of_other_settings_or_of_another_file_is_refused(place, tmp_path
     state, recording = tmp_path / "state", tmp_path / "a.wav"
     recording.write_bytes((place / "silence.wav").read_bytes())
     settings = {"state": str(state), "format": "text"}
-    request = monitor.Request([str(recording)], str(place / "db"), max_speed=0.0, **settings)
+    request = monitor.MonitorRequest([str(recording)], str(place / "db"), max_speed=0.0, **settings)
     assert monitor.run(request) == monitor.NOTHING
     with pytest.raises(ValueError, match=r"other settings \(max_speed\)"):
         monitor.run(request._replace(max_speed=3.0))
@@ -141,7 +141,7 @@ def test_a_state_of_other_settings_or_of_another_file_is_refused(place, tmp_path
 
 
 def test_streams_have_no_state_and_come_one_at_a_time(place):
-    request = monitor.Request(["http://a/b", "http://c/d"], str(place / "db"))
+    request = monitor.MonitorRequest(["http://a/b", "http://c/d"], str(place / "db"))
     with pytest.raises(ValueError, match="cannot be heard again"):
         monitor.run(request._replace(state="x"))
     with pytest.raises(ValueError, match="one stream at a time"):
@@ -163,7 +163,7 @@ def test_a_stream_that_is_stopped_says_what_it_heard(place, monkeypatch, capsys)
     monkeypatch.setattr(monitor.time, "monotonic", lambda: clock_s)
 
     monkeypatch.setattr(live, "blocks", stopped)
-    request = monitor.Request(["microphone"], str(place / "db"), max_speed=0.0, format="json", playing=True)
+    request = monitor.MonitorRequest(["microphone"], str(place / "db"), max_speed=0.0, format="json", playing=True)
     assert monitor.run(request) == monitor.FOUND
     said = capsys.readouterr()
     found = lines(said.out)
@@ -175,7 +175,7 @@ def test_a_stream_that_is_stopped_says_what_it_heard(place, monkeypatch, capsys)
 def test_an_empty_database_is_said(tmp_path):
     database.Database.create(tmp_path / "db", network=databases.network_file(tmp_path))
     with pytest.raises(ValueError, match="holds no track to look for"):
-        monitor.run(monitor.Request(["microphone"], str(tmp_path / "db"), runtime="numpy"))
+        monitor.run(monitor.MonitorRequest(["microphone"], str(tmp_path / "db"), runtime="numpy"))
 
 
 def test_people_read_times_speeds_and_names():

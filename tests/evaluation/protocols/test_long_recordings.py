@@ -49,7 +49,7 @@ def test_songs_play_where_the_plan_says(recorded):
         song = decode.load(played.song, sample_rate_hz=RATE_HZ, seconds=11)
         spectrum = np.fft.rfft(heard, 1 << 18) * np.conj(np.fft.rfft(song, 1 << 18))
         lag = int(np.argmax(np.fft.irfft(spectrum)))
-        assert min(lag, (1 << 18) - lag) <= 20  # The direct sound, in step.
+        assert min(lag, (1 << 18) - lag) <= 20  # The direct sound is in its place.
 
 
 def _source(recorded: pathlib.Path) -> material.Material:
@@ -60,7 +60,7 @@ def _source(recorded: pathlib.Path) -> material.Material:
 def test_a_recording_is_cut_without_overlap_within_its_songs(recorded):
     with open(recorded / "queries" / "expected.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    # Of 11 s: five and five (the second trial starts at 1 s) of 2 s, two and one of 5 s.
+    # 11 s hold five and five queries of 2 s (the second trial starts at 1 s), and two and one of 5 s.
     assert len(rows) == 4 * 2 * (5 + 5 + 2 + 1)
     by_trial = collections.defaultdict(list)
     for row in rows:
@@ -98,10 +98,11 @@ def test_the_table_of_a_recording_is_what_counting_gives(recorded):
 
 def test_precision_recall_and_f1_are_averaged_over_the_songs_played():
     truth = np.array([0, 0, 0, 0, 1, 1, 2])
-    said = np.array([0, 0, 1, 9, 1, 1, 0])  # 9 was never played.
+    said = np.array([0, 0, 1, 9, 1, 1, 0])  # Song 9 was never played.
     asked = asked_for(truth)
     tracks = said[:, None, None]
-    answers = metrics.Answers(tracks, None, None, None, np.ones((7, 1), bool))
+    unused = np.empty(0)
+    answers = metrics.Answers(tracks, unused, unused, unused, np.ones((7, 1), bool))
     right = {"song": (said == truth)[:, None]}
     scored = results.Scored(asked, answers, right, right, (3,))
     found = tables.classified(scored, np.ones(7, bool), 0)
@@ -132,7 +133,7 @@ def test_ones_own_recording_and_a_bare_list_of_songs_will_do(place, recorded, tm
     (tmp_path / "songs.txt").write_text("\n".join(songs) + "\n")
     source = material.Material(place)
     taken = recordings.given([f"near={sound}", f"far={sound}"], str(tmp_path / "songs.txt"), source, split="test")
-    assert [played.start_s for played in taken.plan] == [0, 12, 24, 36]  # At their true lengths.
+    assert [played.start_s for played in taken.plan] == [0, 12, 24, 36]  # Each song plays in full.
     rows = recordings.cut(
         taken,
         source,
@@ -143,7 +144,7 @@ def test_ones_own_recording_and_a_bare_list_of_songs_will_do(place, recorded, tm
         trials=1,
     )
     assert {row["condition"] for row in rows} == {"near", "near+n0", "far", "far+n0"}
-    assert all(row["seconds"] == "5" for row in rows)  # The songs were cut at 11 s: 44 s, not 48.
+    assert all(row["seconds"] == "5" for row in rows)  # The songs were cut to 11 s, so they last 44 s, not 48.
     assert any("ends at 44 s, the plan at 48 s" in line for line in caplog.messages)
     own = {"recording": [f"near={sound}"], "plan": str(tmp_path / "songs.txt")}
     run(place, tmp_path / "out", protocol(tmp_path / "recording.toml", RECORDING), **own)

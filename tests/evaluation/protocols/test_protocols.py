@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from evaluation.protocols import protocol as protocols
+from evaluation.queries import conditions
 from evaluation.queries import render as rendering
 from evaluation.scores import evaluate, metrics
 from nafp.audio import decode
@@ -177,7 +178,7 @@ metrics = ["exact"]
         run(tmp_path, tmp_path / "out2", asked)
 
 
-def test_the_originals_dataset_is_run_as_it_lies(tmp_path):
+def test_the_originals_dataset_is_taken_as_it_is(tmp_path):
     music = tmp_path / "set" / "music"
     for i in range(8):
         tune = tunes.tune(6, sample_rate_hz=RATE_HZ, seed=i)
@@ -195,13 +196,13 @@ def test_the_originals_dataset_is_run_as_it_lies(tmp_path):
     assert {cell["rate"] for cell in found.values() if int(cell["asked"])} == {"1.0"}
 
 
-def test_what_a_protocol_decides_is_no_choice(place, tmp_path):
+def test_flags_that_the_protocol_decides_are_refused(place, tmp_path):
     asked = protocol(tmp_path / "clips.toml", CLIPS)
     with pytest.raises(ValueError, match="--lengths is decided by protocol clips"):
         run(place, tmp_path / "out", asked, settings={"lengths": ["1"]})
 
 
-def test_a_folder_that_says_no_splits_is_all_asked_for(tmp_path):
+def test_all_tracks_of_a_folder_without_splits_are_asked_for(tmp_path):
     for i in range(4):
         tune = tunes.tune(8, sample_rate_hz=RATE_HZ, seed=i)
         tunes.write(tmp_path / "songs" / f"{i}.wav", tune, RATE_HZ)
@@ -233,7 +234,7 @@ def test_a_copy_among_the_distractors_is_right_where_repeats_count(tmp_path):
         text, out = CLIPS.replace(', "n5.room"', "") + more, tmp_path / f"out{len(more)}"
         run(given, out, protocol(tmp_path / "clips.toml", text))
         rates.append(float(cells(out)["clean", "song", 3.0]["rate"]))
-    assert rates == [10 / 12, 1.0]  # Two of the twelve clips are of the track that is there twice.
+    assert rates == [10 / 12, 1.0]  # Two of the twelve clips are of the track that the database has twice.
     said = json.loads((out / "results" / "results.json").read_text())["repeats"]
     assert said["sound"] == [str(given)]
 
@@ -255,29 +256,33 @@ lengths_s = [3]
     assert "false accepts" in (tmp_path / "out" / "table.md").read_text()
 
 
+def test_the_protocol_robustness_has_the_conditions_that_queries_render_by_default():
+    assert protocols.load("robustness").queries.conditions == conditions.ROBUSTNESS
+
+
 def test_every_shipped_protocol_can_be_read_and_its_conditions_rendered():
     assert {"original-mini", "original-full", "contiguous", "snr", "robustness"} <= {*protocols.shipped()}
     for name in protocols.shipped():
-        one = protocols.load(name)
-        assert one.about
-        rendering.parse(one.queries.conditions, unshifted=one.kind == "aligned")
+        shipped = protocols.load(name)
+        assert shipped.about
+        rendering.parse(shipped.queries.conditions, unshifted=shipped.kind == "aligned")
 
 
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("[queries]\ncuont = 4", "queries.no setting 'cuont'; did you mean count"),
+        ("[queries]\ncuont = 4", "queries.no setting 'cuont'; there are conditions, count, .* Did you mean 'count'"),
         ('queries = "clean"', "queries is a section"),
         ('[queries]\ncount = "4"', "queries.count = '4': should be like 400"),
         ('[queries]\nconditions = "clean"', "a list is needed"),
-        ('[queries]\nconditions = ["claen"]', "did you mean clean"),
+        ('[queries]\nconditions = ["claen"]', "Did you mean 'clean'"),
         ('kind = "clip"', "allowed are clips, aligned, given, recording"),
-        ('[evaluation]\nmetrics = ["songs"]', "no songs; there are exact"),
+        ('[evaluation]\nmetrics = ["songs"]', "evaluation.metrics: no songs; there are exact"),
         ("[evaluation]\nlengths_s = [30]", "asks for 30 s of clips of 10 s"),
         ('kind = "given"', "needs queries.folder"),
         ("queries = ", "not TOML"),
-        ('kind = "aligned"\n[evaluation]\nspeeds = "auto"', "rows stay in place"),
-        ('kind = "aligned"\n[evaluation]\nrepeats = true', "row answers row"),
+        ('kind = "aligned"\n[evaluation]\nspeeds = "auto"', "evaluation.speeds is for .* rows stay in place"),
+        ('kind = "aligned"\n[evaluation]\nrepeats = true', "evaluation.repeats is for .* row answers row"),
     ],
 )
 def test_a_protocol_that_cannot_be_says_why(tmp_path, text, match):
@@ -286,7 +291,7 @@ def test_a_protocol_that_cannot_be_says_why(tmp_path, text, match):
 
 
 def test_a_name_that_is_not_there_says_what_is(place, tmp_path):
-    with pytest.raises(FileNotFoundError, match="did you mean robustness"):
+    with pytest.raises(FileNotFoundError, match="Did you mean 'robustness'"):
         protocols.load("robustnes")
     asked = protocol(tmp_path / "clips.toml", CLIPS)
     with pytest.raises(ValueError, match="give --references"):
@@ -300,7 +305,7 @@ def command(place, out, *more: str) -> list[str]:
 
 def test_the_command_says_what_is_missing(place, tmp_path):
     for more, said in [
-        (["--protocol=robustnes"], "did you mean robustness"),
+        (["--protocol=robustnes"], "Did you mean 'robustness'"),
         (["--lengths=1,3"], "--lengths is decided by protocol robustness"),
         (["--noise=nowhere"], "nowhere"),
     ]:

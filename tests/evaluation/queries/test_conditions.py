@@ -1,11 +1,12 @@
-"""What each condition does to sound, heard by measuring it."""
+"""What each condition does to sound, measured."""
 
 import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
 
-from evaluation.queries import codecs, conditions, degrade
+from evaluation.queries import codecs, conditions, degrade, material
 from tests import tunes
 
 RATE_HZ = 16000
@@ -20,7 +21,8 @@ def tune() -> np.ndarray:
 def through(name: str, samples: np.ndarray) -> np.ndarray:
     """Puts samples through a condition that draws nothing."""
     take = conditions.Take(samples, RATE_HZ, 0, len(samples))
-    return conditions.parse(name).apply(take, np.random.default_rng(0), None).samples
+    surroundings = mock.create_autospec(material.Surroundings, instance=True)
+    return conditions.parse(name).apply(take, np.random.default_rng(0), surroundings).samples
 
 
 def hiss(n: int = 1 << 16) -> np.ndarray:
@@ -106,7 +108,7 @@ def test_a_dot_between_digits_is_a_decimal_point(name, seconds):
 
 def test_a_range_settles_on_a_number_inside_it():
     range_of = conditions.parse("n0~10.speed-4~4.mic")
-    assert range_of.rate == 1.04  # Excerpts are cut long enough for the fastest.
+    assert range_of.rate == 1.04  # So that excerpts are long enough for the fastest.
     for seed in range(20):
         settled = range_of.settled(np.random.default_rng(seed))
         noise, speed, mic = settled.name.split(".speed")[0], settled.rate, settled.name[-3:]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +21,12 @@ from tests import tunes
 
 ROOT = pathlib.Path(__file__).parents[3]
 NAMES = ["clean", "n0~10.room"]
-SETTINGS = {"names": NAMES, "count": 6, "seconds": 2.0, "seed": 4}
+SETTINGS: dict[str, Any] = {"names": NAMES, "count": 6, "seconds": 2.0, "seed": 4}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> pathlib.Path:
-    """Makes three tracks, two noises and a room; returns their manifest."""
+    """Writes three tracks, two noises and a room, and returns their manifest."""
     folder = tmp_path_factory.mktemp("place")
     rows = []
     for i in range(3):
@@ -56,7 +57,7 @@ class Stop(Exception):
 
 
 def stop_after(monkeypatch, n: int) -> None:
-    """Ends rendering at the n-th file, as an interruption would."""
+    """Interrupts rendering at the n-th file."""
     real, count = decode.write_wav, []
 
     def write_wav(*args, **settings):
@@ -86,7 +87,7 @@ def test_what_was_done_is_not_done_again(source, tmp_path, monkeypatch):
         with pytest.raises(Stop):
             render.render(source, source, tmp_path, jobs=1, **SETTINGS)
     with monkeypatch.context() as patch:
-        stop_after(patch, 4)  # 12 files in all: four numbers of two conditions were done.
+        stop_after(patch, 4)  # Of 12 files, those of four numbers and two conditions are done.
         render.render(source, source, tmp_path, jobs=1, **SETTINGS)
     stop_after(monkeypatch, 0)
     assert len(render.render(source, source, tmp_path, **SETTINGS)) == 12
@@ -102,7 +103,7 @@ def test_a_file_that_was_lost_or_cut_is_rendered_again(source, tmp_path, monkeyp
     one.unlink()
     other.write_bytes(other.read_bytes()[:100])
     with open(tmp_path / "torn" / rendered.JOURNAL, "a") as file:
-        file.write('{"number": 5, "ro')  # The line a kill has torn.
+        file.write('{"number": 5, "ro')  # A line that a kill has cut off.
     render.render(source, source, tmp_path / "torn", **SETTINGS)
     assert bytes_of(tmp_path / "torn") == bytes_of(tmp_path / "whole")
 
@@ -132,7 +133,7 @@ def test_other_recordings_under_the_same_name_are_other_settings(place, source, 
 
 def test_killed_at_any_moment_the_command_goes_on(place, source, tmp_path):
     command = [sys.executable, "-m", "nafp", "queries", "render", f"--source={place}"]
-    command += ["--count=150", "--seconds=2", "--seed=4", f"--conditions={','.join(NAMES)}"]
+    command += ["--count=60", "--seconds=2", "--seed=4", f"--conditions={','.join(NAMES)}"]
     command += [f"--out={tmp_path / 'torn'}", "--jobs=1"]
     running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     while len(list(tmp_path.glob("torn/*.wav"))) < 20 and running.poll() is None:
@@ -141,7 +142,7 @@ def test_killed_at_any_moment_the_command_goes_on(place, source, tmp_path):
     running.wait()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    render.render(source, source, tmp_path / "whole", **{**SETTINGS, "count": 150})
+    render.render(source, source, tmp_path / "whole", **{**SETTINGS, "count": 60})
     assert bytes_of(tmp_path / "torn") == bytes_of(tmp_path / "whole")
 
 

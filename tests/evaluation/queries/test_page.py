@@ -1,4 +1,4 @@
-"""The page to listen to: one file that holds the very sound that is rendered, or trained on."""
+"""The page to listen to: one file with exactly the sound that is rendered, or trained on."""
 
 import base64
 import io
@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -24,7 +25,7 @@ RATE_HZ = 8000
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> pathlib.Path:
-    """Makes two tracks and a noise of each split; returns their manifest."""
+    """Writes two tracks and a noise of each split, and returns their manifest."""
     folder, rows = tmp_path_factory.mktemp("place"), []
     for split in ("train", "test"):
         for i in range(2):
@@ -39,7 +40,7 @@ def place(tmp_path_factory) -> pathlib.Path:
 
 
 def held(page: str, kind: str) -> list[bytes]:
-    """Takes the sounds, or the pictures, out of a page."""
+    """Returns the sounds, or the pictures, that a page holds."""
     return [base64.b64decode(data) for data in re.findall(f"data:{kind};base64,([^\"']+)", page)]
 
 
@@ -88,7 +89,7 @@ def test_a_spectrogram_shows_a_tone_where_it_is():
     picture = matplotlib.image.imread(io.BytesIO(listening.png(levels)), format="png")
     assert picture.shape[:2] == levels.shape
     brightness = picture[..., :3].sum(axis=2)[:, levels.shape[1] // 2]
-    assert hz[::-1][brightness.argmax()] == pytest.approx(1000, rel=0.05)  # High ones on top.
+    assert hz[::-1][brightness.argmax()] == pytest.approx(1000, rel=0.05)  # High frequencies are on top.
 
 
 @pytest.mark.parametrize("n", [1, 300, 8000])
@@ -119,30 +120,33 @@ def test_training_is_heard_as_its_configuration_says(place, tmp_path):
     changes |= {"augment.noise.low_db": 7.0, "augment.noise.high_db": 7.0}
     drawn = training.examples(tiny(tmp_path / "corpus", **changes), count=2, seconds=3.0)
     assert len(drawn) == 2
-    for one in drawn:
-        assert "train" in one.track
-        track = next(track for track in made.tracks if track.path == one.track)
+    for example in drawn:
+        assert "train" in example.track
+        track = next(track for track in made.tracks if track.path == example.track)
         places = np.lib.stride_tricks.sliding_window_view(made.audio(track), 3 * RATE_HZ)[::4000]
-        errors = np.abs(decode.to_float(places) - one.clean).max(axis=1)
+        errors = np.abs(decode.to_float(places) - example.clean).max(axis=1)
         assert errors.min() < 1e-6
-        ratio = np.square(one.clean).mean() / np.square(one.degraded - one.clean).mean()
+        ratio = np.square(example.clean).mean() / np.square(example.degraded - example.clean).mean()
         assert 10 * np.log10(ratio) == pytest.approx(7.0, abs=0.05)
-        assert one.clean_mel.shape == one.degraded_mel.shape == (256, 32)
-        assert (one.degraded_mel == one.degraded_mel.min()).mean() > 0.01  # The masks.
+        assert example.clean_mel.shape == example.degraded_mel.shape == (256, 32)
+        assert (
+            example.degraded_mel == example.degraded_mel.min()
+        ).mean() > 0.01  # Training masks parts of the spectrogram.
     clips = listening.from_training(drawn, sample_rate_hz=RATE_HZ, segment_s=1.0)
     assert len(held(listening.page(clips, title="t"), "audio/wav")) == 8
 
 
 def test_what_cannot_be_listened_to_is_said(place, tmp_path):
-    for changes, match in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"out": str(tmp_path)}, "the page is one file"),
         ({"source": None}, "--source=CORPUS"),
         ({"split": ["test", "val"]}, "one split"),
         ({"conditions": ["room"]}, "no room of split test"),
-    ]:
-        given = {"source": str(place), "out": str(tmp_path / "p.html"), "conditions": ["n5"]}
+    ]
+    for changes, match in cases:
+        settings = {"source": str(place), "out": str(tmp_path / "p.html"), "conditions": ["n5"], **changes}
         with pytest.raises(ValueError, match=match):
-            verbs.listen(verbs.QueriesRequest(**{**given, **changes}))
+            verbs.listen(verbs.QueriesRequest(**settings))
 
 
 def test_a_verb_that_is_not_there_names_those_that_are():

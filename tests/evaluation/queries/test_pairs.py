@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,12 +33,12 @@ TINY = {
     "validate.lengths": (1, 3),
     "data.read_threads": 2,
 }
-SETTINGS = {"splits": ("train", "val"), "variants": 3, "seconds": 2.5, "seed": 1}
+SETTINGS: dict[str, Any] = {"splits": ("train", "val"), "variants": 3, "seconds": 2.5, "seed": 1}
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> material.Material:
-    """Makes five tracks (one at another rate), and a noise, a room and a microphone for each split."""
+    """Writes five tracks, one at another rate, and a noise, a room and a microphone for each split."""
     folder, rows = tmp_path_factory.mktemp("source"), []
 
     def add(name, samples, kind, split, rate=RATE_HZ):
@@ -84,7 +85,7 @@ def test_the_clean_side_is_the_recordings(source, rendered):
         assert abs(track.n_samples - len(whole)) <= 1
         clean = decode.to_float(static.audio(track))
         error = clean[: len(whole)] - whole[: len(clean)]
-        assert np.abs(error).max() < 2e-3  # A resampler's edges, where stretches meet.
+        assert np.abs(error).max() < 2e-3  # The edges of a resampler, where parts meet.
 
 
 def test_every_variant_is_the_clean_side_changed(rendered):
@@ -117,7 +118,7 @@ def test_the_ratio_of_a_stretch_is_the_ratio_drawn(source, tmp_path):
     tracks = {track.path: track for track in static.corpus.tracks}
     with open(tmp_path / stored.DETAILS, newline="") as file:
         lines = [line for line in csv.DictReader(file) if "track1" not in line["track"]]
-    for line in lines:  # Of the recordings that are not resampled, the whole stretches.
+    for line in lines:  # Only whole parts of recordings that are not resampled.
         track, first = tracks[line["track"]], round(float(line["start_s"]) * RATE_HZ)
         here = slice(track.first_sample + first, track.first_sample + first + 2 * RATE_HZ)
         clean, noisy = (side[here].astype(float) for side in (static.corpus.samples, static.variants[0]))
@@ -146,8 +147,8 @@ def test_interrupted_anywhere_the_bytes_are_the_same(source, rendered, tmp_path,
     for name in ("samples.i16", "variant01.i16"):
         with open(tmp_path / "torn" / name, "ab") as file:
             file.write(b"what a kill left behind")
-    with open(tmp_path / "torn" / stored.JOURNAL, "a") as file:
-        file.write('{"number": 3, "pa')
+    with open(tmp_path / "torn" / stored.JOURNAL, "a") as journal:
+        journal.write('{"number": 3, "pa')
     pairs.render(source, source, tmp_path / "torn", **SETTINGS)
     assert bytes_of(tmp_path / "torn") == bytes_of(rendered)
 
@@ -161,11 +162,12 @@ def test_a_finished_set_is_left_alone_and_other_settings_are_refused(source, ren
 
 
 def test_what_cannot_be_is_said_before_any_work(source, tmp_path):
-    for settings, match in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"names": ["speed+4"]}, "moves rows in time"),
         ({"splits": ["trian"]}, "no noise of split trian|no microphone of split trian"),
         ({"variants": 0}, "at least 1"),
-    ]:
+    ]
+    for settings, match in cases:
         with pytest.raises(ValueError, match=match):
             pairs.render(source, source, tmp_path / "out", **settings)
     assert not (tmp_path / "out").exists()
@@ -219,7 +221,7 @@ def test_replicas_come_from_a_variant_that_the_position_draws(rendered):
 
 
 def _find(samples: np.ndarray, piece: np.ndarray) -> int:
-    """Gives the place of a piece, -1 where there is none."""
+    """Returns the place of a piece, -1 for none."""
     windows = np.lib.stride_tricks.sliding_window_view(samples, 8)
     for place in np.flatnonzero((windows == piece[:8]).all(axis=1)).tolist():
         if np.array_equal(samples[place : place + len(piece)], piece):

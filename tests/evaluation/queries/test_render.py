@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs ffmp
 
 
 def music(seconds: float, seed: int, *, level: float = 0.05) -> np.ndarray:
-    """Makes pink-like noise that swells four times a second, no two of a second alike."""
+    """Returns pink-like noise that swells four times a second. No two seconds are alike."""
     rng = np.random.default_rng(seed)
     samples = np.convolve(rng.normal(size=int(seconds * RATE_HZ)), np.ones(8) / 8, "same")
     swell = np.repeat(rng.uniform(0.2, 1, int(4 * seconds) + 1), RATE_HZ // 4)[: len(samples)]
@@ -33,7 +34,7 @@ def save(path: pathlib.Path, samples: np.ndarray) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> pathlib.Path:
-    """Makes a folder of three tracks, two noises, a voice and responses; returns its manifest."""
+    """Writes three tracks, two noises, a voice and responses, and returns their manifest."""
     folder = tmp_path_factory.mktemp("place")
     tracks = []
     for i, seconds in enumerate((16, 20.5, 30)):
@@ -217,7 +218,7 @@ def test_a_faster_query_passes_through_more_of_the_recording(source, tmp_path):
         inner = slice(RATE_HZ // 2, -RATE_HZ // 2)
         expected = truth(row, 4.16)
         error = power(back[: len(expected)][inner] - expected[inner])
-        assert error < 0.1 * power(expected)  # What half a sample off its place would cost.
+        assert error < 0.1 * power(expected)  # An offset of half a sample would cost more.
 
 
 @needs_ffmpeg
@@ -289,9 +290,9 @@ def test_what_is_written_is_what_pfann_reads(source, tmp_path):
 @pytest.mark.parametrize(
     ("names", "match"),
     [
-        (["claen"], "did you mean clean"),
-        (["n5.rom"], "did you mean room"),
-        (["speed"], "did you mean speedN"),
+        (["claen"], "Did you mean 'clean'"),
+        (["n5.rom"], "Did you mean 'room'"),
+        (["speed"], "Did you mean 'speedN'"),
         (["clean", "clean"], "named twice"),
     ],
 )
@@ -304,11 +305,12 @@ def test_what_is_missing_is_said_before_any_work(place, tmp_path, monkeypatch):
     silent_place = tmp_path / "only-music"
     shutil.copytree(place.parent, silent_place, ignore=shutil.ignore_patterns("*.csv", "[nvrm]*"))
     bare = material.Material(silent_place)
-    for settings, match in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"names": ["n5"]}, "no noise of split test; it has music"),
         ({"seconds": 99}, "at least 99 s are needed"),
         ({"names": ["tempo+10"], "spliced": True}, "moves rows in time"),
-    ]:
+    ]
+    for settings, match in cases:
         with pytest.raises(ValueError, match=match):
             render.render(bare, bare, tmp_path / "q", **settings)
     monkeypatch.setattr(shutil, "which", lambda name: None)

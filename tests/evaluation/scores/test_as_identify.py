@@ -1,6 +1,7 @@
 """`python -m evaluation.speeds` asks as `nafp identify` asks: real clips, degraded, of every length in the README."""
 
 import csv
+import functools
 import pathlib
 
 import numpy as np
@@ -94,6 +95,7 @@ def evaluated(folder, queries, lengths, out, calibration, **settings):
     ]
 
 
+@functools.cache
 def identified(network, folder, cut, calibration):
     """Runs `nafp identify`: {clip: (track, start in seconds, score, speed)}, and the ranking of each clip."""
     fitted = confidence.Confidence.load(calibration) if calibration else None

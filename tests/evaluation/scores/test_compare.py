@@ -12,7 +12,7 @@ LENGTHS = (1, 5)
 
 
 def scored(rates, *, n=200, seed=0, names=None, per_song=4):
-    """A run in which each question is right with the rate of its length."""
+    """Returns a run in which each question is right with the probability of its length."""
     draws = np.random.default_rng(seed).random((n, 1))
     right = draws < np.array(rates)
     nothing = np.zeros((n, 1))
@@ -91,7 +91,7 @@ def test_chance_alone_is_not_called_a_difference(tmp_path):
 
 
 def test_one_recording_alone_makes_no_difference(tmp_path):
-    """Sixty questions of one song: McNemar is sure, and has seen no second song."""
+    """All sixty questions are of one song. McNemar's test alone would call the difference certain."""
     one, other = (scored((0.5, 0.9), per_song=60, n=600) for _ in range(2))
     other.right["exact"][:60] = True
     cell = compared(tmp_path, one, other)["differences"]["exact"]["r1"]["1"]
@@ -120,7 +120,7 @@ def test_other_questions_are_compared_by_rate_alone(tmp_path):
     assert "other questions" in found["notes"][0]
 
 
-def test_results_that_are_none_are_refused(tmp_path):
+def test_files_that_are_no_results_are_refused(tmp_path):
     good = saved(tmp_path / "r", scored((0.5, 0.9)))
     with pytest.raises(ValueError, match="at least two"):
         compare.run([good])

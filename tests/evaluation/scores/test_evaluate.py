@@ -1,6 +1,7 @@
 """Evaluations of small stores, held to an obvious loop that scores one candidate after another."""
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,73 +11,13 @@ import numpy as np
 import pytest
 
 from evaluation.scores import evaluate
-from nafp.search import confidence, index, store
-
-DIM = 16
-LENGTHS = (1, 3, 5, 9)
-ROWS = 12  # Of a track.
-
-
-def unit(rows):
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-def tracks(n, *, seed, rows=ROWS):
-    """Random walks on the sphere: neighbours in time are alike, as fingerprints are."""
-    random = np.random.default_rng(seed)
-    walk = random.normal(size=(n, rows, DIM))
-    for row in range(1, rows):
-        walk[:, row] = 0.6 * walk[:, row - 1] + 0.8 * walk[:, row]
-    return unit(walk.reshape(-1, DIM))
-
-
-def noisy(vectors, *, noise, seed):
-    return unit(vectors + noise * np.random.default_rng(seed).normal(size=vectors.shape) / 4)
-
-
-DUMMY, DB = tracks(60, seed=1), tracks(20, seed=2)
-QUERY = noisy(DB, noise=1.2, seed=3)
-
-
-def save_bare(folder, **stores):
-    folder.mkdir(exist_ok=True)
-    for name, vectors in stores.items():
-        vectors.tofile(folder / f"{name}.mm")
-        np.save(folder / f"{name}_shape.npy", vectors.shape)
-    return str(folder)
-
-
-def save(folder, name, vectors, *, rows=ROWS, names=None, model="m", **meta):
-    meta = {"hop_s": 0.5, "segment_s": 1.0, "sample_rate_hz": 8000, "model": model, **meta}
-    with store.Writer(folder, name, dim=DIM, meta=meta) as writer:
-        for number, start in enumerate(range(0, len(vectors), rows)):
-            track = names[number] if names else f"music/{name}{number:03}.wav"
-            writer.append(track, rows / 2 + 0.5, vectors[start : start + rows])
-        writer.finish()
-    return str(folder)
+from nafp.search import confidence, index
+from tests.evaluation.scores.walks import DB, DIM, DUMMY, LENGTHS, QUERY, ROWS, noisy, run, save, save_bare, tracks
 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
     return save_bare(tmp_path_factory.mktemp("bare"), dummy_db=DUMMY, db=DB, query=QUERY)
-
-
-@pytest.fixture(scope="module")
-def known(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("known")
-    for name, vectors in (("dummy_db", DUMMY), ("db", DB), ("query", QUERY)):
-        save(
-            folder,
-            name,
-            vectors,
-            names=[f"{'n' if name != 'dummy_db' else 'd'}{i}" for i in range(60)],
-        )
-    return str(folder)
-
-
-def run(folder, out, **settings):
-    settings = {"lengths": LENGTHS, "index": "l2", "show": False, **settings}
-    return evaluate.run(evaluate.Request(store=[folder], out=str(out), **settings))
 
 
 def original_loop(searched, dummy, db, query, ids, lengths, *, k=20):
@@ -189,92 +130,6 @@ def test_several_folders_are_one_database(tmp_path):
         evaluate.run(request)
 
 
-@pytest.fixture
-def clips(tmp_path):
-    """Queries cut from database tracks at known times, some between rows, and two strangers."""
-    save(tmp_path, "db", DB, names=[f"/music/song{i:02}.flac" for i in range(20)])
-    lines = [["query", "answer", "time", "snr", "reverb", "condition"]]
-    cut = []
-    for number in range(40):
-        track, row = number % 20, number % 3
-        start = track * ROWS + row
-        cut.append(noisy(DB[start : start + 9], noise=0.5, seed=number))
-        time = (row + (0.4 if number % 2 else 0.0)) / 2
-        condition = "quiet" if number < 20 else "loud"
-        lines.append([f"q{number:04}.wav", f"song{track:02}.mp3", time, number / 4, "", condition])
-    for number in (40, 41):
-        cut.append(tracks(1, seed=1000 + number)[:9])
-        lines.append([f"q{number:04}.wav", "stranger.mp3", 0, 3, "", "loud"])
-    save(
-        tmp_path,
-        "query",
-        np.concatenate(cut),
-        rows=9,
-        names=[f"/tmp/x/q{i:04}.wav" for i in range(42)],
-    )
-    with open(tmp_path / "expected.csv", "w", newline="") as out:
-        csv.writer(out).writerows(lines)
-    return tmp_path
-
-
-def test_a_truth_file_says_what_is_right(clips):
-    found = run(str(clips), clips / "out", truth=str(clips / "expected.csv"), group=["condition", "snr"])
-    nine = found["hit_rates"]["9"]
-    assert nine["song"] == {"hits": 40, "asked": 40, "rate": 1.0, **ends(nine["song"])}
-    assert nine["exact"]["hits"] == nine["near"]["hits"] == 40  # 0.4 rows off is exact.
-    assert found["questions"] == {"all": 42, "known": 40, "unknown": 2, "songs": 22}
-    groups = found["groups"]["condition"]
-    assert [groups[name]["9"]["exact"]["asked"] for name in ("quiet", "loud")] == [20, 20]
-    assert sum(rates["9"]["exact"]["asked"] for rates in found["groups"]["snr"].values()) == 40
-    assert len(found["groups"]["snr"]) <= 12
-
-
-def ends(cell):
-    return {key: cell[key] for key in ("low", "high")}
-
-
-def test_more_than_half_a_row_is_near_and_more_than_one_is_wrong(clips):
-    lines = (clips / "expected.csv").read_text().splitlines()
-    shifted = [lines[0]]
-    for number, line in enumerate(lines[1:41]):
-        cells = line.split(",")
-        cells[2] = str(float(cells[2]) + (0.3 if number % 2 else 0.6) + number % 2 * 0.0)
-        shifted.append(",".join(cells))
-    (clips / "shifted.csv").write_text("\n".join(shifted) + "\n")
-    nine = run(str(clips), clips / "out", truth=str(clips / "shifted.csv"))["hit_rates"]["9"]
-    # Even ones: 1.2 rows off. Odd ones: 0.4 + 0.6 = 1.0 rows off.
-    assert (nine["exact"]["hits"], nine["near"]["hits"], nine["song"]["hits"]) == (0, 20, 40)
-
-
-def test_several_lines_of_a_query_are_several_right_answers(clips):
-    (clips / "two.csv").write_text("query,answer,time\nq0000,song05,0\nq0000,song00,0\nq0001,song05,0\nq0001,,\n")
-    nine = run(str(clips), clips / "out", truth=str(clips / "two.csv"))["hit_rates"]["9"]
-    assert (nine["exact"]["hits"], nine["exact"]["asked"]) == (1, 2)
-
-
-@pytest.mark.parametrize(
-    "text, said",
-    [
-        ("query,time\nq0000,0\n", "no column answer"),
-        ("query,answer,time\n", "no queries"),
-        ("query,answer,time\nother,song00,0\n", "none is in the query store"),
-        ("query,answer,time\nq0000,elsewhere,0\n", "none of its answers"),
-        ("query,answer,time\nq0000,song00,soon\n", "no number of seconds"),
-    ],
-)
-def test_a_wrong_truth_file_is_explained(clips, text, said):
-    (clips / "wrong.csv").write_text(text)
-    with pytest.raises(ValueError, match=said):
-        run(str(clips), clips / "out", truth=str(clips / "wrong.csv"))
-
-
-@pytest.mark.parametrize("matcher", ["vote", "window"])
-def test_other_matchers_answer_the_same_questions(clips, matcher):
-    found = run(str(clips), clips / "out", truth=str(clips / "expected.csv"), matcher=matcher, k=4)
-    assert found["hit_rates"]["9"]["song"]["rate"] > 0.8
-    assert found["hit_rates"]["9"]["song"]["asked"] == 40
-
-
 def test_denser_query_rows_are_asked_for_and_found(tmp_path):
     """Rows at half the hop; the queries lie half a row after the database's rows."""
     fine = tracks(20, seed=5, rows=2 * ROWS + 1)
@@ -303,66 +158,21 @@ def unit_rows(fine, start):
 
 def test_unknown_recordings_are_judged(known, tmp_path):
     save(tmp_path / "s", "strangers", tracks(40, seed=9), names=[f"x{i}" for i in range(40)])
-    request = {
-        "store": [known, str(tmp_path / "s")],
-        "index": "l2",
-        "show": False,
-        "lengths": (3, 9),
-        "false_accepts": 0.1,
-    }
-    found = evaluate.run(evaluate.Request(out=str(tmp_path / "a"), unknown="strangers", **request))["open_set"]["9"]
+    request = evaluate.Request(
+        store=[known, str(tmp_path / "s")], out="", index="l2", show=False, lengths=(3, 9), false_accepts=0.1
+    )
+    strangers = dataclasses.replace(request, out=str(tmp_path / "a"), unknown="strangers")
+    found = evaluate.run(strangers)["open_set"]["9"]
     assert found["verdicts"]["margin"]["false"]["asked"] == 40
     assert found["verdicts"]["probability"]["accepted"]["rate"] > 0.8
     model = confidence.Confidence.load(tmp_path / "a" / "confidence.json")
     sure, unsure = model.probability(9, np.array([0.9, 0.3]), np.array([0.5, 0.01]))
     assert sure > 0.9 > 0.5 > unsure
-    left = evaluate.run(evaluate.Request(out=str(tmp_path / "b"), unknown="left-out", **request))
+    left = evaluate.run(dataclasses.replace(request, out=str(tmp_path / "b"), unknown="left-out"))
     verdict = left["open_set"]["9"]["verdicts"]["margin"]
     assert verdict["false"]["asked"] == 80
     assert verdict["accepted"]["rate"] > 0.8
     assert verdict["false"]["rate"] < 0.3
-
-
-@pytest.mark.parametrize(
-    "settings, said",
-    [
-        ({"ids": "9999"}, "there are 80 ids"),
-        ({"ids": "some"}, "a .npy file"),
-        ({"index": "IVF8,Foo"}, "neither one of"),
-        ({"lengths": ["0"]}, "numbers of segments"),
-        ({"lengths": ["x"]}, "numbers of segments"),
-        ({"matcher": "best"}, "allowed are diagonal"),
-        ({"compat": True, "index": "auto"}, "by its name"),
-        ({"compat": True, "index": "l2", "dummy": ""}, "there is none"),
-        ({"group": ["snr"]}, "no column"),
-        ({"query": "dummy_db"}, "name the right answers in a file"),
-        ({"matcher": "vote", "shifts": 2}, "no --shifts"),
-    ],
-)
-def test_what_cannot_be_is_refused_before_work(known, tmp_path, settings, said):
-    with pytest.raises(ValueError, match=said):
-        run(known, tmp_path / "out", **settings)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_missing_store_is_named(known, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no store 'tests'.*db, dummy_db, query"):
-        run(known, tmp_path / "out", query="tests")
-
-
-def test_ids_of_another_store_are_refused(known, tmp_path):
-    np.save(tmp_path / "ids.npy", [3, 240])
-    with pytest.raises(ValueError, match=r"outside 0 .. 239.*240"):
-        run(known, tmp_path / "out", ids=str(tmp_path / "ids.npy"))
-
-
-def test_vectors_that_are_no_fingerprints_are_refused(tmp_path):
-    folder = save_bare(tmp_path / "s", db=2 * DB, query=QUERY)
-    with pytest.raises(ValueError, match="length 2"):
-        run(folder, tmp_path / "out")
-    folder = save_bare(tmp_path / "s", db=DB[:0], query=QUERY)
-    with pytest.raises(ValueError, match="'db' is empty"):
-        run(folder, tmp_path / "out")
 
 
 def test_an_evaluation_imports_no_jax(known, tmp_path):

@@ -113,9 +113,8 @@ def test_tracks_of_a_set_overlap_and_pauses_do_not(source, tmp_path):
 
 
 def test_the_same_settings_give_the_same_bytes(source, tmp_path):
-    settings = {"styles": ["speed", "unknown"], "minutes": 1, "seed": 5}
     for name in ("a", "b"):
-        mixes.render(source, source, tmp_path / name, **settings)
+        mixes.render(source, source, tmp_path / name, styles=["speed", "unknown"], minutes=1, seed=5)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
@@ -141,7 +140,7 @@ def test_speeds_are_within_the_style(source, tmp_path):
 
 
 def test_mistakes_are_said_before_any_work(source, tmp_path):
-    with pytest.raises(ValueError, match="did you mean crossfade"):
+    with pytest.raises(ValueError, match="Did you mean 'crossfade'"):
         mixes.render(source, source, tmp_path, styles=["crosfade"])
     with pytest.raises(ValueError, match="no speech"):
         mixes.render(source, source, tmp_path, styles=["talk"])

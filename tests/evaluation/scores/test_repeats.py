@@ -14,7 +14,7 @@ from tests.stores import write
 
 RECORDINGS = pathlib.Path(__file__).parents[2] / "recordings" / "music"
 RATE_HZ, OTHER_RATE_HZ = 8000, 11025
-PASSAGE_S, INTO_S = 7.3, 5.4321  # The passage of one recording begins there in the medley.
+PASSAGE_S, INTO_S = 7.3, 5.4321  # Where the passage begins in the recording, and in the medley.
 
 
 def cut(name, *, start_s, seconds, rate_hz):
@@ -23,7 +23,7 @@ def cut(name, *, start_s, seconds, rate_hz):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two recordings, and a medley that has 8 s of the first in it, softer, at another sample rate."""
+    """Writes two recordings and a medley. The medley has 8 s of the first, softer and at another sample rate."""
     found = tmp_path_factory.mktemp("sound")
     for name in ("driving", "greecei"):
         samples = cut(f"{name}.opus", start_s=0, seconds=25, rate_hz=RATE_HZ)
@@ -44,7 +44,7 @@ def sound(folder):
 
 
 def alike_slowly(asked, there):
-    """Lays the stretch over every sample of the other, one after the other."""
+    """Correlates a stretch with the other at every sample, one after the other."""
     n = len(asked)
     found = [
         abs(there[lag : lag + n] @ asked) / np.linalg.norm(asked) / np.linalg.norm(there[lag : lag + n])
@@ -59,7 +59,7 @@ def test_the_correlation_is_that_of_laying_one_over_the_other_everywhere():
     for asked in (there[70:170].copy(), random.standard_normal(100)):
         likeness, lag = repeats._alike(asked, there)
         expected, at = alike_slowly(asked, there)
-        assert likeness == pytest.approx(expected, abs=0.005)  # It also looks between samples.
+        assert likeness == pytest.approx(expected, abs=0.005)  # `_alike` also tries lags between samples.
         assert lag == pytest.approx(at, abs=0.125)
 
 
@@ -102,7 +102,7 @@ def test_a_broken_recording_repeats_nothing(folder, tmp_path):
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
-    """A clip of the passage that is found in the medley, and one that is found in other music."""
+    """Makes a clip of the passage that is found in the medley, and one that is found in other music."""
     folder = tmp_path_factory.mktemp("stores")
     tracks = {name: unit(30, seed=seed) for seed, name in enumerate(("driving", "greecei", "medley"))}
     write(folder, "db", tracks)
@@ -119,7 +119,7 @@ def asking(stores, out, **settings):
         store=[str(stores)],
         out=str(out),
         truth=str(stores / "expected.csv"),
-        lengths=["1", "5"],
+        lengths=[1, 5],
         show=False,
         **settings,
     )

@@ -3,17 +3,23 @@
 import csv
 import dataclasses
 import json
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from evaluation.scores import evaluate, speeds
+from nafp import errors
 from nafp.fingerprints import extract
+from nafp.models import numpy_network
 from nafp.search import store
 from tests import networks, tunes
 from tests.databases import unit
 from tests.stores import write
 
+ROOT = pathlib.Path(__file__).parents[3]
 ROWS, CLIPS = 40, 12
 
 
@@ -86,7 +92,8 @@ def test_what_was_sure_at_its_own_speed_is_left_alone(stores, tmp_path):
 
 @pytest.fixture(scope="module")
 def network():
-    return networks.extractor(networks.config(), batch_size=8, identity={"sha256": "x"})
+    c = networks.config()
+    return numpy_network.NumpyNetwork(networks.variables(c), c, identity={"sha256": "x"})
 
 
 def extracted(network, source, folder, **settings):
@@ -168,3 +175,86 @@ def test_a_speed_is_a_number_near_one(network, tmp_path, wanted):
     tunes.write(tmp_path / "clips" / "a.wav", tunes.tune(2.0, sample_rate_hz=8000), 8000)
     with pytest.raises(ValueError, match="speed"):
         extracted(network, tmp_path / "clips", tmp_path, speeds=[wanted])
+
+
+def test_a_clip_is_asked_as_identify_asks_unless_all_speeds_are_undone_at_once(stores, tmp_path):
+    """A first look that is sure but wrong shows the difference: only --at_once undoes other speeds all the same."""
+    (tmp_path / "sure.json").write_text(json.dumps({"lengths": [1], "weights": [[20.0, 0, 0]]}))
+    request = evaluate.Request(
+        store=[str(stores)],
+        out=str(tmp_path / "out"),
+        truth=str(stores / "expected.csv"),
+        lengths=[9],
+        confidence=str(tmp_path / "sure.json"),
+        show=False,
+    )
+    queries = ["query", "query@1.03"]
+    for at_once, is_found in ((False, False), (True, True)):
+        found = speeds.run(request, queries=queries, at_once=at_once)["groups"]["condition"]["fast"]
+        assert (found["9"]["song"]["rate"] == 1) is is_found
+    np.testing.assert_allclose(np.load(tmp_path / "out" / "speeds.npy")[1::2, 0], 1.03)
+
+
+def test_rows_that_a_look_needs_and_the_stores_lack_are_named(stores, tmp_path):
+    with pytest.raises(ValueError, match=r"rows of query are 0\.5 s apart, .*0\.25 s apart; .* extract --shifts=2"):
+        scored(stores, tmp_path / "out", ["query"], shifts=0)
+    assert not (tmp_path / "out").exists()
+
+
+def shell(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "evaluation.speeds", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_the_command_writes_the_record_that_an_evaluation_writes(stores, tmp_path):
+    flags = [f"--store={stores}", f"--truth={stores}/expected.csv", "--query=query,query@1.03", "--lengths=9"]
+    done = shell(*flags, f"--out={tmp_path}/by_command")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "by_command" / "results.json").read_text())
+    plain = evaluate.run(
+        evaluate.Request(
+            store=[str(stores)],
+            out=str(tmp_path / "plain"),
+            truth=str(stores / "expected.csv"),
+            lengths=[9],
+            show=False,
+        )
+    )
+    assert set(record) == {*plain, "speeds"}
+    assert record["groups"]["condition"]["fast"]["9"]["song"]["rate"] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--sotre=a"], "Did you mean: store"),
+        (["--store=a", "--query=q", "--truth=t", "--out=o", "more"], "unexpected arguments more"),
+    ],
+)
+def test_a_wrong_command_says_why_and_ends_with_2(arguments, words):
+    done = shell(*arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"lengths": ["x"]}, "numbers of segments"),
+        ({"shifts": -1}, "--shifts=-1"),
+        ({"unknown": "strangers"}, "--unknown is left-out or not given"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_work(stores, tmp_path, settings, words):
+    about = {"store": [str(stores)], "out": str(tmp_path / "out"), "truth": str(stores / "expected.csv")}
+    with pytest.raises(errors.Invalid, match=words):
+        speeds.run(evaluate.Request(**about | settings), queries=["query"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_ends_with_0():
+    done = shell("--help")
+    assert done.returncode == 0
+    assert "--[no]at_once: Look at every clip at all speeds" in done.stdout

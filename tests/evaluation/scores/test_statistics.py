@@ -51,7 +51,7 @@ def test_systems_must_have_answered_the_same_questions():
 
 
 def test_clusters_widen_the_interval():
-    """Ten questions of a song that are all right or all wrong say no more than one."""
+    """Ten questions of a song that are all right, or all wrong, count as one."""
     songs = np.repeat(np.arange(100), 10)
     values = (np.random.default_rng(0).random(100) < 0.7)[songs][:, None]
     asked = np.ones_like(values)

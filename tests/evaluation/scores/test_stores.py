@@ -2,6 +2,7 @@
 
 import csv
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from evaluation.scores import evaluate, stores
 from nafp.search import collection, store
 
 DIM, ROWS = 16, 12
-META = {
+META: dict[str, Any] = {
     "hop_s": 0.5,
     "segment_s": 1.0,
     "sample_rate_hz": 8000,
@@ -33,14 +34,14 @@ def save(folder, name, vectors, *, dim=DIM, **meta):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A store that can be evaluated: ten tracks, and queries that are the same rows."""
+    """Writes a store that can be evaluated: ten tracks, and queries that are the same rows."""
     for name in ("db", "query"):
         save(tmp_path / "s", name, unit(10 * ROWS))
     return tmp_path / "s"
 
 
 def run(folder, **settings):
-    """Evaluates, with an index that would be kept if it were built."""
+    """Evaluates. An index that is built would be kept."""
     request = {"lengths": (1, 3), "index": "IVF4,Flat", "show": False, **settings}
     return evaluate.run(evaluate.Request(store=[str(folder)], out=str(folder.parent / "out"), **request))
 
@@ -89,7 +90,7 @@ def test_rows_that_are_no_fingerprints_are_refused(folder, name, value, said):
 
 
 def test_in_a_collection_of_millions_such_a_row_is_found_while_it_is_indexed(folder, monkeypatch):
-    """Before work starts every other block is looked at, so that the start takes seconds."""
+    """Before work starts, only every other block is checked, so that the start takes seconds."""
     monkeypatch.setattr(collection, "CHECK_ROWS", 60)
     monkeypatch.setattr(collection, "BLOCK_ROWS", 30)
     changed(folder, "db", 40, np.nan)
