@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ def train(network: TorchNetwork, mel: torch.Tensor) -> dict[str, np.ndarray]:
     return {"loss": loss.detach().numpy(), "gradient": gradient.numpy().transpose(2, 3, 1, 0)}
 
 
-WORKS: dict[str, Callable[..., dict[str, np.ndarray]]] = {"forward": forward, "train": train}
+WORKS: dict[str, Callable[..., dict[str, Any]]] = {"forward": forward, "train": train}
 
 
 def main(path: str) -> None:
@@ -97,7 +98,7 @@ def main(path: str) -> None:
         began = time.process_time()
         result = WORKS[verb](network, mel, *map(int, numbers))
         taken = time.process_time() - began
-        np.savez(path + ".out.npz", allow_pickle=False, **result)
+        np.savez(path + ".out.npz", **result)
         print(taken, flush=True)
 
 

@@ -3,10 +3,10 @@
 python -m benchmarks.classical --queries=QUERIES --references=MANIFEST --work=FOLDER --out=FILE
     [--systems=chromaprint,audfprint] [--lengths=1,2,3,5,10] [--clips=N]
 
-QUERIES is a folder that `nafp queries render` wrote, with its expected.csv. The references are a corpus, a manifest or a
-folder, and all music in it is added. The first seconds of a clip are asked as a recording of their own. Answers are kept
-in FOLDER, so that an interrupted run goes on, and so that systems can be compared clip by clip. Times are CPU times of
-one thread. Indexing is decoding, fingerprinting and storing. Asking is fingerprinting and searching samples in memory.
+QUERIES is a folder that `nafp queries render` wrote, with its expected.csv. The references are a corpus, a manifest or
+a folder, and all music in it is added. The first seconds of a clip are asked as a recording of their own. The answers
+are kept in FOLDER, so that an interrupted run goes on, and so that systems can be compared clip by clip. Times are CPU
+times of one thread. Indexing is decoding, fingerprinting and storing. Asking is fingerprinting and searching samples in memory.
 """
 
 import csv
@@ -202,7 +202,7 @@ def ask(system: rivals.RivalSystem, tracks: Sequence[str], samples: np.ndarray, 
 def with_repeats(
     rows: Sequence[dict[str, str]], asked: Sequence[dict[str, str]], sound: repeats.Sound
 ) -> list[dict[str, str]]:
-    """Replaces answers that are exact repeats of the right place by that place; see `evaluation.scores.repeats`."""
+    """Replaces answers that are exact repeats of the right place by that place, as `evaluation.scores.repeats` does."""
     lines = {Path(line["query"]).name: line for line in asked}
     found = []
     with progress.Progress(len(rows), "answers", label="repeats") as bar:

@@ -129,7 +129,7 @@ def panel(axes: plt.Axes, condition: str, lines: list[Curve]) -> None:
 
 
 def with_dark(svg: str) -> str:
-    """Adds the colours of a dark screen; the paper is part of the picture, so it is readable on any page."""
+    """Adds the colours of a dark screen. The paper is part of the picture, so it is readable on any page."""
     rules = "".join(
         f'[style*="{part}: {light}"]{{{part}:{dark}!important}}'
         for light, dark in DARK.items()
