@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ def train(network: TorchNetwork, mel: torch.Tensor) -> dict[str, np.ndarray]:
     return {"loss": loss.detach().numpy(), "gradient": gradient.numpy().transpose(2, 3, 1, 0)}
 
 
-WORKS: dict[str, Callable[..., dict[str, np.ndarray]]] = {"forward": forward, "train": train}
+WORKS: dict[str, Callable[..., dict[str, Any]]] = {"forward": forward, "train": train}
 
 
 def main(path: str) -> None:

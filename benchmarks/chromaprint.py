@@ -139,7 +139,7 @@ def _opened() -> ctypes.CDLL:
     name = ctypes.util.find_library("chromaprint")
     if name is None:
         raise errors.Invalid(
-            "The library of Chromaprint is not installed: apt install libchromaprint1, brew install chromaprint, or give"
+            "The Chromaprint library is not installed: apt install libchromaprint1, brew install chromaprint, or give"
             " --systems= without chromaprint"
         )
     library = ctypes.CDLL(name)

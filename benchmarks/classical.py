@@ -1,13 +1,13 @@
-"""Classical fingerprints on the clips that ours are judged by: right track first, place, cost.
+"""Measures classical fingerprints on the clips that ours are judged by: right track, place and cost.
 
 python -m benchmarks.classical --queries=QUERIES --references=MANIFEST --work=FOLDER --out=FILE
     [--systems=chromaprint,audfprint] [--lengths=1,2,3,5,10] [--clips=N]
 
-QUERIES is a folder of `nafp queries render`, with its expected.csv. References: a corpus, a
-manifest or a folder; all music in it is added. A clip's first seconds are asked as a recording of
-their own. What has been answered is kept in FOLDER, so that an interrupted run goes on, and other
-answers to the same clips can be compared pair by pair. CPU time, one thread; indexing is decoding,
-fingerprinting and storing. Asking is fingerprinting and searching samples in memory.
+QUERIES is a folder that `nafp queries render` wrote, with its expected.csv. The references are a corpus, a manifest or
+a folder, and all music in it is added. The first seconds of a clip are asked as a recording of their own. The answers
+are kept in FOLDER, so that an interrupted run goes on, and so that systems can be compared clip by clip. Times are CPU
+times of one thread. Indexing is decoding, fingerprinting and storing. Asking is fingerprinting and searching samples that
+are in memory.
 """
 
 import csv
@@ -17,7 +17,7 @@ import os
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -31,16 +31,19 @@ from nafp.audio import decode, segments
 from nafp.corpora import corpus
 from nafp.jobs import progress
 
-SYSTEMS = {"chromaprint": chromaprint.Chromaprint, "audfprint": landmarks.Audfprint}
+SYSTEMS: dict[str, Callable[[], rivals.RivalSystem]] = {
+    "chromaprint": chromaprint.Chromaprint,
+    "audfprint": landmarks.Audfprint,
+}
 _COLUMNS = ("query", "length_s", "track", "start_s", "score", "cpu_ms")
 
-_QUERIES = flags.DEFINE_string("queries", None, "Folder of clips with expected.csv.")
-_REFERENCES = flags.DEFINE_string("references", None, "Corpus, manifest or folder to search in.")
-_WORK = flags.DEFINE_string("work", None, "Folder for the answers, SYSTEM.csv.")
-_OUT = flags.DEFINE_string("out", None, "JSON file for the numbers; other systems in it stay.")
-_SYSTEMS = flags.DEFINE_list("systems", list(SYSTEMS), "Which systems.")
-_LENGTHS = flags.DEFINE_list("lengths", ["1", "2", "3", "5", "10"], "Seconds of a clip asked.")
-_CLIPS = flags.DEFINE_integer("clips", 0, "The first so many clips of each condition; 0 for all.")
+_QUERIES = flags.DEFINE_string("queries", None, "The folder of clips with expected.csv. Required.")
+_REFERENCES = flags.DEFINE_string("references", None, "The corpus, manifest or folder to search. Required.")
+_WORK = flags.DEFINE_string("work", None, "The folder for the answers, SYSTEM.csv. Required.")
+_OUT = flags.DEFINE_string("out", None, "The JSON file to update. Other systems in it stay. Default: none.")
+_SYSTEMS = flags.DEFINE_list("systems", list(SYSTEMS), "The systems to measure.")
+_LENGTHS = flags.DEFINE_list("lengths", ["1", "2", "3", "5", "10"], "The lengths to ask, in seconds.")
+_CLIPS = flags.DEFINE_integer("clips", 0, "Clips of each condition, from the first on. Default: 0, all.")
 
 
 def main(argv: list[str]) -> None:
@@ -50,9 +53,9 @@ def main(argv: list[str]) -> None:
     for name in _SYSTEMS.value:
         measured = compare(
             name,
-            _QUERIES.value,
-            _REFERENCES.value,
-            _WORK.value,
+            str(_QUERIES.value),
+            str(_REFERENCES.value),
+            str(_WORK.value),
             lengths_s=list(map(float, _LENGTHS.value)),
             n_clips=_CLIPS.value,
         )
@@ -70,15 +73,15 @@ def compare(
     lengths_s: Sequence[float],
     n_clips: int = 0,
 ) -> dict[str, Any]:
-    """Asks a system of SYSTEMS; gives what `summary` gives, and what its index took.
+    """Measures a system of SYSTEMS. Returns the record of `summary` and the cost of its index.
 
-    n_clips: the first so many of each condition, 0 for all. Raises ValueError before any clip is
-    asked when the places given do not go together.
+    n_clips: clips of each condition, from the first on, 0 for all. Raises errors.Invalid before any clip is asked if
+    queries and references do not belong together.
     """
     if name not in SYSTEMS:
-        raise ValueError(f"--systems={name}: there are {', '.join(SYSTEMS)}")
+        raise errors.Invalid(f"--systems={name}: allowed are {', '.join(SYSTEMS)}")
     if not (Path(queries) / "expected.csv").is_file():
-        raise ValueError(f"--queries={queries}: has no expected.csv; see nafp queries render")
+        raise errors.Invalid(f"--queries={queries}: has no expected.csv; see nafp queries render")
     asked, lengths_s = clips(queries, n_clips), sorted(lengths_s)
     rows, about = run(name, asked, lengths_s, references, Path(work))
     sound = repeats.Sound([references])
@@ -86,12 +89,13 @@ def compare(
 
 
 def clips(folder: str, first: int = 0) -> list[dict[str, str]]:
-    """Reads expected.csv; the first so many lines of each condition, 0 for all, clip by clip."""
-    lines, seen = [], defaultdict(int)
+    """Reads the lines of expected.csv. first: lines of each condition, from the first on, 0 for all."""
+    lines: list[dict[str, str]] = []
+    counts: dict[str, int] = defaultdict(int)
     with open(Path(folder) / "expected.csv", newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
-            seen[line["condition"]] += 1
-            if not first or seen[line["condition"]] <= first:
+            counts[line["condition"]] += 1
+            if not first or counts[line["condition"]] <= first:
                 lines.append(line | {"query": str(Path(folder) / line["query"])})
     return lines
 
@@ -103,7 +107,7 @@ def run(
     references: str,
     work: Path,
 ) -> tuple[list[dict[str, str]], dict[str, Any]]:
-    """Answers what has no answer in the folder yet; gives all answers, and facts of the index."""
+    """Asks for the answers that the folder lacks. Returns all answers and the facts of the index."""
     work.mkdir(parents=True, exist_ok=True)
     table, about = work / f"{name}.csv", work / f"{name}.json"
     rows = _read(table)
@@ -117,7 +121,7 @@ def run(
         system = SYSTEMS[name]()
         tracks, facts = index(system, references)
         if not any(is_same(track, line["answer"]) for track in tracks for line in asked):
-            raise ValueError(
+            raise errors.Invalid(
                 f"none of the clips' answers (such as {asked[0]['answer']}) is among the references"
                 f" (such as {tracks[0]}); name those that the clips were cut from"
             )
@@ -127,7 +131,7 @@ def run(
 
 
 def index(system: rivals.RivalSystem, references: str) -> tuple[list[str], dict[str, Any]]:
-    """Adds all music; gives the tracks' names, and what the index took."""
+    """Adds all music. Returns the names of the tracks and the cost of the index."""
     rate, names, n_samples = system.sample_rate_hz, [], 0
     sources = corpus.sources(references, sample_rate_hz=rate)
     began, n_broken = time.process_time(), 0
@@ -157,7 +161,7 @@ def index(system: rivals.RivalSystem, references: str) -> tuple[list[str], dict[
 def _answered(
     system: rivals.RivalSystem, tracks: Sequence[str], missing: dict[str, list[float]], table: Path
 ) -> Iterator[dict[str, str]]:
-    """Asks, notes every answer in the table at once, and yields it."""
+    """Yields the missing answers. Each is written to the table before it is yielded."""
     is_new = not table.exists() or not table.stat().st_size
     with (
         open(table, "a", newline="", encoding="utf-8") as file,
@@ -182,7 +186,7 @@ def _answered(
 
 
 def ask(system: rivals.RivalSystem, tracks: Sequence[str], samples: np.ndarray, seconds: float) -> dict[str, str]:
-    """Asks for the first seconds of a clip; track "" where the system has no answer."""
+    """Asks for the first `seconds` of a clip. The track is "" if the system has no answer."""
     n = segments.to_samples(seconds, system.sample_rate_hz)
     began = time.process_time()
     answer = system.answer(np.ascontiguousarray(samples[:n]))
@@ -199,7 +203,7 @@ def ask(system: rivals.RivalSystem, tracks: Sequence[str], samples: np.ndarray, 
 def with_repeats(
     rows: Sequence[dict[str, str]], asked: Sequence[dict[str, str]], sound: repeats.Sound
 ) -> list[dict[str, str]]:
-    """Puts the right place where an exact repeat of it was answered; see `evaluation.scores.repeats`."""
+    """Replaces answers that are exact repeats of the right place by that place, as `evaluation.scores.repeats` does."""
     lines = {Path(line["query"]).name: line for line in asked}
     found = []
     with progress.Progress(len(rows), "answers", label="repeats") as bar:
@@ -211,7 +215,7 @@ def with_repeats(
 
 
 def _repeated(row: dict[str, str], line: dict[str, str], sound: repeats.Sound) -> dict[str, str]:
-    """Gives the right place in terms of an answer, {} where it is right already or no repeat."""
+    """Returns the right place for an answer that repeats it, or {} if it is right already or no repeat."""
     right = repeats.TrackPlace(line["answer"], float(line["time"]))
     other = repeats.TrackPlace(row["track"], float(row["start_s"]))
     if is_same(other.track, right.track) and abs(other.start_s - right.start_s) <= repeats.WITHIN_S:
@@ -228,7 +232,7 @@ def summary(
     asked: Sequence[dict[str, str]],
     lengths_s: Sequence[float],
 ) -> dict[str, Any]:
-    """Gives per condition, and for all, and per length: cell, answered, median error of the place."""
+    """Computes the cells of each condition, and of all, at each length, and the CPU time of a query."""
     lines = {Path(line["query"]).name: line for line in asked}
     grouped = defaultdict(list)
     for row in rows:
@@ -246,7 +250,7 @@ def summary(
 
 
 def cell(pairs: Sequence[tuple[dict[str, str], dict[str, str]]]) -> dict[str, Any]:
-    """Counts right tracks among answers and truths; the place is judged where the track is right."""
+    """Counts right tracks among pairs of answer and truth. The place is judged only if the track is right."""
     right = [(row, line) for row, line in pairs if is_same(row["track"], line["answer"])]
     away = [abs(float(row["start_s"]) - float(line["time"])) for row, line in right]
     return results.cell(metrics.Hits(len(right), len(pairs))) | {
@@ -257,7 +261,7 @@ def cell(pairs: Sequence[tuple[dict[str, str], dict[str, str]]]) -> dict[str, An
 
 
 def is_same(track: str, answer: str) -> bool:
-    """Compares paths, which may begin elsewhere: the file and up to two folders above it."""
+    """Returns whether two paths agree in the file name and up to two folders above it."""
     ours, theirs = PurePath(track).parts, PurePath(answer).parts
     n = min(3, len(ours), len(theirs))
     return n > 0 and ours[-n:] == theirs[-n:]
@@ -290,7 +294,7 @@ def _seconds(error: float | None) -> str:
 
 
 def _read(table: Path) -> list[dict[str, str]]:
-    """Reads the answers of an earlier run; drops a line that was cut off, to be asked again."""
+    """Reads the answers of an earlier run, and drops a last line that was cut off, so that it is asked again."""
     if not table.exists():
         return []
     text = table.read_bytes()

@@ -11,7 +11,7 @@ import importlib.util
 import logging
 import random
 from collections.abc import Sequence
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +91,7 @@ class Audfprint:
         return 4 * int(np.minimum(self._table.counts, self._table.depth).sum())
 
 
-def _modules() -> tuple[ModuleType, ModuleType, ModuleType]:
+def _modules() -> tuple[Any, Any, Any]:
     """Imports audfprint2 without the root logger that it sets up for everybody."""
     logging.getLogger().addHandler(quiet := logging.NullHandler())  # basicConfig then does nothing.
     from audfprint2 import cli

@@ -67,9 +67,9 @@ def turned(source: store.Store, n_rows: int, random: np.random.Generator) -> Ite
 
 
 def principal_axes(source: store.Store) -> np.ndarray:
-    """Gives the principal axes of a sample, float32 [D, D], a column each, by falling variance."""
-    some = source.vectors[:: max(1, len(source) // 50_000)]
-    return np.linalg.eigh(np.cov(some.T))[1][:, ::-1].astype(np.float32)
+    """Returns the principal axes of a sample as columns, float32 [D, D], by descending variance."""
+    sample = source.vectors[:: max(1, len(source) // 50_000)]
+    return np.linalg.eigh(np.cov(sample.T))[1][:, ::-1].astype(np.float32)
 
 
 def pieces(source: store.Store, n: int, random: np.random.Generator) -> list[np.ndarray]:
@@ -101,7 +101,7 @@ def degraded(
 
 
 def losses(source: store.Store, clips: store.Store, truth: str) -> tuple[np.ndarray, np.ndarray]:
-    """Gives of every real clip the cosines to the rows it is from [C, L], and how it lies off.
+    """Returns the cosines of all real clips to their own rows, [C, L], and the directions off them.
 
     The directions, float32 [C, L, D], are of unit length. Clips are of one length L; those whose
     rows lie half-way between the database's are held against the nearer ones.

@@ -1,16 +1,15 @@
-"""Matchers and indexes in one table, on the same fingerprints.
+"""Compares matchers and indexes in one table, on the same fingerprints.
 
 python -m benchmarks.matchers --store=STORE --truth=queries/expected.csv --out=FILE
     [--fine=STORE2,STORE4]
 
-Every line answers the same clips out of the same store (its names db and query); one search serves
-all lines of an index. Recall is how often the exact nearest row is among the neighbours. Differences
-to the first line of a block are tested clip by clip (McNemar). --fine: stores whose rows `query`
-are of the same clips at half, a quarter, ... of the database's hop (nafp extract --shifts=2); these
-and a line without shifts make a block of their own, over the clips that all of them have.
+Every line answers the same clips (the store `query`) from the same rows (the store `db`). All lines of an index share
+one search. Recall is the share of query rows whose exact nearest row is among the neighbours. Each line is tested
+against the first line of its block, clip by clip (McNemar). --fine names stores whose `query` has the same clips at a
+half, a quarter, ... of the database's hop (nafp extract --shifts=2). They make a block of their own, together with a
+line without shifts, over the clips that all of them have.
 """
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,144 +18,152 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import app, flags
 
-from evaluation.scores import answers as answering
-from evaluation.scores import metrics, results, statistics, stores, tables
-from evaluation.scores import questions as protocol
+from benchmarks import _result
+from evaluation.scores import answers, metrics, questions, results, statistics, stores, tables
+from evaluation.scores.questions import Questions
 from nafp.search import collection, index, store
 
-_STORE = flags.DEFINE_string("store", None, "Folder with the stores db and query.")
-_TRUTH = flags.DEFINE_string("truth", None, "CSV query,answer,time.")
-_FINE = flags.DEFINE_list("fine", [], "Folders with a finer `query`, comma between.")
-_LENGTHS = flags.DEFINE_list("lengths", ["1", "3", "5", "9", "19"], "Lengths, segments.")
-_RECALL_ROWS = flags.DEFINE_integer("recall_rows", 2000, "Rows that recall is measured on.")
-_OUT = flags.DEFINE_string("out", None, "JSON file for the numbers.")
-flags.mark_flags_as_required(["store", "truth", "out"])
+_STORE = flags.DEFINE_string("store", None, "The folder with the stores db and query. Required.", required=True)
+_TRUTH = flags.DEFINE_string("truth", None, "The CSV query,answer,time of the right answers. Required.", required=True)
+_FINE = flags.DEFINE_list("fine", [], "Folders with a finer `query`, separated by commas. Default: none.")
+_LENGTHS = flags.DEFINE_list("lengths", ["1", "3", "5", "9", "19"], "The lengths of queries, in segments.")
+_RECALL_ROWS = flags.DEFINE_integer("recall_rows", 2000, "Query rows that recall is measured on. Default: 2000.")
+_OUT = flags.DEFINE_string("out", None, "The JSON file to write. Required.", required=True)
 
-# Kind, lists probed. With all of the lists probed the loss left is that of the codes.
+# Kind of index and lists probed. If all lists are probed, the remaining loss is that of the codes.
 INDEXES = (("IVF256,PQ64x4fs", 41), ("IVF256,PQ64x4fs", 128), ("ivfpq", 40), ("ivf", 40))
-# Name, neighbours kept, matcher.
+# Name, neighbours of each row, matcher.
 MATCHERS = (
-    ("diagonal", 100, answering.Matcher()),
-    ("diagonal", 20, answering.Matcher()),
-    ("diagonal, also between rows", 100, answering.Matcher(between=True)),
-    ("diagonal, also between rows", 20, answering.Matcher(between=True)),
-    ("diagonal, sharpness 2", 100, answering.Matcher(sharpness=2)),
-    ("diagonal, sharpness 8", 100, answering.Matcher(sharpness=8)),
-    ("diagonal, borders ignored", 100, answering.Matcher(as_original=True)),
-    ("vote", 1, answering.Matcher("vote")),
-    ("vote", 5, answering.Matcher("vote")),
-    ("vote", 20, answering.Matcher("vote")),
-    ("vote", 100, answering.Matcher("vote")),
-    ("window", 5, answering.Matcher("window")),
-    ("window", 20, answering.Matcher("window")),
-    ("window", 100, answering.Matcher("window")),
+    ("diagonal", 100, answers.Matcher()),
+    ("diagonal", 20, answers.Matcher()),
+    ("diagonal, also between rows", 100, answers.Matcher(between=True)),
+    ("diagonal, also between rows", 20, answers.Matcher(between=True)),
+    ("diagonal, sharpness 2", 100, answers.Matcher(sharpness=2)),
+    ("diagonal, sharpness 8", 100, answers.Matcher(sharpness=8)),
+    ("diagonal, borders ignored", 100, answers.Matcher(as_original=True)),
+    ("vote", 1, answers.Matcher("vote")),
+    ("vote", 5, answers.Matcher("vote")),
+    ("vote", 20, answers.Matcher("vote")),
+    ("vote", 100, answers.Matcher("vote")),
+    ("window", 5, answers.Matcher("window")),
+    ("window", 20, answers.Matcher("window")),
+    ("window", 100, answers.Matcher("window")),
 )
 
 
-class Asked(NamedTuple):
-    """The clips of one query store, and the database."""
+class Clips(NamedTuple):
+    """The clips of one query store, their right answers, and the database."""
 
-    questions: protocol.Questions
+    questions: Questions
     query: collection.Collection
     database: collection.Collection
+
+
+Right = dict[str, np.ndarray]  # Metric -> bool [Q, M], whether each of Q clips is answered rightly at M lengths.
 
 
 def main(argv: list[str]) -> None:
     del argv
     lengths = tuple(map(int, _LENGTHS.value))
-    asked = opened([_STORE.value], shifts=1)
-    blocks = {"matchers": compared(asked, lengths)}
+    clips = opened([_STORE.value], shifts=1)
+    blocks = {"matchers": compared(clips, lengths)}
     if _FINE.value:
-        blocks["query rows per row of the database"] = shifted(asked, lengths)
-    found = {"machine": results.machine(), "rows": len(asked.database), "blocks": {}}
+        blocks["query rows per row of the database"] = shifted(clips, lengths)
+    finished: dict[str, list[dict[str, Any]]] = {}
+    numbers = {"machine": results.machine(), "rows": len(clips.database), "blocks": finished}
     for title, lines in blocks.items():
-        kept = found["blocks"].setdefault(title, [])
-        for line in lines:  # Kept as they come: an interrupted run has its first lines.
-            kept.append(line)
+        finished[title] = []
+        for line in lines:  # Written one by one, so that an interrupted run leaves its first lines.
+            finished[title].append(line)
             print(line["name"], line["index"], line["k"], flush=True)
-            Path(_OUT.value).write_text(json.dumps(found, indent=1) + "\n")
-    for title, lines in found["blocks"].items():
-        print(table(title, lines, asked.database), end="\n\n")
+            _result.write(numbers, _OUT.value)
+    for title, rows in finished.items():
+        print(table(title, rows, clips.database), end="\n\n")
 
 
-def opened(folders: Sequence[str], *, shifts: int) -> Asked:
-    """Opens a query store and the database, which is in the last folder."""
+def opened(folders: Sequence[str], *, shifts: int) -> Clips:
+    """Opens the query store of the first folder and the database of the last one."""
     query = collection.Collection.of([store.Store.open(folders[0], "query")])
     database = collection.Collection.of([store.Store.open(folders[-1], "db")])
     stores.require_hops(query, database, shifts)
-    return Asked(protocol.truth_file(_TRUTH.value, query, database)[0], query, database)
+    return Clips(questions.truth_file(_TRUTH.value, query, database)[0], query, database)
 
 
-def compared(asked: Asked, lengths: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Yields a line per matcher on an exact index, then one per index."""
-    exact, base = made(asked, "l2", 0, 100), None
-    found, search_s = searched(asked, exact, max(lengths), shifts=1)
-    drawn = np.random.default_rng(0).permutation(len(found.numbers))[: _RECALL_ROWS.value]
+def compared(clips: Clips, lengths: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Yields a line for each matcher on an exact index, then one for each index."""
+    exact = made(clips, "l2", 0, 100)
+    base: Right | None = None
+    nearest, search_s = neighbours_of(clips, exact, max(lengths), shifts=1)
+    sample = np.random.default_rng(0).permutation(len(nearest.numbers))[: _RECALL_ROWS.value]
     for name, k, matcher in MATCHERS:
-        fewer = found._replace(neighbours=found.neighbours[:, :k], cosines=found.cosines[:, :k])
-        line, right = answered(asked, fewer, lengths, matcher)
+        fewer = nearest._replace(neighbours=nearest.neighbours[:, :k], cosines=nearest.cosines[:, :k])
+        line, right = answered(clips, fewer, lengths, matcher)
         base = right if base is None else base
         yield {"name": name, "index": "exact", "k": k, "recall": 1.0, "search_cpu_s": search_s} | (
             line | against(base, right, lengths)
         )
     for kind, probes in INDEXES:
-        built = made(asked, kind, probes, 100)
-        near, search_s = searched(asked, built, max(lengths), shifts=1)
-        recall = (near.neighbours[drawn] == found.neighbours[drawn, :1]).any(axis=1).mean()
-        line, right = answered(asked, near, lengths, answering.Matcher())
+        built = made(clips, kind, probes, 100)
+        near, search_s = neighbours_of(clips, built, max(lengths), shifts=1)
+        recall = (near.neighbours[sample] == nearest.neighbours[sample, :1]).any(axis=1).mean()
+        line, right = answered(clips, near, lengths, answers.Matcher())
+        base = right if base is None else base
         about = {"index": built.plan.factory, "n_probe": built.plan.n_probe, "k": 100}
         cost = {"recall": float(recall), "search_cpu_s": search_s, "bytes": built.n_bytes}
         yield {"name": "diagonal"} | about | cost | line | against(base, right, lengths)
 
 
-def shifted(asked: Asked, lengths: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Yields a line per fineness of the query's rows, the usual one first."""
-    exact, base = made(asked, "l2", 0, 100), None
+def shifted(clips: Clips, lengths: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Yields a line for each number of query rows per row of the database, 1 first."""
+    exact = made(clips, "l2", 0, 100)
+    base: Right | None = None
     fine = [opened([folder, _STORE.value], shifts=1 << n) for n, folder in enumerate(_FINE.value, 1)]
-    have = set.intersection(*({Path(name).name for name in one.questions.names} for one in fine))
-    for n, one in enumerate([asked, *fine]):
-        keep = np.array([Path(name).name in have for name in one.questions.names])
-        some = one._replace(questions=one.questions.some(keep))
-        found, search_s = searched(some, exact, max(lengths), shifts=1 << n)
-        line, right = answered(some, found, lengths, answering.Matcher(shifts=1 << n))
+    common = set.intersection(*({Path(name).name for name in other.questions.names} for other in fine))
+    for n, shifted_clips in enumerate([clips, *fine]):
+        keep = np.array([Path(name).name in common for name in shifted_clips.questions.names])
+        chosen = shifted_clips._replace(questions=shifted_clips.questions.some(keep))
+        neighbours, search_s = neighbours_of(chosen, exact, max(lengths), shifts=1 << n)
+        line, right = answered(chosen, neighbours, lengths, answers.Matcher(shifts=1 << n))
         base = right if base is None else base
         about = {"name": f"{1 << n}", "index": "exact", "k": 100, "search_cpu_s": search_s}
         yield about | line | against(base, right, lengths)
 
 
-def made(asked: Asked, kind: str, n_probe: int, k: int) -> index.Index:
-    """Builds an index of the database."""
-    rows = asked.database
+def made(clips: Clips, kind: str, n_probe: int, k: int) -> index.Index:
+    """Builds an index of the database. n_probe 0: the default of the kind. k: neighbours of a row."""
+    rows = clips.database
     plan = index.plan(kind, n_rows=len(rows), dim=rows.dim, n_probe=n_probe, k=k)
     return index.build(rows, plan, check=False)
 
 
-def searched(asked: Asked, built: index.Index, longest: int, *, shifts: int) -> tuple[answering.Neighbours, float]:
-    """Searches all rows once; gives CPU seconds, too."""
-    began, n_rows = time.process_time(), answering.rows_needed(longest, shifts)
-    found = answering.search(asked.questions, asked.query, built, n_rows=n_rows)
-    return found, time.process_time() - began
+def neighbours_of(clips: Clips, built: index.Index, longest: int, *, shifts: int) -> tuple[answers.Neighbours, float]:
+    """Searches all query rows once. Returns their neighbours and the CPU seconds."""
+    began, n_rows = time.process_time(), answers.rows_needed(longest, shifts)
+    neighbours = answers.search(clips.questions, clips.query, built, n_rows=n_rows)
+    return neighbours, time.process_time() - began
 
 
 def answered(
-    asked: Asked, found: answering.Neighbours, lengths: Sequence[int], matcher: answering.Matcher
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Gives hit rates and cost of a matcher, and what it had right, bool [Q, M] per metric."""
+    clips: Clips, neighbours: answers.Neighbours, lengths: Sequence[int], matcher: answers.Matcher
+) -> tuple[dict[str, Any], Right]:
+    """Returns hit rates and cost of a matcher, and its right answers, bool [Q, M] for each metric."""
     began = time.process_time()
-    answers = answering.match_all(asked.questions, asked.query, asked.database, found, lengths=lengths, matcher=matcher)
+    ranked = answers.match_all(
+        clips.questions, clips.query, clips.database, neighbours, lengths=lengths, matcher=matcher
+    )
     spent_s = time.process_time() - began
-    scored = results.score(asked.questions, answers, lengths, by_row=False, has_tracks=True)
+    scored = results.score(clips.questions, ranked, lengths, by_row=False, has_tracks=True)
     counts = metrics.count(scored.right, scored.asked)
     rates = {
         name: {str(n): results.cell(hits) for n, hits in zip(lengths, counts[name])}
         for name in ("song", "exact", "near")
     }
-    n = len(asked.questions)
+    n = len(clips.questions)
     return {"queries": n, "match_cpu_ms_per_query": 1e3 * spent_s / n, **rates}, scored.right
 
 
-def against(base: dict[str, np.ndarray], right: dict[str, np.ndarray], lengths: Sequence[int]) -> dict[str, Any]:
-    """Gives p of the difference to the block's first line, per metric and length."""
+def against(base: Right, right: Right, lengths: Sequence[int]) -> dict[str, Any]:
+    """Returns p of the difference to the first line of the block, for each metric and length."""
     return {
         "p": {
             name: {
@@ -169,7 +176,7 @@ def against(base: dict[str, np.ndarray], right: dict[str, np.ndarray], lengths: 
 
 
 def table(title: str, lines: list[dict[str, Any]], rows: collection.Collection) -> str:
-    """Writes a block as Markdown: right track, and right place, first."""
+    """Writes a block as Markdown, with the rates of the right track and of the right place ranked first."""
     sizes = list(lines[0]["song"])
     audio_s = [tables.seconds(int(n), hop_s=rows.hop_s, segment_s=2 * rows.hop_s) for n in sizes]
     header = [title, "index", "k", "recall", *(f"{s:g} s" for s in audio_s), "CPU ms"]

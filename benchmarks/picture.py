@@ -45,8 +45,8 @@ STYLE: dict[Any, Any] = {  # Settings of matplotlib.
 }
 
 
-class System(NamedTuple):
-    """A line of the picture. rates: condition -> seconds -> a cell with rate, low and high."""
+class Curve(NamedTuple):
+    """One curve in every panel of the picture. rates: condition -> seconds -> a cell with rate, low and high."""
 
     label: str
     colour: str  # Told apart by the colour-blind, on white and on black.
@@ -60,17 +60,17 @@ def main(argv: list[str]) -> None:
     pathlib.Path(_OUT.value).write_text(drawn(systems()))
 
 
-def systems() -> list[System]:
+def systems() -> list[Curve]:
     """Reads what each system found."""
     return [
-        System("nafp, the network that ships", "#2b8fd6", "o", ours("robustness_small")),
-        System(
+        Curve("nafp, the network that ships", "#2b8fd6", "o", ours("robustness_small")),
+        Curve(
             "the original's recipe (1/27 of the training, own speed only)",
             "#e07b1f",
             "s",
             ours("robustness_original_own_speed"),
         ),
-        System("Chromaprint 1.5.1", "#1ba784", "^", chromaprint()),
+        Curve("Chromaprint 1.5.1", "#1ba784", "^", chromaprint()),
     ]
 
 
@@ -93,7 +93,7 @@ def chromaprint() -> dict[str, dict[float, dict[str, float]]]:
     }
 
 
-def drawn(lines: list[System]) -> str:
+def drawn(lines: list[Curve]) -> str:
     """Draws one panel for each condition and returns the SVG."""
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(1, len(PANELS), figsize=(11.5, 3.6), sharey=True)
@@ -113,7 +113,7 @@ def drawn(lines: list[System]) -> str:
     return with_dark("\n".join(lines_of_text) + "\n")
 
 
-def panel(axes: plt.Axes, condition: str, lines: list[System]) -> None:
+def panel(axes: plt.Axes, condition: str, lines: list[Curve]) -> None:
     """Draws the systems under one condition, each with its 95 % Wilson interval as a band."""
     for line in lines:
         cells = line.rates[condition]
@@ -129,7 +129,7 @@ def panel(axes: plt.Axes, condition: str, lines: list[System]) -> None:
 
 
 def with_dark(svg: str) -> str:
-    """Adds the colours of a dark screen; the paper is part of the picture, so it is readable on any page."""
+    """Adds the colours of a dark screen. The paper is part of the picture, so it is readable on any page."""
     rules = "".join(
         f'[style*="{part}: {light}"]{{{part}:{dark}!important}}'
         for light, dark in DARK.items()

@@ -5,7 +5,7 @@ python -m benchmarks.threads --store=STORE --out=FILE [--rounds=9]
 Two searches are timed: one of an exact index, and one of inverted lists (IVF256,PQ64, 40 probes). Both look for the
 rows of the store `query` in the store `db`. Each is done in four ways: on our pool, on one of our threads with all
 threads of BLAS, by faiss with its own OpenMP threads, and with all of these at once. The ways run in turn, so that a
-disturbance disturbs all of them. Ratios are medians over the rounds. The load at the end tells how busy the machine was.
+disturbance disturbs all of them. Ratios are medians over the rounds. The load is that at the end.
 """
 
 import json

@@ -105,7 +105,7 @@ class Loudest:
 
 @pytest.fixture
 def clips(tmp_path) -> pathlib.Path:
-    """Returns a folder of two tracks and a clip of each under two conditions. One clip is as loud as the other track."""
+    """Returns a folder of two tracks and clips of each in two conditions. One clip is as loud as the other track."""
     seconds = np.arange(RATE_HZ * 4) / RATE_HZ
     tones = {hz: np.sin(2 * np.pi * hz * seconds).astype(np.float32) for hz in (440, 660)}
     (tmp_path / "music").mkdir()
