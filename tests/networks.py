@@ -35,6 +35,14 @@ def variables(c, *, seed=0):
     return jax.tree_util.tree_map_with_path(leaf, network.abstract_variables(c))
 
 
+def trained_variables(c, *, seed=0):
+    """Random ones with the signs and the type that training gives."""
+    tree = jax.tree.map(np.float32, variables(c, seed=seed))
+    stats = tree["batch_stats"].items()
+    positive = {k: np.abs(v) + 0.5 if "variance" in k else v for k, v in stats}
+    return {"params": tree["params"], "batch_stats": positive}
+
+
 def extractor(c, *, seed=0, **settings):
     return network.JaxNetwork(variables(c, seed=seed), c, **settings)
 

@@ -10,7 +10,7 @@ import pytest
 
 from launch import fingerprinting
 from nafp import errors
-from nafp.database import database, from_audio, from_databases
+from nafp.database import database
 from nafp.identify import identifier
 from nafp.models import identities
 from nafp.search import collection, store
@@ -44,14 +44,14 @@ def old_and_new(tmp_path, monkeypatch):
 def test_a_database_of_before_opens_with_its_network_and_takes_more_audio(old_and_new):
     old, _, network = old_and_new
     assert old.network(runtime="numpy").track(np.ones(16000, np.float32)).shape[1] == old.about["dim"]
-    assert from_audio.open_or_create(old.folder, checkpoint=network).about == old.about
+    assert database.open_or_create(old.folder, checkpoint=network).about == old.about
     with pytest.raises(errors.Invalid, match="two networks cannot be compared"):
-        from_audio.open_or_create(old.folder, checkpoint=databases.network_file(old.folder.parent, seed=1))
+        database.open_or_create(old.folder, checkpoint=databases.network_file(old.folder.parent, seed=1))
 
 
 @pytest.mark.parametrize("into, other", [(0, 1), (1, 0)])
 def test_databases_of_both_versions_are_merged(old_and_new, into, other):
-    merged = from_databases.merge(old_and_new[into], [old_and_new[other].folder])
+    merged = old_and_new[into].merge([old_and_new[other].folder])
     assert len(merged.added) == 2
     assert len(database.Database.open(old_and_new[into].folder)) == 4
 
@@ -88,7 +88,7 @@ def test_an_extraction_goes_on_that_the_other_version_began(tmp_path, first, sec
 
 @BOTH
 def test_a_protocol_goes_on_with_stores_of_the_other_version(tmp_path, first, second):
-    opened, check = saved(tmp_path, "db", first), fingerprinting.Fingerprinting("x")._check
+    opened, check = saved(tmp_path, "db", first), fingerprinting._require_same
     check(opened, second)
     for other in (OTHER, {**second, "step": 1}, {**second, "dtype": "bfloat16"}):
         with pytest.raises(errors.Invalid, match="was made by"):
