@@ -6,8 +6,8 @@ python -m benchmarks.classical --queries=QUERIES --references=MANIFEST --work=FO
 QUERIES is a folder that `nafp queries render` wrote, with its expected.csv. The references are a corpus, a manifest or
 a folder, and all music in it is added. The first seconds of a clip are asked as a recording of their own. The answers
 are kept in FOLDER, so that an interrupted run goes on, and so that systems can be compared clip by clip. Times are CPU
-times of one thread. Indexing is decoding, fingerprinting and storing. Asking is fingerprinting and searching samples that
-are in memory.
+times of one thread. Indexing is decoding, fingerprinting and storing. Asking is fingerprinting and searching samples
+that are in memory.
 """
 
 import csv

@@ -24,7 +24,7 @@ import threadpoolctl
 from absl import app, flags
 
 from benchmarks import _result, fingerprints, lookalikes
-from evaluation.scores import answers, evaluate, metrics, questions, results, stores
+from evaluation.scores import answers, metrics, questions, request, results, stores
 from nafp.search import index, index_files, plans
 
 _ROWS = flags.DEFINE_integer("rows", 1_000_000, "Rows of the dummy store. Default: 1,000,000.")
@@ -40,7 +40,7 @@ _REPEATS = flags.DEFINE_integer("repeats", 3, "Runs of ours, and of the loop up 
 _WHOLE = flags.DEFINE_bool("whole", True, "Also run whole evaluations in their own processes. Default: yes.")
 
 METRICS = ("exact", "near", "top3", "top10")
-LENGTHS = evaluate.LENGTHS
+LENGTHS = request.LENGTHS
 
 
 def main(argv: list[str]) -> None:
