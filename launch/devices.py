@@ -37,9 +37,9 @@ def keep_compiled() -> None:
     """Lets JAX keep compiled programs in NAFP_CACHE, else where JAX_COMPILATION_CACHE_DIR says, else under ~/.cache."""
     import jax
 
-    folder = os.environ.get("NAFP_CACHE") or jax.config.read("jax_compilation_cache_dir")
+    folder = os.environ.get("NAFP_CACHE") or jax.config.values["jax_compilation_cache_dir"]
     jax.config.update("jax_compilation_cache_dir", folder or str(pathlib.Path.home() / ".cache" / "nafp" / "compiled"))
-    least_s = jax.config.read("jax_persistent_cache_min_compile_time_secs")
+    least_s = jax.config.values["jax_persistent_cache_min_compile_time_secs"]
     jax.config.update("jax_persistent_cache_min_compile_time_secs", min(0.5, least_s))
 
 
