@@ -33,7 +33,7 @@ def _parsed(argv: list[str]) -> list[str]:
     """Parses the flags; a wrong one ends the command with one line."""
     try:
         words = flags.FLAGS(argv)
-    except (flags.Error, AttributeError, TypeError) as error:  # The latter two come from --config.section.name=value.
+    except (flags.Error, AttributeError, KeyError, TypeError) as error:  # From --config.section.name.
         raise wrong(_in_words(error)) from error
     if "config" in flags.FLAGS and flags.FLAGS["config"].present:
         _require_configuration(flags.FLAGS["config"])
@@ -53,7 +53,7 @@ def _in_words(error: Exception) -> str:
     missing = [name for name in flags.FLAGS if f"Flag --{name} must have a value" in str(error)]
     if missing:
         return f"--{' and --'.join(missing)} must be given"
-    if isinstance(error, AttributeError) and error.args:
+    if isinstance(error, (AttributeError, KeyError)) and error.args:
         lines = str(error.args[0]).strip("'\"").replace("\\n", "\n").replace("\\'", "").splitlines()
         return f"--config has no setting {lines[0]!r}. {' '.join(lines[1:])}".strip(". ")
     return " ".join(str(error).split()).rstrip(".")

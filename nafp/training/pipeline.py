@@ -143,7 +143,7 @@ class ClipReader:
         self._before, self._after = context + margin, segment + margin
         self._noise, self._speech = noise, speech
         self._bounds = np.array([(t.first_sample, t.first_sample + t.n_samples) for t in source.tracks], np.int64)
-        self._margin, self._segment = margin, segment
+        self._margin = margin
 
     def __call__(self, position: int, window: int) -> Batch:
         """Returns one example: clip int16 [clip_samples], track, position, and noise, speech and degraded if any."""

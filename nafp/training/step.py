@@ -20,7 +20,7 @@ from nafp.models import network, spectrogram
 from nafp.training import augment, losses, masks, optimizers, pipeline, resident
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, Int, Shaped
+    from jaxtyping import Array, Float, Num, Shaped
 
 AXIS = "data"
 Batch = dict[str, jax.Array]
@@ -141,7 +141,7 @@ def spectrograms(recipe: Recipe, batch: Batch, banks: Banks) -> Float[Array, "ro
     return jnp.concatenate(seen(recipe, keys, *heard(recipe.augment, keys, batch, banks)))
 
 
-def keys_of(seed: int, positions: Int[Array, " b"]) -> Shaped[Array, " b"]:
+def keys_of(seed: int, positions: Num[Array, " b"]) -> Shaped[Array, " b"]:
     """Folds the seed and the positions in the stream [b] into one key per pair: [b]."""
     base = jax.random.key(seed)
     return jax.vmap(lambda position: jax.random.fold_in(base, position))(positions)

@@ -66,15 +66,19 @@ def test_what_xla_flags_say_goes_first(monkeypatch):
     ],
 )
 def test_compiled_programs_are_kept_where_the_environment_says(monkeypatch, ours, jaxs, folder):
-    updated = {}
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: jax.config.values[name] for name in names}
     monkeypatch.setattr(pathlib.Path, "home", lambda: pathlib.Path("/home"))
     monkeypatch.setenv("NAFP_CACHE", ours or "")
-    with monkeypatch.context() as patch:
-        kept = {"jax_compilation_cache_dir": jaxs, "jax_persistent_cache_min_compile_time_secs": 1.0}
-        patch.setattr(jax.config, "read", kept.__getitem__)
-        patch.setattr(jax.config, "update", updated.__setitem__)
+    try:
+        jax.config.update("jax_compilation_cache_dir", jaxs)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
         devices.keep_compiled()
-    assert updated == {"jax_compilation_cache_dir": folder, "jax_persistent_cache_min_compile_time_secs": 0.5}
+        assert jax.config.jax_compilation_cache_dir == folder
+        assert jax.config.jax_persistent_cache_min_compile_time_secs == 0.5
+    finally:
+        for name in names:
+            jax.config.update(name, before[name])
 
 
 def test_one_of_several_processes_cuts_no_further(monkeypatch):

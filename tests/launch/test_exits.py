@@ -30,6 +30,7 @@ def test_a_mistyped_flag_ends_every_verb_with_one_line_and_code_2(verb):
     "words, message",
     [
         ((*TRAIN, "--config.train.btch_size=8"), "--config has no setting 'btch_size'. Did you mean \"batch_size\""),
+        ((*TRAIN, "--config.nope.x=1"), "--config has no setting 'nope'"),
         ((*TRAIN, "--config.train.batch_size=many"), "flag --config.train.batch_size=many: invalid literal"),
         (("train", "--config=configs/none.py", "--workdir=run"), "--config=configs/none.py: no such configuration"),
         (("train",), "--config and --workdir must be given"),
