@@ -49,7 +49,7 @@ def by_librosa(*, sample_rate_hz: int, n_fft: int, n_mels: int, low_hz: float, h
 
 @functools.cache
 def by_formula(*, sample_rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> MelBank:
-    """Builds what `by_librosa` does, from the formulas; errors as there."""
+    """Builds the bank of `by_librosa` from its formulas, in numpy alone. Raises the same errors."""
     _require_band(low_hz, high_hz, sample_rate_hz)
     bins_hz = np.linspace(0, sample_rate_hz / 2, n_fft // 2 + 1)[:, None]
     corners_hz = mel_to_hz(np.linspace(hz_to_mel(low_hz), hz_to_mel(high_hz), n_mels + 2))

@@ -189,7 +189,7 @@ class DeclaredHead(nn.Module):
 
 
 def compute_dtype(dtype: str) -> jnp.dtype:
-    """Returns a type by name; "auto" is bfloat16 on accelerators, and float32 on a CPU, where it is faster."""
+    """Returns a type by its name, where "auto" is bfloat16 on accelerators, and float32 on a CPU, which is faster."""
     if dtype == "auto":
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     return jnp.dtype(dtype)

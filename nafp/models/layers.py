@@ -72,7 +72,7 @@ def apply(
     style: Style,
     statistics: Statistics | None = None,
 ) -> Float[Array, "B F2 T2 C2"]:
-    """Applies one layer. statistics: of the norm; None takes those of x itself."""
+    """Applies one layer. statistics: mean and variance for the norm, or None for those of x itself."""
     x = pre_norm(x, layer, parameters, style)
     return post_norm(x, parameters, style, statistics or norms.statistics(x, style.norm))
 

@@ -40,7 +40,7 @@ def log_mel(
     fixed_floor: float = 0.06,
     waveform_norm: str = "none",
 ) -> Float[Array, "B F T"]:
-    """Computes log10 mel spectrograms, float32 [B,F,T] with T = 1 + S // stft_hop; their loudest point is 0.
+    """Computes log10 mel spectrograms, float32 [B,F,T] with T = 1 + S // stft_hop, whose maximum is 0.
 
     segments: waveforms at `sample_rate_hz` in -1..1. floor: "relative" adds `relative_floor` times the segment's own
     maximum before the logarithm, so that gain changes nothing and values lie in log10(relative_floor)..0; "fixed" adds
