@@ -205,13 +205,13 @@ def with_repeats(
 ) -> list[dict[str, str]]:
     """Replaces answers that are exact repeats of the right place by that place, as `evaluation.scores.repeats` does."""
     lines = {Path(line["query"]).name: line for line in asked}
-    record = []
+    judged = []
     with progress.Progress(len(rows), "answers", label="repeats") as bar:
         for row in rows:
             line = lines.get(row["query"])
-            record.append(row | _repeated(row, line, sound) if line and row["track"] else row)
+            judged.append(row | _repeated(row, line, sound) if line and row["track"] else row)
             bar.add()
-    return record
+    return judged
 
 
 def _repeated(row: dict[str, str], line: dict[str, str], sound: repeats.Sound) -> dict[str, str]:

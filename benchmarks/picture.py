@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
 
 
 def systems() -> list[Curve]:
-    """Reads what each system record."""
+    """Reads the results of each system."""
     return [
         Curve("nafp, the network that ships", "#2b8fd6", "o", ours("robustness_small")),
         Curve(
