@@ -49,7 +49,7 @@ _CLIPS = flags.DEFINE_integer("clips", 0, "Clips of each condition, from the fir
 def main(argv: list[str]) -> None:
     del argv
     out = Path(_OUT.value or os.devnull)
-    found = json.loads(out.read_text() or "{}") if out.exists() else {}
+    record = json.loads(out.read_text() or "{}") if out.exists() else {}
     for name in _SYSTEMS.value:
         measured = compare(
             name,
@@ -59,9 +59,9 @@ def main(argv: list[str]) -> None:
             lengths_s=list(map(float, _LENGTHS.value)),
             n_clips=_CLIPS.value,
         )
-        found[name] = {"machine": results.machine(), **measured}
+        record[name] = {"machine": results.machine(), **measured}
         print(report(name, measured), end="\n\n", flush=True)
-        out.write_text(json.dumps(found, indent=1) + "\n")
+        out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def compare(
@@ -205,13 +205,13 @@ def with_repeats(
 ) -> list[dict[str, str]]:
     """Replaces answers that are exact repeats of the right place by that place, as `evaluation.scores.repeats` does."""
     lines = {Path(line["query"]).name: line for line in asked}
-    found = []
+    judged = []
     with progress.Progress(len(rows), "answers", label="repeats") as bar:
         for row in rows:
             line = lines.get(row["query"])
-            found.append(row | _repeated(row, line, sound) if line and row["track"] else row)
+            judged.append(row | _repeated(row, line, sound) if line and row["track"] else row)
             bar.add()
-    return found
+    return judged
 
 
 def _repeated(row: dict[str, str], line: dict[str, str], sound: repeats.Sound) -> dict[str, str]:
@@ -267,24 +267,24 @@ def is_same(track: str, answer: str) -> bool:
     return n > 0 and ours[-n:] == theirs[-n:]
 
 
-def report(name: str, found: dict[str, Any]) -> str:
+def report(name: str, record: dict[str, Any]) -> str:
     """Writes the tables of a system as Markdown."""
-    lengths = list(found["conditions"]["all"])
+    lengths = list(record["conditions"]["all"])
     header = [f"{name}, right track first, %", *(f"{s} s" for s in lengths)]
-    rates = [[c, *map(tables.percent, cells.values())] for c, cells in found["conditions"].items()]
+    rates = [[c, *map(tables.percent, cells.values())] for c, cells in record["conditions"].items()]
     place = [
-        [c, *(_seconds(cells[s]["median_place_error_s"]) for s in lengths)] for c, cells in found["conditions"].items()
+        [c, *(_seconds(cells[s]["median_place_error_s"]) for s in lengths)] for c, cells in record["conditions"].items()
     ]
-    silent = [s for s in lengths if not found["conditions"]["all"][s]["answered"]]
-    ms = ", ".join(f"{spent:.1f} at {s} s" for s, spent in found["cpu_ms_per_query"].items())
+    silent = [s for s in lengths if not record["conditions"]["all"][s]["answered"]]
+    ms = ", ".join(f"{spent:.1f} at {s} s" for s, spent in record["cpu_ms_per_query"].items())
     return "\n\n".join(
         [
             tables.markdown_table(header, rates),
             *([f"No answer at all at {' and '.join(silent)} s."] if silent else []),
             tables.markdown_table(["median error of the place, s", *header[1:]], place),
-            f"{name} ({found['version']}): {found['tracks']:,} tracks, {found['hours']:.1f} h;"
-            f" {found['bytes_per_second']:.0f} bytes a second of audio; indexing"
-            f" {found['index_times_real_time']:,.0f} x real time; CPU ms per query: {ms}",
+            f"{name} ({record['version']}): {record['tracks']:,} tracks, {record['hours']:.1f} h;"
+            f" {record['bytes_per_second']:.0f} bytes a second of audio; indexing"
+            f" {record['index_times_real_time']:,.0f} x real time; CPU ms per query: {ms}",
         ]
     )
 

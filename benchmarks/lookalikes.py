@@ -40,9 +40,9 @@ def make(folder: str, real: str, truth: str, *, n_dummy: int, n_tracks: int = 50
 
 
 def write(folder: Path, name: str, like: store.Store, tracks: Iterator) -> None:
-    """Writes a store that says of itself what `like` says."""
-    kept = {key: value for key, value in like.meta.items() if key not in ("format", "rows", "dim")}
-    with store.Writer(folder, name, dim=like.dim, meta=kept) as writer:
+    """Writes a store with the metadata of `like`."""
+    meta = {key: value for key, value in like.meta.items() if key not in ("format", "rows", "dim")}
+    with store.Writer(folder, name, dim=like.dim, meta=meta) as writer:
         for track, rows in tracks:
             if track not in writer.done:
                 writer.append(track, len(rows) * like.hop_s, rows)
@@ -110,7 +110,7 @@ def losses(source: store.Store, clips: store.Store, truth: str) -> tuple[np.ndar
     length = min(track.n_rows for track in clips.tracks)
     rows_of = collection.Collection.of([clips])
     names = {Path(track.track).name: n for n, track in enumerate(clips.tracks)}
-    found = []
+    pairs = []
     with open(truth, newline="") as text:
         for line in csv.DictReader(text):
             track = where.get(line["answer"])
@@ -119,8 +119,8 @@ def losses(source: store.Store, clips: store.Store, truth: str) -> tuple[np.ndar
                 continue
             first = int(rows_of.first_rows[names[line["query"]]])
             asked = rows_of.read(first, first + length)
-            found.append((asked, source.vectors[track.first_row + start :][:length]))
-    asked, rows = (np.array(each) for each in zip(*found))
+            pairs.append((asked, source.vectors[track.first_row + start :][:length]))
+    asked, rows = (np.array(side) for side in zip(*pairs))
     cosines = np.vecdot(asked, rows)
     aside = asked - cosines[:, :, None] * rows
     return cosines, aside / np.maximum(np.linalg.norm(aside, axis=2, keepdims=True), 1e-6)

@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
 
 
 def systems() -> list[Curve]:
-    """Reads what each system found."""
+    """Reads the results of each system."""
     return [
         Curve("nafp, the network that ships", "#2b8fd6", "o", ours("robustness_small")),
         Curve(
@@ -76,20 +76,20 @@ def systems() -> list[Curve]:
 
 def ours(name: str) -> dict[str, dict[float, dict[str, float]]]:
     """Reads a `results.json` of `nafp evaluate`: the right track, by condition and seconds."""
-    found = json.loads((RESULTS / f"{name}.json").read_text())
-    segment_s, hop_s = found["audio"]["segment_s"], found["audio"]["hop_s"]
+    record = json.loads((RESULTS / f"{name}.json").read_text())
+    segment_s, hop_s = record["audio"]["segment_s"], record["audio"]["hop_s"]
     return {
         condition: {segment_s + hop_s * (int(n) - 1): cell["song"] for n, cell in cells.items()}
-        for condition, cells in found["groups"]["condition"].items()
+        for condition, cells in record["groups"]["condition"].items()
     }
 
 
 def chromaprint() -> dict[str, dict[float, dict[str, float]]]:
     """Reads `benchmarks.classical`: only the lengths at which Chromaprint has a fingerprint."""
-    found = json.loads((RESULTS / "classical_cpu2.json").read_text())["chromaprint"]
+    record = json.loads((RESULTS / "classical_cpu2.json").read_text())["chromaprint"]
     return {
         condition: {float(s): cell for s, cell in cells.items() if cell["answered"]}
-        for condition, cells in found["conditions"].items()
+        for condition, cells in record["conditions"].items()
     }
 
 
