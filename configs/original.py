@@ -1,4 +1,4 @@
-"""The original system's recipe (Chang et al., ICASSP 2021; its 640_lamb.yaml), as far as its pieces are not mistakes.
+"""The original system's recipe (Chang et al., ICASSP 2021, 640_lamb.yaml), as far as its pieces are not mistakes.
 
 Kept from it: no speech, noise at 0 to 10 dB before the response, one response after another, cut-out and frequency
 mask filled with zeros, every other segment a negative, no filters, Adam's or LAMB's 1e-4. Not kept: circular

@@ -1,1 +1,1 @@
-"""How well: queries, protocols, metrics, tables. Numpy only; never JAX."""
+"""How well: queries, protocols, metrics, tables. Numpy only. Never JAX."""

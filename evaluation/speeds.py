@@ -81,7 +81,7 @@ def _run(argv: list[str]) -> None:
 
 
 def _parsed(argv: list[str]) -> list[str]:
-    """Parses the flags. absl ends with 1 after --help and for a mistyped flag; this ends with 0 and 2."""
+    """Parses the flags. absl ends with 1 after --help and for a mistyped flag. This ends with 0 and 2."""
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:

@@ -1,4 +1,4 @@
-"""Gives the space of removed tracks back, or stores fingerprints in fewer bytes.
+"""Frees the space of removed tracks, or stores fingerprints in fewer bytes.
 
 nafp compact DB
 nafp compact DB --storage=int8

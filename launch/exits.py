@@ -12,7 +12,7 @@ from nafp import errors
 
 
 def run(main: Callable[[list[str]], int | None], *parts: types.ModuleType) -> None:
-    """Runs a launcher's `main` and exits with the code that it returns; None counts as 0.
+    """Runs a launcher's `main` and exits with the code that it returns. None counts as 0.
 
     parts: modules of this room whose flags belong to the verb, too, and are listed by its --help.
     """
@@ -30,7 +30,7 @@ def wrong(text: str) -> errors.Invalid:
 
 
 def _parsed(argv: list[str]) -> list[str]:
-    """Parses the flags; a wrong one ends the command with one line."""
+    """Parses the flags. A wrong one ends the command with one line."""
     try:
         words = flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError) as error:  # From --config.section.name.

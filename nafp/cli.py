@@ -115,6 +115,6 @@ def _refuse(verb: str) -> None:
 
 
 def _fail(text: str, *, code: int = 2) -> NoReturn:
-    """Prints one line and ends with exit code 2, the code of every verb that cannot work; 1 means nothing found."""
+    """Prints one line and ends with exit code 2, the code of every verb that cannot work. 1 means nothing found."""
     print(text, file=sys.stderr)
     sys.exit(code)

@@ -78,7 +78,7 @@ def _whole(default: int, **limits: float) -> Setting:
 
 
 def _wholes(default: tuple[int, ...], *, count: int = 0, **limits: float) -> Setting:
-    """Allows a list of whole numbers. count: its length; 0 allows any but an empty list."""
+    """Allows a list of whole numbers. count: its length. 0 allows any but an empty list."""
 
     def accepts(value: Any) -> bool:
         if not isinstance(value, (tuple, list)) or len(value) != (count or max(1, len(value))):
@@ -125,7 +125,7 @@ def _noise(*, probability: float) -> dict[str, Setting]:
 
 
 def _response(*, probability: float, seconds: float) -> dict[str, Setting]:
-    """Describes responses. seconds: how much of each is kept; the peak is 1 ms from its start."""
+    """Describes responses. seconds: how much of each is kept. The peak is 1 ms from its start."""
     return dict(probability=_share(probability), seconds=_real(seconds, above=0.001, most=60))
 
 
@@ -369,7 +369,7 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 
 
 def from_json(text: str) -> ml_collections.ConfigDict:
-    """Reads what `to_json` wrote; see `from_dict`."""
+    """Reads what `to_json` wrote. See `from_dict`."""
     return from_dict(json.loads(text))
 
 

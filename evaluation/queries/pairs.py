@@ -86,7 +86,7 @@ def render(
     settings = {"names": list(names), "variants": variants, "seconds": seconds, "seed": seed}
     settings |= {"sample_rate_hz": sample_rate_hz, "pieces": folder.digest(pieces)}
     settings |= {"noise": folder.digest(noise.pieces), "source": os.path.abspath(source.path)}
-    writer = static_pairs.Writer(out, settings)
+    writer = static_pairs.PairsWriter(out, settings)
     if writer.is_finished:
         return _described(out)
 
@@ -142,7 +142,7 @@ def _parts(pieces: Sequence[material.Piece], done: Iterable[int], seconds: float
 
 
 def _fill(
-    writer: static_pairs.Writer,
+    writer: static_pairs.PairsWriter,
     pieces: Sequence[material.Piece],
     rendered: Callable[[RecordingPart], _Rendered],
     *,

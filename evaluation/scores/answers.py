@@ -18,7 +18,7 @@ _CLIPS = 16  # Questions that one thread takes at a time.
 
 
 class Matcher(NamedTuple):
-    """How neighbours become a ranking; see `match.rank` and `votes`."""
+    """How neighbours become a ranking. See `match.rank` and `votes`."""
 
     name: str = "diagonal"
     shifts: int = 1

@@ -239,7 +239,7 @@ def _left_out(
     rule: answers.Matcher,
     lengths: Sequence[int],
 ) -> metrics.Answers | None:
-    """Answers every question again as if its track were not in the database; None where that is not asked for."""
+    """Answers every question again as if its track were not in the database. None where that is not asked for."""
     if request.unknown != open_set.LEFT_OUT:
         return None
     return left_out.answers(

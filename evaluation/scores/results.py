@@ -60,7 +60,7 @@ def score(
 
 
 def hit_rates(scored: Scored, keep: np.ndarray | None = None) -> dict[str, dict[str, Any]]:
-    """Returns hit_rates[length][metric] with Wilson intervals. keep: bool [Q], which questions count; None for all."""
+    """Returns hit_rates[length][metric] with Wilson intervals. keep: bool [Q], which questions count. None for all."""
     if keep is None:
         keep = np.ones(len(scored.questions), bool)
     counts = metrics.count(scored.right, {name: asked & keep[:, None] for name, asked in scored.asked.items()})

@@ -153,7 +153,7 @@ class AskedAtSpeeds:
         self.timings = answers.Timings(0.0, 0.0, 0.0, 0.0, n_rows=0, n_questions=0)
 
     def answer(self, without: np.ndarray | None = None) -> tuple[metrics.Answers, np.ndarray]:
-        """Answers all questions at all lengths; also returns the speed of each best answer, float64 [Q, M].
+        """Answers all questions at all lengths. Also returns the speed of each best answer, float64 [Q, M].
 
         without: int64 [Q, A], tracks of each question that are treated as not in the database.
         """
@@ -179,7 +179,7 @@ class AskedAtSpeeds:
         told: np.ndarray,
         without: np.ndarray | None,
     ) -> np.ndarray:
-        """Looks at clips at the lengths where `wanted`, bool [Q, M], is true; returns whether each is sure, [Q, M]."""
+        """Looks at clips at the lengths where `wanted`, bool [Q, M], is true. Returns whether each is sure, [Q, M]."""
         began = answers.now()
         versions = self.versions[: len(look.speeds)]
         clips = np.flatnonzero(wanted.any(axis=1))
@@ -258,7 +258,7 @@ class AskedAtSpeeds:
 
 
 def _left_out(asked: AskedAtSpeeds, known: metrics.Answers) -> metrics.Answers:
-    """Answers every question as if its recording were not in the database; see `evaluation.scores.left_out`."""
+    """Answers every question as if its recording were not in the database. See `evaluation.scores.left_out`."""
     rules, own = asked.rules, asked.versions[0]
     out = left_out.with_twins(asked.questions, asked.database, known, rules.lengths, likeness=rules.twin_cosine)
     unknown, _ = asked.answer(without=out)

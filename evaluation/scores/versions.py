@@ -14,7 +14,7 @@ from .answers import rows_needed
 
 
 class QueryVersion:
-    """The clips of all questions at one speed; rows are searched when they are first asked for.
+    """The clips of all questions at one speed. Rows are searched when they are first asked for.
 
     speed: the change of speed that was undone. rows: their fingerprints. dense: rows for each row of the database.
     first, n_rows: int64 [Q], the rows of each clip; n_rows is 0 where this speed lacks the clip. brief: int64 [Q], the
@@ -59,7 +59,7 @@ class QueryVersion:
         return found
 
     def search(self, numbers: Sequence[np.ndarray], searched: index.Index) -> int:
-        """Searches for the neighbours of rows, by number, that were not searched before; returns how many."""
+        """Searches for the neighbours of rows, by number, that were not searched before. Returns how many."""
         missing = np.unique(np.concatenate([np.zeros(0, np.int64), *numbers]))
         missing = missing[~self._is_searched[missing]]
         if not self._neighbours.shape[1]:

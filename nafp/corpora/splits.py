@@ -165,7 +165,7 @@ def _group(track: manifest.Track, by: str, homes: dict[str, str]) -> str:
 
 
 def _joined(tracks: Sequence[manifest.Track], names: list[str], together: Iterable[tuple[str, str]]) -> list[str]:
-    """Makes one group of the groups of each pair; its name is the least of theirs."""
+    """Makes one group of the groups of each pair. Its name is the least of theirs."""
     place = {track.path: i for i, track in enumerate(tracks)}
     parents: dict[str, str] = {}
 
@@ -226,7 +226,7 @@ def _drawn(groups: dict[str, list[manifest.Track]], sizes: Sequence[Size], seed:
 
 
 def _by_share(order: list[str], weights: dict[str, float], goals: list[float]) -> dict[str, int]:
-    """Gives each group to the split that lacks most. A group that no split lacks is left over.
+    """Assigns each group to the split that lacks most. A group that no split lacks is left over.
 
     Groups so large that they nearly fill a split come first, while there is room for them.
     """
@@ -243,7 +243,7 @@ def _by_share(order: list[str], weights: dict[str, float], goals: list[float]) -
 
 
 def _by_number(order: list[str], weights: dict[str, float], goals: list[float]) -> dict[str, int]:
-    """Gives each group to the first split that has room for all of it."""
+    """Assigns each group to the first split that has room for all of it."""
     dealt, room = {}, list(goals)
     for name in order:
         split = next((i for i, left in enumerate(room) if weights[name] <= left + 1e-9), None)

@@ -55,7 +55,7 @@ class Pairs:
             raise errors.Invalid(f"{folder}: a variant is not as long as the clean side; render anew")
 
 
-class Writer:
+class PairsWriter:
     """Appends recordings to a set of pairs. An interrupted set is continued.
 
     settings: how the set is made, with `variants` and `sample_rate_hz`. done: the numbers of the recordings that are in

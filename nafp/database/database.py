@@ -96,7 +96,7 @@ class Database:
 
     @property
     def confidence(self) -> confidence.Confidence | None:
-        """Turns scores of this network into probabilities; None if nobody measured them."""
+        """Turns scores of this network into probabilities. None if nobody measured them."""
         return network_file.calibration(self.folder)
 
     def network(self, *, runtime: str = "auto", batch_size: int = 0) -> protocol.Network:
@@ -112,7 +112,7 @@ class Database:
     def identify(
         self, waveform: np.ndarray, sample_rate_hz: int, *, top: int = 5, least: float | None = None
     ) -> list[answers.Answer]:
-        """Names the tracks that a mono waveform [S] in -1..1 comes from, best first; [] if it is in none.
+        """Names the tracks that a mono waveform [S] in -1..1 comes from, best first. The list is empty if none.
 
         top, least: as for `nafp.identify.identifier.Identifier.identify`.
         """
@@ -188,7 +188,7 @@ class Database:
         return track_names.matching(str(which), names, folder=self.folder)
 
     def merge(self, others: Sequence[str | os.PathLike], *, show: bool = False) -> from_databases.MergeReport:
-        """Adds the tracks of other databases of the same network; see `nafp.database.from_databases.merge`."""
+        """Adds the tracks of other databases of the same network. See `nafp.database.from_databases.merge`."""
         from nafp.database import from_databases
 
         with contextlib.ExitStack() as stack:
@@ -222,7 +222,7 @@ class Database:
                 )
 
     def compact(self, *, storage: str | None = None) -> int:
-        """Gives the space of removed tracks back, and returns the bytes saved.
+        """Frees the space of removed tracks, and returns the bytes saved.
 
         storage: one of `nafp.database.codes.STORAGES` to change to. What a smaller one loses does not come back.
         """

@@ -66,7 +66,7 @@ class Log:
             self._cut()
 
     def close(self) -> None:
-        """Closes the file; further calls do nothing."""
+        """Closes the file. Further calls do nothing."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -225,7 +225,7 @@ def _columns(path: str) -> dict[str, dict[str, str]]:
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
-    """Returns the size of a file in bytes and the time of its last change in ns; None if it is missing."""
+    """Returns the size of a file in bytes and the time of its last change in ns. None if it is missing."""
     try:
         status = os.stat(path)
     except OSError:

@@ -72,7 +72,7 @@ def tail(vectors: np.ndarray) -> index.Index:
 
 
 def due(segments: list[catalogue.Segment], *, seal_rows: int = SEAL_ROWS) -> list[catalogue.Segment]:
-    """Returns the neighbouring segments, at the end, that are to become one; [] if none are."""
+    """Returns the neighbouring segments, at the end, that are to become one, or [] if none are."""
     tiers = {_tier(segment.n_rows, seal_rows) for segment in segments[-FAN:]}
     return segments[-FAN:] if len(segments) >= FAN and len(tiers) == 1 else []
 

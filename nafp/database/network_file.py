@@ -18,7 +18,7 @@ NETWORK, CONFIDENCE = "network.safetensors", "confidence.json"
 
 
 def put(folder: Path, source: str, contents: tuple[Any, Any, int, str]) -> dict[str, Any]:
-    """Writes a network, and its calibration if it has one, into a folder; returns what the catalogue says of them.
+    """Writes a network, and its calibration if it has one, into a folder. Returns what the catalogue says of them.
 
     source: a network as `nafp.load` takes it. contents: what `nafp.weights.sources.read` returned for it.
     """
@@ -70,7 +70,7 @@ def opened(
 
 
 def calibration(folder: Path) -> confidence.Confidence | None:
-    """Reads the probabilities that scores of the network stand for; None if nobody measured them."""
+    """Reads the probabilities that scores of the network stand for. None if nobody measured them."""
     path = folder / CONFIDENCE
     try:
         return confidence.Confidence.load(path) if path.exists() else None

@@ -115,7 +115,7 @@ class Snapshot:
         return len(self._places)
 
     def _open(self) -> bool:
-        """Opens what the catalogue names now; returns whether all of it was there."""
+        """Opens what the catalogue names now. Returns whether all of it was there."""
         book = self._catalogue
         with book.moment():
             self.about: dict[str, Any] = book.about()
@@ -177,7 +177,7 @@ class Snapshot:
         return parts
 
     def _tail(self, first: int, end: int) -> list[Part]:
-        """Indexes rows that no file covers; [] if there are none."""
+        """Indexes the rows that no file covers. Returns [] if there are none."""
         end = min(end, len(self.rows))
         return [self._part(first, index_segments.tail(self.rows.read(first, end)))] if first < end else []
 

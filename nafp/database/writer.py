@@ -47,7 +47,7 @@ class _Copied(NamedTuple):
 
 
 class DatabaseWriter:
-    """The one process that may change a database; `close` ends it.
+    """The one process that may change a database. `close` ends it.
 
     Raises errors.Locked while there is another. Raises errors.Unwritable, here and in every method, if the disk is full
     or the folder read-only. Nothing has changed then.

@@ -1,1 +1,1 @@
-"""The folder of a public dataset in, a manifest out; one file for each dataset."""
+"""The folder of a public dataset in, a manifest out. One file for each dataset."""

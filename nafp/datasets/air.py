@@ -24,7 +24,7 @@ from nafp.jobs import progress
 _NAME = re.compile(r"air_(binaural|phone)_(?P<room>[a-z_]+?)\d*_(\d|hhp|hfrp)", re.IGNORECASE)
 
 
-class Response(NamedTuple):
+class AirResponse(NamedTuple):
     """A room response. samples: float32 [S] with peak 1. room: its name in the file, "" if the file has none."""
 
     samples: np.ndarray
@@ -32,7 +32,7 @@ class Response(NamedTuple):
     room: str
 
 
-def read(path: str | os.PathLike) -> Response:
+def read(path: str | os.PathLike) -> AirResponse:
     """Reads one .mat file. Raises errors.Undecodable for a file that is not of this database."""
     path = os.fspath(path)
     try:
@@ -50,7 +50,7 @@ def read(path: str | os.PathLike) -> Response:
     if not rate.isdigit():
         raise errors.Undecodable(path, f"its sample rate is {rate!r}")
     room = str(_field(content["air_info"], "room") or "")
-    return Response((samples / peak).astype(np.float32), int(rate), room)
+    return AirResponse((samples / peak).astype(np.float32), int(rate), room)
 
 
 def scan(folder: str, *, converted: str, show: bool = False) -> tuple[list[manifest.Track], list[manifest.Failure]]:

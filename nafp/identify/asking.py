@@ -44,7 +44,7 @@ _BORNE = 0.8  # Share that a network bears of the change of speed it was trained
 
 
 class Look(NamedTuple):
-    """One look at a clip. speeds: those undone; shifts: query rows for each row of the collection."""
+    """One look at a clip. speeds: the speeds that are undone. shifts: query rows for each row of the collection."""
 
     speeds: tuple[float, ...]
     shifts: int
@@ -69,7 +69,7 @@ class Policy(NamedTuple):
         return Look(self.at_once, self.shifts)
 
     def closer(self, *, clip_s: float) -> Look | None:
-        """Returns the look that a clip of `clip_s` seconds gets after an unsure one; None if nothing is left to try."""
+        """Returns the look that a clip of `clip_s` seconds gets after an unsure one. None if nothing is left to try."""
         shifts = self.shifts_if_short if clip_s < SHORT_S else self.shifts
         look = Look((*self.at_once, *self.if_unsure), shifts)
         return None if look == self.first else look
@@ -93,7 +93,7 @@ def shifts_for(hop_s: float, *, at_most_s: float) -> int:
 
 
 def probability(calibration: confidence.Confidence | None, *, length: int, score: float, margin: float) -> float | None:
-    """Returns the probability that a best candidate is right; None without a calibration. length: in segments."""
+    """Returns the probability that a best candidate is right. None without a calibration. length: in segments."""
     if calibration is None:
         return None
     import numpy as np  # Here: a command's defaults need no numpy.
@@ -122,7 +122,7 @@ def is_silent(waveforms: np.ndarray) -> np.ndarray:
 
 
 def tolerance(*, trained_with: float) -> float:
-    """Returns the change of speed that fingerprints bear. trained_with: the largest one in training; 0.05: 5 %."""
+    """Returns the change of speed that fingerprints bear. trained_with: the largest one in training (0.05: 5 %)."""
     return max(_LEAST_TOLERANCE, _BORNE * trained_with)
 
 

@@ -143,7 +143,7 @@ class Identifier:
         return [speeds.ClipAtSpeed(speed, own, near, [len(own[:: look.shifts])]) for speed, own, near in versions]
 
     def _framed(self, samples: np.ndarray, sample_rate_hz: int, speed: float, shifts: int) -> np.ndarray:
-        """Undoes the speed of a clip and cuts it into segments [n, S]; n is 0 when it is too short then."""
+        """Undoes the speed of a clip and cuts it into segments [n, S]. A clip that is too short then gives n = 0."""
         rate_hz, segment = self._network.sample_rate_hz, self._network.segment
         slowed = decode.resample(samples, from_hz=sample_rate_hz, to_hz=round(rate_hz * speed))
         if asking.is_filled(len(slowed), segment=segment):

@@ -80,7 +80,7 @@ class Files:
         )
 
     def close(self) -> None:
-        """Gives the files their names."""
+        """Renames the files to their final names."""
         self._open.close()
         for path in self._paths:
             os.replace(_partial(path), path)

@@ -75,7 +75,7 @@ def _is_refusal(error: OSError, part: str) -> bool:
 
 
 def copied(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Copies the bytes of a file whole or not at all; errors as `opened` has them."""
+    """Copies the bytes of a file whole or not at all. Errors as `opened` has them."""
     with open(source, "rb") as original, opened(target, "wb") as copy:
         shutil.copyfileobj(original, copy)
 

@@ -22,7 +22,7 @@ TAPS = 3
 
 
 def resolve(form: str) -> str:
-    """Returns "gemm" or "lax"; for "auto", the one that suits JAX's default backend.
+    """Returns "gemm" or "lax". For "auto", the one that suits JAX's default backend.
 
     Raises nafp.errors.Invalid for an unknown form.
     """

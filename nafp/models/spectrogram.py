@@ -62,7 +62,7 @@ def log_mel(
 
 
 def normalised(segments: Float[Array, "B S"], waveform_norm: str) -> Float[Array, "B S"]:
-    """Scales each segment so that its RMS ("rms") or peak ("peak") is 1, or not at all ("none"); float32."""
+    """Scales each segment so that its RMS ("rms") or peak ("peak") is 1, or not at all ("none"). Returns float32."""
     segments = segments.astype(jnp.float32)
     if waveform_norm == "rms":
         level = jnp.sqrt(jnp.mean(segments**2, axis=-1, keepdims=True))

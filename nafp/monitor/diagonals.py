@@ -122,7 +122,7 @@ def fit(
 
 
 def at(track: int, places: np.ndarray, rows: collection.Collection) -> np.ndarray:
-    """Returns what a track has at places between its rows, float32 [n, D]; zeros beyond its ends."""
+    """Returns what a track has at places between its rows, float32 [n, D]. Zeros beyond its ends."""
     low = np.floor(places).astype(np.int64)
     band = _band(np.full(len(low), track), low, 2, rows)  # [n, 2, D]
     return _between(band, (places - low)[:, None])[:, 0]
@@ -141,7 +141,7 @@ def likeness(first: np.ndarray, second: np.ndarray, *, apart: int) -> np.ndarray
 
 
 def _band(tracks: np.ndarray, base: np.ndarray, width: int, rows: collection.Collection) -> np.ndarray:
-    """Reads W = width rows from row `base` of each track on, float32 [P, W, D]; zeros beyond its ends."""
+    """Reads W = width rows from row `base` of each track on, float32 [P, W, D]. Zeros beyond its ends."""
     first_rows, end_rows = rows.borders(np.asarray(tracks, np.int64))
     band = rows.windows(first_rows + base, width)
     places = (first_rows + base)[:, None] + np.arange(width)

@@ -54,7 +54,7 @@ class MonitorJournal:
             self.write(first_line)
 
     def begin(self, about: live.Input) -> dict[str, Any] | None:
-        """Returns the state that an earlier run saved of an input; None for none.
+        """Returns the state that an earlier run saved of an input. None for none.
 
         Raises nafp.errors.Invalid if the file has changed since.
         """

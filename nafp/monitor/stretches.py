@@ -215,7 +215,7 @@ class _Ear:
 
     @property
     def n_rows(self) -> int:
-        """Number of rows that are complete at all speeds; once the audio has ended, at speed 1."""
+        """Number of rows that are complete at all speeds. Once the audio has ended, at speed 1."""
         reach = self._segment if self._closed else self._reach
         return max(0, (self._first + len(self._samples) - reach) // self._hop + 1)
 
@@ -245,7 +245,7 @@ class _Ear:
         return np.stack([self._vectors[speed][row] for row in range(first, last)])
 
     def near(self, speed: float, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns cosines and numbers of the rows nearest to rows first .. last, [n, K] each; -1 for silence."""
+        """Returns cosines and numbers of the rows nearest to rows first .. last, [n, K] each, -1 for silence."""
         self.prepare([speed], first, last)
         cosines, near = zip(*(self._near[speed][row] for row in range(first, last)))
         return np.stack(cosines), np.stack(near)

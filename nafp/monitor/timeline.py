@@ -40,7 +40,7 @@ class Hearing(Protocol):
         """Returns rows first .. last, float32 [n, D]."""
 
     def near(self, speed: float, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns cosines and numbers of the rows nearest to rows first .. last, [n, K] each; -1 for none."""
+        """Returns cosines and numbers of the rows nearest to rows first .. last, [n, K] each, -1 for none."""
 
 
 @dataclasses.dataclass

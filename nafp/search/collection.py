@@ -70,13 +70,13 @@ class Collection:
         return int(self.edges[-1])
 
     def track_of(self, rows: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
-        """Returns the position in `tracks` of each row; all 0 when borders are unknown."""
+        """Returns the position in `tracks` of each row. All 0 when borders are unknown."""
         if not self.tracks:
             return np.zeros(np.shape(rows), np.int64)
         return np.searchsorted(self.first_rows, rows, side="right") - 1
 
     def borders(self, tracks: Int[np.ndarray, "*shape"]) -> tuple[Int[np.ndarray, "*shape"], Int[np.ndarray, "*shape"]]:
-        """Returns first rows and end rows of tracks by position; 0 and N when borders are unknown."""
+        """Returns first rows and end rows of tracks by position. 0 and N when borders are unknown."""
         if not self.tracks:
             return np.zeros_like(tracks), np.full_like(tracks, len(self))
         return self.first_rows[tracks], self.end_rows[tracks]
@@ -204,7 +204,7 @@ def _identity(source: store.Store) -> dict[str, object]:
 
 
 def _regular(bare: store.Store, rows_per_track: int) -> list[store.TrackRows]:
-    """Cuts a bare store into tracks of equal length; the last may be shorter."""
+    """Cuts a bare store into tracks of equal length. The last may be shorter."""
     if not rows_per_track:
         return []
     starts = range(0, len(bare), rows_per_track)

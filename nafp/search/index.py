@@ -74,7 +74,7 @@ class Index:
     def search(
         self, queries: Float32[np.ndarray, "n D"], k: int = 0
     ) -> tuple[Float32[np.ndarray, "n K"], Int[np.ndarray, "n K"]]:
-        """Finds the k nearest rows of each query; k 0 is the plan's.
+        """Finds the k nearest rows of each query. k = 0 takes the number of the plan.
 
         Returns cosines, descending, and row numbers. Where fewer than k rows are found, the rest is -inf and -1. K is
         k, or the number of rows if that is less. A large batch is shared out over the pool of threads.
@@ -137,7 +137,7 @@ class Index:
 
 
 def of_codes(codes: np.ndarray, places: np.ndarray, chosen: Plan, *, dim: int) -> Index:
-    """Builds a fast-scan PQ index from 4-bit codes that were computed elsewhere; nothing is trained.
+    """Builds a fast-scan PQ index from 4-bit codes that were computed elsewhere. Nothing is trained.
 
     codes: uint8 [n, M / 2], two codes in a byte. places: float32 [M, 16, dim / M], the vector of each code.
     """
@@ -223,7 +223,7 @@ _matrix_products = _MatrixProducts()
 
 @contextmanager
 def _tuned() -> Iterator[None]:
-    """Runs faiss on all our cores and with its fast matrix products; leaves both settings as they were."""
+    """Runs faiss on all our cores and with its fast matrix products, and restores both settings."""
     n_before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(threads.n_threads())
     try:

@@ -89,7 +89,7 @@ def _stem(rows: collection.Collection, chosen: index.Plan, wanted: dict[str, Any
 
 
 def _read(note: Path) -> dict[str, Any]:
-    """Reads a note; {} where it cannot be read."""
+    """Reads a note. Returns {} if it cannot be read."""
     try:
         return json.loads(note.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):

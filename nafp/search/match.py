@@ -88,7 +88,7 @@ def rank(
     twin_cosine: float = TWIN_COSINE,
     between: bool = False,
 ) -> list[Ranking]:
-    """Ranks the starts of one query, once for each of `lengths`; all lengths share one pass.
+    """Ranks the starts of one query, once for each of `lengths`. All lengths share one pass.
 
     neighbours: the nearest rows of each query row, -1 for none. lengths: in segments. top: starts to keep.
 
@@ -169,7 +169,7 @@ def _proposed(
 
 
 def _distinct(tracks: np.ndarray, starts: np.ndarray, since: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Keeps each start in a track once, as it was first proposed; ascending by start.
+    """Keeps each start in a track once, as it was first proposed, in ascending order.
 
     A start before its track's first row is a place of that track, not of the one before it.
     """
@@ -277,7 +277,7 @@ def _elsewhere(
     *,
     twin_cosine: float,
 ) -> float:
-    """Returns the best score at another place that does not hold the same recording; 0 when there is none."""
+    """Returns the best score at another place that does not hold the same recording. 0 when there is none."""
     if not len(starts):
         return 0.0
     is_other = tracks != tracks[0] if rows.tracks else np.abs(starts - starts[0]) >= FAR_ROWS

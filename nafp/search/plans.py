@@ -108,7 +108,7 @@ def probed(n_lists: int) -> int:
 
 
 def _n_lists(factory: str) -> int:
-    """Reads the number of inverted lists out of a factory string; 0 when it has none."""
+    """Reads the number of inverted lists out of a factory string. 0 when it has none."""
     for part in factory.split(","):
         digits = part.removeprefix("IVF").split("_")[0]
         if part.startswith("IVF") and digits.isdigit():

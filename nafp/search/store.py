@@ -133,7 +133,7 @@ class Writer:
         return self.tracks[-1].first_row + self.tracks[-1].n_rows if self.tracks else 0
 
     def append(self, track: str, seconds: float, vectors: np.ndarray) -> None:
-        """Adds one whole track; durable on return.
+        """Adds one whole track, which is on the disk on return.
 
         vectors: [n, D]; n is 0 for a track too short for a row. Raises ValueError, and writes nothing, for vectors of
         another shape or not finite, and for a track that is in the store already.
@@ -171,7 +171,7 @@ class Writer:
         return Store.open(files.folder, files.name)
 
     def close(self) -> None:
-        """Closes the files; the store stays unfinished and can be resumed."""
+        """Closes the files. The store stays unfinished and can be resumed."""
         self._vectors.close()
         self._journal.close()
 
@@ -268,7 +268,7 @@ def _require_finished(files: _Files) -> None:
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
-    """Reads the metadata of a store; {} for a bare store."""
+    """Reads the metadata of a store. Returns {} for a bare store."""
     if not path.exists():
         return {}
     try:

@@ -26,7 +26,7 @@ def majority(
     lengths: Sequence[int],
     top: int = TOP,
 ) -> list[Ranking]:
-    """Ranks tracks by their share of the retrieved rows, ties by the mean cosine; once for each of `lengths`.
+    """Ranks tracks by their share of the retrieved rows, ties by the mean cosine, once for each of `lengths`.
 
     neighbours: the nearest rows of each query row, -1 for none. cosines: with each of them. The place of a track is the
     start that most of its rows propose.
@@ -55,7 +55,7 @@ def window(
     lengths: Sequence[int],
     top: int = TOP,
 ) -> list[Ranking]:
-    """Ranks starts c by the summed cosines of the retrieved rows within c .. c + length; once for each of `lengths`.
+    """Ranks starts c by the summed cosines of the retrieved rows within c .. c + length, once for each of `lengths`.
 
     This is the benchmark's sequence search. It knows neither diagonals nor borders. Scores are divided by the number of
     rows retrieved, so that they compare between lengths. Parameters: as of `majority`.
@@ -76,7 +76,7 @@ def window(
 
 
 def _counted(tracks: np.ndarray, cosine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the distinct tracks and their votes; the mean cosine is added to them, scaled to break ties."""
+    """Returns the distinct tracks and their votes. The mean cosine is added to them, scaled to break ties."""
     names, which, counts = np.unique(tracks, return_inverse=True, return_counts=True)
     means = np.bincount(which, weights=cosine, minlength=len(names)) / np.maximum(counts, 1)
     return names, counts + means * 1e-6

@@ -35,7 +35,7 @@ class EarlyStopping(NamedTuple):
 
 
 class _Limits(NamedTuple):
-    """When a run logs, validates, saves and ends. total: its steps. per_epoch: the steps of an epoch; 0: never."""
+    """When a run logs, validates, saves and ends. total: its steps. per_epoch: the steps of an epoch. 0: never."""
 
     total: int
     per_epoch: int
@@ -281,7 +281,7 @@ def _left(steps: int, rate: float) -> str:
 
 
 class _Interrupt:
-    """Sets `asked` at the first Ctrl-C or SIGTERM, for the loop to end the run; a second one stops at once.
+    """Sets `asked` at the first Ctrl-C or SIGTERM, for the loop to end the run. A second one stops at once.
 
     The handlers are in place inside the `with` block only.
     """

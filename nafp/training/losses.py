@@ -27,7 +27,7 @@ class Loss(Protocol):
         same_track: jax.Array | None = None,
         memory: tuple[jax.Array, jax.Array] | None = None,
     ) -> jax.Array:
-        """Returns this device's share of the loss, a scalar; the shares of all devices add up to the loss.
+        """Returns this device's share of the loss, a scalar. The shares of all devices add up to the loss.
 
         mine: [2, b, D] unit-norm, anchors then replicas of this device's pairs. everyone: [2, B, D], the pairs of all
         devices; this device has pairs first_pair to first_pair + b - 1. same_track: bool [b, B], True where two pairs
@@ -46,7 +46,7 @@ def nt_xent(
     same_track: Bool[Array, "b B"] | None = None,
     memory: tuple[Float[Array, "M D"], Bool[Array, "b M"]] | None = None,
 ) -> Float[Array, ""]:
-    """Pulls the two sides of a pair together and pushes all else away; a `Loss`, in nats.
+    """Pulls the two sides of a pair together and pushes all else away. It is a `Loss`, in nats.
 
     The mean over 2B rows of the cross-entropy against the other 2B - 1 (Chen et al. 2020), which is half of the
     original's sum of two. Replicas alone are pushed away from `memory` (cross-batch memory, Wang et al. 2020), as a

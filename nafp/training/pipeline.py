@@ -94,7 +94,7 @@ class Noise:
         return len(self._first)
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """Returns int16 [n_samples]. A short recording is repeated; a quiet stretch is drawn again, up to 8 times."""
+        """Returns int16 [n_samples]. A short recording is repeated. A quiet stretch is drawn again, up to 8 times."""
         clip = self._read(rng)
         for _ in range(TRIES - 1):
             if np.abs(clip).mean(dtype=np.float32) >= self._quiet:
@@ -164,7 +164,7 @@ class ClipReader:
         return example
 
     def clip(self, start: int, track: int, samples: np.ndarray | None = None) -> np.ndarray:
-        """Reads context + margin samples before `start` and segment + margin after it; silence outside the track."""
+        """Reads context + margin samples before `start` and segment + margin after it. Outside the track is silence."""
         samples = self._samples if samples is None else samples
         low, high = self._bounds[track]
         start = min(start, max(int(high) - self._after, int(low) + self._margin))  # Keep offsets inside.
@@ -185,7 +185,7 @@ def batches(
     read_threads: int,
     prefetch: int,
 ) -> Stream:
-    """Returns this host's share of the global batches, without end; every epoch has an order of its own.
+    """Returns this host's share of the global batches, without end. Every epoch has an order of its own.
 
     pairs: the pairs in the global batch, a multiple of `hosts`, or errors.Invalid is raised. Host h takes the pairs
     h, h + hosts, ... of each global batch. prefetch: batches read ahead, by `read_threads` threads.

@@ -45,7 +45,7 @@ class State(NamedTuple):
 
 
 class Banks(NamedTuple):
-    """What a step reads besides its batch; None where not used. recordings: None if hosts send clips."""
+    """What a step reads besides its batch. None where not used. recordings: None if hosts send clips."""
 
     rooms: augment.Bank | None
     microphones: augment.Bank | None
@@ -183,7 +183,7 @@ def seen(
 
 
 def train_step(recipe: Recipe, state: State, batch: Batch, banks: Banks) -> tuple[State, dict[str, jax.Array]]:
-    """Takes one step on this device's share of the global batch; the axis "data" must be mapped around it.
+    """Takes one step on this device's share of the global batch. The axis "data" must be mapped around it.
 
     Returns the next state and the scores `loss`, `grad_norm` and `accuracy`, the same on all devices.
     """

@@ -85,7 +85,7 @@ class MiniSearch:
 
 
 def top1(similarity: Float[np.ndarray, "n n"], track: Int[np.ndarray, " n"], *, n_segments: int) -> float:
-    """Computes the share of sequences whose best place is exactly their own; NaN if no track is that long.
+    """Computes the share of sequences whose best place is exactly their own. NaN if no track is that long.
 
     similarity: [n, n], query row by database row, both in the order of `track` [n]. Sequences stay inside a track.
     """

@@ -1,4 +1,4 @@
-"""`nafp corpus`: folders become manifests; manifests are filtered, split, converted and packed.
+"""`nafp corpus`: folders become manifests. Manifests are filtered, split, converted and packed.
 
 Each verb is a function of its name. It takes the sources first, then its settings as keywords with their defaults. It
 prints its report and returns the exit code: 0 when done, 1 when nothing is left.
@@ -346,7 +346,7 @@ def _without(tracks: list[manifest.Track], pairs: Sequence[tuple[str, str]]) -> 
 
 
 def _report(failures: Sequence[manifest.Failure], what: str) -> str:
-    """Names the failures, the first ones where there are many; "" without any."""
+    """Names the failures, the first ones if there are many. Returns "" without failures."""
     report = manifest.report(failures[:_MOST_LINES], what)
     if len(failures) <= _MOST_LINES:
         return report
@@ -354,7 +354,7 @@ def _report(failures: Sequence[manifest.Failure], what: str) -> str:
 
 
 def _write(out: str, tracks: list[manifest.Track], *, form: str = "", root: str = "") -> int:
-    """Writes the tracks and prints how many; without tracks it writes nothing and returns 1."""
+    """Writes the tracks and prints how many. Without tracks it writes nothing and returns 1."""
     if not tracks:
         print(f"{out}: not written, nothing is left")
         return 1

@@ -19,7 +19,7 @@ from nafp.search import collection, duplicates, index, store
 
 
 class Row(NamedTuple):
-    """One pair; the fields are the columns of the table. how: whole (one recording) or part (they share a part)."""
+    """One pair. The fields are the columns of the table. how: whole (one recording) or part (they share a part)."""
 
     path: str
     duplicate_of: str

@@ -42,7 +42,7 @@ class IdentifyRequest(NamedTuple):
     out: str | None = None
 
 
-class Opened(NamedTuple):
+class PreparedIdentifier(NamedTuple):
     """What clips are identified with.
 
     identifier: the network and the fingerprints. rate_hz: the rate to decode clips at. troubles: what is damaged in the
@@ -105,7 +105,7 @@ def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None)
     return code
 
 
-def opened(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None) -> Opened:
+def opened(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None) -> PreparedIdentifier:
     """Opens the database, or the store and the network that wrote it."""
     runtime = _runtime(request)
     if runtime == "jax":
@@ -113,7 +113,7 @@ def opened(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: No
     return _in_database(request, runtime) if request.database else _in_store(request, runtime)
 
 
-def _in_database(request: IdentifyRequest, runtime: str) -> Opened:
+def _in_database(request: IdentifyRequest, runtime: str) -> PreparedIdentifier:
     opened_database = database.Database.open(request.database or "")
     network = opened_database.network(runtime=runtime, batch_size=identifier.BATCH)
     asked = identifier.Identifier(
@@ -124,10 +124,10 @@ def _in_database(request: IdentifyRequest, runtime: str) -> Opened:
         speeds=request.speeds,
         confidence=_calibration(request) if request.confidence else opened_database.confidence,
     )
-    return Opened(asked, identifier.listening_rate_hz(network.sample_rate_hz), opened_database.troubles)
+    return PreparedIdentifier(asked, identifier.listening_rate_hz(network.sample_rate_hz), opened_database.troubles)
 
 
-def _in_store(request: IdentifyRequest, runtime: str) -> Opened:
+def _in_store(request: IdentifyRequest, runtime: str) -> PreparedIdentifier:
     network = sources.load(request.checkpoint, runtime=runtime, batch_size=identifier.BATCH)
     asked = identifier.Identifier.open(
         network,
@@ -137,7 +137,7 @@ def _in_store(request: IdentifyRequest, runtime: str) -> Opened:
         speeds=request.speeds,
         confidence=_calibration(request),
     )
-    return Opened(asked, identifier.listening_rate_hz(network.sample_rate_hz))
+    return PreparedIdentifier(asked, identifier.listening_rate_hz(network.sample_rate_hz))
 
 
 def _calibration(request: IdentifyRequest) -> confidence.Confidence | None:
@@ -150,7 +150,7 @@ def _calibration(request: IdentifyRequest) -> confidence.Confidence | None:
 
 
 def _runtime(request: IdentifyRequest) -> str:
-    """Returns the runtime to use. numpy answers a few clips sooner; JAX takes seconds to start and is then faster."""
+    """Returns the runtime to use. numpy answers a few clips sooner. JAX takes seconds to start and is then faster."""
     if request.runtime != "auto":
         return request.runtime
     if not importlib.util.find_spec("jax"):

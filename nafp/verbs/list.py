@@ -17,7 +17,7 @@ _FIELDS = ("id", "name", "seconds", "fingerprints", "added", "damage", "digest")
 
 
 def run(folder: str, patterns: Sequence[str], *, format: str = "text", out: TextIO | None = None) -> int:
-    """Writes one line for each track that a pattern names, or for all without patterns; returns the exit code.
+    """Writes one line for each track that a pattern names, or for all without patterns. Returns the exit code.
 
     format: text, json (one object a line), csv or tsv (a table with a column for each key of the metadata), or names.
     """

@@ -46,7 +46,7 @@ class MonitorRequest(NamedTuple):
     playing: bool = False
 
 
-class Opened(NamedTuple):
+class OpenedCollection(NamedTuple):
     """What inputs are compared with: a network, the fingerprints of a collection, their index, and a calibration."""
 
     network: protocol.Network
@@ -88,7 +88,7 @@ def run(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) 
     return max(codes, key=(NOTHING, FOUND, FAILED).index)
 
 
-def open_collection(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) -> Opened:
+def open_collection(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) -> OpenedCollection:
     """Opens the database, or the store and the network that wrote it."""
     if request.runtime != "numpy":
         prepare()
@@ -98,20 +98,20 @@ def open_collection(request: MonitorRequest, *, prepare: Callable[[], None] = la
     return opened
 
 
-def _database(request: MonitorRequest) -> Opened:
+def _database(request: MonitorRequest) -> OpenedCollection:
     opened = database.Database.open(request.database or "")
     network = opened.network(runtime=request.runtime, batch_size=_BATCH)
-    return Opened(network, opened.rows, opened.index, opened.confidence)
+    return OpenedCollection(network, opened.rows, opened.index, opened.confidence)
 
 
-def _store(request: MonitorRequest) -> Opened:
+def _store(request: MonitorRequest) -> OpenedCollection:
     network = sources.load(request.checkpoint, runtime=request.runtime, batch_size=_BATCH)
     folder = request.store or ""
     stores = [store.Store.open(folder, name) for name in request.name]
     identifier.require_same(network.identity, stores)
     rows = collection.Collection.of(stores)
     plan = index.plan("auto", n_rows=len(rows), dim=rows.dim)
-    return Opened(network, rows, index_files.opened(rows, plan, folder), None)
+    return OpenedCollection(network, rows, index_files.opened(rows, plan, folder), None)
 
 
 def speeds(network: protocol.Network, most: float) -> list[float]:
@@ -138,7 +138,7 @@ def _is_live(name: str) -> bool:
         return False
 
 
-def _watch(name: str, request: MonitorRequest, opened: Opened, journal: state.MonitorJournal) -> int:
+def _watch(name: str, request: MonitorRequest, opened: OpenedCollection, journal: state.MonitorJournal) -> int:
     """Listens to one input and returns its exit code."""
     try:
         about = live.opened(name)
@@ -151,7 +151,9 @@ def _watch(name: str, request: MonitorRequest, opened: Opened, journal: state.Mo
 class _Listener:
     """One input, heard to its end: from its beginning, or from where an earlier run stopped."""
 
-    def __init__(self, about: live.Input, request: MonitorRequest, opened: Opened, journal: state.MonitorJournal):
+    def __init__(
+        self, about: live.Input, request: MonitorRequest, opened: OpenedCollection, journal: state.MonitorJournal
+    ):
         self._about, self._request, self._journal = about, request, journal
         self._rate_hz = opened.network.sample_rate_hz
         self._monitor = stretches.Monitor(

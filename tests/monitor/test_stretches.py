@@ -34,7 +34,7 @@ def mixed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def opened(network, mixed):
-    """Gives (rows, index) of the music that is not unknown."""
+    """Returns (rows, index) of the music that is not unknown."""
     unknown = {pathlib.Path(name).name for name in (mixed / mixes.UNKNOWN).read_text().split("\n")}
     parts, tracks, first = [], [], 0
     for path in sorted(MUSIC.glob("*.opus")):

@@ -97,5 +97,7 @@ def test_a_protocol_goes_on_with_stores_of_the_other_version(tmp_path, first, se
 
 def test_a_monitor_goes_on_with_a_state_of_the_other_version(tmp_path):
     rows = collection.Collection.of([saved(tmp_path, "db", OLD)])
-    digests = [monitor.Opened(types.SimpleNamespace(identity=i), rows, None, None).digest for i in (OLD, NEW, OTHER)]
+    digests = [
+        monitor.OpenedCollection(types.SimpleNamespace(identity=i), rows, None, None).digest for i in (OLD, NEW, OTHER)
+    ]
     assert digests[0] == digests[1] != digests[2]
