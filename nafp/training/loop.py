@@ -164,6 +164,8 @@ class _Session:
                 meter.report(self.done, self.recipe.rate)
                 score = self._validate(run) if self.done % self.limits.per_epoch == 0 else None
                 reason = self._reason_to_stop(meter, interrupt)
+                if reason and score is None and not interrupt.asked:  # Time is up within an epoch.
+                    score = self._validate(run, at_once=True)
                 due = self.done % self.limits.save_every == 0 or self.done == self.limits.total
                 if due or score is not None or reason:
                     self._save(score)
@@ -184,10 +186,10 @@ class _Session:
             )
         meter.add(local)
 
-    def _validate(self, run: pathlib.Path) -> float | None:
-        """Runs the mini-search if this epoch is due. Returns its score, None if not due."""
+    def _validate(self, run: pathlib.Path, *, at_once: bool = False) -> float | None:
+        """Runs the mini-search if this epoch is due or `at_once` is set. Returns its score, None if it did not run."""
         every, epoch = self.limits.validate_every_epochs, self.done // self.limits.per_epoch
-        if self.search is None or not every or epoch % every:
+        if self.search is None or not every or (epoch % every and not at_once):
             return None
         scores, similarity = self.search(_variables(step.on_host(self.state)))
         self.log.scalars(self.done, {f"validation/{k}": v for k, v in scores.items()})

@@ -177,6 +177,14 @@ def test_best_and_latest_are_kept_and_patience_ends_the_run(folder, monkeypatch)
     goes_back(folder, run)
 
 
+def test_a_run_whose_time_is_up_within_an_epoch_still_has_a_best_checkpoint(folder):
+    run = folder / "brief"
+    loop.train(tiny(folder, **{"train.minutes": 1e-6, "train.steps_per_epoch": 100, "train.steps": 100}), str(run))
+    assert "config.train.minutes=1e-06 are over" in (run / "log.txt").read_text()
+    _, _, step, _ = sources.read(f"{run}@best")
+    assert step == 1
+
+
 def goes_back(folder, run):
     c = tiny(folder, **{"train.steps": 6, "validate.every_epochs": 0})
     loop.train(c, str(run), resume_from=4)
