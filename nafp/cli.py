@@ -37,6 +37,7 @@ EXTRAS = {
     "matplotlib": "pip install 'nafp[plots]'",
     "PIL": "pip install 'nafp[plots]'",
     "torch": "pip install 'nafp[bench]'",
+    "av": "pip install 'nafp[containers]'",
     "sounddevice": "pip install 'nafp[mic]'",
 }
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -30,7 +30,7 @@ class Invalid(Error, ValueError):
 class Undecodable(Invalid):
     """A file that gives no audio.
 
-    path: the file. reason: why, in words. tool_missing: whether installing ffmpeg might help.
+    path: the file. reason: why, in words. tool_missing: whether installing ffmpeg or PyAV might help.
     """
 
     def __init__(self, path: str, reason: str, tool_missing: bool = False):

@@ -24,7 +24,7 @@ MODULES = {
     "orbax-checkpoint": "orbax",
     "pillow": "PIL",
 }
-EXTRA_MODULES = {"PIL", "faiss", "jaxtyping", "matplotlib", "sounddevice", "torch"}
+EXTRA_MODULES = {"PIL", "av", "faiss", "jaxtyping", "matplotlib", "sounddevice", "torch"}
 
 
 @pytest.fixture(scope="module")

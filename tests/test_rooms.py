@@ -43,6 +43,7 @@ SEEN_BY_EVALUATION = {"nafp/errors", "nafp/jobs", "nafp/audio", "nafp/corpora", 
 NUMPY_SIDE = (*sorted(SEEN_BY_EVALUATION - {"nafp/errors"}), "nafp/datasets", "nafp/monitor", "evaluation")
 # Outside library -> the one file that may import it.
 OWNER = {
+    "av": {"nafp/audio/containers.py"},
     "faiss": {"nafp/search/index.py"},
     "soundfile": {"nafp/audio/decode.py"},
     "soxr": {"nafp/audio/decode.py"},

@@ -1,13 +1,13 @@
 """Decodes any audio file into mono float32 [S] at the model's rate, whole or block by block.
 
 libsndfile reads wav, flac, ogg, opus, mp3 and the other formats that it knows. ffmpeg, if installed, reads m4a, aac,
-webm, wma, video, and every file that libsndfile refuses. All files are read in pieces of one second, so a file of ten
-hours needs no more memory than one of ten seconds. The blocks of a stream, concatenated, equal the loaded file to the
-bit.
+webm, wma, video, and every file that libsndfile refuses. Where ffmpeg is missing, PyAV reads them, if installed. All
+files are read in pieces of one second, so a file of ten hours needs no more memory than one of ten seconds. The blocks
+of a stream, concatenated, equal the loaded file to the bit.
 
-A file that ends before its header says, or that is damaged, gives everything that can be decoded (with ffmpeg also what
-follows the damage) and one complaint. A file without any usable audio raises errors.Undecodable. An Ogg file states no
-length: if it is cut off, it is merely shorter.
+A file that ends before its header says, or that is damaged, gives everything that can be decoded (with ffmpeg or PyAV
+also what follows the damage) and one complaint. A file without any usable audio raises errors.Undecodable. An Ogg file
+states no length: if it is cut off, it is merely shorter.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ import soundfile
 import soxr
 
 from nafp import errors
-from nafp.audio import ffmpeg, headers, segments
+from nafp.audio import containers, ffmpeg, headers, segments
 from nafp.jobs import whole_files
 
 # fmt: off
@@ -235,15 +235,23 @@ def _open(path: str) -> _Reader:
             return _plausible(path, _SndfileReader(path))
         except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless .raw
             refusal = f"libsndfile: {_reason(error)}"
-    if not ffmpeg.installed():
+    container_reader = _container_reader()
+    if container_reader is None:
         need = f"{refusal}; ffmpeg might read it, but" if refusal else "needs ffmpeg, which"
-        reason = f"{need} is not installed ({ffmpeg.HOW_TO_GET_IT})"
+        reason = f"{need} is not installed ({containers.HOW_TO_GET_IT}, or the program: {ffmpeg.HOW_TO_GET_IT})"
         raise errors.Undecodable(path, reason, tool_missing=True)
     try:
-        return _plausible(path, ffmpeg.Reader(path))
+        return _plausible(path, container_reader(path))
     except errors.FfmpegFailed as error:
         reason = "; ".join(filter(None, [refusal, str(error)]))
         raise errors.Undecodable(path, f"not audio that can be read ({reason})") from None
+
+
+def _container_reader() -> Callable[[str], _Reader] | None:
+    """Returns what opens a file that libsndfile refuses: the ffmpeg program, else PyAV. None if both are missing."""
+    if ffmpeg.installed():
+        return ffmpeg.Reader
+    return containers.Reader if containers.installed() else None
 
 
 def _reason(error: Exception) -> str:
@@ -327,11 +335,11 @@ def _whole(path: str, reader: _Reader, start_s: int, complain: Complain) -> Gene
 
 
 def _past_damage(path: str, reader: _Reader, n_frames: int) -> Iterator[np.ndarray]:
-    """Yields the pieces that ffmpeg, which resumes after damage, finds from this frame on."""
-    if isinstance(reader, ffmpeg.Reader) or not ffmpeg.installed():
+    """Yields the pieces that ffmpeg or PyAV, which resume after damage, find from this frame on."""
+    container_reader = _container_reader()
+    if isinstance(reader, ffmpeg.Reader | containers.Reader) or container_reader is None:
         return
-    with contextlib.suppress(errors.FfmpegFailed):
-        resuming = ffmpeg.Reader(path)
+    with contextlib.suppress(errors.FfmpegFailed), contextlib.closing(container_reader(path)) as resuming:
         if (resuming.sample_rate_hz, resuming.channels) == (reader.sample_rate_hz, reader.channels):
             yield from resuming.pieces(n_frames)
 

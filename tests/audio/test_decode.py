@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from nafp import errors
-from nafp.audio import decode, ffmpeg, headers
+from nafp.audio import containers, decode, ffmpeg, headers
 from tests import tunes
 
 needs_ffmpeg = pytest.mark.skipif(not ffmpeg.installed(), reason="ffmpeg is not installed")
@@ -236,7 +236,8 @@ def test_a_file_one_may_not_read_is_refused(tmp_path):
 
 
 def test_a_file_that_needs_ffmpeg_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(ffmpeg, "installed", lambda: False)
+    for reader in (ffmpeg, containers):
+        monkeypatch.setattr(reader, "installed", lambda: False)
     (tmp_path / "song.m4a").write_bytes(b"anything")
     with pytest.raises(errors.Undecodable, match=r"needs ffmpeg.*apt install ffmpeg") as caught:
         decode.load(tmp_path / "song.m4a", sample_rate_hz=8000)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from nafp.audio import decode, ffmpeg
+from nafp.audio import containers, decode, ffmpeg
 from nafp.corpora import build, corpus, journal, manifest, parts
 from tests import tunes
 
@@ -183,6 +183,7 @@ def test_what_lacked_ffmpeg_is_tried_again(bad_files, tmp_path, monkeypatch):
     tracks = [manifest.Track(str(bad_files / name)) for name in ("good.wav", "a.m4a")]
     with monkeypatch.context() as patch:
         patch.setattr(ffmpeg, "installed", lambda: False)
+        patch.setattr(containers, "installed", lambda: False)
         first = corpus.build(tracks, tmp_path / "C", jobs=0)
         assert "apt install ffmpeg" in first.failures[0].reason
     second = corpus.build(tracks, tmp_path / "C", jobs=0)
