@@ -4,6 +4,7 @@ import os
 import pathlib
 
 import jax
+import platformdirs
 import pytest
 from absl import flags
 
@@ -62,13 +63,13 @@ def test_what_xla_flags_say_goes_first(monkeypatch):
         ("mine", "jaxs", "mine"),
         ("mine", None, "mine"),
         (None, "jaxs", "jaxs"),
-        (None, None, "/home/.cache/nafp/compiled"),
+        (None, None, "/user/nafp/compiled"),
     ],
 )
 def test_compiled_programs_are_kept_where_the_environment_says(monkeypatch, ours, jaxs, folder):
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: jax.config.values[name] for name in names}
-    monkeypatch.setattr(pathlib.Path, "home", lambda: pathlib.Path("/home"))
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: pathlib.Path("/user") / name)
     monkeypatch.setenv("NAFP_CACHE", ours or "")
     try:
         jax.config.update("jax_compilation_cache_dir", jaxs)

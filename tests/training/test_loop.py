@@ -71,6 +71,7 @@ def environment(folder):
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "",
         "NAFP_CACHE": str(folder / "cache"),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",  # Compiling takes half the time, and the laws are the same.
     }
 
 

@@ -136,7 +136,7 @@ def test_a_state_of_other_settings_or_of_another_file_is_refused(place, tmp_path
     with pytest.raises(ValueError, match="has changed since"):
         monitor.run(request)
     state.write_text("[]")
-    with pytest.raises(ValueError, match="no state of nafp monitor"):
+    with pytest.raises(ValueError, match="is not a state of nafp monitor"):
         monitor.run(request)
 
 
