@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-import ml_collections
 import numpy as np
 
 from nafp import errors
 
 if TYPE_CHECKING:
+    import ml_collections
     from jaxtyping import Float, Float32
 
 
