@@ -42,9 +42,9 @@ def explained(folder: str | os.PathLike) -> Iterator[None]:
 
 def unwritable(folder: str | os.PathLike, error: OSError) -> errors.Unwritable:
     """Returns the error to raise: why the disk refused, what is safe, and what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in whole_files.FULL:
         remedy = "make room, and give the same command again"
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    elif error.errno in whole_files.FORBIDDEN:
         remedy = "it can be searched; to change it, get the right to write it, or copy it"
     else:
         remedy = "see to that, and give the same command again"

@@ -13,8 +13,8 @@ from typing import IO, Any, BinaryIO, Literal, TextIO, overload
 
 from nafp import errors
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @overload
@@ -71,7 +71,7 @@ def _opened(
 
 def _is_refusal(error: OSError, part: str) -> bool:
     """Returns whether the disk refused the file itself, rather than another one that the block works with."""
-    return error.errno in (*_FULL, *_FORBIDDEN, errno.EIO) and error.filename in (None, part)
+    return error.errno in (*FULL, *FORBIDDEN, errno.EIO) and error.filename in (None, part)
 
 
 def copied(source: str | os.PathLike, target: str | os.PathLike) -> None:
@@ -106,9 +106,9 @@ def sync_folder(folder: str | os.PathLike) -> None:
 
 def reason(error: OSError) -> str:
     """Returns in plain words why a disk or a folder refused a write."""
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return "the disk is full"
-    if error.errno in _FORBIDDEN:
+    if error.errno in FORBIDDEN:
         return "it is read-only"
     if error.errno == errno.EIO:
         return "the disk is full or failing"
