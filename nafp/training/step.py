@@ -75,7 +75,7 @@ def recipe_of(config: ml_collections.ConfigDict, settings: augment.Settings, *, 
     """Unpacks the configuration into what a step is made of."""
     rate = learning_rate(config.optimizer, total_steps=total_steps, batch_size=config.train.batch_size)
     return Recipe(
-        model=network.create(config, axis_name=AXIS if config.model.norm == "batch_norm" else None),
+        model=network.create(config, axis_name=AXIS),
         optimizer=_optimizer(config.optimizer, rate),
         rate=rate,
         augment=settings,
