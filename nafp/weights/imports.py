@@ -63,7 +63,9 @@ def _from_torch(path: pathlib.Path, settings_file: str | os.PathLike | None) -> 
 
 
 def _pfann_settings(path: pathlib.Path, settings_file: str | os.PathLike | None) -> dict[str, Any]:
-    named = [pathlib.Path(settings_file)] if settings_file else [path.with_suffix(".json"), path.parent / "configs.json"]
+    named = (
+        [pathlib.Path(settings_file)] if settings_file else [path.with_suffix(".json"), path.parent / "configs.json"]
+    )
     for candidate in named:
         if candidate.is_file():
             try:
