@@ -12,6 +12,7 @@ import os
 import pickle
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,6 +34,11 @@ _TYPES = {
     "BoolStorage": "?",
 }
 _LARGEST_BYTES = 16 << 30  # Of all values together. No network of the field comes near.
+# What a damaged pickle makes Python's reader raise, and what a strange zip makes the reader of zips raise.
+_DAMAGE = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError, EOFError),
+    *(pickle.UnpicklingError, struct.error, NotImplementedError, RuntimeError, zlib.error),
+)
 _PERSISTENT = {"BINPERSID": (1, True)}  # Puts a storage in the place of its description.
 
 
@@ -67,10 +73,7 @@ def read(path: str | os.PathLike) -> Any:
             f"{path}: not a file of torch.save, or from before torch 1.6. In the second case write it anew where torch "
             "is: torch.save(torch.load(FILE), FILE)."
         ) from None
-    except (
-        ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError, EOFError,
-        pickle.UnpicklingError, struct.error, NotImplementedError, RuntimeError,
-    ) as error:  # fmt: skip
+    except _DAMAGE as error:
         raise errors.Invalid(f"{path}: not a torch file of tensors: {str(error) or type(error).__name__}") from None
 
 

@@ -372,8 +372,6 @@ def test_references_and_noise_may_be_lists(place, tmp_path):
     of_kind = {kind: [t.path for t in manifest.read(place) if t.kind == kind] for kind in ("music", "noise")}
     for kind, paths in of_kind.items():
         (tmp_path / f"{kind}.txt").write_text("\n".join(paths))
-    request = verbs.QueriesRequest(
-        out=str(tmp_path / "queries"), source=str(tmp_path / "music.txt"), noise=str(tmp_path / "noise.txt"),
-        conditions=["n5"], count=2, seconds=2.0, show=False,
-    )  # fmt: skip
+    places = {name: str(tmp_path / f) for name, f in (("source", "music.txt"), ("noise", "noise.txt"), ("out", "q"))}
+    request = verbs.QueriesRequest(**places, conditions=["n5"], count=2, seconds=2.0, show=False)
     assert "2 queries" in verbs.render(request)
