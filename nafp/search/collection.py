@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nafp import config as settings
 from nafp import errors
 from nafp.models import identities
 from nafp.search import rows as row_readers
@@ -199,8 +200,13 @@ def _identity(source: store.Store) -> dict[str, object]:
         identity["model"] = identities.digest(model)
     config = source.meta.get("config")
     if isinstance(config, dict):
-        identity["spectrogram settings"] = config.get("spectrogram")
+        identity["spectrogram settings"] = _with_later_settings(config.get("spectrogram"))
     return identity
+
+
+def _with_later_settings(spectrogram: object) -> object:
+    """Completes the settings that an older version wrote, which knew fewer, with the values that it worked by."""
+    return {**settings.default().spectrogram.to_dict(), **spectrogram} if isinstance(spectrogram, dict) else spectrogram
 
 
 def _regular(bare: store.Store, rows_per_track: int) -> list[store.TrackRows]:
