@@ -60,6 +60,7 @@ def render(
     out: str | os.PathLike,
     *,
     splits: Sequence[str] = ("train",),
+    noise_split: str = "",
     names: Sequence[str] = CONDITIONS,
     count: int = 0,
     variants: int = VARIANTS,
@@ -72,20 +73,21 @@ def render(
     """Renders `variants` degraded versions of every recording of the splits, and returns a summary to print.
 
     names: conditions that keep time; parts and variants take turns through them. count: largest number of recordings of
-    a split, 0 for all. seconds: length of a part. Noise and responses are of the recording's split, if that has any.
-    After an interruption, the rest is rendered. Recordings that cannot be decoded are logged and left out. Raises
-    errors.Invalid before any work if something is missing.
+    a split, 0 for all. seconds: length of a part. Noise and responses are of `noise_split`, by default of the
+    recording's split, if that has any. After an interruption, the rest is rendered. Recordings that cannot be decoded
+    are logged and left out. Raises errors.Invalid before any work if something is missing.
     """
     if variants < 1 or seconds < SHORTEST_S:
         raise errors.Invalid(f"{variants} variants of {seconds:g} s given; at least 1 of {SHORTEST_S:g} s is needed")
     chain = queries.parse(names, unshifted=True)
-    surroundings = _surroundings(noise, chain, splits)
+    surroundings = _surroundings(noise, chain, splits, noise_split)
     pieces = [piece for split in splits for piece in _chosen(source, split, count, seed)]
     if len({piece.name for piece in pieces}) < len(pieces):
         raise errors.Invalid(f"{source.path}: has no splits, or one name twice; give one --split")
     settings = {"names": list(names), "variants": variants, "seconds": seconds, "seed": seed}
     settings |= {"sample_rate_hz": sample_rate_hz, "pieces": folder.digest(pieces)}
     settings |= {"noise": folder.digest(noise.pieces), "source": os.path.abspath(source.path)}
+    settings |= {"noise_split": noise_split} if noise_split else {}
     writer = static_pairs.PairsWriter(out, settings)
     if writer.is_finished:
         return _described(out)
@@ -100,9 +102,14 @@ def render(
 
 
 def _surroundings(
-    noise: material.Material, chain: Sequence[conditions.Condition], splits: Sequence[str]
+    noise: material.Material, chain: Sequence[conditions.Condition], splits: Sequence[str], noise_split: str
 ) -> dict[str, material.Surroundings]:
-    """Returns the surroundings of each split: its own, or, as in training, those of the first split."""
+    """Returns the surroundings of each split: its own, or, as in training, those of the first split.
+
+    noise_split: the split to take for all of them, "" for none.
+    """
+    if noise_split:
+        return dict.fromkeys(splits, queries.surroundings_of(noise, chain, noise_split))
     surroundings = {splits[0]: queries.surroundings_of(noise, chain, splits[0])}
     for split in splits[1:]:
         try:

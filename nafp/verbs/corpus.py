@@ -44,6 +44,9 @@ def _check(verb: str, settings: Mapping[str, Any]) -> None:
     ]
     if needed:
         raise errors.Invalid(f"corpus {verb} needs --{' and --'.join(needed)}")
+    if verb in ("scan", "convert"):  # Elsewhere they name several.
+        for name, allowed in (("kind", kinds.KINDS), ("split", kinds.SPLITS)):
+            choices.require(f"--{name}", settings.get(name) or allowed[0], tuple(filter(None, allowed)))
     folder = os.path.dirname(os.path.abspath(settings.get("out") or ""))
     if verb != "build" and not os.path.isdir(folder):  # `build` makes the folder.
         raise errors.Invalid(f"--out={settings['out']}: there is no folder {folder}")
@@ -261,13 +264,11 @@ def _dataset(folders: list[str], name: str, options: registry.Options, wanted: s
 
 
 def _listed(sources: list[str], root: str, kind: str, split: str) -> list[manifest.Track]:
-    """Reads several lists into one, each path once. kind, split: of the tracks whose list does not say."""
+    """Reads several lists into one, each path once. kind, split: of all tracks, "" for those that the lists give."""
     tracks: dict[str, manifest.Track] = {}
     for source in sources:
-        is_bare = lists.is_list(source) and not source.lower().endswith(".csv")  # Such a list has no kinds.
         for track in lists.read(source, root=root):
-            kind_of_track = kind if kind and is_bare else track.kind
-            tracks.setdefault(track.path, track._replace(split=track.split or split, kind=kind_of_track))
+            tracks.setdefault(track.path, track._replace(split=split or track.split, kind=kind or track.kind))
     return list(tracks.values())
 
 
