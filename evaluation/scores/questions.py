@@ -178,7 +178,7 @@ def truth_file(
     Several lines of one query are several acceptable answers. If the answer is empty or not in the database, the
     recording is unknown. Returns the questions, and the queries of the file that have no rows in the store.
     """
-    lines = _read(path)
+    lines = read_truth(path)
     _require_tables(query, database)
     query_names, database_names = Names(query.tracks), Names(database.tracks)
     asked: dict[int, list[dict]] = defaultdict(list)
@@ -203,7 +203,7 @@ def truth_file(
     return questions, missing
 
 
-def _read(path: str | os.PathLike) -> list[dict]:
+def read_truth(path: str | os.PathLike) -> list[dict]:
     """Reads the lines of a truth file. Raises errors.Invalid if it has no queries or lacks a column."""
     if not Path(path).is_file():
         raise errors.NotFound(f"--truth={path}: no such file")

@@ -28,6 +28,7 @@ from . import metrics, statistics, stores, tables
 from .questions import Questions
 
 FORMAT = 1
+WHOLE = 0  # The length of a question that is asked with the whole clip.
 MOST_GROUPS = 12  # A numeric column with more values is cut into ranges.
 
 
