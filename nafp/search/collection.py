@@ -96,6 +96,13 @@ class Collection:
         for start in range(0, len(self), size):
             yield start, self.read(start, min(len(self), start + size))
 
+    def at_once(self, start: int, stop: int) -> Float32[np.ndarray, "n D"]:
+        """Returns rows start .. stop. Nothing is copied if they are all the rows of one part."""
+        for part, edge, end in zip(self.parts, self.edges, self.edges[1:]):
+            if (edge, end) == (start, stop) and part.dtype == np.float32 and part.flags.c_contiguous:
+                return part
+        return self.read(start, stop)
+
     def take(self, rows: Int[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape D"]:
         """Copies rows by number. Numbers outside 0 .. N are clipped into it."""
         return self.windows(np.ravel(rows), 1).reshape(*np.shape(rows), self.dim)

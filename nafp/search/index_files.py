@@ -41,6 +41,7 @@ def opened(
     if path.exists() and note.exists() and _read(note).get("recipe") == wanted:
         began = time.perf_counter()
         loaded = index.Index.load(path, chosen)
+        loaded.about["trained_rows"] = min(chosen.train_rows, len(train_on or rows))  # Older notes do not say it.
         loaded.about.update(_read(note)["about"], load_s=time.perf_counter() - began, file=str(path))
         return loaded
     built = index.build(rows, chosen, train_on=train_on)
@@ -63,6 +64,7 @@ def recipe(rows: collection.Collection, chosen: index.Plan, train_on: collection
         "train_rows": chosen.train_rows,
         "rows": [digest(source) for source in rows.sources],
         "trained_on": [digest(source) for source in (train_on or rows).sources],
+        **({"add_rows": list(chosen.add_rows)} if chosen.add_rows else {}),
         "faiss": index.VERSION,
     }
 
