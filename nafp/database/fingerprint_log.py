@@ -116,6 +116,7 @@ class LogRows(collection.Collection):
 
     def windows(self, starts: np.ndarray, n: int) -> np.ndarray:
         starts = np.asarray(starts, np.int64)
+        self._require_rows(starts)
         out = np.empty((len(starts), n, self.codec.row_bytes), np.uint8)
         inside = (starts >= 0) & (starts + n <= len(self))
         if inside.all():
