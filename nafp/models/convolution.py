@@ -26,7 +26,7 @@ def resolve(form: str) -> str:
 
     Raises nafp.errors.Invalid for an unknown form.
     """
-    choices.require("form", form, config.FORMS)
+    choices.require("form", form, config.network.FORMS)
     if form != "auto":
         return form
     return "gemm" if jax.default_backend() == "cpu" else "lax"

@@ -64,11 +64,11 @@ class Fingerprinter(nn.Module):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choices.require("norm", self.norm, config.NORMS)
-        choices.require("activation", self.activation, config.ACTIVATIONS)
-        choices.require("activation_order", self.activation_order, config.ORDERS)
-        choices.require("form", self.form, config.FORMS)
-        choices.require("dtype", self.dtype, config.DTYPES)
+        choices.require("norm", self.norm, config.network.NORMS)
+        choices.require("activation", self.activation, config.network.ACTIVATIONS)
+        choices.require("activation_order", self.activation_order, config.network.ORDERS)
+        choices.require("form", self.form, config.network.FORMS)
+        choices.require("dtype", self.dtype, config.network.DTYPES)
         if len(self.channels) != len(self.time_strides):
             raise errors.Invalid(
                 f"channels has {len(self.channels)} blocks, but time_strides "

@@ -59,10 +59,10 @@ class NumpyNetwork:
         bank: filterbank.MelBank | None = None,
     ):
         model = config.model
-        choices.require("config.model.name", model.name, settings.ARCHITECTURES)
-        choices.require("config.model.norm", model.norm, settings.NORMS)
-        choices.require("config.model.activation", model.activation, settings.ACTIVATIONS)
-        choices.require("config.model.activation_order", model.activation_order, settings.ORDERS)
+        choices.require("config.model.name", model.name, settings.network.ARCHITECTURES)
+        choices.require("config.model.norm", model.norm, settings.network.NORMS)
+        choices.require("config.model.activation", model.activation, settings.network.ACTIVATIONS)
+        choices.require("config.model.activation_order", model.activation_order, settings.network.ORDERS)
         self.config = config
         self.sample_rate_hz: int = config.audio.sample_rate_hz
         self.segment = segments.to_samples(config.audio.segment_s, self.sample_rate_hz)

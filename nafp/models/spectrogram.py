@@ -48,9 +48,9 @@ def log_mel(
     that measure of each segment to 1. A silent segment has finite values. Raises nafp.errors.Invalid for an unknown
     choice or an impossible band.
     """
-    choices.require("kind", kind, config.SPECTROGRAM_KINDS)
-    choices.require("floor", floor, config.FLOORS)
-    choices.require("waveform_norm", waveform_norm, config.WAVEFORM_NORMS)
+    choices.require("kind", kind, config.network.SPECTROGRAM_KINDS)
+    choices.require("floor", floor, config.network.FLOORS)
+    choices.require("waveform_norm", waveform_norm, config.network.WAVEFORM_NORMS)
     bank = filterbank.by_librosa(
         sample_rate_hz=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, low_hz=low_hz, high_hz=high_hz
     )

@@ -1,0 +1,62 @@
+"""The settings that travel with a network: how sound is cut, what it sees, and what it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nafp.config import rules
+
+SPECTROGRAM_KINDS = ("magnitude", "power")
+FLOORS = ("relative", "fixed")
+WAVEFORM_NORMS = ("none", "rms", "peak")
+ARCHITECTURES = ("nafp",)
+NORMS = ("layer_norm2d", "layer_norm1d", "batch_norm")
+ACTIVATIONS = ("elu", "relu")
+ORDERS = ("before_norm", "after_norm")
+FORMS = ("auto", "gemm", "lax")
+DTYPES = ("auto", "float32", "bfloat16")
+N_BLOCKS = 8  # Convolution blocks of an encoder.
+
+SECTIONS: dict[str, Any] = dict(
+    audio=dict(
+        # Music identifies itself below 4 kHz, and phones and radio keep little more.
+        sample_rate_hz=rules.whole(8000, least=1000, most=384_000),
+        # Length of one fingerprint. A shorter one gives finer times and has less to hold on to.
+        segment_s=rules.real(1.0, above=0, most=60),
+        # From the start of one segment to the next. At half a segment a query is never more than 0.25 s off.
+        hop_s=rules.real(0.5, above=0, most=60),
+    ),
+    spectrogram=dict(
+        n_fft=rules.whole(1024, least=16, most=65_536),  # Samples of one STFT frame: 128 ms at 8 kHz.
+        stft_hop=rules.whole(256, least=1, most=65_536),  # Samples from frame to frame: 32 frames in a second.
+        n_mels=rules.whole(256, least=1, most=4096),
+        low_hz=rules.real(300.0, least=0),  # Lower edge of the mel bank. 40 finds much more in noise (docs/recipes.md).
+        high_hz=rules.real(4000.0, above=0),  # Upper edge, at most half the sample rate.
+        kind=rules.choice("magnitude", SPECTROGRAM_KINDS),  # magnitude: the original's; power: pfann's and librosa's.
+        floor=rules.choice("relative", FLOORS),  # relative: a fraction of the segment's maximum; fixed: the original's.
+        relative_floor=rules.real(
+            1e-3, above=0, most=1
+        ),  # -60 dB. Deeper lies noise in any recording of a loudspeaker.
+        fixed_floor=rules.real(
+            0.06, above=0
+        ),  # Added to the mel magnitudes of a full-scale waveform if floor is fixed.
+        waveform_norm=rules.choice(
+            "none", WAVEFORM_NORMS
+        ),  # Level brought to 1 first, so that a fixed floor has a meaning.
+    ),
+    model=dict(
+        name=rules.choice("nafp", ARCHITECTURES),
+        dim=rules.whole(128, least=1, most=65_536),  # Length of a fingerprint.
+        # Output channels of the blocks.
+        channels=rules.wholes((128, 128, 256, 256, 512, 512, 1024, 1024), count=N_BLOCKS, least=1, most=65_536),
+        head_hidden=rules.whole(32, least=1, most=65_536),  # Units of the divide-and-encode head's hidden layer.
+        norm=rules.choice("layer_norm2d", NORMS),  # layer_norm2d: the original's.
+        activation=rules.choice("elu", ACTIVATIONS),  # elu: the original's; relu: pfann's.
+        activation_order=rules.choice("before_norm", ORDERS),  # before_norm: the original's; after_norm: pfann's.
+        depthwise=rules.flag(False),  # True: depthwise 3x1 convolutions, half the parameters (pfann's).
+        # Form of the convolutions, with the same parameters and results. auto: gemm on a CPU, lax elsewhere.
+        form=rules.choice("auto", FORMS),
+        # Type to compute in; parameters stay float32. auto: float32 on a CPU, bfloat16 on an accelerator.
+        dtype=rules.choice("auto", DTYPES),
+    ),
+)
