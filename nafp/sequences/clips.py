@@ -3,6 +3,7 @@
     CLIPS/ID-00.npy    float32 [n, D], the fingerprints of a clip; 59 rows for 30 s
     CLIPS/ID-01.npy    the same clip degraded, row for row; also ID-02.npy ... ID-09.npy
     CLIPS/clips.csv    id,track,start_s: where each clip was cut; ours alone, and no reader needs it
+    CLIPS/clips.json   the network and the settings that the clips were made with; ours alone, too
 
 A cut clip is ID-CC_K.npy, chunk K of ID-CC.npy (see `nafp.sequences.chunks`). Each chunk is then a clip of its own.
 """
@@ -10,11 +11,12 @@ A cut clip is ID-CC_K.npy, chunk K of ID-CC.npy (see `nafp.sequences.chunks`). E
 from __future__ import annotations
 
 import csv
+import json
 import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +25,7 @@ from nafp.jobs import whole_files
 
 NAME = re.compile(r"(?P<id>.+)-(?P<version>\d{2})(?:_(?P<chunk>\d+))?\.npy")
 TABLE, COLUMNS = "clips.csv", ("id", "track", "start_s")
+ABOUT = "clips.json"
 CLEAN = 0  # The number of the clean version.
 
 
@@ -108,16 +111,28 @@ def write(path: str | os.PathLike, rows: np.ndarray) -> None:
 class Writer:
     """Adds clips to a folder, numbered from 1. A folder that was begun is continued.
 
-    places: where the clips that are in the folder were cut.
+    about: how the clips are made, JSON-able, with the identity of the network as `model`. places: where the clips that
+    are in the folder were cut. Raises nafp.errors.AlreadyExists for a folder that holds other clips.
     """
 
-    def __init__(self, folder: str | os.PathLike):
+    def __init__(self, folder: str | os.PathLike, about: Mapping[str, Any]):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         whole_files.tidy(self.folder)
         self.places = _read_table(self.folder / TABLE)
         if not self.places and any(NAME.fullmatch(path.name) for path in self.folder.iterdir()):
             raise errors.AlreadyExists(f"{folder}: holds clips without {TABLE}; give another --out")
+        self._begin(json.loads(json.dumps(about)))
+
+    def _begin(self, about: dict[str, Any]) -> None:
+        before = about_of(self.folder) if self.places else about
+        changed = [key for key in {**before, **about} if before.get(key) != about.get(key)]
+        if changed:
+            raise errors.AlreadyExists(
+                f"{self.folder}: holds clips made with another {' and '.join(changed)}; give another --out"
+            )
+        with whole_files.opened(self.folder / ABOUT) as file:
+            file.write(json.dumps(about, indent=1) + "\n")
 
     def append(self, place: Place, versions: Sequence[np.ndarray]) -> None:
         """Writes a clip, the clean version first: each float32 [n, D]. It counts once its line is in the table."""
@@ -130,6 +145,15 @@ class Writer:
                 table.writerow(COLUMNS)
             table.writerow((number, place.track, f"{place.start_s:g}"))
         self.places.append(place)
+
+
+def about_of(folder: str | os.PathLike) -> dict[str, Any]:
+    """Returns how the clips of a folder were made, {} if it does not say."""
+    path = pathlib.Path(folder) / ABOUT
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise errors.Invalid(f"{path} is no JSON ({error}); remove it to use the clips without it") from None
 
 
 def _read_table(path: pathlib.Path) -> list[Place]:

@@ -6,13 +6,15 @@ import pytest
 from nafp import errors
 from nafp.sequences import clips
 
+ABOUT = {"model": {"sha256": "ab"}, "seconds": 30.0}
+
 
 def versions(number: int, n: int = 2) -> list[np.ndarray]:
     return [np.full((4, 3), 10 * number + version, np.float32) for version in range(n)]
 
 
 def test_clips_are_numbered_listed_by_value_and_read_back(tmp_path):
-    writer = clips.Writer(tmp_path / "clips")
+    writer = clips.Writer(tmp_path / "clips", ABOUT)
     for number in range(1, 12):
         writer.append(clips.Place("song", 30.0 * number), versions(number))
     listed = clips.listed(tmp_path / "clips")
@@ -23,22 +25,29 @@ def test_clips_are_numbered_listed_by_value_and_read_back(tmp_path):
 
 
 def test_a_folder_is_continued_after_a_kill(tmp_path):
-    writer = clips.Writer(tmp_path)
+    writer = clips.Writer(tmp_path, ABOUT)
     writer.append(clips.Place("a, b", 0.0), versions(1))
     clips.write(tmp_path / "2-00.npy", versions(2)[0])  # Killed before its line was whole.
     with (tmp_path / clips.TABLE).open("a") as file:
         file.write("2,so")
-    writer = clips.Writer(tmp_path)
+    writer = clips.Writer(tmp_path, ABOUT)
     assert writer.places == [clips.Place("a, b", 0.0)]
     writer.append(clips.Place("song", 0.5), versions(2))
     assert (tmp_path / clips.TABLE).read_text() == 'id,track,start_s\n1,"a, b",0\n2,song,0.5\n'
     assert len(clips.listed(tmp_path)) == 2
 
 
+def test_clips_of_another_network_are_not_put_into_a_folder(tmp_path):
+    clips.Writer(tmp_path, ABOUT).append(clips.Place("song", 0.0), versions(1))
+    assert clips.about_of(tmp_path) == ABOUT
+    with pytest.raises(errors.AlreadyExists, match="holds clips made with another model"):
+        clips.Writer(tmp_path, {**ABOUT, "model": {"sha256": "cd"}})
+
+
 def test_a_foreign_folder_is_not_written_into(tmp_path):
     clips.write(tmp_path / "1-00.npy", versions(1)[0])
     with pytest.raises(errors.AlreadyExists, match=r"clips without clips\.csv"):
-        clips.Writer(tmp_path)
+        clips.Writer(tmp_path, ABOUT)
 
 
 def test_chunks_of_a_clip_are_clips_of_their_own(tmp_path):

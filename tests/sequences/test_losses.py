@@ -1,5 +1,6 @@
 """Losses, gradients, optimiser and schedule equal AMG-Embedding's, in double precision."""
 
+import functools
 import pathlib
 
 import jax
@@ -34,12 +35,13 @@ def margin_loss(vectors, centres, *, weight, anchors=None):
 @pytest.mark.parametrize("name, weight", [("tam", 10.0), ("arcface", 0.0)])
 def test_the_margin_loss_and_its_gradients_equal_the_original(name, weight):
     x, centres = given("x", "class_centres")
-    loss, gradients = jax.value_and_grad(lambda *p: margin_loss(*p, weight=weight), argnums=(0, 1))(x, centres)
+    both = jax.jit(jax.value_and_grad(lambda *p: margin_loss(*p, weight=weight), argnums=(0, 1)))
+    loss, gradients = both(x, centres)
     np.testing.assert_allclose(loss, GIVEN[f"{name}_loss"], **CLOSE)
     for gradient, what in zip(gradients, ("x", "centres")):
         np.testing.assert_allclose(gradient, GIVEN[f"{name}_grad_{what}"], **CLOSE)
-    logits = losses.margin_logits(
-        losses.cosines(x, centres), jnp.asarray(GIVEN["label"]), given("margin")[0], scale=32.0
+    logits = jax.jit(lambda x: losses.margin_logits(x, jnp.asarray(GIVEN["label"]), given("margin")[0], scale=32.0))(
+        losses.cosines(x, centres)
     )
     np.testing.assert_allclose(logits, GIVEN[f"{name}_logits"], **CLOSE)
 
@@ -47,9 +49,8 @@ def test_the_margin_loss_and_its_gradients_equal_the_original(name, weight):
 def test_a_batch_without_an_anchor_has_the_loss_of_arcface():
     x, centres = given("x", "class_centres")
     assert np.isnan(GIVEN["tam_no_anchor_in_batch_loss"])
-    np.testing.assert_allclose(
-        margin_loss(x, centres, weight=10.0, anchors=np.zeros(10, bool)), GIVEN["arcface_loss"], **CLOSE
-    )
+    loss = jax.jit(lambda *p: margin_loss(*p, weight=10.0, anchors=np.zeros(10, bool)))(x, centres)
+    np.testing.assert_allclose(loss, GIVEN["arcface_loss"], **CLOSE)
 
 
 def test_margins_grow_with_the_overlap():
@@ -60,22 +61,21 @@ def test_margins_grow_with_the_overlap():
 
 def test_info_nce_equals_the_original():
     a, p, n, own = given("a", "p", "n", "n_paired")
-    loss, gradients = jax.value_and_grad(lambda *x: losses.info_nce(*x, temperature=0.1), argnums=(0, 1))(a, p)
+    info_nce = functools.partial(losses.info_nce, temperature=0.1)
+    loss, gradients = jax.jit(jax.value_and_grad(info_nce, argnums=(0, 1)))(a, p)
     np.testing.assert_allclose(loss, GIVEN["infonce_inbatch_loss"], **CLOSE)
     for gradient, what in zip(gradients, ("query", "key")):
         np.testing.assert_allclose(gradient, GIVEN[f"infonce_inbatch_grad_{what}"], **CLOSE)
-    np.testing.assert_allclose(losses.info_nce(a, p, n, temperature=0.1), GIVEN["infonce_unpaired_loss"], **CLOSE)
-    np.testing.assert_allclose(losses.info_nce(a, p, own, temperature=0.1), GIVEN["infonce_paired_loss"], **CLOSE)
+    np.testing.assert_allclose(jax.jit(info_nce)(a, p, n), GIVEN["infonce_unpaired_loss"], **CLOSE)
+    np.testing.assert_allclose(jax.jit(info_nce)(a, p, own), GIVEN["infonce_paired_loss"], **CLOSE)
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.5, 1.0])
 def test_triplets_equal_the_original(alpha):
     sides = given("a", "p", "n")
 
-    def loss_of(*x):
-        return losses.triplet(*x, alpha=alpha, active_only=False)
-
-    loss, gradients = jax.value_and_grad(loss_of, argnums=(0, 1, 2))(*sides)
+    loss_of = functools.partial(losses.triplet, alpha=alpha, active_only=False)
+    loss, gradients = jax.jit(jax.value_and_grad(loss_of, argnums=(0, 1, 2)))(*sides)
     np.testing.assert_allclose(loss, GIVEN[f"triplet_alpha{alpha}_loss"], **CLOSE)
     for gradient, what in zip(gradients, "apn"):
         np.testing.assert_allclose(gradient, GIVEN[f"triplet_alpha{alpha}_grad_{what}"], **CLOSE)
@@ -83,11 +83,12 @@ def test_triplets_equal_the_original(alpha):
 
 def test_in_training_only_active_triplets_count():
     a, p, n = given("a", "p", "n")
-    every = [float(losses.triplet(a[i : i + 1], p[i : i + 1], n[i : i + 1], alpha=1.0)) for i in range(len(a))]
+    loss = jax.jit(functools.partial(losses.triplet, alpha=1.0))
+    every = [float(loss(a[i : i + 1], p[i : i + 1], n[i : i + 1])) for i in range(len(a))]
     active = [loss for loss in every if loss > 0]
     assert 0 < len(active) < len(every)
-    np.testing.assert_allclose(losses.triplet(a, p, n, alpha=1.0), np.mean(active))
-    assert losses.triplet(a, a, -a, alpha=0.2) == 0
+    np.testing.assert_allclose(loss(a, p, n), np.mean(active))
+    assert loss(a, a, -a) == 0
 
 
 @pytest.mark.parametrize("rate", [0.0001, 0.01])
@@ -97,10 +98,10 @@ def test_adam_adds_the_decay_to_the_gradient_as_the_original_does(rate):
     names = ("a", "b", "zero")
     params = {name: jnp.asarray(numbers[f"param_{name}"].astype(np.float64)) for name in names}
     adam = optimizer.create(lambda _: rate, weight_decay=1e-5, b1=0.9, b2=0.999, eps=1e-8)
-    state = adam.init(params)
+    state, update = adam.init(params), jax.jit(adam.update)
     for step in range(1, 6):
         gradients = {name: jnp.asarray(numbers[f"grad_step{step}_{name}"].astype(np.float64)) for name in names}
-        updates, state = adam.update(gradients, state, params)
+        updates, state = update(gradients, state, params)
         params = {name: params[name] + updates[name] for name in names}
         for name in names:
             np.testing.assert_allclose(params[name], numbers[f"amg_adam_lr{rate}_step{step}_{name}"], rtol=1e-9)
