@@ -13,7 +13,7 @@ import os
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent import futures
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -150,6 +150,12 @@ def clips(
         return _render(source, part, chain, surroundings, variants, sample_rate_hz, seed)
 
     return len(parts), (_as_clip(*entry) for entry in _in_order(rendered, iter(left), jobs or os.cpu_count() or 1))
+
+
+def clips_from(source: str, noise: str = "", **settings: Any) -> tuple[int, Iterator[Clip]]:
+    """Calls `clips` on the material at two paths. Without `noise`, the source has the noise, too."""
+    opened = material.Material(source)
+    return clips(opened, material.Material(noise, kind="noise") if noise else opened, **settings)
 
 
 def _whole_parts(number: int, piece: material.Piece, seconds: float, most: int) -> list[RecordingPart]:

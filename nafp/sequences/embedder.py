@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +43,12 @@ class Embedder:
                 batch = {name: np.concatenate([x, np.repeat(x[:1], BATCH - len(part), 0)]) for name, x in batch.items()}
             vectors[first : first + len(part)] = self._run(self._variables, batch["rows"], batch["mask"])[: len(part)]
         return vectors
+
+    def with_variables(self, variables: dict[str, Any]) -> Embedder:
+        """Returns the same network with other parameters, without compiling it anew."""
+        other = copy.copy(self)
+        other._variables = variables
+        return other
 
     @property
     def n_parameters(self) -> int:

@@ -7,6 +7,7 @@ searched row by row, and the diagonal decides. All is numpy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -67,15 +68,17 @@ def single_stage(similarities: np.ndarray, numbers: np.ndarray, *, top: int = K)
     return Ranking(np.array(ranked, np.int64), np.array([scores[chunk] for chunk in ranked], np.float32))
 
 
-def two_stage(query: np.ndarray, best: np.ndarray, rows: np.ndarray, *, k: int = K, top: int = K) -> Ranking:
+def two_stage(
+    query: np.ndarray, best: np.ndarray, rows: Sequence[np.ndarray] | np.ndarray, *, k: int = K, top: int = K
+) -> Ranking:
     """Ranks the rows at which a query begins, within its best chunks.
 
-    query: [n, D], of which the first L rows count. best: the chunks [m] in the order of the first stage. rows:
-    [C, L, D], the fingerprints of all chunks. The rows of the best chunks are searched as one array, and a diagonal may
-    go from one into the next. Rows are counted over all chunks: chunk x L + place.
+    query: [n, D], of which the first L rows count. best: the chunks [m] in the order of the first stage. rows: the
+    fingerprints of all C chunks, each [L, D]. Those of the best chunks are searched as one array, and a diagonal may go
+    from one chunk into the next. Rows are counted over all chunks: chunk x L + place.
     """
-    size = rows.shape[1]
-    query, joined = query[:size], rows[best].reshape(-1, rows.shape[2])
+    size = len(rows[0])
+    query, joined = query[:size], np.concatenate([rows[chunk] for chunk in best.tolist()])
     candidates, scores = diagonals(query, nearest(joined, query, k=k)[1], joined)
     order = np.argsort(-scores, kind="stable")[:top]
     places = candidates[order]
