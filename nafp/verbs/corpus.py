@@ -15,6 +15,7 @@ from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import corpus, kinds, lists, manifest, row_ids, splits
 from nafp.datasets import audioset, registry
+from nafp.jobs import choices
 from nafp.verbs import subverbs
 
 _MOST_LINES = 20  # A report prints this many; the file that is written has them all.
