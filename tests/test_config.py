@@ -130,8 +130,8 @@ def test_settings_that_contradict_each_other_are_refused(changes, message):
 
 
 def test_the_registries_hold_exactly_what_may_be_chosen():
-    assert models.names() == sorted(config_lib.ARCHITECTURES)
-    assert sorted(losses.LOSSES) == sorted(config_lib.LOSSES)
+    assert models.names() == sorted(config_lib.network.ARCHITECTURES)
+    assert sorted(losses.LOSSES) == sorted(config_lib.learning.LOSSES)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

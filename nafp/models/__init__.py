@@ -13,7 +13,8 @@ from nafp.jobs import choices
 if TYPE_CHECKING:
     import flax.linen as nn
 
-# Name -> (module, class). A further architecture is one file here, one line, and a name in nafp.config.ARCHITECTURES.
+# Name -> (module, class). A further architecture is one file here, one line here, and its name in
+# nafp.config.network.ARCHITECTURES.
 _ARCHITECTURES = {"nafp": ("nafp.models.fingerprinter", "Fingerprinter")}
 
 

@@ -71,4 +71,4 @@ def nt_xent(
     return total / (2 * n_pairs)
 
 
-LOSSES: dict[str, Loss] = {"nt_xent": nt_xent}  # A further loss is one function here, and its name in nafp/config.py.
+LOSSES: dict[str, Loss] = {"nt_xent": nt_xent}  # A further loss is one function here, and its name in nafp/config.

@@ -1,0 +1,139 @@
+"""Every setting of the package, once: its default, what is allowed, its unit and its reason.
+
+`configs/*.py` are short diffs of `default()`. Values follow the original system (Chang et al., ICASSP 2021) unless the
+comment says why not. Library functions below the doors take plain keywords and never see a configuration.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import ml_collections
+
+from nafp import errors
+from nafp.config import learning, network, rules
+
+_SECTIONS: dict[str, Any] = learning.SECTIONS | network.SECTIONS
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, rules.Setting]]:
+    for key, entry in tree.items():
+        if isinstance(entry, rules.Setting):
+            yield above + key, entry
+        else:
+            yield from _flat(entry, f"{above}{key}.")
+
+
+SETTINGS: dict[str, rules.Setting] = dict(_flat(_SECTIONS))  # By full name: "audio.segment_s".
+
+
+def default() -> ml_collections.ConfigDict:
+    """Returns the full configuration, locked: an unknown name raises and says what was meant."""
+
+    def values(tree: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: e.default if isinstance(e, rules.Setting) else values(e) for k, e in tree.items()}
+
+    return ml_collections.ConfigDict(values(_SECTIONS)).lock()
+
+
+def validated(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Returns the configuration, or raises errors.Invalid naming the first setting that cannot be."""
+    for name, setting in SETTINGS.items():
+        setting.check(f"config.{name}", _value(config, name))
+    _check_ranges(config)
+    _check_used(config)
+    _check_together(config)
+    return config
+
+
+def _value(config: ml_collections.ConfigDict, name: str) -> Any:
+    return functools.reduce(lambda section, key: section[key], name.split("."), config)
+
+
+def _check_ranges(c: ml_collections.ConfigDict) -> None:
+    """Checks that every `low...` is at most its `high...`."""
+    for name in SETTINGS:
+        section, _, key = name.rpartition(".")
+        upper = f"{section}.{key.replace('low', 'high')}"
+        if "low" in key and upper in SETTINGS and _value(c, name) > _value(c, upper):
+            raise errors.Invalid(
+                f"config.{name}={_value(c, name)}: the lower end is above the upper end, "
+                f"config.{upper}={_value(c, upper)}."
+            )
+
+
+def _check_used(c: ml_collections.ConfigDict) -> None:
+    """Refuses settings that would be ignored: those of another front end or architecture than the chosen one."""
+    for name, (chooser, users) in network.USED_BY.items():
+        choice, value = _value(c, chooser), _value(c, name)
+        if choice not in users and value != SETTINGS[name].default:
+            raise errors.Invalid(
+                f"config.{name}={value!r} has no effect with config.{chooser}={choice!r}. "
+                f"It belongs to {', '.join(users)}. Leave it at {SETTINGS[name].default!r}."
+            )
+
+
+def _check_together(c: ml_collections.ConfigDict) -> None:
+    """Checks what the settings must have in common."""
+    nyquist_hz = c.audio.sample_rate_hz / 2
+    if not c.spectrogram.low_hz < c.spectrogram.high_hz <= nyquist_hz:
+        raise errors.Invalid(
+            f"config.spectrogram.low_hz={c.spectrogram.low_hz}, high_hz={c.spectrogram.high_hz}: "
+            f"need low_hz < high_hz <= {nyquist_hz:g} (half of config.audio.sample_rate_hz)."
+        )
+    if c.audio.hop_s > c.audio.segment_s:
+        raise errors.Invalid(f"config.audio.hop_s={c.audio.hop_s}: must be at most segment_s={c.audio.segment_s}.")
+    if c.model.channels[-1] % c.model.dim:
+        raise errors.Invalid(
+            f"config.model.dim={c.model.dim} does not divide the last of config.model.channels="
+            f"{tuple(c.model.channels)}. The head gives every dimension an equal slice."
+        )
+    if c.data.on_device == "yes" and c.data.pairs:
+        raise errors.Invalid(
+            "config.data.on_device='yes' with config.data.pairs: a static set is read by the host. Use 'auto'."
+        )
+    if c.train.batch_size % 2:
+        raise errors.Invalid(
+            f"config.train.batch_size={c.train.batch_size}: counts anchors and replicas, so it must be even."
+        )
+    if c.train.micro_batch % 2:
+        raise errors.Invalid(f"config.train.micro_batch={c.train.micro_batch}: must be even, or 0 for none.")
+    if c.train.micro_batch and c.model.norm == "batch_norm":
+        raise errors.Invalid(
+            "config.train.micro_batch with config.model.norm='batch_norm': batch statistics of a part are not those of "
+            "the whole, so the gradient would not be exact. Use a layer norm, or micro_batch=0."
+        )
+
+
+def cpu_shares(config: ml_collections.ConfigDict, *, cores: int) -> int:
+    """Returns the number of equal shares that a CPU cuts a training batch into, at most one per core."""
+    if config.train.cpu_shares:
+        return config.train.cpu_shares
+    pairs, micro = config.train.batch_size // 2, config.train.micro_batch
+    fits = (n for n in range(cores, 0, -1) if pairs % n == 0)
+    return next(n for n in fits if n == 1 or not micro or (2 * pairs // n) % micro == 0)
+
+
+def to_json(config: ml_collections.ConfigDict) -> str:
+    """Writes the configuration as JSON, the form that travels in checkpoints and stores."""
+    return json.dumps(config.to_dict(), indent=1, sort_keys=True)
+
+
+def from_json(text: str) -> ml_collections.ConfigDict:
+    """Reads what `to_json` wrote. See `from_dict`."""
+    return from_dict(json.loads(text))
+
+
+def from_dict(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """Lays saved settings over today's defaults, so that older files gain newer settings. Checks no values."""
+    c = default()
+    c.unlock()
+    if "optimizer" in settings:
+        c.optimizer.lamb_scales = "all"  # Files from before this choice scaled all parameters.
+    c.update(ml_collections.ConfigDict(settings, convert_dict=True))
+    for section, name in (("model", "channels"), ("model", "time_strides"), ("validate", "lengths")):
+        c[section][name] = tuple(c[section][name])
+    return c.lock()
