@@ -22,11 +22,14 @@ install: .venv/installed-$(EXTRAS)
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	@touch $@
 
+# Tests run side by side, file by file, on up to eight cores.
+PYTEST := $(BIN)/python -m pytest -W error --numprocesses=auto --maxprocesses=8 --dist=loadfile
+
 test: install
-	$(BIN)/python -m pytest -W error --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 test-all: install
-	$(BIN)/python -m pytest -W error -m 'slow or not slow'
+	$(PYTEST) -m 'slow or not slow'
 
 lint: install
 	$(BIN)/ruff check .

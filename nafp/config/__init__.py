@@ -44,6 +44,7 @@ def validated(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     for name, setting in SETTINGS.items():
         setting.check(f"config.{name}", _value(config, name))
     _check_ranges(config)
+    _check_used(config)
     _check_together(config)
     return config
 
@@ -61,6 +62,17 @@ def _check_ranges(c: ml_collections.ConfigDict) -> None:
             raise errors.Invalid(
                 f"config.{name}={_value(c, name)}: the lower end is above the upper end, "
                 f"config.{upper}={_value(c, upper)}."
+            )
+
+
+def _check_used(c: ml_collections.ConfigDict) -> None:
+    """Refuses settings that would be ignored: those of another front end or architecture than the chosen one."""
+    for name, (chooser, users) in network.USED_BY.items():
+        choice, value = _value(c, chooser), _value(c, name)
+        if choice not in users and value != SETTINGS[name].default:
+            raise errors.Invalid(
+                f"config.{name}={value!r} has no effect with config.{chooser}={choice!r}. "
+                f"It belongs to {', '.join(users)}. Leave it at {SETTINGS[name].default!r}."
             )
 
 

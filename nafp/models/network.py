@@ -30,9 +30,9 @@ def create(config: ml_collections.ConfigDict, *, dtype: str | None = None, axis_
     return models.create(settings.pop("name"), axis_name=axis_name, **settings)
 
 
-def mel_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """Returns the keywords of `spectrogram.log_mel`."""
-    return dict(config.spectrogram.to_dict(), sample_rate_hz=config.audio.sample_rate_hz)
+def mel_settings(config: ml_collections.ConfigDict, *, training: bool = False) -> dict[str, Any]:
+    """Returns the keywords of `spectrogram.log_mel`. training: for the segments of training, in place of inference."""
+    return dict(config.spectrogram.to_dict(), sample_rate_hz=config.audio.sample_rate_hz, training=training)
 
 
 def mel_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
@@ -52,7 +52,8 @@ class JaxNetwork:
     """A trained network that JAX runs on all local devices, a `nafp.models.protocol.Network`.
 
     One batch shape is compiled: smaller batches are padded, larger ones are cut. batch_size: segments in a batch,
-    rounded up to a multiple of the devices. dtype: type of the products. A fingerprint depends on its segment alone.
+    rounded up to a multiple of the devices. dtype: type of the products. A fingerprint depends on its segment alone,
+    except with the front end "original", whose spectrograms depend on the batch of a device.
     """
 
     def __init__(

@@ -67,7 +67,12 @@ def check_unchanged(run: pathlib.Path, config: ml_collections.ConfigDict) -> Non
     if not path.exists() or not (run / "checkpoints").exists():
         return
     before, now = config_lib.from_json(path.read_text()).to_dict(), config.to_dict()
-    changes = list(_differences(_fixed(before), _fixed(now)))
+    refuse_changes(run, _fixed(before), _fixed(now))
+
+
+def refuse_changes(run: pathlib.Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises errors.Invalid, naming the settings that differ, unless a run began with those of now."""
+    changes = list(_differences(before, now))
     if changes:
         raise errors.Invalid(
             f"{run} was begun with other settings: {'; '.join(changes)}. Use another --workdir, or the old settings."

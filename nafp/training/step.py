@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 from nafp import config as config_lib
-from nafp.models import network, spectrogram
+from nafp.models import front_ends, network, spectrogram
 from nafp.training import augment, draws, losses, masks, optimizers, pipeline, resident
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Banks(NamedTuple):
 class Recipe(NamedTuple):
     """What a step is made of, unpacked from the configuration once.
 
-    rate: step -> learning rate, as the optimizer uses it. mel: the keywords of `spectrogram.log_mel`. anchors: those of
-    the global batch.
+    rate: step -> learning rate, as the optimizer uses it. mel: the keywords of `spectrogram.log_mel`. sees_batch: whether
+    the spectrogram of a segment depends on the rest of the global batch. anchors: those of the global batch.
     """
 
     model: nn.Module
@@ -65,6 +65,7 @@ class Recipe(NamedTuple):
     rate: optax.Schedule
     augment: augment.Settings
     mel: dict[str, Any]
+    sees_batch: bool
     seed: int
     anchors: int
     loss: losses.Loss
@@ -85,7 +86,8 @@ def recipe_of(
         optimizer=_optimizer(config.optimizer, rate),
         rate=rate,
         augment=settings,
-        mel=network.mel_settings(config),
+        mel=network.mel_settings(config, training=True),
+        sees_batch=front_ends.of_settings(config.spectrogram).sees_batch,
         seed=config.seed,
         anchors=config_lib.anchors(config),
         loss=losses.create(config.loss.name, config.loss),
@@ -148,14 +150,15 @@ def _empty_past(recipe: Recipe, variables: Any, mel: jax.Array) -> Past:
     return Past(jnp.zeros((n, dim), jnp.float32), jnp.full(n, -1, jnp.int32))
 
 
-def spectrograms(recipe: Recipe, batch: Batch, banks: Banks) -> Float[Array, "rows F T"]:
+def spectrograms(recipe: Recipe, batch: Batch, banks: Banks, *, mapped: bool = False) -> Float[Array, "rows F T"]:
     """Cuts, degrades, transforms and masks a batch of int16 clips of b windows.
 
-    Returns [(1 + R) b, F, T], the anchors and then each of the R replicas.
+    mapped: whether this is one device's share, with the axis "data" around it. Returns [(1 + R) b, F, T], the anchors
+    and then each of the R replicas.
     """
     keys = keys_of(recipe.seed, batch["position"])
     sounds = heard(recipe.augment, keys, batch, banks)
-    return jnp.concatenate(seen(recipe, mask_keys(recipe, batch["position"]), *sounds))
+    return jnp.concatenate(seen(recipe, mask_keys(recipe, batch["position"]), *sounds, mapped=mapped))
 
 
 def mask_keys(recipe: Recipe, positions: Num[Array, " b"]) -> Shaped[Array, " b"]:
@@ -208,10 +211,21 @@ def heard(
 
 
 def seen(
-    recipe: Recipe, keys: Shaped[Array, " b"], anchors: Float[Array, "b S"], replicas: Float[Array, "copies S"]
+    recipe: Recipe,
+    keys: Shaped[Array, " b"],
+    anchors: Float[Array, "b S"],
+    replicas: Float[Array, "copies S"],
+    *,
+    mapped: bool = False,
 ) -> tuple[Float[Array, "b F T"], Float[Array, "copies F T"]]:
-    """Transforms anchors [b, S] and replicas [R b, S] and masks them as the network gets them, with `mask_keys`."""
-    mels = [spectrogram.log_mel(side, **recipe.mel) for side in (anchors, replicas)]
+    """Transforms anchors [b, S] and replicas [R b, S] and masks them as the network gets them, with `mask_keys`.
+
+    mapped: as for `spectrograms`.
+    """
+    if recipe.sees_batch:
+        mels = _transformed_together(recipe, anchors, replicas, mapped)
+    else:
+        mels = [spectrogram.log_mel(side, **recipe.mel) for side in (anchors, replicas)]
     chain = recipe.augment.chain
     if chain.enabled:
         of_anchors, of_replicas = _side_keys(recipe, keys)
@@ -219,6 +233,17 @@ def seen(
         if chain.mask_anchors:
             mels[0] = masks.masked(of_anchors, mels[0], chain=chain)
     return mels[0], mels[1]
+
+
+def _transformed_together(recipe: Recipe, anchors: jax.Array, replicas: jax.Array, mapped: bool) -> list[jax.Array]:
+    """Transforms the global batch in one call, for a front end that sees it, and returns this device's two sides."""
+    sounds, n = jnp.concatenate([anchors, replicas]), len(anchors)
+    if not mapped:
+        mels = spectrogram.log_mel(sounds, **recipe.mel)
+    else:
+        all_mels = spectrogram.log_mel(jax.lax.all_gather(sounds, AXIS, tiled=True), **recipe.mel)
+        mels = jax.lax.dynamic_slice_in_dim(all_mels, jax.lax.axis_index(AXIS) * len(sounds), len(sounds))
+    return [mels[:n], mels[n:]]
 
 
 def _side_keys(recipe: Recipe, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -242,7 +267,7 @@ def train_step(recipe: Recipe, state: State, batch: Batch, banks: Banks) -> tupl
     if banks.recordings is not None:
         keys = keys_of(recipe.seed, batch["position"])
         batch = resident.read(recipe.augment, banks.recordings, keys, batch)
-    mels = spectrograms(recipe, batch, banks)
+    mels = spectrograms(recipe, batch, banks, mapped=True)
     if recipe.micro_batch and recipe.micro_batch < mels.shape[0]:
         z, pull, stats = _embed_in_parts(recipe, state, mels)
     else:

@@ -16,7 +16,7 @@ from nafp import errors
 from nafp.audio import decode
 from nafp.fingerprints import extract
 from nafp.identify import identifier
-from nafp.models import filterbank, identities, network, numpy_network
+from nafp.models import filterbank, identities, network, numpy_spectrogram
 from nafp.weights import files, sources
 from tests import networks
 
@@ -116,8 +116,8 @@ def test_a_network_runs_with_the_mel_filters_it_is_given(small, waveforms, tmp_p
     files.write(tmp_path / "a.npz", variables, c, step=3)
     other = files.load(tmp_path / "a.npz")(waveforms[:1])
     assert np.abs(other - run(waveforms[:1])).max() > 0.01
-    mel = numpy_network.log_mel(waveforms, **network.mel_settings(c), bank=upside_down)
-    upright = numpy_network.log_mel(waveforms, **network.mel_settings(c))
+    mel = numpy_spectrogram.log_mel(waveforms, **network.mel_settings(c), bank=upside_down)
+    upright = numpy_spectrogram.log_mel(waveforms, **network.mel_settings(c))
     np.testing.assert_allclose(mel[:, ::-1], upright, atol=1e-5)
 
 
