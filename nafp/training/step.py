@@ -56,8 +56,8 @@ class Banks(NamedTuple):
 class Recipe(NamedTuple):
     """What a step is made of, unpacked from the configuration once.
 
-    rate: step -> learning rate, as the optimizer uses it. mel: the keywords of `spectrogram.log_mel`. sees_batch: whether
-    the spectrogram of a segment depends on the rest of the global batch. anchors: those of the global batch.
+    rate: step -> learning rate, as the optimizer uses it. mel: the keywords of `spectrogram.log_mel`. sees_batch:
+    whether the spectrogram of a segment depends on the rest of the global batch. anchors: those of the global batch.
     """
 
     model: nn.Module
