@@ -9,7 +9,7 @@ from absl import flags
 
 from nafp import errors
 
-from . import devices, exits
+from . import devices, exits, words
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "RUN, RUN@STEP, RUN@best, a shipped network, or an exported file."
@@ -21,8 +21,7 @@ flags.mark_flags_as_required(["checkpoint", "out"])
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise exits.wrong(f"unexpected arguments {argv[1:]}; the file goes into --out=")
+    words.require_none(argv, "the file goes into --out=")
     checkpoint, out = str(_CHECKPOINT.value), pathlib.Path(str(_OUT.value))
     if out.is_dir():
         raise errors.Invalid(f"--out={out} is a folder: name the file to write in it.")

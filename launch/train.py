@@ -8,7 +8,7 @@ from ml_collections import config_flags
 
 from nafp import config as config_lib
 
-from . import devices, exits
+from . import devices, exits, words
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -28,8 +28,7 @@ flags.mark_flag_as_required("config")
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise exits.wrong(f"unexpected arguments {argv[1:]}; settings look like --config.train.batch_size=640")
+    words.require_none(argv, "settings look like --config.train.batch_size=640")
     config = config_lib.validated(_CONFIG.value)
     devices.prepare(cpu_shares=config_lib.cpu_shares(config, cores=devices.cores()))
     from nafp.training import loop
