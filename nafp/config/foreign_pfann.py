@@ -39,7 +39,7 @@ FIXED: dict[str, Any] = {
     "optimizer.eps": 1e-8,
     "optimizer.rate_per_epoch": True,
 }
-_LAMB = {
+LAMB = {
     "optimizer.name": "lamb",
     "optimizer.lamb_scales": "all",
     "optimizer.eps": 1e-6,
@@ -126,7 +126,7 @@ KEYS: dict[str, keys.Key] = {
     "epoch": keys.to("train.epochs", int),
     "lr": keys.into(_rate),
     "tau": keys.to("loss.temperature", float),
-    "optimizer": keys.into(lambda value, _: keys.one_of(adam={"optimizer.name": "adam"}, lamb=_LAMB)(value)),
+    "optimizer": keys.into(lambda value, _: keys.one_of(adam={"optimizer.name": "adam"}, lamb=LAMB)(value)),
     "cutout_min": _masks("low"),
     "cutout_max": _masks("high"),
     **_of_sounds("noise", "noise"),
