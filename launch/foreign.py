@@ -5,6 +5,7 @@ import sys
 from nafp.config import foreign
 
 _FLAG = "--config"
+_VERBS = ("nafp train", "nafp queries")  # Whose --config is a configuration of a training.
 
 
 def rewritten(argv: list[str]) -> list[str]:
@@ -14,7 +15,7 @@ def rewritten(argv: list[str]) -> list[str]:
     cannot be read.
     """
     line = list(argv)
-    for i, word in enumerate(argv):
+    for i, word in enumerate(argv if argv[0] in _VERBS else []):
         name, given, path = word.partition("=")
         if name.replace("--", "-") != "-config":
             continue

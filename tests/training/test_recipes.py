@@ -25,6 +25,7 @@ RECIPES = {
     "pfann": (),
     "benchmark": (),
     "benchmark:no_cut_off": ("no_cut_off",),
+    "audsearch": (),
     "song_mine": (),
 }
 CHANNELS = (4, 4, 8, 8, 8, 8, 16, 16)
