@@ -51,6 +51,7 @@ OWNER = {
     "tinytag": {"nafp/audio/tags.py"},
     "orbax": {"nafp/weights/checkpoints.py"},
     "librosa": {"nafp/models/filterbank.py"},
+    "yaml": {"nafp/config/foreign.py"},
     "safetensors": {"nafp/weights/files.py"},
     # The second knows how to put grain's iterator into an orbax checkpoint.
     "grain": {"nafp/training/pipeline.py", "nafp/weights/checkpoints.py"},
