@@ -8,7 +8,7 @@ nafp export --from=fingerprinter.pt --out=benchmark.safetensors          the ben
 
 from absl import flags
 
-from . import devices, exits
+from . import devices, exits, words
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "RUN, RUN@STEP, RUN@best, a shipped network, or an exported file."
@@ -31,8 +31,7 @@ _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Type of 
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise exits.wrong(f"unexpected arguments {argv[1:]}; the file goes into --out=")
+    words.require_none(argv, "the file goes into --out=")
     devices.prepare()
     from nafp.verbs import export
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from . import devices, exits
+from . import devices, exits, words
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "The trained network: RUN, RUN@STEP, RUN@best, or an exported file.", required=True
@@ -41,8 +41,7 @@ _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Number 
 
 
 def main(argv: list[str]) -> int:
-    if len(argv) > 1:
-        raise exits.wrong(f"unexpected arguments {argv[1:]}; the source goes into --source=")
+    words.require_none(argv, "the source goes into --source=")
     devices.prepare(cpu_shares=devices.cores())
     from nafp.verbs import extract
 

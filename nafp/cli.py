@@ -29,6 +29,7 @@ VERBS = {
     "merge": "put databases together",
     "verify": "check every file of a database",
     "compact": "give the space of removed tracks back",
+    "amg": "train and search with one vector for many fingerprints",
     "export": "write the parameters of a checkpoint for use without JAX",
 }
 # Outside module -> the line that installs it, for modules that only an extra brings.

@@ -45,12 +45,13 @@ NUMPY_SIDE = (*sorted(SEEN_BY_EVALUATION - {"nafp/errors"}), "nafp/datasets", "n
 OWNER = {
     "av": {"nafp/audio/containers.py"},
     "faiss": {"nafp/search/index.py"},
-    "soundfile": {"nafp/audio/decode.py"},
-    "soxr": {"nafp/audio/decode.py"},
+    "soundfile": {"nafp/audio/sndfile.py"},
+    "soxr": {"nafp/audio/rates.py"},
     "sounddevice": {"nafp/audio/microphone.py"},
     "tinytag": {"nafp/audio/tags.py"},
     "orbax": {"nafp/weights/checkpoints.py"},
     "librosa": {"nafp/models/filterbank.py"},
+    "yaml": {"nafp/config/foreign.py"},
     "safetensors": {"nafp/weights/files.py"},
     # The second knows how to put grain's iterator into an orbax checkpoint.
     "grain": {"nafp/training/pipeline.py", "nafp/weights/checkpoints.py"},

@@ -30,6 +30,19 @@ from nafp import errors
 from nafp.jobs import whole_files
 
 LARGEST_BYTES = 256 << 20  # Of a file, and of what it makes. A list of a million paths takes a third of it.
+# What a file that is no pickle of plain data makes the reader raise.
+_BROKEN: tuple[type[Exception], ...] = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    EOFError,
+    pickle.UnpicklingError,
+    struct.error,
+)
 _DEEPEST = 400  # Tuples within tuples, and open marks. `_plain` reaches Python's recursion limit at this depth.
 _MEMO_GAP = 1 << 16  # A writer numbers what it remembers from 0 or 1 on, without gaps.
 _NUMPY = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy._core.numeric")
@@ -88,10 +101,7 @@ def read(path: str | os.PathLike) -> Any:
         return _plain(_Reader(data).load(), {})
     except OSError as error:
         raise errors.Invalid(f"{path}: {error.strerror}") from None
-    except (
-        ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError, EOFError,
-        pickle.UnpicklingError, struct.error,
-    ) as error:  # fmt: skip
+    except _BROKEN as error:
         reason = str(error) or type(error).__name__
         raise errors.Invalid(f"{path}: not a pickle of plain data: {reason}") from None
 

@@ -82,6 +82,10 @@ class Collection:
             return np.zeros_like(tracks), np.full_like(tracks, len(self))
         return self.first_rows[tracks], self.end_rows[tracks]
 
+    def is_whole(self, track: int) -> bool:
+        """Returns whether the rows of a track, by position, are those written. True where no checksum is known."""
+        return True
+
     def read(self, start: int, stop: int) -> Float32[np.ndarray, "n D"]:
         """Copies rows start .. stop."""
         out = np.empty((stop - start, self.dim), np.float32)
@@ -96,12 +100,23 @@ class Collection:
         for start in range(0, len(self), size):
             yield start, self.read(start, min(len(self), start + size))
 
+    def at_once(self, start: int, stop: int) -> Float32[np.ndarray, "n D"]:
+        """Returns rows start .. stop. Nothing is copied if they are all the rows of one part."""
+        for part, edge, end in zip(self.parts, self.edges, self.edges[1:]):
+            if (edge, end) == (start, stop) and part.dtype == np.float32 and part.flags.c_contiguous:
+                return part
+        return self.read(start, stop)
+
     def take(self, rows: Int[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape D"]:
         """Copies rows by number. Numbers outside 0 .. N are clipped into it."""
         return self.windows(np.ravel(rows), 1).reshape(*np.shape(rows), self.dim)
 
     def windows(self, starts: Int[np.ndarray, " C"], n: int) -> Float32[np.ndarray, "C n D"]:
-        """Copies n rows from each start on. Rows outside 0 .. N are clipped into it."""
+        """Copies n rows from each start on. Rows outside 0 .. N are clipped into it.
+
+        Raises errors.Invalid if rows of an empty collection are asked for.
+        """
+        self._require_rows(starts)
         out = np.empty((len(starts), n, self.dim), np.float32)
         part_of = np.searchsorted(self.edges, starts, side="right") - 1
         part_of[(starts < 0) | (starts + n > self.edges[np.clip(part_of + 1, 0, len(self.parts))])] = -1
@@ -113,6 +128,10 @@ class Collection:
             else:
                 self._windows_of(int(number), starts, own, out)
         return out
+
+    def _require_rows(self, starts: np.ndarray) -> None:
+        if len(starts) and not len(self):
+            raise errors.Invalid("rows were asked for of a collection that has none")
 
     def _windows_of(self, number: int, starts: np.ndarray, own: np.ndarray, out: np.ndarray) -> None:
         """Copies the windows `own`, all inside part `number`, into out [C, n, D]."""

@@ -162,16 +162,16 @@ def build(
     """
     started = time.perf_counter()
     with _tuned():
-        index = _made(chosen.factory, rows.dim)
+        index, n_trained = _made(chosen.factory, rows.dim), 0
         if not index.is_trained:
-            _train(index, chosen, train_on or rows, check=check)
+            n_trained = _train(index, chosen, train_on or rows, check=check)
             memory.give_back()
         trained = time.perf_counter()
         with memory.growing():
-            _add(index, rows, check=check)
+            _add(index, rows, chosen.add_rows, check=check)
     memory.give_back()
     train_s, add_s = trained - started, time.perf_counter() - trained
-    return Index(index, chosen, about={"train_s": train_s, "add_s": add_s})
+    return Index(index, chosen, about={"train_s": train_s, "add_s": add_s, "trained_rows": n_trained})
 
 
 def exact(
@@ -254,8 +254,8 @@ def _made(factory: str, dim: int) -> faiss.Index:
     return index
 
 
-def _train(index: faiss.Index, chosen: Plan, rows: collection.Collection, *, check: bool) -> None:
-    """Trains on the rows that faiss itself would draw, and reads no others.
+def _train(index: faiss.Index, chosen: Plan, rows: collection.Collection, *, check: bool) -> int:
+    """Trains on the rows that faiss itself would draw, and reads no others. Returns their number.
 
     faiss takes the head of a seeded permutation. Drawing the same head here gives the same index and leaves the rest of
     a large store unread.
@@ -270,14 +270,22 @@ def _train(index: faiss.Index, chosen: Plan, rows: collection.Collection, *, che
     if check:
         collection.check_rows(sample, where=lambda row: rows.place(int(drawn[row])))
     index.train(sample)
+    return n
 
 
-def _add(index: faiss.Index, rows: collection.Collection, *, check: bool) -> None:
-    """Adds all rows, block by block.
+def _add(index: faiss.Index, rows: collection.Collection, calls: tuple[int, ...], *, check: bool) -> None:
+    """Adds all rows: as many in each call as `calls` says, or block by block if it is empty.
 
     Inverted lists are sized before they are filled: growing them as they fill takes up to twice their size. Lists that
     cannot be sized (fast-scan) leave holes, which go back to the system.
     """
+    if calls:
+        for start, n in zip(np.cumsum([0, *calls]).tolist(), calls):
+            block = rows.at_once(start, start + n)
+            if check:
+                collection.check_rows(block, where=rows.place, at=start)
+            index.add(block)
+        return
     if isinstance(index, faiss.IndexIVF) and isinstance(_lists_of(index), faiss.ArrayInvertedLists):
         list_of_row = _sized(index, rows)
         for start, block in _checked(rows, check):
