@@ -48,6 +48,11 @@ def believed(seconds: float, n_bytes: int) -> float:
     return seconds if 0.0 < seconds <= n_bytes / _LEAST_BYTES_PER_S else 0.0
 
 
+def tolerance_s(seconds: float, *, n_streams: int) -> float:
+    """Returns by how much the sound of a container may be shorter than it states. A video may run on without sound."""
+    return 0.5 if n_streams == 1 else 1.0 + 0.05 * seconds
+
+
 def states_length(container: str) -> bool:
     """Returns whether a container states its length. container: ffmpeg's names for it, such as "mov,mp4,m4a"."""
     return not _STATING.isdisjoint(container.split(","))
