@@ -15,6 +15,7 @@ _SETTINGS = (
     (flags.DEFINE_string, "source", "clips: recordings to cut from: a CORPUS, a manifest or a folder of audio."),
     (flags.DEFINE_string, "noise", "clips: noise and responses: a CORPUS, a manifest or a folder; the source."),
     (flags.DEFINE_string, "split", "clips: the split of recordings, noise and responses; train."),
+    (flags.DEFINE_string, "noise_split", "clips: the split of noise and responses alone; that of recordings."),
     (flags.DEFINE_list, "conditions", "clips: such as n5, room, n0~10.room.mic; four with noise, rooms, microphones."),
     (flags.DEFINE_integer, "count", "clips: the number of clips; all."),
     (flags.DEFINE_integer, "per_track", "clips: the most clips of one recording; all."),

@@ -92,9 +92,9 @@ def require_one_network(opened: Sequence[Recordings | None], first_stage: str, p
 
 
 class Starts(NamedTuple):
-    """Where queries begin. count: places in each recording, evenly spaced. table: rows by length instead, if given."""
+    """Where queries begin. each: places in each recording, evenly spaced. table: rows by length instead, if given."""
 
-    count: int = 0
+    each: int = 0
     table: Mapping[int, Sequence[int]] | None = None
 
     def lengths(self, seconds: Sequence[float]) -> list[int]:
@@ -106,7 +106,7 @@ class Starts(NamedTuple):
         last = n_rows - length
         if self.table:
             return [row for row in self.table[length] if row <= last]
-        return np.unique(np.linspace(0, last, self.count).astype(int)).tolist() if last >= 0 else []
+        return np.unique(np.linspace(0, last, self.each).astype(int)).tolist() if last >= 0 else []
 
 
 def starts(text: str, *, chunk_seconds: int) -> Starts:
@@ -116,7 +116,7 @@ def starts(text: str, *, chunk_seconds: int) -> Starts:
     else.
     """
     if text.isdigit() and int(text):
-        return Starts(count=int(text))
+        return Starts(each=int(text))
     if not pathlib.Path(text).is_file():
         raise errors.Invalid(f"--starts={text}: a number of at least 1, or a file of test ids (.pkl), is needed")
     table = pickles.read(text)

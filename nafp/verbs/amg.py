@@ -48,6 +48,7 @@ def clips(
     out: str,
     split: str = "train",
     noise: str = "",
+    noise_split: str = "",
     conditions: Sequence[str] = (),
     count: int = 0,
     per_track: int = 0,
@@ -68,7 +69,14 @@ def clips(
     from nafp.weights import sources as networks
 
     network = networks.load(checkpoint)
-    drawn = {"split": split, "count": count, "per_track": per_track, "seconds": seconds, "seed": seed}
+    drawn = {
+        "split": split,
+        "noise_split": noise_split,
+        "count": count,
+        "per_track": per_track,
+        "seconds": seconds,
+        "seed": seed,
+    }
     chain = {"names": list(conditions)} if conditions else {}
     about = {"model": dict(network.identity), "source": source, "noise": noise, "versions": versions, **drawn, **chain}
     writer = folders.Writer(out, about)
