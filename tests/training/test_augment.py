@@ -7,13 +7,13 @@ import pytest
 import scipy.signal
 
 from nafp import config as config_lib
-from nafp.training import augment
+from nafp.training import augment, playback
 from tests import shapes
 
 RATE_HZ = 8000
 pairs = jax.jit(shapes.checked(augment.pairs), static_argnums=0)
 cut_off = jax.jit(shapes.checked(augment.cut_off), static_argnames="sample_rate_hz")
-play = jax.jit(shapes.checked(augment.play), static_argnames=("n_samples", "pivot"))
+play = jax.jit(shapes.checked(playback.play), static_argnames=("n_samples", "pivot"))
 
 
 def noise(n, seed=0):

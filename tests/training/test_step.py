@@ -94,13 +94,13 @@ def plain_losses(c, n_steps=4, n_pairs=8):
 
     def loss_of(params, b, past, past_tracks):
         z = recipe.model.apply({"params": params}, step.spectrograms(recipe, b, made))
-        n, logits = z.shape[0] // 2, z @ z.T / recipe.temperature
+        n, logits = z.shape[0] // 2, z @ z.T / c.loss.temperature
         tracks = jnp.concatenate([b["track"]] * 2)
         partner = (jnp.arange(2 * n) + n) % (2 * n)
         unrelated = (tracks[:, None] != tracks[None, :]) if recipe.mask_same_track else ~jnp.eye(2 * n, dtype=bool)
         allowed = unrelated | (jnp.arange(2 * n)[None, :] == partner[:, None])
         logits = jnp.where(allowed, logits, -1e9)
-        before = jnp.where(tracks[:, None] == past_tracks[None, :], -1e9, z @ past.T / recipe.temperature)
+        before = jnp.where(tracks[:, None] == past_tracks[None, :], -1e9, z @ past.T / c.loss.temperature)
         before = before.at[:n].set(-1e9)  # Replicas only.
         logits = jnp.concatenate([logits, before], axis=1)
         return optax.softmax_cross_entropy_with_integer_labels(logits, partner).mean(), z[:n]
