@@ -131,9 +131,9 @@ def clips(
 ) -> tuple[int, Iterator[Clip]]:
     """Renders stretches of `seconds` in `variants` degraded versions, in memory. Returns their number and the clips.
 
-    noise_split, names: as for `render`. count: number of clips, drawn among all, 0 for all. per_track: largest number of one
-    recording's clips, evenly spaced, 0 for all. done: (track, start_s) of clips to leave out. Raises errors.Invalid if
-    no recording of the split is long enough.
+    noise_split, names: as for `render`. count: number of clips, drawn among all, 0 for all. per_track: largest number
+    of one recording's clips, evenly spaced, 0 for all. done: (track, start_s) of clips to leave out. Raises
+    errors.Invalid if no recording of the split is long enough.
     """
     chain = queries.parse(names, unshifted=True)
     surroundings = _surroundings(noise, chain, [split], noise_split)[split]
