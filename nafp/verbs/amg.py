@@ -99,13 +99,13 @@ def clips(
 
 
 def split(sources: list[str], *, out: str, seconds: float = 5.0) -> int:
-    """Cuts the files of a folder into chunks."""
-    from nafp.sequences import chunks
+    """Cuts the recordings of a folder or a store into chunks."""
+    from nafp.sequences import chunks, splitting
 
     if len(sources) != 1:
-        raise errors.Invalid("amg split needs one folder of .npy files: nafp amg split CLIPS --seconds=5 --out=CHUNKS")
-    n_files, n_chunks = chunks.split(sources[0], out, seconds=seconds)
-    print(f"{out}: {n_chunks} chunks of {chunks.rows_of(seconds)} rows ({seconds:g} s), from {n_files} files")
+        raise errors.Invalid("amg split needs one folder or store: nafp amg split CLIPS --seconds=5 --out=CHUNKS")
+    n_whole, n_chunks = splitting.split(sources[0], out, seconds=seconds)
+    print(f"{out}: {n_chunks} chunks of {chunks.rows_of(seconds)} rows ({seconds:g} s), from {n_whole} recordings")
     return DONE
 
 

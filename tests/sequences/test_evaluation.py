@@ -11,7 +11,7 @@ import pytest
 
 from nafp import errors
 from nafp.search import store
-from nafp.sequences import chunks, clips, evaluation, recordings
+from nafp.sequences import chunks, clips, evaluation, recordings, splitting
 from tests.sequences import tones
 
 VECTORS = pathlib.Path(__file__).parents[1] / "vectors" / "amg"
@@ -73,7 +73,7 @@ def test_a_folder_opens_in_the_order_of_numbers_and_chunks_are_put_together(tmp_
     (tmp_path / "whole").mkdir()
     for number in (1, 2, 10):
         clips.write(tmp_path / "whole" / f"{number}.npy", tones.sequence(number, 95))
-    chunks.split(tmp_path / "whole", tmp_path / "cut", seconds=5)
+    splitting.split(tmp_path / "whole", tmp_path / "cut", seconds=5)
     whole, cut = (recordings.opened(tmp_path / name, dim=8, chunk_rows=9) for name in ("whole", "cut"))
     assert whole.names == cut.names == ["1", "2", "10"]
     for rows, joined in zip(whole.rows, cut.rows):

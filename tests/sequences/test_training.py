@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nafp import errors
-from nafp.sequences import embedder, settings, training
+from nafp.sequences import embedder, settings, step, training
 from tests.sequences import tones
 
 
@@ -68,9 +68,11 @@ def test_a_run_does_not_become_another_experiment(clips, whole):
         training.train(tones.tiny(clips, **{"data.first_stage": "cd"}), run)
 
 
-def test_a_loss_that_is_no_number_ends_the_run(clips, tmp_path):
-    with pytest.raises(errors.NotFinite, match=r"Lower config\.optimizer\.learning_rate"):
-        training.train(tones.tiny(clips, **{"optimizer.learning_rate": 1e30, "train.steps": 4}), str(tmp_path))
+def test_a_loss_that_is_no_number_ends_the_run(clips, tmp_path, monkeypatch):
+    scores = {"loss": np.float32("nan"), "grad_norm": np.float32(1)}
+    monkeypatch.setattr(step, "take", lambda recipe, state, batch: (state, scores))
+    with pytest.raises(errors.NotFinite, match=r"step 1: loss nan.* Lower config\.optimizer\.learning_rate"):
+        training.train(tones.tiny(clips, **{"train.steps": 6}), str(tmp_path))
 
 
 @pytest.mark.slow
