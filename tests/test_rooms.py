@@ -27,6 +27,7 @@ ORDER = (
     "nafp/fingerprints",
     "nafp/monitor",
     "nafp/training",
+    "nafp/sequences",
     "nafp/database",
     "nafp/verbs",
     "nafp/cli",
