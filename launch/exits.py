@@ -4,7 +4,6 @@ import pathlib
 import sys
 import types
 from collections.abc import Callable
-from typing import Any
 
 from absl import app, flags
 
@@ -31,26 +30,22 @@ def wrong(text: str) -> errors.Invalid:
 
 def _parsed(argv: list[str]) -> list[str]:
     """Parses the flags. A wrong one ends the command with one line."""
-    if "config" in flags.FLAGS:
-        from . import foreign
+    from . import foreign
 
+    if "config" in flags.FLAGS:
         argv[:] = foreign.rewritten(argv)
         sys.argv[:] = argv  # Where ml_collections looks for --config.section.name.
     try:
         words = flags.FLAGS(argv)
+        if "config" in flags.FLAGS and flags.FLAGS["config"].present:
+            flags.FLAGS["config"].value.is_locked  # noqa: B018 - ml_collections notices a missing file at its first use.
+    except OSError as error:
+        raise wrong(f"--config={foreign.named(argv)}: no such configuration file") from error
+    except (SyntaxError, NameError, ImportError) as error:
+        raise wrong(f"--config={foreign.named(argv)}: no configuration in Python: {error}") from error
     except (flags.Error, AttributeError, KeyError, TypeError) as error:  # From --config.section.name.
         raise wrong(_in_words(error)) from error
-    if "config" in flags.FLAGS and flags.FLAGS["config"].present:
-        _require_configuration(flags.FLAGS["config"])
     return words
-
-
-def _require_configuration(flag: Any) -> None:
-    """Raises errors.Invalid for a missing configuration file, which ml_collections notices at its first use only."""
-    try:
-        flag.value.is_locked  # noqa: B018 - the access raises
-    except OSError as error:
-        raise wrong(f"--config={flag.config_filename}: no such configuration file") from error
 
 
 def _in_words(error: Exception) -> str:

@@ -3,11 +3,12 @@
 import functools
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from nafp import cli, config
+from nafp.sequences import settings
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = sorted(
@@ -101,12 +102,14 @@ def test_every_command_has_a_verb_and_flags_that_exist(page):
 def test_every_setting_exists(page):
     text = text_of(page)
     names = {name.removeprefix(".") for name in SETTING.findall(text)} | set(CHANGE.findall(text))
-    known = config.default()
-    for name in names:
-        section = known
-        for part in name.split("."):
-            assert part in section, f"{page}: config.{name}"
-            section = section[part]
+    known = {*leaves(config.default().to_dict()), *leaves(settings.default().to_dict())}
+    unknown = [name for name in names if not any(f"{leaf}.".startswith(f"{name}.") for leaf in known)]
+    assert unknown == []
+
+
+def leaves(section: Mapping, above: str = "") -> Iterator[str]:
+    for key, value in section.items():
+        yield from leaves(value, f"{above}{key}.") if isinstance(value, Mapping) else [f"{above}{key}"]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])

@@ -23,6 +23,7 @@ MODULES = {
     "faiss-gpu": "faiss",
     "orbax-checkpoint": "orbax",
     "pillow": "PIL",
+    "pyyaml": "yaml",
 }
 EXTRA_MODULES = {"PIL", "av", "faiss", "jaxtyping", "matplotlib", "sounddevice", "torch"}
 
