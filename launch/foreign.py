@@ -36,6 +36,11 @@ def named(argv: list[str]) -> str:
     return ""
 
 
+def shown(filename: str) -> str:
+    """Returns a configuration's file as it was given on the command line. filename: what ml_collections reads."""
+    return filename.removeprefix(f"{foreign.__file__}:")
+
+
 def _tell(path: str) -> None:
     reading = foreign.read(path)
     print(f"{path} is a configuration of {reading.system}:", *reading.notes, sep="\n  ", file=sys.stderr)
