@@ -1,8 +1,8 @@
 """Converts the benchmark's attention residual network, audsearch, into one of ours.
 
 Its parameters are `encoder.encoder.frontend.0.weight` and so on, those of `resblock1` to `resblock6`, and those of
-`head.linear1` and `head.linear2`. The file holds all of them twice, by other names. PyTorch has channels first, ours are last. Its
-settings are constants.
+`head.linear1` and `head.linear2`. The file holds all of them twice, by other names. PyTorch has channels first, ours
+are last. Its settings are constants.
 """
 
 from __future__ import annotations
