@@ -6,7 +6,7 @@ degraded are the queries. The search is exhaustive, and the score of a sequence 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -31,7 +31,7 @@ class Examples(NamedTuple):
 
 def examples(
     windows: pipeline.TrainingWindows,
-    read: pipeline.ClipReader,
+    read: Callable[[int, int], pipeline.Batch],
     *,
     tracks: int,
     rows_per_track: int,
@@ -63,6 +63,9 @@ class MiniSearch:
         settings = recipe.augment._replace(replicas=1)
 
         def embed(variables: Any, batch: step.Batch, banks: step.Banks) -> jax.Array:
+            if "mels" in batch:  # Ready pairs of spectrograms.
+                sides = batch["mels"][:, 0], batch["mels"][:, 1]
+                return jnp.stack([jnp.asarray(recipe.model.apply(variables, mel)) for mel in sides])
             keys = step.keys_of(recipe.seed + 1, batch["position"])  # Other noise than training's.
             start = settings.context + settings.margin
             clean = batch["clip"][:, start : start + settings.segment].astype(jnp.float32) / 32768.0
