@@ -52,6 +52,7 @@ OWNER = {
     "tinytag": {"nafp/audio/tags.py"},
     "orbax": {"nafp/weights/checkpoints.py"},
     "librosa": {"nafp/models/filterbank.py"},
+    "sklearn": {"evaluation/scores/ensemble.py"},
     "safetensors": {"nafp/weights/files.py"},
     # The second knows how to put grain's iterator into an orbax checkpoint.
     "grain": {"nafp/training/pipeline.py", "nafp/weights/checkpoints.py"},

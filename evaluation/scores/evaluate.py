@@ -236,7 +236,7 @@ def _introduce(request: Request, asked: _QuerySide, given: stores.Inputs, about:
 
 
 def _trained(about: dict[str, Any]) -> str:
-    n = about["trained_rows"]
+    n = about.get("trained_rows", 0)
     return f"trained on {n} rows" if n else "nothing to train"
 
 
