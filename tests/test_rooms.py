@@ -27,6 +27,7 @@ ORDER = (
     "nafp/fingerprints",
     "nafp/monitor",
     "nafp/training",
+    "nafp/sequences",
     "nafp/database",
     "nafp/verbs",
     "nafp/cli",
@@ -53,6 +54,7 @@ OWNER = {
     "orbax": {"nafp/weights/checkpoints.py"},
     "librosa": {"nafp/models/filterbank.py"},
     "sklearn": {"evaluation/scores/ensemble.py"},
+    "yaml": {"nafp/config/foreign.py"},
     "safetensors": {"nafp/weights/files.py"},
     # The second knows how to put grain's iterator into an orbax checkpoint.
     "grain": {"nafp/training/pipeline.py", "nafp/weights/checkpoints.py"},
