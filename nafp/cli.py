@@ -41,6 +41,7 @@ EXTRAS = {
     "torch": "pip install 'nafp[bench]'",
     "av": "pip install 'nafp[containers]'",
     "sounddevice": "pip install 'nafp[mic]'",
+    "sklearn": "pip install 'nafp[ensemble]'",
 }
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -53,6 +53,7 @@ OWNER = {
     "tinytag": {"nafp/audio/tags.py"},
     "orbax": {"nafp/weights/checkpoints.py"},
     "librosa": {"nafp/models/filterbank.py"},
+    "sklearn": {"evaluation/scores/ensemble.py"},
     "yaml": {"nafp/config/foreign.py"},
     "safetensors": {"nafp/weights/files.py"},
     # The second knows how to put grain's iterator into an orbax checkpoint.
