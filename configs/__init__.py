@@ -1,1 +1,1 @@
-"""Experiments as short diffs of nafp/config.py."""
+"""Experiments as short diffs of nafp/config."""

@@ -1,4 +1,4 @@
-"""The full network, the recipe of nafp/config.py as it stands: batch 640, LAMB, 100 epochs.
+"""The full network, the recipe of nafp/config as it stands: batch 640, LAMB, 100 epochs.
 
 nafp train --config=configs/default.py --workdir=RUN --config.data.corpus=CORPUS
 """

@@ -17,6 +17,7 @@ VERBS = {
     "corpus": "list, filter, split, convert and pack audio; find duplicates",
     "train": "train a network on a corpus; resumes",
     "extract": "turn recordings into a store of fingerprints; resumes",
+    "index": "write a faiss index of fingerprints as a file of its own",
     "evaluate": "score queries against stores: hit rates with intervals",
     "compare": "put several results side by side",
     "queries": "render noisy, reverberant, coded... queries with ground truth",
@@ -29,6 +30,7 @@ VERBS = {
     "merge": "put databases together",
     "verify": "check every file of a database",
     "compact": "give the space of removed tracks back",
+    "amg": "train and search with one vector for many fingerprints",
     "export": "write the parameters of a checkpoint for use without JAX",
 }
 # Outside module -> the line that installs it, for modules that only an extra brings.

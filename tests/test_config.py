@@ -117,6 +117,14 @@ def test_a_lower_end_is_not_above_its_upper_end(name):
         ({"model.dim": 96}, "does not divide the last of config.model.channels"),
         ({"data.on_device": "yes", "data.pairs": "set"}, "a static set is read by the host"),
         ({"train.batch_size": 13}, "must be even"),
+        ({"train.batch_size": 14, "augment.replicas": 4}, r"must be a multiple of 5 \(config\.augment\.replicas=4\)"),
+        ({"train.batch_size": 5, "augment.replicas": 4}, "one anchor has no negatives. Use at least 10"),
+        ({"augment.offset_least_s": 0.3}, "must be at most offset_s=0.2"),
+        ({"augment.filters_together": True, "augment.low_pass.probability": 0.5}, "so they must be equal"),
+        ({"augment.circular": True, "augment.room.seconds": 3.0}, "must not be longer than what is heard, 2 s"),
+        ({"data.windows": "one_a_track", "data.shuffle_tracks": 10}, "there is nothing to shuffle together"),
+        ({"loss.memory": 64, "loss.name": "angular"}, "only nt_xent and focal_nt_xent use earlier anchors"),
+        ({"optimizer.schedule": "cosine_waves"}, "say how many epochs the rate falls"),
         ({"train.micro_batch": 3}, "must be even, or 0 for none"),
         ({"model.norm": "batch_norm", "train.micro_batch": 4}, "gradient would not be exact"),
     ],
@@ -130,8 +138,8 @@ def test_settings_that_contradict_each_other_are_refused(changes, message):
 
 
 def test_the_registries_hold_exactly_what_may_be_chosen():
-    assert models.names() == sorted(config_lib.ARCHITECTURES)
-    assert sorted(losses.LOSSES) == sorted(config_lib.LOSSES)
+    assert models.names() == sorted(config_lib.network.ARCHITECTURES)
+    assert sorted(losses.LOSSES) == sorted(config_lib.learning.LOSSES)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -10,22 +10,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import sqlite3
-import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nafp import errors
-from nafp.jobs import whole_files
+from nafp.database import catalogue_files, facts
 
-FILE, COPY = "catalogue.sqlite", "catalogue.copy.sqlite"
-SIDE_FILES = ("-wal", "-shm", "-journal")  # What sqlite puts beside a file while it is open.
-_WAIT_S = 60.0  # For the transaction of another process. Those of a writer take milliseconds.
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_REFUSED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+FILE, COPY, SIDE_FILES = catalogue_files.FILE, catalogue_files.COPY, catalogue_files.SIDE_FILES
+_CHANGES = "changes"  # The fact that counts what was committed, by which the copy knows its catalogue.
+# These say nothing about the file itself.
+_NO_DAMAGE = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+)
 _SCHEMA = """
 create table about (key text primary key, value text not null) without rowid;
 create table tracks (
@@ -85,33 +89,71 @@ class Segment(NamedTuple):
 class Catalogue:
     """An open catalogue.
 
-    trouble: why the copy is read instead of the catalogue, "" if the catalogue itself is read. Raises errors.NotFound
-    if there is neither, and errors.Invalid for a damaged catalogue that is to be written or has no copy.
+    trouble: why the copy is read instead of the catalogue, "" if the catalogue itself is read. Opening checks all that
+    answers depend on. Raises errors.NotFound if there is neither file, and errors.Invalid for a damaged catalogue that
+    is to be written or has no whole copy.
     """
 
     def __init__(self, folder: str | os.PathLike, *, write: bool = False):
         self.folder, self.trouble = Path(folder), ""
+        self._places: list[tuple] = []
+        self._places_state: tuple[int, int] | None = None
         path, copy = self.folder / FILE, self.folder / COPY
         if not path.exists() and not copy.exists():
             raise errors.NotFound(f"{path}: no such catalogue")
-        try:
-            if not path.exists():
-                raise sqlite3.DatabaseError("the file is missing")
-            self._connection = _opened(path, write=write)
-            self.about(), self.counts(), self.segments()
-        except sqlite3.DatabaseError as error:
-            if _code(error) in _BUSY + _REFUSED:  # These say nothing about the file itself.
-                raise
+        damage = self._open(path, copy, write=write)
+        if damage:
             if write or not copy.exists():
-                raise errors.Invalid(f"{path}: is damaged: {error}. {_remedy(self.folder)}") from error
-            self.trouble = f"{path}: is damaged: {error}; its copy is read, made when the last writer ended"
-            self._connection = _connect(f"file:{_quoted(copy)}?mode=ro&immutable=1")
+                raise errors.Invalid(f"{path}: is damaged: {damage}. {_remedy(self.folder)}")
+            self.trouble = f"{path}: is damaged: {damage}; its copy is read, made when the last writer ended"
+            self._open_copy(copy)
         weakref.finalize(self, self._connection.close)
+
+    def _open(self, path: Path, copy: Path, *, write: bool) -> str:
+        """Opens the catalogue itself and checks it. Returns what is wrong with it, or ""."""
+        if not path.exists():
+            return "the file is missing"
+        try:
+            self._connection = catalogue_files.opened(path, write=write)
+            with self.moment():
+                changes = self._check()
+                is_as_copied = catalogue_files.is_as_stamped(self._connection, copy, changes=changes)
+        except (sqlite3.Error, ValueError, TypeError, OverflowError, facts.Wrong) as error:
+            if isinstance(error, sqlite3.Error) and catalogue_files.code(error) in _NO_DAMAGE:
+                raise
+            return str(error)
+        # If the copy is not whole either, it is the copy that changed.
+        if is_as_copied or catalogue_files.copy_complaint(copy):
+            return ""
+        self._connection.close()
+        return "other bytes than were written: the checksum differs"
+
+    def _open_copy(self, copy: Path) -> None:
+        complaint, self._places_state = catalogue_files.copy_complaint(copy), None
+        try:
+            self._connection = catalogue_files.opened_copy(copy)
+            self._check()
+        except (sqlite3.Error, ValueError, TypeError, OverflowError, facts.Wrong) as error:
+            complaint = complaint or str(error)
+        if complaint:
+            raise errors.Invalid(
+                f"{self.trouble.partition(';')[0]}; and so is its copy, {copy.name}: {complaint}. "
+                "Restore the folder from a copy, or add the files again"
+            )
+
+    def _check(self) -> int:
+        """Checks what answers depend on, and returns how many changes were committed. Raises facts.Wrong."""
+        about = self.about()
+        facts.check_about(about)
+        facts.check_segments(self.segments(), n_rows=about["n_rows"])
+        facts.check_places(self.places(), n_rows=about["n_rows"])
+        changes = about.get(_CHANGES, 0)
+        return changes if isinstance(changes, int) else 0
 
     @classmethod
     def create(cls, folder: str | os.PathLike, about: Mapping[str, Any]) -> None:
         """Writes an empty catalogue, whole or not at all. about: the facts that `about()` returns."""
-        with _whole(Path(folder) / FILE) as connection:
+        with catalogue_files.whole(Path(folder) / FILE) as connection:
             connection.executescript(f"begin; {_SCHEMA} commit;")
             rows = [(key, json.dumps(value)) for key, value in about.items()]
             connection.executemany("insert into about values (?, ?)", rows)
@@ -120,6 +162,12 @@ class Catalogue:
     def close(self) -> None:
         """Closes the file."""
         self._connection.close()
+
+    def __enter__(self) -> Catalogue:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @contextlib.contextmanager
     def moment(self) -> Iterator[None]:
@@ -136,6 +184,11 @@ class Catalogue:
         self._connection.execute("begin immediate")
         try:
             yield
+            self._connection.execute(
+                "insert into about values (?, '1') "
+                "on conflict (key) do update set value = cast(cast(value as integer) + 1 as text)",
+                (_CHANGES,),
+            )
             self._connection.execute("commit")
         except BaseException:
             if self._connection.in_transaction:
@@ -151,10 +204,15 @@ class Catalogue:
         rows = [(key, json.dumps(value)) for key, value in about.items()]
         self._connection.executemany("insert or replace into about values (?, ?)", rows)
 
-    def places(self) -> list[tuple[int, str, float, int, int]]:
-        """Lists (id, name, seconds, first row, number of rows) of all tracks, by first row."""
-        places = self._rows("select id, name, seconds, first_row, n_rows from tracks order by first_row, id")
-        return [(number, _text(name), *rest) for number, name, *rest in places]
+    def places(self) -> list[tuple[int, str, float, int, int, int]]:
+        """Lists (id, name, seconds, first row, number of rows, CRC-32 of these) of all tracks, by first row."""
+        ((version,),) = self._rows("pragma data_version")
+        state = version, self._connection.total_changes
+        if state != self._places_state:  # Opening asks twice, and reading takes a while.
+            rows = self._rows("select id, name, seconds, first_row, n_rows, crc from tracks order by first_row, id")
+            self._places = [row if type(row[1]) is str else (row[0], _text(row[1]), *row[2:]) for row in rows]
+            self._places_state = state
+        return self._places
 
     def segments(self) -> list[Segment]:
         """Lists the index files by first row."""
@@ -178,6 +236,16 @@ class Catalogue:
     def tracks(self) -> Iterator[DatabaseTrack]:
         """Yields all tracks with their metadata, by number."""
         return self._tracks("order by id", ())
+
+    def page(self, *, after: int, limit: int, text: str = "") -> list[DatabaseTrack]:
+        """Returns the `limit` tracks with the lowest numbers above `after`.
+
+        text: only tracks that have it in their name or metadata; ASCII letters match in both cases.
+        """
+        contains = "instr(lower({}), lower(?))"
+        named = f"({contains.format('name')} or id in (select track from metadata where {contains.format('value')}))"
+        where = f"where id > ? and {named if text else 1} order by id limit ?"
+        return list(self._tracks(where, (after, *([text] * 2 if text else []), limit)))
 
     def has_name(self, name: str) -> bool:
         """Returns whether a track has this name."""
@@ -253,19 +321,9 @@ class Catalogue:
 
     def copy(self) -> None:
         """Writes the copy anew, whole or not at all."""
-        with _whole(self.folder / COPY) as target:
-            self._connection.backup(target)
-            target.execute("pragma journal_mode = delete")  # A reader opens the copy as one unchanging file.
-
-    @staticmethod
-    def restore(folder: Path) -> None:
-        """Replaces a damaged catalogue by its copy. The caller holds the writer's lock."""
-        copy = _connect(f"file:{_quoted(folder / COPY)}?mode=ro&immutable=1")
-        for suffix in SIDE_FILES:
-            (folder / f"{FILE}{suffix}").unlink(missing_ok=True)
-        with contextlib.closing(copy), _whole(folder / FILE) as target:
-            copy.backup(target)
-            target.execute("pragma journal_mode = wal")
+        with self.moment():
+            changes = self.about().get(_CHANGES, 0)
+            catalogue_files.copied(self._connection, self.folder / COPY, changes=changes)
 
     def complaint(self) -> str:
         """Returns what sqlite finds wrong with the file, or ""."""
@@ -289,74 +347,10 @@ class Catalogue:
             yield DatabaseTrack(*row)._replace(name=_text(row[1]), metadata=metadata)
 
 
-def _opened(path: Path, *, write: bool) -> sqlite3.Connection:
-    writable = write or os.access(path.parent, os.W_OK)
-    connection = _connect(f"file:{_quoted(path)}?mode={'rw' if writable else 'ro'}")
-    try:
-        connection.execute("pragma synchronous = full")
-        connection.execute("pragma foreign_keys = on")
-        connection.execute("select 1 from about").fetchone()
-    except sqlite3.OperationalError as error:
-        if write or _code(error) not in _REFUSED:
-            raise
-        connection.close()
-        return _in_memory(path)  # The folder is read-only, or the disk is full.
-    return connection
-
-
-def _in_memory(path: Path) -> sqlite3.Connection:
-    """Reads a catalogue into memory, for a folder where sqlite cannot write the files by which processes share one.
-
-    Changes that a killed writer left in the write-ahead log count: then both files are copied to a place that can be
-    written, and are read there.
-    """
-    changes = path.with_name(f"{path.name}-wal")
-    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    with tempfile.TemporaryDirectory(prefix="nafp-") as folder:
-        uri = f"file:{_quoted(path)}?mode=ro&immutable=1"
-        if changes.exists() and changes.stat().st_size:
-            for file in (path, changes):
-                shutil.copy(file, folder)
-            uri = f"file:{_quoted(Path(folder) / path.name)}?mode=rw"
-        with contextlib.closing(_connect(uri)) as source:
-            source.backup(memory)
-    return memory
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[sqlite3.Connection]:
-    """Yields a connection to an empty sqlite file that replaces `path` when the block ends well."""
-    part = Path(whole_files.part_name(path))
-    side_files = [part.with_name(f"{part.name}{suffix}") for suffix in SIDE_FILES]
-    for file in side_files:  # sqlite would take an old one for changes of the new file.
-        file.unlink(missing_ok=True)
-    try:
-        with whole_files.opened(path, "wb"), contextlib.closing(sqlite3.connect(part, isolation_level=None)) as new:
-            new.execute("pragma synchronous = off")  # The whole file is synced before it is renamed.
-            yield new
-    finally:
-        for file in side_files:
-            with contextlib.suppress(OSError):
-                file.unlink()
-
-
-def _connect(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(uri, uri=True, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
-
-
-def _code(error: sqlite3.Error) -> int:
-    """Returns the primary code of an sqlite error, 0 for one that Python raised itself."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
 def _remedy(folder: Path) -> str:
     if (folder / COPY).exists():
         return f"nafp verify {folder} --repair puts its copy in its place"
     return "Restore the folder from a copy, or add the files again"
-
-
-def _quoted(path: Path) -> str:
-    return path.resolve().as_posix().replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def _stored(name: str) -> str | bytes:

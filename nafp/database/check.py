@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nafp.database import catalogue, codes, fingerprint_log, index_segments
+from nafp.database import catalogue, catalogue_files, codes, fingerprint_log, network_file
 from nafp.jobs import progress
 
 
@@ -36,11 +36,14 @@ def verify(book: catalogue.Catalogue, *, show: bool = False) -> VerifyReport:
     written = {name: tuple(size_and_crc) for name, size_and_crc in about["files"].items()}
     written |= {segment.file: (segment.n_bytes, segment.crc) for segment in segments}
     damages = [(catalogue.FILE, complaint)] if complaint else []
+    copy = folder / catalogue.COPY
+    if copy.exists() and (complaint := catalogue_files.copy_complaint(copy)):
+        damages.append((copy.name, complaint))
     log = fingerprint_log.file_name(about["generation"])
     n_bytes = sum(size for size, _ in written.values())
     with progress.Progress(len(written) + len(tracks), "parts", label="verify", show=show) as shown:
         for name, size_and_crc in written.items():
-            if damage := _damage(folder / name, size_and_crc):
+            if damage := network_file.damage_of(folder / name, size_and_crc):
                 damages.append((name, damage))
             shown.add()
         damaged_tracks = _damaged_tracks(folder / log, about, tracks, shown)
@@ -51,17 +54,6 @@ def verify(book: catalogue.Catalogue, *, show: bool = False) -> VerifyReport:
     if (folder / log).exists():
         n_bytes += (folder / log).stat().st_size
     return VerifyReport(len(tracks), len(written) + 2, n_bytes, damages, damaged_tracks)
-
-
-def _damage(path: Path, written: tuple[int, int]) -> str:
-    """Says how a file differs from its size and checksum when it was written, "" if it does not."""
-    try:
-        present = index_segments.size_and_checksum(path)
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    if present[0] != written[0]:
-        return f"has {present[0]} bytes, {written[0]} were written"
-    return "" if present == written else "other bytes than were written: the checksum differs"
 
 
 def _damaged_tracks(

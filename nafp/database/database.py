@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nafp import errors
-from nafp.database import catalogue, check, creation, network_file, snapshot, track_names, writer, writer_lock
+from nafp.database import catalogue, catalogue_files, check, creation, network_file, snapshot, track_names, writer, writer_lock
 from nafp.identify import answers
 from nafp.models import identities, protocol
 from nafp.search import collection, confidence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # These take a while to import, and reading needs none of the
     from nafp.database import from_audio, from_databases
     from nafp.identify import identifier
 
-_INTERNAL = ("files", "n_rows", "places", "gain")  # Facts that `info` does not show.
+_INTERNAL = ("files", "n_rows", "places", "gain", "changes")  # Facts that `info` does not show.
 
 
 class Database:
@@ -97,16 +97,15 @@ class Database:
     @property
     def confidence(self) -> confidence.Confidence | None:
         """Turns scores of this network into probabilities. None if nobody measured them."""
-        return network_file.calibration(self.folder)
+        return network_file.calibration(self.folder, written=self.about["files"])
 
     def network(self, *, runtime: str = "auto", batch_size: int = 0) -> protocol.Network:
         """Opens the network that travels with the database, at the hop of the database.
 
         runtime, batch_size: as for `nafp.weights.sources.load`. Raises errors.Invalid for a damaged or exchanged file.
         """
-        identity = self.about["network"]
         return network_file.opened(
-            self.folder, identity=identity, hop_s=self.hop_s, runtime=runtime, batch_size=batch_size
+            self.folder, self.about, runtime=runtime, batch_size=batch_size
         )
 
     def identify(
@@ -135,6 +134,10 @@ class Database:
     def tracks(self) -> Iterator[catalogue.DatabaseTrack]:
         """Yields all tracks that there are now, by number."""
         return self._catalogue.tracks()
+
+    def page(self, *, after: int = 0, limit: int = 100, text: str = "") -> list[catalogue.DatabaseTrack]:
+        """Returns up to `limit` tracks with numbers above `after`, by number. text: part of a name or of metadata."""
+        return self._catalogue.page(after=after, limit=limit, text=text)
 
     def add(
         self,
@@ -210,7 +213,7 @@ class Database:
         if catalogue.FILE in damaged:
             self._catalogue.close()
             with contextlib.closing(writer_lock.take(self.folder)):
-                catalogue.Catalogue.restore(self.folder)
+                catalogue_files.restored(self.folder)
             self._catalogue = catalogue.Catalogue(self.folder)
         with self._changes() as changes:
             changes.remove(report.tracks)

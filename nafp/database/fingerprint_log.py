@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from nafp.database import codes as coding
+from nafp.jobs import plain_files
 from nafp.search import collection, rows, store
 
 FILE_NAMES = r"fingerprints-\d{4,}\.log"  # The names that `file_name` returns, as a regular expression.
@@ -35,7 +36,7 @@ class Log:
 
     def __init__(self, path: str | os.PathLike, *, row_bytes: int, n_rows: int):
         self.path, self.row_bytes, self.n_rows = Path(path), row_bytes, n_rows
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._file = plain_files.to_change(self.path)
         self._cut()
 
     def append(self, codes: np.ndarray) -> int:
@@ -81,6 +82,7 @@ class LogRows(collection.Collection):
     """Rows first .. first + n_rows of a log, decoded as they are read: float32, of the codec's gain as length.
 
     tracks: the tracks that a search can find, their rows counted from `first`. Rows between them belong to no track.
+    crcs: the checksum of each track, if they are known. damaged: the names of tracks found not to have it.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class LogRows(collection.Collection):
         first: int = 0,
         n_rows: int,
         tracks: Sequence[store.TrackRows] = (),
+        crcs: Sequence[int] = (),
         hop_s: float = store.BARE_HOP_S,
     ):
         shape = (n_rows, codec.row_bytes)
@@ -100,6 +103,7 @@ class LogRows(collection.Collection):
         # A Collection without a table of tracks takes all rows for one track.
         super().__init__([codes], tracks, hop_s=hop_s)
         self.path, self.codec, self.dim, self._first = Path(path), codec, codec.dim, first
+        self._crcs, self._checked, self.damaged = crcs, dict[int, bool](), list[str]()
         self._codes: rows.OnDisk | rows.InMemory = rows.InMemory(codes)
         if isinstance(codes, np.memmap) and codes.nbytes > rows.MAPPED_BYTES:
             self._codes = rows.OnDisk(codes)
@@ -111,11 +115,22 @@ class LogRows(collection.Collection):
             self._codes.read(start, out)
         return out
 
+    def is_whole(self, track: int) -> bool:
+        if not len(self._crcs):
+            return True
+        if track not in self._checked:
+            first, end = int(self.first_rows[track]), int(self.end_rows[track])
+            self._checked[track] = checksum(self.codes(first, end)) == self._crcs[track]
+            if not self._checked[track]:
+                self.damaged.append(self.tracks[track])
+        return self._checked[track]
+
     def read(self, start: int, stop: int) -> np.ndarray:
         return self._decoded(self.codes(start, stop))
 
     def windows(self, starts: np.ndarray, n: int) -> np.ndarray:
         starts = np.asarray(starts, np.int64)
+        self._require_rows(starts)
         out = np.empty((len(starts), n, self.codec.row_bytes), np.uint8)
         inside = (starts >= 0) & (starts + n <= len(self))
         if inside.all():

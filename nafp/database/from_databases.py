@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from nafp import errors
-from nafp.database import catalogue, snapshot, writer
+from nafp.database import catalogue, fingerprint_log, snapshot, writer
 from nafp.jobs import progress
 from nafp.models import identities
+from nafp.search import collection
 
 _TOGETHER_ROWS = 16_384  # Rows that become safe in one go.
 
@@ -18,18 +21,20 @@ class MergeReport:
     """What a merge did.
 
     added: names of tracks. known: (name in the other database, track with the same audio). renamed: (name in the other
-    database, name here).
+    database, name here). damaged: (other database, track) of tracks that were left out because their fingerprints are
+    not those written.
     """
 
     added: list[str] = dataclasses.field(default_factory=list)
     known: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     renamed: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    damaged: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
 
 def merge(into: writer.DatabaseWriter, others: Sequence[snapshot.Snapshot], *, show: bool = False) -> MergeReport:
     """Adds the tracks of other databases. Stopped at any time, the same call goes on.
 
-    Leaves out tracks whose audio the database holds. A track whose name it holds with other audio gets a new name,
+    Leaves out tracks whose audio the database holds, and tracks whose fingerprints are damaged. A track whose name it holds with other audio gets a new name,
     "NAME (2)". show: whether to show progress. Raises errors.Invalid, before anything is added, for a database of
     another network or hop.
     """
@@ -71,13 +76,31 @@ def _add(
     if same is not None:
         report.known.append((track.name, same))
         return
+    vectors = _whole_rows(other, track)
+    if vectors is None:
+        report.damaged.append((str(other.folder), track.name))
+        return
     name = _free(book, track.name)
-    codes = other.rows.codes(track.first_row, track.first_row + track.n_rows)
-    vectors = other.rows.codec.decode(codes)
     into.append(name, track.seconds, vectors, digest=track.digest, metadata=track.metadata, damage=track.damage)
     report.added.append(name)
     if name != track.name:
         report.renamed.append((track.name, name))
+
+
+def _whole_rows(other: snapshot.Snapshot, track: catalogue.DatabaseTrack) -> np.ndarray | None:
+    """Reads the fingerprints of a track, float32 [n, D]. None if they are not those written, or no fingerprints."""
+    end = track.first_row + track.n_rows
+    if end > len(other.rows):
+        return None
+    codes = other.rows.codes(track.first_row, end)
+    if fingerprint_log.checksum(codes) != track.crc:
+        return None
+    vectors = other.rows.codec.decode(codes)
+    try:
+        collection.check_rows(vectors)
+    except errors.Invalid:  # They were written so.
+        return None
+    return vectors
 
 
 def _free(book: catalogue.Catalogue, name: str) -> str:

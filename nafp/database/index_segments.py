@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nafp import errors
-from nafp.database import catalogue, codes, fingerprint_log
-from nafp.search import collection, index, plans
+from nafp.database import catalogue, codes, facts, fingerprint_log
+from nafp.jobs import plain_files
+from nafp.search import checked_index, collection, index, plans
 
-FILE_NAMES = r"segment-\d{4,}-\d+-\d+\.faiss"  # The names that `file_name` returns, as a regular expression.
+FILE_NAMES = facts.SEGMENT_NAMES
 SEAL_ROWS = 65_536  # Rows of a full tail: 9 hours of audio, 33 MB of memory, 2 ms to search for a clip of ten seconds.
 FAN = 8
 K = 100  # Neighbours of a row to look at, as in `plans`.
@@ -46,17 +46,10 @@ def build(
 
 def opened(folder: Path, segment: catalogue.Segment, *, dim: int) -> index.Index:
     """Opens an index file. Raises errors.Invalid if it is missing, or is not the file that was written."""
-    path = folder / segment.file
-    try:
-        n_bytes = path.stat().st_size
-        if n_bytes != segment.n_bytes:
-            raise errors.Invalid(f"{path}: has {n_bytes} bytes, {segment.n_bytes} were written")
-        loaded = index.Index.load(path, _plan(segment.n_rows, dim))
-    except (OSError, RuntimeError) as error:  # faiss raises the latter.
-        raise errors.Invalid(f"{path}: cannot be read: {str(error).splitlines()[-1]}") from error
-    if len(loaded) != segment.n_rows:
-        raise errors.Invalid(f"{path}: holds {len(loaded)} rows, {segment.n_rows} were written")
-    return loaded
+    plan, crc, n_bytes = _plan(segment.n_rows, dim), segment.crc, segment.n_bytes
+    return checked_index.opened(
+        folder / segment.file, plan, crc=crc, n_rows=segment.n_rows, dim=dim, n_bytes=n_bytes
+    )
 
 
 def packed(rows: fingerprint_log.LogRows, codec: codes.Learned, *, first: int, end: int) -> index.Index:
@@ -80,7 +73,7 @@ def due(segments: list[catalogue.Segment], *, seal_rows: int = SEAL_ROWS) -> lis
 def size_and_checksum(path: Path) -> tuple[int, int]:
     """Reads a file through and returns its size in bytes and its CRC-32."""
     n_bytes, crc = 0, 0
-    with open(path, "rb") as file:
+    with plain_files.opened(path) as file:
         while block := file.read(_READ_BYTES):
             n_bytes, crc = n_bytes + len(block), zlib.crc32(block, crc)
     return n_bytes, crc

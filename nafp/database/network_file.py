@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nafp import errors
 from nafp.audio import segments
-from nafp.database import index_segments
+from nafp.database import facts, index_segments
 from nafp.jobs import whole_files
 from nafp.models import identities, protocol
 from nafp.search import confidence
 from nafp.weights import files, sources
 
-NETWORK, CONFIDENCE = "network.safetensors", "confidence.json"
+NETWORK, CONFIDENCE = facts.NETWORK, facts.CONFIDENCE
 
 
 def put(folder: Path, source: str, contents: tuple[Any, Any, int, str]) -> dict[str, Any]:
@@ -52,29 +53,56 @@ def remove(folder: Path) -> None:
 
 
 def opened(
-    folder: Path, *, identity: dict[str, Any], hop_s: float, runtime: str = "auto", batch_size: int = 0
+    folder: Path, about: Mapping[str, Any], *, runtime: str = "auto", batch_size: int = 0
 ) -> protocol.Network:
     """Opens the network of a database at the hop of the database.
 
-    identity: of the network that made the fingerprints. runtime, batch_size: as for `nafp.weights.sources.load`.
-    Raises errors.Invalid for a damaged file or another network.
+    about: what the catalogue says. runtime, batch_size: as for `nafp.weights.sources.load`. Raises errors.Invalid for a
+    damaged file or another network.
     """
-    path = folder / NETWORK
+    path, identity = folder / NETWORK, about["network"]
+    damage = damage_of(path, about["files"].get(NETWORK))
+    if damage:
+        raise errors.Invalid(
+            f"{path} is damaged, or is not the network that made these fingerprints, {identity.get('source')}: {damage}; "
+            "restore the file from a copy"
+        )
     network = sources.load(os.fspath(path), runtime=runtime, batch_size=batch_size)
     if not identities.same_network(network.identity, identity):
         raise errors.Invalid(
-            f"{path}: is not the network that made these fingerprints, {identity['source']}; "
+            f"{path}: is not the network that made these fingerprints, {identity.get('source')}; "
             "restore the file from a copy"
         )
-    return network.at_hop(segments.to_samples(hop_s, network.sample_rate_hz))
+    return network.at_hop(segments.to_samples(about["hop_s"], network.sample_rate_hz))
 
 
-def calibration(folder: Path) -> confidence.Confidence | None:
-    """Reads the probabilities that scores of the network stand for. None if nobody measured them."""
+def calibration(folder: Path, *, written: Mapping[str, Sequence[int]]) -> confidence.Confidence | None:
+    """Reads the probabilities that scores of the network stand for. None if nobody measured them.
+
+    written: size and checksum of each file when it was written. Raises errors.Invalid for a damaged file.
+    """
     path = folder / CONFIDENCE
+    if not path.exists():
+        return None
     try:
-        return confidence.Confidence.load(path) if path.exists() else None
+        damage = damage_of(path, written.get(CONFIDENCE))
+        if damage:
+            raise errors.Invalid(damage)
+        return confidence.Confidence.load(path)
     except errors.Invalid as error:
         raise errors.Invalid(
             f"{path}: is damaged: {error}; restore it from a copy, or remove it to go on without probabilities"
         ) from error
+
+
+def damage_of(path: Path, written: Sequence[int] | None) -> str:
+    """Says how a file differs from its size and CRC-32 when it was written, "" if it does not or nobody noted them."""
+    if written is None:
+        return ""
+    try:
+        present = index_segments.size_and_checksum(path)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if present[0] != written[0]:
+        return f"has {present[0]} bytes, {written[0]} were written"
+    return "" if present[1] == written[1] else "other bytes than were written: the checksum differs"

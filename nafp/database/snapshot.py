@@ -77,8 +77,7 @@ class LiveIndex:
 class Snapshot:
     """What was committed at one moment: `about` the database, its `rows`, and an `index` over them.
 
-    before: an earlier snapshot, whose open index files are used again. troubles: damaged or missing files, in words.
-    What is whole still answers.
+    before: an earlier snapshot, whose open index files are used again.
     """
 
     def __init__(self, folder: Path, book: catalogue.Catalogue, before: Snapshot | None = None):
@@ -96,18 +95,24 @@ class Snapshot:
     def tracks(self) -> Iterator[catalogue.DatabaseTrack]:
         """Yields the tracks of this moment with their metadata and places in `rows`, by first row.
 
-        Leaves out those that were removed since. Raises errors.Invalid for a track whose rows are lost.
+        Leaves out those that were removed since. The rows of a damaged log may end before those of a track.
         """
-        for number, name, _, first_row, n_rows in self._places:
-            if first_row + n_rows > len(self.rows):
-                raise errors.Invalid(
-                    f"{name}: its fingerprints are lost; nafp verify {self.folder} names what is damaged"
-                )
+        for number, _, _, first_row, n_rows, crc in self._places:
             try:
                 track = self._catalogue.track(number)
             except errors.UnknownTrack:
                 continue
-            yield track._replace(first_row=first_row, n_rows=n_rows)
+            yield track._replace(first_row=first_row, n_rows=n_rows, crc=crc)
+
+    @property
+    def troubles(self) -> list[str]:
+        """Damaged or missing files, and tracks found to be damaged, in words. What is whole still answers."""
+        damaged = [
+            f"{self.rows.path}: the fingerprints of {name} are not those written; it is left out. "
+            f"nafp verify {self.folder} names all that is damaged"
+            for name in self.rows.damaged
+        ]
+        return self._troubles + damaged
 
     @property
     def n_tracks(self) -> int:
@@ -120,14 +125,14 @@ class Snapshot:
         with book.moment():
             self.about: dict[str, Any] = book.about()
             self._places, self._segments = book.places(), book.segments()
-        self.troubles: list[str] = [book.trouble] if book.trouble else []
+        self._troubles: list[str] = [book.trouble] if book.trouble else []
         self._used: set[str] = set()
         try:
             self.rows = self._open_rows()
         except FileNotFoundError:  # A compaction removed the log a moment ago.
             return self._open()
         self.index = LiveIndex(self.rows, self._parts())
-        return not self.troubles
+        return not self._troubles
 
     def _open_rows(self) -> fingerprint_log.LogRows:
         about = self.about
@@ -137,14 +142,12 @@ class Snapshot:
         if path.exists():
             n_present = path.stat().st_size // codec.row_bytes
         if n_present < n_rows or not path.exists():
-            self.troubles.append(f"{path}: holds {n_present} of {n_rows} rows; the rest is lost")
+            self._troubles.append(f"{path}: holds {n_present} of {n_rows} rows; the rest is lost")
             n_rows = n_present
-        tracks = [
-            store.TrackRows(name, first, n, seconds)
-            for _, name, seconds, first, n in self._places
-            if first + n <= n_rows
-        ]
-        return fingerprint_log.LogRows(path, codec, n_rows=n_rows, tracks=tracks, hop_s=about["hop_s"])
+        present = [place for place in self._places if place[3] + place[4] <= n_rows]
+        tracks = [store.TrackRows(name, first, n, seconds) for _, name, seconds, first, n, _ in present]
+        crcs = [crc for *_, crc in present]
+        return fingerprint_log.LogRows(path, codec, n_rows=n_rows, tracks=tracks, crcs=crcs, hop_s=about["hop_s"])
 
     def _parts(self) -> list[Part]:
         """Opens indexes that cover all rows: index files, and tails where there is no file or a damaged one."""
@@ -160,7 +163,7 @@ class Snapshot:
                 self._used.add(segment.file)
                 parts.append(self._part(segment.first_row, self._opened[segment.file]))
             except errors.Invalid as error:
-                self.troubles.append(f"{error}; its rows are searched without it")
+                self._troubles.append(f"{error}; its rows are searched without it")
                 parts += self._tail(segment.first_row, end)
         return parts + self._tail(end, len(self.rows))
 

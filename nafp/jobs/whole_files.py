@@ -55,7 +55,7 @@ def _opened(
 ) -> Iterator[IO[Any]]:
     part = part_name(path)
     try:
-        with open(part, mode, encoding=encoding, errors=on_error, newline=newline) as file:
+        with open(part, mode, encoding=encoding, errors=on_error, newline=newline, opener=_anew) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -67,6 +67,13 @@ def _opened(
         if isinstance(error, OSError) and _is_refusal(error, part):
             raise errors.Unwritable(f"{os.fspath(path)}: cannot be written: {reason(error)}") from error
         raise
+
+
+def _anew(path: str, flags: int) -> int:
+    """Makes a file that was not there: one that a killed process of the same number left, or a link, is no start."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    return os.open(path, flags | os.O_EXCL, 0o666)
 
 
 def _is_refusal(error: OSError, part: str) -> bool:

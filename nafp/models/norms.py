@@ -13,7 +13,7 @@ import jax.numpy as jnp
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Float32
 
-# Axes that each of config.NORMS averages over.
+# Axes that each of config.network.NORMS averages over.
 _AXES = {"layer_norm2d": (1, 2, 3), "layer_norm1d": (3,), "batch_norm": (0, 1, 2)}
 MOMENTUM = 0.99  # Of batch norm's running statistics: Keras' default.
 

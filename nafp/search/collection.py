@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nafp import config as settings
 from nafp import errors
 from nafp.models import identities
 from nafp.search import rows as row_readers
@@ -73,13 +74,17 @@ class Collection:
         """Returns the position in `tracks` of each row. All 0 when borders are unknown."""
         if not self.tracks:
             return np.zeros(np.shape(rows), np.int64)
-        return np.searchsorted(self.first_rows, rows, side="right") - 1
+        return np.asarray(np.searchsorted(self.first_rows, rows, side="right") - 1)
 
     def borders(self, tracks: Int[np.ndarray, "*shape"]) -> tuple[Int[np.ndarray, "*shape"], Int[np.ndarray, "*shape"]]:
         """Returns first rows and end rows of tracks by position. 0 and N when borders are unknown."""
         if not self.tracks:
             return np.zeros_like(tracks), np.full_like(tracks, len(self))
         return self.first_rows[tracks], self.end_rows[tracks]
+
+    def is_whole(self, track: int) -> bool:
+        """Returns whether the rows of a track, by position, are those written. True where no checksum is known."""
+        return True
 
     def read(self, start: int, stop: int) -> Float32[np.ndarray, "n D"]:
         """Copies rows start .. stop."""
@@ -95,12 +100,23 @@ class Collection:
         for start in range(0, len(self), size):
             yield start, self.read(start, min(len(self), start + size))
 
+    def at_once(self, start: int, stop: int) -> Float32[np.ndarray, "n D"]:
+        """Returns rows start .. stop. Nothing is copied if they are all the rows of one part."""
+        for part, edge, end in zip(self.parts, self.edges, self.edges[1:]):
+            if (edge, end) == (start, stop) and part.dtype == np.float32 and part.flags.c_contiguous:
+                return part
+        return self.read(start, stop)
+
     def take(self, rows: Int[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape D"]:
         """Copies rows by number. Numbers outside 0 .. N are clipped into it."""
         return self.windows(np.ravel(rows), 1).reshape(*np.shape(rows), self.dim)
 
     def windows(self, starts: Int[np.ndarray, " C"], n: int) -> Float32[np.ndarray, "C n D"]:
-        """Copies n rows from each start on. Rows outside 0 .. N are clipped into it."""
+        """Copies n rows from each start on. Rows outside 0 .. N are clipped into it.
+
+        Raises errors.Invalid if rows of an empty collection are asked for.
+        """
+        self._require_rows(starts)
         out = np.empty((len(starts), n, self.dim), np.float32)
         part_of = np.searchsorted(self.edges, starts, side="right") - 1
         part_of[(starts < 0) | (starts + n > self.edges[np.clip(part_of + 1, 0, len(self.parts))])] = -1
@@ -112,6 +128,10 @@ class Collection:
             else:
                 self._windows_of(int(number), starts, own, out)
         return out
+
+    def _require_rows(self, starts: np.ndarray) -> None:
+        if len(starts) and not len(self):
+            raise errors.Invalid("rows were asked for of a collection that has none")
 
     def _windows_of(self, number: int, starts: np.ndarray, own: np.ndarray, out: np.ndarray) -> None:
         """Copies the windows `own`, all inside part `number`, into out [C, n, D]."""
@@ -199,8 +219,13 @@ def _identity(source: store.Store) -> dict[str, object]:
         identity["model"] = identities.digest(model)
     config = source.meta.get("config")
     if isinstance(config, dict):
-        identity["spectrogram settings"] = config.get("spectrogram")
+        identity["spectrogram settings"] = _with_later_settings(config.get("spectrogram"))
     return identity
+
+
+def _with_later_settings(spectrogram: object) -> object:
+    """Completes the settings that an older version wrote, which knew fewer, with the values that it worked by."""
+    return {**settings.default().spectrogram.to_dict(), **spectrogram} if isinstance(spectrogram, dict) else spectrogram
 
 
 def _regular(bare: store.Store, rows_per_track: int) -> list[store.TrackRows]:

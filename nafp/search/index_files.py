@@ -1,6 +1,7 @@
 """Keeps built indexes beside their stores: reused while the stores are unchanged, never after.
 
-FILE.faiss is a plain faiss file. FILE.faiss.json holds the recipe it was built by, and is written last.
+FILE.faiss is a plain faiss file. FILE.faiss.json holds the recipe it was built by and the checksum of its bytes,
+and is written last.
 """
 
 import hashlib
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from nafp import errors
-from nafp.jobs import whole_files
-from nafp.search import collection, index, store
+from nafp.jobs import plain_files, whole_files
+from nafp.search import checked_index, collection, index, store
 
 _SAMPLES = 64  # Blocks of a store's vectors that go into its digest, evenly spread.
 _BLOCK = 4096  # Bytes.
@@ -38,10 +39,7 @@ def opened(
     wanted = recipe(rows, chosen, train_on)
     path = Path(folder) / f"{_stem(rows, chosen, wanted)}.faiss"
     note = path.with_name(path.name + ".json")
-    if path.exists() and note.exists() and _read(note).get("recipe") == wanted:
-        began = time.perf_counter()
-        loaded = index.Index.load(path, chosen)
-        loaded.about.update(_read(note)["about"], load_s=time.perf_counter() - began, file=str(path))
+    if loaded := _loaded(path, note, wanted, rows, chosen):
         return loaded
     built = index.build(rows, chosen, train_on=train_on)
     try:
@@ -49,11 +47,31 @@ def opened(
         note.unlink(missing_ok=True)  # The note of an older file must not vouch for this one.
         built.save(path)
         with whole_files.opened(note, encoding="utf-8") as file:
-            file.write(json.dumps({"recipe": wanted, "about": built.about}, indent=1) + "\n")
+            written = {"recipe": wanted, "about": built.about, "crc": checked_index.checksum(path)}
+            file.write(json.dumps(written, indent=1) + "\n")
         built.about["file"] = str(path)
     except (OSError, errors.Unwritable) as error:
         built.about["not_kept"] = str(error)
     return built
+
+
+def _loaded(
+    path: Path, note: Path, wanted: dict[str, Any], rows: collection.Collection, chosen: index.Plan
+) -> index.Index | None:
+    """Loads an index that was kept. None if it is not there, is of another recipe, or is not what was written.
+
+    Notes of earlier versions hold no checksum. Their indexes are built anew.
+    """
+    began, kept = time.perf_counter(), _read(note)
+    crc, about = kept.get("crc"), kept.get("about")
+    if kept.get("recipe") != wanted or not isinstance(crc, int) or not isinstance(about, dict):
+        return None
+    try:
+        loaded = checked_index.opened(path, chosen, crc=crc, n_rows=len(rows), dim=rows.dim)
+    except errors.Invalid:
+        return None
+    loaded.about.update(about, load_s=time.perf_counter() - began, file=str(path))
+    return loaded
 
 
 def recipe(rows: collection.Collection, chosen: index.Plan, train_on: collection.Collection | None) -> dict[str, Any]:
@@ -63,6 +81,7 @@ def recipe(rows: collection.Collection, chosen: index.Plan, train_on: collection
         "train_rows": chosen.train_rows,
         "rows": [digest(source) for source in rows.sources],
         "trained_on": [digest(source) for source in (train_on or rows).sources],
+        **({"add_rows": list(chosen.add_rows)} if chosen.add_rows else {}),
         "faiss": index.VERSION,
     }
 
@@ -91,6 +110,7 @@ def _stem(rows: collection.Collection, chosen: index.Plan, wanted: dict[str, Any
 def _read(note: Path) -> dict[str, Any]:
     """Reads a note. Returns {} if it cannot be read."""
     try:
-        return json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        kept = json.loads(plain_files.contents(note).decode())
+    except (OSError, ValueError, RecursionError):
         return {}
+    return kept if isinstance(kept, dict) else {}

@@ -40,7 +40,9 @@ class OnDisk:
         weakref.finalize(self, os.close, self._file)
 
     def read(self, start: int, out: np.ndarray) -> None:
-        """Copies rows from `start` on into out [n, D]. Raises ValueError where the file has ended."""
+        """Copies rows from `start` on into out [n, D]. Raises errors.Invalid where the file has ended."""
+        if not out.size:  # A view of no bytes cannot be cast.
+            return
         left, place = out.data.cast("B"), self._offset + start * self._row_bytes
         while left:
             n = os.preadv(self._file, (left,), place)
@@ -50,6 +52,8 @@ class OnDisk:
 
     def windows(self, starts: np.ndarray, out: np.ndarray) -> None:
         """Copies the rows from each start on into out [C, n, D]. All of them are in the file."""
+        if not out.size:
+            return
         width = out.shape[1] * self._row_bytes
         target = out.data.cast("B")
         places = (self._offset + starts * self._row_bytes).tolist()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from nafp.database import database, from_databases
 
-DONE = 0  # Exit code.
+DONE, DAMAGED = 0, 2  # Exit codes.
 _MOST_LINES = 20  # Tracks to name of each kind.
 
 
@@ -15,7 +16,9 @@ def run(folder: str, others: Sequence[str]) -> int:
     with database.Database.open(folder) as opened:
         report = opened.merge(others, show=True)
         print(described(report, folder, n_tracks=len(opened)))
-    return DONE
+    for other, name in report.damaged:
+        print(f"damaged: {name}: left out, its fingerprints in {other} are not those written", file=sys.stderr)
+    return DAMAGED if report.damaged else DONE
 
 
 def described(report: from_databases.MergeReport, folder: str, *, n_tracks: int) -> str:

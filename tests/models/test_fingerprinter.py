@@ -196,7 +196,7 @@ def test_settings_may_come_from_json_as_lists():
 
 
 def test_the_architectures_are_those_that_a_configuration_may_name():
-    assert tuple(models.names()) == config.ARCHITECTURES
+    assert tuple(models.names()) == config.network.ARCHITECTURES
 
 
 def test_unknown_names_are_met_with_the_known_ones():

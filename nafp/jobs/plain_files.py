@@ -1,0 +1,58 @@
+"""Files of folders that may come from a stranger: read only if they are plain files, and never written through a link.
+
+A pipe or a device would block or never end, and a link would put bytes of ours into a file elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from nafp import errors
+
+_NO_FOLLOWING = getattr(os, "O_NOFOLLOW", 0)  # Windows has none of these three.
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0)
+_NO_INHERITING = getattr(os, "O_CLOEXEC", 0)
+
+
+def opened(path: str | os.PathLike) -> BinaryIO:
+    """Opens a plain file for reading. Raises OSError, and errors.Invalid for a pipe, a device or a folder."""
+    handle = os.open(path, os.O_RDONLY | _NO_WAITING | _NO_INHERITING | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise errors.Invalid(f"{os.fspath(path)}: is no plain file")
+    return open(handle, "rb")
+
+
+def contents(path: str | os.PathLike, *, n_bytes: int | None = None) -> bytes:
+    """Reads a plain file. n_bytes: its size if that is known; a file of another size is refused unread.
+
+    Raises OSError, and errors.Invalid for a file of another size, a pipe, a device or a folder.
+    """
+    with opened(path) as file:
+        present = os.fstat(file.fileno()).st_size
+        if n_bytes is not None and present != n_bytes:
+            raise errors.Invalid(f"{os.fspath(path)}: has {present} bytes, {n_bytes} were written")
+        return file.read()
+
+
+def require_plain(path: str | os.PathLike) -> None:
+    """Raises errors.Invalid for a link, a pipe, a device or a folder. A file that is missing is no error."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        kind = "a symbolic link" if stat.S_ISLNK(mode) else "no plain file"
+        raise errors.Invalid(f"{os.fspath(path)}: is {kind}; nafp writes plain files only: remove it")
+
+
+def to_change(path: str | os.PathLike) -> int:
+    """Opens a plain file for reading and writing, makes it if it is missing, and returns its handle.
+
+    Raises OSError, and errors.Invalid for a link, a pipe or a device.
+    """
+    require_plain(path)
+    return os.open(Path(path), os.O_RDWR | os.O_CREAT | _NO_FOLLOWING | _NO_INHERITING, 0o644)
