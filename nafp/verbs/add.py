@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import time
 from collections.abc import Callable, Sequence
@@ -40,11 +41,19 @@ def run(
     opened = database.open_or_create(folder, checkpoint=checkpoint, storage=storage, hop_s=hop_s)
     with opened, decode.hushed():  # Decoders write remarks past Python.
         report = opened.add(audio, metadata=metadata, runtime=runtime, batch_size=batch_size, threads=threads)
-        listed = [track.path for name in audio if lists.is_list(name) for track in lists.read(name)]
-        song_list.note(folder, listed)
+        song_list.note(folder, _listed(audio))
         n_tracks = len(opened)
     print(described(report, folder, n_tracks=n_tracks, wall_s=time.monotonic() - began_s))
     return DONE if report.added or report.unchanged or report.known else NOTHING
+
+
+def _listed(audio: Sequence[str]) -> list[str]:
+    """Returns the paths in the lists among these names, without lists that cannot be read."""
+    paths: list[str] = []
+    for name in filter(lists.is_list, audio):
+        with contextlib.suppress(errors.Error):  # The report names it.
+            paths += [track.path for track in lists.read(name)]
+    return paths
 
 
 def parsed(tags: Sequence[str]) -> dict[str, str]:
