@@ -11,6 +11,7 @@ from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import lists
 from nafp.database import database, from_audio, song_list
+from nafp.jobs import shown
 
 DONE, NOTHING = 0, 1  # Exit codes.
 _MOST_LINES = 20  # Files to name of each kind.
@@ -90,5 +91,5 @@ def _named(kind: str, files: Sequence[tuple[str, str]]) -> list[str]:
     """Writes how many files are of a kind, and names them with the reason."""
     if not files:
         return []
-    lines = [f"{len(files)} {kind}:", *(f"  {path}: {reason}" for path, reason in files[:_MOST_LINES])]
+    lines = [f"{len(files)} {kind}:", *(shown.plain(f"  {path}: {reason}") for path, reason in files[:_MOST_LINES])]
     return [*lines, f"  and {len(files) - _MOST_LINES} more"] if len(files) > _MOST_LINES else lines
