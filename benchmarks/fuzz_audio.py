@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
 
 
 def _keep(case: _verdicts.Case, name: str) -> None:
-    folder = pathlib.Path(_KEEP.value)
+    folder = pathlib.Path(_KEEP.value or ".")
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(case.path, folder / f"whole-{name}")
     (folder / f"{case.number}-{name}").write_bytes(case.data[0])

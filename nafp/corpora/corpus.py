@@ -144,7 +144,7 @@ def sources(
 
 def refused(name: str, reason: str) -> Source:
     """Returns a source that gives no audio, for this reason."""
-    failure = manifest.Failure(name, reason.removeprefix(f"{name}: "))
+    failure = manifest.Failure(name, reason.removeprefix(name).lstrip(":, "))
     return Source(name, 0.0, functools.partial(_refuse, failure))
 
 

@@ -249,13 +249,13 @@ def _columns(path: str) -> dict[str, dict[str, str]]:
 def _stamp(path: str) -> tuple[int, int] | None:
     """Returns the size of a file in bytes and the time of its last change in ns.
 
-    None if it is missing, and for a pipe or a device, which must not be opened.
+    None if it is missing or empty, and for a pipe or a device: /proc/kmsg looks empty and waits for ever.
     """
     try:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
         return None
     return status.st_size, status.st_mtime_ns
 
