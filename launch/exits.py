@@ -5,9 +5,10 @@ import sys
 import types
 from collections.abc import Callable
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from nafp import errors
+from nafp.jobs import shown
 
 
 def run(main: Callable[[list[str]], int | None], *parts: types.ModuleType) -> None:
@@ -19,8 +20,17 @@ def run(main: Callable[[list[str]], int | None], *parts: types.ModuleType) -> No
     for module in (sys.argv[0], *parts):
         for flag in flags.FLAGS.get_key_flags_for_module(module):
             flags.FLAGS.register_key_flag_for_module(verb, flag)
+    logging.get_absl_handler().setFormatter(_OurWords())
     sys.argv[0] = verb  # The heading of --help, which would be the launcher's path.
     app.run(lambda argv: sys.exit(main(argv)), flags_parser=_parsed)
+
+
+class _OurWords(logging.PythonFormatter):
+    """Shows what this package says without the date, the thread and the line of source before it."""
+
+    def format(self, record: Any) -> str:
+        is_ours = record.name.partition(".")[0] == "nafp"
+        return shown.plain(record.getMessage()) if is_ours else super().format(record)
 
 
 def wrong(text: str) -> errors.Invalid:

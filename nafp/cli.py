@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import nafp
 from nafp import errors
+from nafp.jobs import shown
 
 # Verb -> what it does. `nafp VERB ARGUMENTS` runs the launcher of that name with these arguments.
 VERBS = {
@@ -120,5 +121,5 @@ def _refuse(verb: str) -> None:
 
 def _fail(text: str, *, code: int = 2) -> NoReturn:
     """Prints one line and ends with exit code 2, the code of every verb that cannot work. 1 means nothing found."""
-    print(text, file=sys.stderr)
+    print(shown.plain(text), file=sys.stderr)
     sys.exit(code)
