@@ -86,6 +86,11 @@ def _check_together(c: ml_collections.ConfigDict) -> None:
         )
     if c.audio.hop_s > c.audio.segment_s:
         raise errors.Invalid(f"config.audio.hop_s={c.audio.hop_s}: must be at most segment_s={c.audio.segment_s}.")
+    if c.model.name == "nafp" and len(c.model.channels) != len(c.model.time_strides):
+        raise errors.Invalid(
+            f"config.model.channels={c.model.channels}: must be {len(c.model.time_strides)} whole numbers, one for "
+            "each of config.model.time_strides."
+        )
     if c.model.channels[-1] % c.model.dim:
         raise errors.Invalid(
             f"config.model.dim={c.model.dim} does not divide the last of config.model.channels="
@@ -99,9 +104,10 @@ def _check_together(c: ml_collections.ConfigDict) -> None:
     _check_learning(c)
     if c.train.micro_batch % 2:
         raise errors.Invalid(f"config.train.micro_batch={c.train.micro_batch}: must be even, or 0 for none.")
-    if c.train.micro_batch and c.model.norm == "batch_norm":
+    if c.train.micro_batch and (c.model.norm == "batch_norm" or c.model.name == "audsearch"):
+        norm = "norm='batch_norm'" if c.model.name == "nafp" else f"name={c.model.name!r}, which has batch norm"
         raise errors.Invalid(
-            "config.train.micro_batch with config.model.norm='batch_norm': batch statistics of a part are not those of "
+            f"config.train.micro_batch with config.model.{norm}: batch statistics of a part are not those of "
             "the whole, so the gradient would not be exact. Use a layer norm, or micro_batch=0."
         )
 

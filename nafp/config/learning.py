@@ -127,7 +127,7 @@ SECTIONS: dict[str, Any] = dict(
         mask_placing=rules.choice("inside", PLACINGS),
         # True: one draw of all masks for the whole batch and both sides, the original's, pfann's and the benchmark's.
         mask_batch=rules.flag(False),
-        peak_replicas=rules.flag(False),  # True: the peak of every replica is brought to 1 at the end (the original's).
+        peak_replicas=rules.flag(False),  # True: the peak of every replica is brought to 1 before the gain.
         fill=rules.choice("min", FILLS),  # What masks are filled with. range: noise between fill_low and fill_high.
         fill_low=rules.real(0.0, least=-1000, most=1000),
         fill_high=rules.real(1.0, least=-1000, most=1000),

@@ -135,6 +135,10 @@ class Database:
         """Yields all tracks that there are now, by number."""
         return self._catalogue.tracks()
 
+    def page(self, *, after: int = 0, limit: int = 100, text: str = "") -> list[catalogue.DatabaseTrack]:
+        """Returns up to `limit` tracks with numbers above `after`, by number. text: part of a name or of metadata."""
+        return self._catalogue.page(after=after, limit=limit, text=text)
+
     def add(
         self,
         audio: Sequence[str],

@@ -283,8 +283,8 @@ def degrade(
 ) -> Float[Array, " heard"]:
     """Degrades one clip [heard_samples] by noise, room, noise, microphone, filters, saturation and gain, in this order.
 
-    Noise is mixed in once: before the room with probability `noise_in_room`, otherwise after it. `peak_replicas` then
-    brings the peak of the segment to 1.
+    Noise is mixed in once: before the room with probability `noise_in_room`, otherwise after it. `peak_replicas` brings
+    the peak of the segment to 1 before the gain.
     """
     chain, k = s.chain, jax.random.split(jax.random.fold_in(key, 1), 12)
     early = draws.happens(k[0], chain.noise_in_room)
@@ -299,11 +299,11 @@ def degrade(
         drive_db = chain.saturation.draw(k[6])
         clipped = saturate(samples, drive_db=drive_db)
         samples = jnp.where(draws.happens(k[7], chain.saturation.probability), clipped, samples)
+    if chain.peak_replicas:
+        samples = samples / jnp.maximum(jnp.max(jnp.abs(samples[-s.segment :])), _TINY)
     if chain.gain.probability:
         gain_db = chain.gain.draw(k[8])
         samples = samples * jnp.where(draws.happens(k[9], chain.gain.probability), 10.0 ** (gain_db / 20.0), 1.0)
-    if chain.peak_replicas:
-        samples = samples / jnp.maximum(jnp.max(jnp.abs(samples[-s.segment :])), _TINY)
     return samples
 
 

@@ -82,7 +82,7 @@ def recipe_of(
         config.optimizer, total_steps=total_steps, epoch_steps=epoch_steps, batch_size=config.train.batch_size
     )
     return Recipe(
-        model=network.create(config, axis_name=AXIS if config.model.norm == "batch_norm" else None),
+        model=network.create(config, axis_name=AXIS),
         optimizer=_optimizer(config.optimizer, rate),
         rate=rate,
         augment=settings,
