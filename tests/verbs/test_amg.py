@@ -95,7 +95,7 @@ def test_clips_are_fingerprinted_and_continued(tmp_path, monkeypatch, capsys):
 
 
 def test_both_stages_are_scored_beside_each_other(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(embedder, "load", lambda checkpoint: SecondStage())
+    monkeypatch.setattr(embedder, "load", lambda checkpoint, *, seconds: SecondStage())
     clips = str(tones.folder(tmp_path / "clips", n_clips=6, n_rows=36, by=0.02))
     assert run("split", f"{clips}@00", out=str(tmp_path / "db"), seconds=5.0) == 0
     assert "24 chunks of 9 rows (5 s), from 6 recordings" in capsys.readouterr().out
