@@ -8,6 +8,7 @@ the diagonal on the uncompressed rows, as nafp identify and nafp evaluate do. `m
 fingerprints, without any training. `one row in n` indexes only every nth row.
 """
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -90,7 +91,7 @@ def indexes(
         for factory in (EXACT, CODES):
             built = _built(vectors[::every], factory)
             name = f"{'rows' if every == 1 else f'one row in {every}'}, {factory}"
-            ways.append((name, built.n_bytes, lambda some, b=built, e=every: _by_rows(b, some, e)))
+            ways.append((name, built.n_bytes, functools.partial(_by_rows, built, every)))
     firsts = np.concatenate(
         [
             first + np.array(chunks.cut(end - first, network.chunk_rows), int)
@@ -102,7 +103,7 @@ def indexes(
         embedded = embed(cut)
         for factory in (EXACT, CODES):
             built = _built(embedded, factory)
-            way = _Chunks(built, firsts, network.chunk_rows, embed)
+            way = functools.partial(_by_chunks, built, firsts, network.chunk_rows, embed)
             ways.append((f"{kind}, {factory}", built.n_bytes, way))
     return ways
 
@@ -117,7 +118,7 @@ def _mean(sequences: Sequence[np.ndarray]) -> np.ndarray:
     return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
-def _by_rows(built: index.Index, some: Sequence[Query], every: int) -> Proposals:
+def _by_rows(built: index.Index, every: int, some: Sequence[Query]) -> Proposals:
     """Proposes the neighbours of every row of a query, in an index of one row in `every`."""
     began = time.process_time()
     found = built.search(np.concatenate([query.rows for query in some]))[1]
@@ -125,28 +126,24 @@ def _by_rows(built: index.Index, some: Sequence[Query], every: int) -> Proposals
     return Proposals(list(found.reshape(len(some), len(some[0].rows), -1)), time.process_time() - began)
 
 
-class _Chunks(NamedTuple):
-    """Proposes every place that overlaps one of the nearest chunks of a piece of the query, by half a chunk or more."""
+def _by_chunks(built: index.Index, firsts: np.ndarray, size: int, embed: Embed, some: Sequence[Query]) -> Proposals:
+    """Proposes every place that overlaps one of the nearest chunks of a piece of a query, by half a chunk or more.
 
-    built: index.Index
-    firsts: np.ndarray
-    size: int
-    embed: Embed
-
-    def __call__(self, some: Sequence[Query]) -> Proposals:
-        began = time.process_time()
-        cuts = [cut for cut in search.pieces(len(some[0].rows), self.size) if cut[1] > self.size // 2]
-        pieces = [query.rows[first : first + n] for query in some for first, n in cuts]
-        found = self.built.search(self.embed(pieces))[1].reshape(len(some), len(cuts), -1)
-        around = np.arange(-(self.size // 2), self.size // 2 + 1)
-        proposals = []
-        for of_query in found:
-            rows = np.full((len(some[0].rows), K * len(around)), -1)
-            for (first, _), nearest in zip(cuts, of_query):
-                starts = (self.firsts[nearest[nearest >= 0]][:, None] + around).ravel()
-                rows[first, : len(starts)] = np.maximum(starts, -1)
-            proposals.append(rows)
-        return Proposals(proposals, time.process_time() - began)
+    firsts: the first row of each chunk, which has `size` rows.
+    """
+    began = time.process_time()
+    cuts = [cut for cut in search.pieces(len(some[0].rows), size) if cut[1] > size // 2]
+    pieces = [query.rows[first : first + n] for query in some for first, n in cuts]
+    found = built.search(embed(pieces))[1].reshape(len(some), len(cuts), -1)
+    around = np.arange(-(size // 2), size // 2 + 1)
+    proposals = []
+    for of_query in found:
+        rows = np.full((len(some[0].rows), K * len(around)), -1)
+        for (first, _), nearest in zip(cuts, of_query):
+            starts = (firsts[nearest[nearest >= 0]][:, None] + around).ravel()
+            rows[first, : len(starts)] = np.maximum(starts, -1)
+        proposals.append(rows)
+    return Proposals(proposals, time.process_time() - began)
 
 
 def scored(rows: collection.Collection, some: Sequence[Query], proposals: Proposals) -> dict[str, Any]:
