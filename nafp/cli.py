@@ -41,6 +41,7 @@ EXTRAS = {
     "torch": "pip install 'nafp[bench]'",
     "av": "pip install 'nafp[containers]'",
     "sounddevice": "pip install 'nafp[mic]'",
+    "h11": "pip install 'nafp[serve]'",
     "prometheus_client": "pip install 'nafp[serve]'",
     "python_multipart": "pip install 'nafp[serve]'",
     "starlette": "pip install 'nafp[serve]'",

@@ -28,6 +28,7 @@ ORDER = (
     "nafp/monitor",
     "nafp/training",
     "nafp/database",
+    "nafp/serving",
     "nafp/verbs",
     "nafp/cli",
     "nafp/__main__",
@@ -52,6 +53,11 @@ OWNER = {
     "orbax": {"nafp/weights/checkpoints.py"},
     "librosa": {"nafp/models/filterbank.py"},
     "safetensors": {"nafp/weights/files.py"},
+    "prometheus_client": {"nafp/serving/metrics.py"},
+    "python_multipart": {"nafp/serving/bodies.py"},
+    "starlette": {"nafp/serving/app.py"},
+    "uvicorn": {"nafp/serving/connections.py", "nafp/serving/server.py"},
+    "h11": {"nafp/serving/connections.py"},  # Whose states uvicorn's own class lays open.
     # The second knows how to put grain's iterator into an orbax checkpoint.
     "grain": {"nafp/training/pipeline.py", "nafp/weights/checkpoints.py"},
 }

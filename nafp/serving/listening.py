@@ -89,7 +89,7 @@ class Stream:
                 for block in blocks:
                     if self._is_cut:
                         return
-                    self._tell(self._monitor.hear(decode.mended(block)), tell)
+                    self._tell(self._monitor.hear(block), tell)
             self._tell(self._monitor.finish(), tell)
             tell({"event": "end", "seconds": round(self._monitor.heard_s, 2)})
         except (errors.FfmpegFailed, errors.Invalid) as error:
@@ -141,9 +141,10 @@ class Stream:
         writer.start()
         try:
             with os.fdopen(reading, "rb") as source:
-                yield from ffmpeg.listen(
+                heard = ffmpeg.listen(
                     _CONFINED, sample_rate_hz=self._rate_hz, block_s=BLOCK_S, stdin=source, patience_s=self._patience_s
                 )
+                yield from map(decode.mended, heard)
         finally:
             self._is_cut = True
             writer.join()  # Its pipe has no reader any more.

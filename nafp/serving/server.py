@@ -60,8 +60,8 @@ def run(
 ) -> None:
     """Serves until SIGTERM or Ctrl-C, and then finishes the requests that it has.
 
-    open_service: opens what the server needs, in each process. ready: called with host and port, in another thread, once
-    the server listens. Raises errors.Invalid for an address that cannot be bound.
+    open_service: opens what the server needs, in each process. ready: called with host and port, in another thread,
+    once the server listens. Raises errors.Invalid for an address that cannot be bound.
     """
     config = configuration(settings, open_service)
     bound = _bound(settings)

@@ -1,4 +1,4 @@
-"""A server in this process, on a port of its own, over three recordings; every answer is held against the description."""
+"""A server in this process, over three recordings. Every answer that it gives is held against its description."""
 
 import contextlib
 import http.client
