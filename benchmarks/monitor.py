@@ -28,7 +28,6 @@ from nafp.identify import identifier
 from nafp.models import protocol
 from nafp.monitor import stretches
 from nafp.search import collection, index, store
-from nafp.verbs import monitor
 from nafp.weights import sources
 
 _CORPUS = flags.DEFINE_string("corpus", None, "The corpus of music, noise and speech. Required.", required=True)

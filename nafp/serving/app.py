@@ -54,7 +54,12 @@ def create(settings: ServeSettings, open_service: Callable[[ServeSettings], Serv
             routing.WebSocketRoute("/v1/listen", listen),
         ],
         lifespan=lifespan,
-        exception_handlers={exceptions.HTTPException: _unknown_address, Refusal: _pass_on, ClientGone: _pass_on},
+        exception_handlers={
+            exceptions.HTTPException: _unknown_address,
+            Refusal: _refused,
+            ClientGone: _unread,
+            Exception: _defect,  # The guard writes it to the log.
+        },
     )
 
     def find_metrics() -> metrics.Metrics | None:
@@ -314,5 +319,14 @@ async def _unknown_address(request: requests.Request, error: Exception) -> respo
     return _json({"error": text.get(error.status_code, error.detail)}, error.status_code, dict(error.headers or {}))
 
 
-async def _pass_on(request: requests.Request, error: Exception) -> responses.Response:
-    raise error  # To the guard, which answers.
+async def _refused(request: requests.Request, error: Exception) -> responses.Response:
+    assert isinstance(error, Refusal)
+    return _json({"error": error.text}, error.status, error.headers)
+
+
+async def _unread(request: requests.Request, error: Exception) -> responses.Response:
+    return responses.Response(status_code=499)  # As nginx counts it. Nobody reads it.
+
+
+async def _defect(request: requests.Request, error: Exception) -> responses.Response:
+    return _json({"error": "a defect of the server; its log has the reason"}, 500)

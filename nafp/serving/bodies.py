@@ -15,7 +15,7 @@ from python_multipart import exceptions, multipart
 from nafp.serving.refusals import Refusal
 
 _MOST_PARTS = 64
-_MOST_HEAD = 4096  # Bytes of the headers of a part.
+_MOST_HEAD = 2048  # Bytes of the headers of a part.
 _MOST_TEXT = 8192  # Bytes of a field that is text.
 
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from nafp.serving.metrics import Metrics
-from nafp.serving.refusals import ClientGone, Refusal
+from nafp.serving.refusals import Refusal
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -28,6 +28,9 @@ HEADERS = {
     b"cross-origin-resource-policy": b"same-origin",
     b"cache-control": b"no-store",
 }
+
+
+_NOT_THIS_HOST = "Host: not a name of this server; nafp serve --hosts gives it others"
 
 
 class Guard:
@@ -67,18 +70,14 @@ class Guard:
             await send(message)
 
         try:
-            if not self._is_known(scope):
-                raise Refusal(421, "this server does not answer to that Host; nafp serve --hosts names others")
-            await self._app(scope, receive, send_guarded)
-        except ClientGone:
-            status = status or 499  # As nginx counts it. Nobody reads a response.
-        except Refusal as refusal:
-            await respond(send_guarded, refusal)
+            if self._is_known(scope):
+                await self._app(scope, receive, send_guarded)
+            else:
+                await respond(send_guarded, Refusal(421, _NOT_THIS_HOST))
         except Exception:
             logging.getLogger(__name__).exception("a defect: %s %s", scope["method"], scope["path"])
-            if status:  # Too late for another response: the connection is cut, so that nobody takes it for whole.
+            if status != 500:  # No answer, or half of one: the connection is cut, so that nobody takes it for whole.
                 raise
-            await respond(send_guarded, Refusal(500, "a defect of the server; its log has the reason"))
         metrics = self._find_metrics()
         if metrics:
             endpoint = getattr(scope.get("endpoint"), "__name__", "none")

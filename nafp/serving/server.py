@@ -85,7 +85,8 @@ def run(
 
 def _application(settings: ServeSettings, open_service: Callable[[ServeSettings], Service]) -> guard.Guard:
     """Returns the application of this process."""
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # It warns of every request that is no HTTP.
+    for name in ("uvicorn.error", "python_multipart"):  # They warn of every request that is no HTTP, or no form.
+        logging.getLogger(name).setLevel(logging.ERROR)
     parent = processes.parent_process()
     if parent is not None:  # A worker would outlive a parent that was killed, and hold the port.
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

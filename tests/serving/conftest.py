@@ -117,8 +117,8 @@ def filled(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def running(filled):
-    """A server whose limits are those of a user, except that there is little room to wait."""
-    with RunningServer(filled, waiting=8) as opened:
+    """A server with the limits that users have, except that clips are shorter and there is little room to wait."""
+    with RunningServer(filled, waiting=8, clip_s=12.0) as opened:
         yield opened
 
 

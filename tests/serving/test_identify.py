@@ -91,7 +91,7 @@ def test_fingerprints_get_the_answer_of_their_sound(running, dtype):
     assert value["seconds"] == heard["seconds"] == 6.0
     assert value["answers"][0]["track"] == heard["answers"][0]["track"] == str(MUSIC[0])
     assert value["answers"][0]["start_s"] == pytest.approx(heard["answers"][0]["start_s"], abs=0.02)
-    assert value["answers"][0]["score"] == pytest.approx(heard["answers"][0]["score"], abs=0.01)
+    assert value["answers"][0]["score"] == pytest.approx(heard["answers"][0]["score"], abs=0.03)
 
 
 def test_fingerprints_at_several_speeds_find_a_clip_that_plays_fast(running):
@@ -126,7 +126,7 @@ def test_what_is_no_question_is_told_what_is_allowed(running):
         (of + "&speeds=1,0.9", row, 400, "the number of fingerprints at each"),
         (of + "&speeds=1,0.9&rows=0,1", row, 400, "at least 1 at speed 1"),
         (of + "&speeds=1,0.9&rows=5,5", row, 400, "1 fingerprints came"),
-        (of, row * 1000, 413, "at most 60 s"),
+        (of, row * 1000, 413, "at most 12 s"),
     ):
         answer = running.ask("POST", f"/v1/identify?{query}", body)
         assert answer.status == status, query

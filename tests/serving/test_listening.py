@@ -1,6 +1,8 @@
 """A stream over a WebSocket gets the stretches of `nafp monitor`, while it is still being sent."""
 
+import contextlib
 import json
+import socket
 import subprocess
 import time
 
@@ -108,9 +110,9 @@ def test_streams_beyond_the_limit_are_told_so_and_a_silent_one_makes_room(strict
 
 
 def test_a_client_that_vanishes_leaves_nothing_behind(running):
-    connection = connected(running)
-    connection.send(b"\x1a\x45\xdf\xa3" * 100)
-    connection.socket.close()
+    with contextlib.suppress(websockets.ConnectionClosed), connected(running) as connection:
+        connection.send(b"\x1a\x45\xdf\xa3" * 100)
+        connection.socket.shutdown(socket.SHUT_RDWR)
     end_s = time.monotonic() + 20
     while running.opened[0].n_listeners and time.monotonic() < end_s:
         time.sleep(0.05)
