@@ -16,8 +16,8 @@ from uvicorn.protocols.http import h11_impl
 from nafp.serving import guard, refusals
 from nafp.serving.refusals import Refusal
 
-_GRACE_S = 5.0  # The application itself refuses a slow body, in words. This is for what it no longer reads.
-_TOO_LARGE = "the head of the request is too large"
+_GRACE = 1.5  # Times the limit of a body. The application refuses a slow body in words, and no longer reads it then.
+_TOO_LARGE = "the head of the request, or of a chunk of its body, is too large"
 
 
 class ConnectionLimits(NamedTuple):
@@ -50,7 +50,7 @@ class Connection(h11_impl.H11Protocol):
         if self.transport.get_protocol() is not self:  # A WebSocket now.
             self._end_deadline()
         elif self.conn.their_state is h11.SEND_BODY and not self._waits_for_body:
-            self._set_deadline(self._limits.sending_s + _GRACE_S)
+            self._set_deadline(_GRACE * self._limits.sending_s)
             self._waits_for_body = True
         elif self.conn.their_state not in (h11.SEND_BODY, h11.IDLE):
             self._end_deadline()
