@@ -3,12 +3,13 @@
 #   make test       the fast tests        make test-all   the slow ones too
 #   make lint       linter, formatter, types                make bench      speeds
 #   make smoke      the package in an empty environment
+#   make seeds      the commands of five older systems, beside ours
 #   make docs       the site, into build/docs
 PYTHON ?= python3
 EXTRAS ?= cpu,test
 BIN := .venv/bin
 
-.PHONY: install test test-all lint smoke bench docs demo clean
+.PHONY: install test test-all lint smoke seeds bench docs demo clean
 .DEFAULT_GOAL := install
 
 install: .venv/installed-$(EXTRAS)
@@ -39,6 +40,10 @@ lint: install
 # Installs an sdist of the last commit where nothing else is, and adds and identifies there.
 smoke: install
 	PYTHON=$(BIN)/python .ci/smoke
+
+# Every command of docs/from-the-five.md, on the recordings that ship.
+seeds: install
+	$(BIN)/python .ci/seeds
 
 bench:
 	@$(MAKE) --no-print-directory install EXTRAS=cpu,test,bench

@@ -1,7 +1,7 @@
 """Trains recipes for the same time, scores them on the same clips, and writes one table.
 
 python -m benchmarks.recipes --corpus=CORPUS --folder=FOLDER --minutes=10 --recipes=original,pfann,small
-    [--seeds=0,1] [--split=val] [--clock=cpu] [--out=FILE.json]
+    [--seeds=0,1] [--split=val] [--clock=cpu] [--set=model.dim=64] [--out=FILE.json]
 
 A recipe is a file of `configs`. Two short runs tell how long its step takes, and the run proper has as many steps as
 fit into --minutes, so that its learning rate ends where the recipe says. A larger budget is a larger number. The clips
@@ -18,6 +18,7 @@ import resource
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ _SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds; each recipe is trained once w
 _SPLIT = flags.DEFINE_string("split", "val", "The split that clips are cut from and searched in. Default: val.")
 _COUNT = flags.DEFINE_integer("count", 200, "Clips of each condition. Default: 200.")
 _CLOCK = flags.DEFINE_enum("clock", "cpu", ["cpu", "wall"], "The time that counts: cpu, or wall on an accelerator.")
+_SET = flags.DEFINE_multi_string("set", [], "NAME=VALUE: a setting that all recipes take, such as a smaller network.")
 _OUT = flags.DEFINE_string("out", None, "The JSON file to write. Default: the table is only printed.")
 
 CONDITIONS = ("clean", "n10", "n0", "n5.room", "phone")
@@ -75,6 +77,7 @@ def settings() -> dict[str, Any]:
         "split": _SPLIT.value,
         "clips_per_condition": _COUNT.value,
         "conditions": CONDITIONS,
+        "set": _SET.value,
     }
 
 
@@ -90,7 +93,7 @@ def rendered(folder: pathlib.Path) -> pathlib.Path:
 
 def compared(recipe: str, seed: int, clips: pathlib.Path) -> dict[str, Any]:
     """Trains and scores a recipe with a seed, and returns its record. A finished one is read from its folder."""
-    folder = pathlib.Path(_FOLDER.value) / f"{recipe}-{seed}-{_MINUTES.value:g}min"
+    folder = pathlib.Path(_FOLDER.value) / f"{recipe}-{seed}-{_MINUTES.value:g}min{_mark()}"
     finished = folder / f"record-{clips.name}.json"
     if finished.exists():
         return json.loads(finished.read_text())
@@ -102,6 +105,11 @@ def compared(recipe: str, seed: int, clips: pathlib.Path) -> dict[str, Any]:
         f"{recipe}, seed {seed}: {record['steps']} steps, {100 * record['song']['1']['rate']:.1f} % at 1 s", flush=True
     )
     return record
+
+
+def _mark() -> str:
+    """Returns what tells the folders of runs with other settings apart."""
+    return f"-{zlib.crc32(' '.join(_SET.value).encode()):08x}" if _SET.value else ""
 
 
 def train(recipe: str, seed: int, folder: pathlib.Path) -> Trained:
@@ -126,6 +134,7 @@ def _train(recipe: str, seed: int, run: pathlib.Path, steps: int) -> float:
         *("train", f"--config=configs/{recipe}.py", f"--workdir={run}", f"--config.data.corpus={_CORPUS.value}"),
         *(f"--config.seed={seed}", f"--config.train.steps={steps}", "--config.validate.every_epochs=0"),
         f"--config.optimizer.warmup_steps={min(recipe_warmup, steps // 10)}",
+        *(f"--config.{setting}" for setting in _SET.value),
     )
 
 

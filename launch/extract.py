@@ -4,6 +4,8 @@ nafp extract --checkpoint=RUN@best --source=CORPUS --name=db --out=STORE
 nafp extract --checkpoint=RUN@best --source=music/ --per_track --hop_s=0.25 --out=FOLDER
 """
 
+from typing import Any
+
 from absl import flags
 
 from . import devices, exits, words
@@ -43,13 +45,9 @@ def main(argv: list[str]) -> int:
     devices.prepare(cpu_shares=devices.cores())
     from nafp.verbs import extract
 
-    return extract.run(
-        _CHECKPOINT.value,
-        _SOURCE.value,
-        _OUT.value,
-        **{flag.name: flag.value for flag in (_NAME, _SPLIT, _OVERWRITE, _SPEEDS, _SHIFTS, _HOP, _SHORT, _EACH)},
-        **{flag.name: flag.value for flag in (_BATCH, _DTYPE)},
-    )
+    of_verb = (_NAME, _SPLIT, _OVERWRITE, _BATCH, _SPEEDS, _SHIFTS, _HOP, _SHORT, _EACH, _DTYPE)
+    settings: dict[str, Any] = {flag.name: flag.value for flag in of_verb}
+    return extract.run(str(_CHECKPOINT.value), str(_SOURCE.value), str(_OUT.value), **settings)
 
 
 if __name__ == "__main__":

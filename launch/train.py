@@ -13,7 +13,8 @@ from . import devices, exits, words
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "Configuration file, such as configs/small.py. --config.section.name=value overrides one of its settings.",
+    "Configuration file, such as configs/small.py, or one of pfann (JSON), the original (YAML) or the benchmark (JSON, "
+    "YAML). --config.section.name=value overrides one of its settings.",
     lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(

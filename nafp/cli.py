@@ -17,6 +17,7 @@ VERBS = {
     "corpus": "list, filter, split, convert and pack audio; find duplicates",
     "train": "train a network on a corpus; resumes",
     "extract": "turn recordings into a store of fingerprints; resumes",
+    "index": "write a faiss index of fingerprints as a file of its own",
     "evaluate": "score queries against stores: hit rates with intervals",
     "compare": "put several results side by side",
     "queries": "render noisy, reverberant, coded... queries with ground truth",

@@ -49,7 +49,7 @@ class Reader:
             raise errors.FfmpegFailed("ffprobe cannot tell its sample rate or its channels")
         self.seconds = _seconds(header, os.path.getsize(path))
         self.length_s = self.seconds
-        self.tolerance_s = 1.0 + 0.05 * self.seconds  # A video may run on without its sound.
+        self.tolerance_s = headers.tolerance_s(self.seconds, n_streams=int(header["format"].get("nb_streams", 1)))
 
     def pieces(self, first_frame: int) -> Iterator[np.ndarray]:
         """Yields float32 [n, channels], one second each, from this frame on.
@@ -67,7 +67,8 @@ class Reader:
                     skip -= len(dropped)
                 while data := decoder.read(frame * self.sample_rate_hz, PATIENCE_S):
                     yield np.frombuffer(data[: len(data) - len(data) % frame], "<f4").reshape(-1, self.channels)
-                self.damage = decoder.failure(self.path)
+                # Without a stated length, only ffmpeg's remarks tell that there was more.
+                self.damage = decoder.failure(self.path, strict=not self.seconds)
             except TimeoutError as error:
                 self.damage = f"ffmpeg {error} and was ended"
 
@@ -114,12 +115,12 @@ class _Decoder(NamedTuple):
         """Reads up to n_bytes of samples, fewer at the end only. Errors as `child_programs.read` has them."""
         return child_programs.read(self.output, n_bytes, patience_s=patience_s)
 
-    def failure(self, name: str) -> str:
-        """Waits until ffmpeg ends, and returns why it failed, "" if it did not."""
-        if not self.process.wait():
-            return ""
+    def failure(self, name: str, *, strict: bool = False) -> str:
+        """Waits until ffmpeg ends, and returns why it failed, "" if it did not. strict: whether any remark counts."""
+        code = self.process.wait()
         self.remarks.seek(0)
-        return _reason(self.remarks.read(), name)
+        text = self.remarks.read()
+        return _reason(text, name) if code or (strict and text.strip()) else ""
 
 
 @contextlib.contextmanager
@@ -138,7 +139,7 @@ def _running(arguments: list[str], stdin: IO[bytes] | None = None) -> Iterator[_
 
 def _probe(path: str) -> dict[str, Any]:
     """Returns what ffprobe finds out about a file: {"streams": [...], "format": {...}}."""
-    wanted = "stream=sample_rate,channels,duration:format=duration,format_name"
+    wanted = "stream=sample_rate,channels,duration:format=duration,format_name,nb_streams"
     command = ["ffprobe", "-v", "error", *_CONFINED, "-select_streams", "a:0", "-show_entries", wanted]
     try:
         code, output, remarks = child_programs.answer([*command, "-of", "json", f"file:{path}"], patience_s=PATIENCE_S)

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import re
 
-# fmt: off
-_KINDS = (
-    ("HLS", rb"#EXT(?:M3U|INF|-X-)"), ("ffconcat", rb"ffconcat"), ("PLS", rb"\[playlist\]"),
-    ("ASX", rb"<asx|\[Reference\]"), ("SMIL", rb"<smil"), ("XSPF", rb"<playlist"), ("DASH", rb"<MPD"), ("Smooth Streaming", rb"<SmoothStreamingMedia"),
-    ("SDP", rb"v=0\r?\n"), ("RTSP", rb"RTSPtext|rtsp://"), ("XML", rb"<\?xml"),
-)
-# fmt: on
+_KINDS = {
+    "HLS": rb"#EXT(?:M3U|INF|-X-)",
+    "ffconcat": rb"ffconcat",
+    "PLS": rb"\[playlist\]",
+    "ASX": rb"<asx|\[Reference\]",
+    "SMIL": rb"<smil",
+    "XSPF": rb"<playlist",
+    "DASH": rb"<MPD",
+    "Smooth Streaming": rb"<SmoothStreamingMedia",
+    "SDP": rb"v=0\r?\n",
+    "RTSP": rb"RTSPtext|rtsp://",
+    "XML": rb"<\?xml",
+}
 _START = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:" + b"|".join(b"(%b)" % pattern for _, pattern in _KINDS) + b")", re.IGNORECASE
+    rb"(?:\xef\xbb\xbf)?\s*(?:" + b"|".join(b"(%b)" % pattern for pattern in _KINDS.values()) + b")", re.IGNORECASE
 )
 # The containers that ffmpeg may read, by its names for them. None opens another file.
 # fmt: off
@@ -32,4 +38,4 @@ def kind(path: str) -> str:
     """Returns the kind of playlist that a file is, "" if it is none."""
     with open(path, "rb") as file:
         match = _START.match(file.read(512))
-    return _KINDS[(match.lastindex or 1) - 1][0] if match else ""
+    return list(_KINDS)[(match.lastindex or 1) - 1] if match else ""

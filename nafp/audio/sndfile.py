@@ -24,8 +24,8 @@ class Reader:
     """The links of an audio file one after the other, at the rate of the first.
 
     seconds: length as the header says, 0.0 if unknown. length_s: the same, but of what is there if that is more.
-    damage: why decoding stopped early, "" if it did not. tolerance_s: by how much the file may be shorter or longer than
-    `seconds` and still count as whole. Raises one of REFUSALS if libsndfile does not read the first link.
+    damage: why decoding stopped early, "" if it did not. tolerance_s: by how much the file may be shorter or longer
+    than `seconds` and still count as whole. Raises one of REFUSALS if libsndfile does not read the first link.
     """
 
     def __init__(self, path: str, *, thorough: bool):

@@ -12,14 +12,13 @@ FLOORS = ("relative", "fixed")
 WAVEFORM_NORMS = ("none", "rms", "peak")
 MEL_LOGS = ("log", "log10", "none")
 SPEC_NORMS = ("l2", "max")
-ARCHITECTURES = ("nafp",)
+ARCHITECTURES = ("nafp", "audsearch")
 NORMS = ("layer_norm2d", "layer_norm1d", "batch_norm")
 ACTIVATIONS = ("elu", "relu")
 ORDERS = ("before_norm", "after_norm")
 PADDINGS = ("same", "symmetric")
 FORMS = ("auto", "gemm", "lax")
 DTYPES = ("auto", "float32", "bfloat16")
-N_BLOCKS = 8  # Convolution blocks of an encoder.
 
 SECTIONS: dict[str, Any] = dict(
     audio=dict(
@@ -59,12 +58,14 @@ SECTIONS: dict[str, Any] = dict(
         spec_norm=rules.choice("l2", SPEC_NORMS),
     ),
     model=dict(
+        # nafp: the published network, and those of pfann, the benchmark and song_mine by the settings below. audsearch:
+        # a residual network with attention, for channels of six blocks, such as 32,64,128,256,512,1024.
         name=rules.choice("nafp", ARCHITECTURES),
         dim=rules.whole(128, least=1, most=65_536),  # Length of a fingerprint.
         # Output channels of the blocks.
-        channels=rules.wholes((128, 128, 256, 256, 512, 512, 1024, 1024), count=N_BLOCKS, least=1, most=65_536),
+        channels=rules.wholes((128, 128, 256, 256, 512, 512, 1024, 1024), least=1, most=65_536),
         # Strides of the blocks along time. Eight of 2: pfann's and the benchmark's.
-        time_strides=rules.wholes((2, 2, 2, 2, 1, 2, 1, 2), count=N_BLOCKS, least=1, most=64),
+        time_strides=rules.wholes((2, 2, 2, 2, 1, 2, 1, 2), least=1, most=64),
         # Zeros around a convolution. same: TensorFlow's, at stride 2 only after the end. symmetric: the benchmark's.
         padding=rules.choice("same", PADDINGS),
         head_hidden=rules.whole(32, least=1, most=65_536),  # Units of the divide-and-encode head's hidden layer.
@@ -93,4 +94,18 @@ USED_BY: dict[str, tuple[str, tuple[str, ...]]] = {
     "spectrogram.naf_mode": ("spectrogram.front_end", ("pfann",)),
     "spectrogram.mel_log": ("spectrogram.front_end", ("pfann",)),
     "spectrogram.spec_norm": ("spectrogram.front_end", ("pfann",)),
+    "model.time_strides": ("model.name", ("nafp",)),
+    "model.padding": ("model.name", ("nafp",)),
+    "model.head_norm": ("model.name", ("nafp",)),
+    "model.norm": ("model.name", ("nafp",)),
+    "model.epsilon": ("model.name", ("nafp",)),
+    "model.activation": ("model.name", ("nafp",)),
+    "model.activation_order": ("model.name", ("nafp",)),
+    "model.depthwise": ("model.name", ("nafp",)),
 }
+
+
+def ignored(choice: str) -> set[str]:
+    """Returns the full names of the settings that a front end or an architecture does not use."""
+    choosers = {"spectrogram.front_end": FRONT_ENDS, "model.name": ARCHITECTURES}
+    return {name for name, (chooser, users) in USED_BY.items() if choice in choosers[chooser] and choice not in users}

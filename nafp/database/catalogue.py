@@ -163,6 +163,12 @@ class Catalogue:
         """Closes the file."""
         self._connection.close()
 
+    def __enter__(self) -> Catalogue:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     @contextlib.contextmanager
     def moment(self) -> Iterator[None]:
         """Within the block, all that is read is the state of one moment."""

@@ -32,6 +32,13 @@ def resolve(form: str) -> str:
     return "gemm" if jax.default_backend() == "cpu" else "lax"
 
 
+def compute_dtype(dtype: str) -> jnp.dtype:
+    """Returns a type by its name, where "auto" is bfloat16 on accelerators, and float32 on a CPU, which is faster."""
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(dtype)
+
+
 def same_padding(n: int, stride: int) -> tuple[int, int]:
     """Returns the number of zeros before and after an axis of length n: the "SAME" of Keras and XLA, for three taps."""
     total = max((-(-n // stride) - 1) * stride + TAPS - n, 0)

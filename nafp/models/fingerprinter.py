@@ -82,7 +82,7 @@ class Fingerprinter(nn.Module):
     def __call__(self, mel: jax.Array, train: bool = False) -> jax.Array:
         """Computes the fingerprints of mel [B,F,T]. With batch norm, `train` needs "batch_stats" to be mutable."""
         _, n_bins, n_frames = mel.shape
-        x = mel.astype(compute_dtype(self.dtype))[..., None]  # [B,F,T,1]
+        x = mel.astype(convolution.compute_dtype(self.dtype))[..., None]  # [B,F,T,1]
         plan = self.plan((n_bins, n_frames))
         parameters = [Declared(layer, self.norm, name=layer.name)() for layer in plan]
         running = [self._running(layer) for layer in plan] if self.norm == "batch_norm" else None
@@ -160,13 +160,6 @@ class Declared(nn.Module):
             "norm_scale": self.param("norm_scale", _ones, affine),
             "norm_bias": self.param("norm_bias", _zeros, affine),
         }
-
-
-def compute_dtype(dtype: str) -> jnp.dtype:
-    """Returns a type by its name, where "auto" is bfloat16 on accelerators, and float32 on a CPU, which is faster."""
-    if dtype == "auto":
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return jnp.dtype(dtype)
 
 
 def _kernel_init(key: jax.Array, layer: layers.Layer) -> jax.Array:

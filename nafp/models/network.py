@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from nafp import config as settings
 from nafp import models
 from nafp.audio import segments
 from nafp.models import protocol, spectrogram
@@ -24,10 +25,11 @@ Variables = dict[str, Any]  # A tree as flax takes it: "params" and "batch_stats
 
 def create(config: ml_collections.ConfigDict, *, dtype: str | None = None, axis_name: str | None = None) -> nn.Module:
     """Builds the model of config.model. dtype: type to compute in, in place of config.model.dtype."""
-    settings = config.model.to_dict()
+    ignored = settings.network.ignored(config.model.name)
+    chosen = {key: value for key, value in config.model.items() if f"model.{key}" not in ignored}
     if dtype:
-        settings["dtype"] = dtype
-    return models.create(settings.pop("name"), axis_name=axis_name, **settings)
+        chosen["dtype"] = dtype
+    return models.create(chosen.pop("name"), axis_name=axis_name, **chosen)
 
 
 def mel_settings(config: ml_collections.ConfigDict, *, training: bool = False) -> dict[str, Any]:

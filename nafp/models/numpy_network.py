@@ -7,7 +7,7 @@ It computes the forward pass in float32, as matrix products over a few segments 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import ml_collections
@@ -15,7 +15,15 @@ import numpy as np
 
 from nafp.audio import segments
 from nafp.jobs import choices, threads
-from nafp.models import filterbank, front_ends, numpy_fingerprinter, numpy_layers, numpy_spectrogram, protocol
+from nafp.models import (
+    filterbank,
+    front_ends,
+    numpy_attention_residual,
+    numpy_fingerprinter,
+    numpy_layers,
+    numpy_spectrogram,
+    protocol,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32
@@ -23,8 +31,12 @@ if TYPE_CHECKING:
 _BATCH = 32  # Segments that go through the last layers of an encoder together.
 _BATCHES_A_THREAD = 2  # A pool of threads costs some milliseconds, a batch some tens of them.
 _SHARE = 8  # Segments below which a thread is not worth its start.
+_Encoder = Callable[[np.ndarray], np.ndarray]
 # Name -> what computes features [B,D,S] from spectrograms [B,F,T], created from (variables, config.model).
-_ENCODERS = {"nafp": numpy_fingerprinter.Encoder}
+_ENCODERS: dict[str, Callable[[Mapping[str, Any], ml_collections.ConfigDict], _Encoder]] = {
+    "nafp": numpy_fingerprinter.Encoder,
+    "audsearch": numpy_attention_residual.Encoder,
+}
 
 
 class NumpyNetwork:

@@ -76,6 +76,12 @@ def _clip(folder: str | os.PathLike, name: str, files: Mapping[int, pathlib.Path
     return Clip(name, files[CLEAN], degraded[: versions - 1] if versions else degraded)
 
 
+def version_of(path: pathlib.Path) -> int:
+    """Returns the number of the version that a file of `listed` holds."""
+    match = NAME.fullmatch(path.name)
+    return int(match["version"]) if match else CLEAN
+
+
 def in_order(name: str) -> list[tuple[int, int | str]]:
     """Returns a key that sorts names as people do: numbers by value, the rest by letters."""
     parts = re.split(r"(\d+)", name)

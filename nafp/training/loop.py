@@ -53,14 +53,14 @@ def train(config: ml_collections.ConfigDict, workdir: str, *, resume_from: int |
     before anything is read, and errors.NotFinite if a loss is not a number.
     """
     config_lib.validated(config)
-    beginning.check_devices(config.train)
+    beginning.check_devices(config)
     run = pathlib.Path(workdir).expanduser()
     beginning.check_unchanged(run, config)
     parameters = beginning.parameters(config.train.begin_from, config.model)
     settings = augment.settings(audio=config.audio, augment=config.augment)
     opened = data.open_data(config, settings)
-    limits = _limits(config, len(opened.windows.start))
-    recipe = step.recipe_of(config, settings, total_steps=limits.total)
+    limits = _limits(config, opened.epoch)
+    recipe = step.recipe_of(config, settings, total_steps=limits.total, epoch_steps=limits.per_epoch)
     log = journal.RunLog(run, config)
     for note in opened.notes:
         log.say(note)
@@ -80,7 +80,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, *, resume_from: int |
 
 
 def _limits(config: ml_collections.ConfigDict, n_windows: int) -> _Limits:
-    train, pairs = config.train, config.train.batch_size // 2
+    train, pairs = config.train, config_lib.anchors(config)
     per_epoch = train.steps_per_epoch or max(1, n_windows // pairs)
     return _Limits(
         total=train.steps or train.epochs * per_epoch,

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from nafp import errors
 from nafp.audio import decode
-from nafp.database import database, from_audio
+from nafp.corpora import lists
+from nafp.database import database, from_audio, song_list
 
 DONE, NOTHING = 0, 1  # Exit codes.
 _MOST_LINES = 20  # Files to name of each kind.
@@ -39,6 +40,8 @@ def run(
     opened = database.open_or_create(folder, checkpoint=checkpoint, storage=storage, hop_s=hop_s)
     with opened, decode.hushed():  # Decoders write remarks past Python.
         report = opened.add(audio, metadata=metadata, runtime=runtime, batch_size=batch_size, threads=threads)
+        listed = [track.path for name in audio if lists.is_list(name) for track in lists.read(name)]
+        song_list.note(folder, listed)
         n_tracks = len(opened)
     print(described(report, folder, n_tracks=n_tracks, wall_s=time.monotonic() - began_s))
     return DONE if report.added or report.unchanged or report.known else NOTHING

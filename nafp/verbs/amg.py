@@ -48,6 +48,7 @@ def clips(
     out: str,
     split: str = "train",
     noise: str = "",
+    noise_split: str = "",
     conditions: Sequence[str] = (),
     count: int = 0,
     per_track: int = 0,
@@ -68,7 +69,14 @@ def clips(
     from nafp.weights import sources as networks
 
     network = networks.load(checkpoint)
-    drawn = {"split": split, "count": count, "per_track": per_track, "seconds": seconds, "seed": seed}
+    drawn = {
+        "split": split,
+        "noise_split": noise_split,
+        "count": count,
+        "per_track": per_track,
+        "seconds": seconds,
+        "seed": seed,
+    }
     chain = {"names": list(conditions)} if conditions else {}
     about = {"model": dict(network.identity), "source": source, "noise": noise, "versions": versions, **drawn, **chain}
     writer = folders.Writer(out, about)
@@ -91,13 +99,13 @@ def clips(
 
 
 def split(sources: list[str], *, out: str, seconds: float = 5.0) -> int:
-    """Cuts the files of a folder into chunks."""
-    from nafp.sequences import chunks
+    """Cuts the recordings of a folder or a store into chunks."""
+    from nafp.sequences import chunks, splitting
 
     if len(sources) != 1:
-        raise errors.Invalid("amg split needs one folder of .npy files: nafp amg split CLIPS --seconds=5 --out=CHUNKS")
-    n_files, n_chunks = chunks.split(sources[0], out, seconds=seconds)
-    print(f"{out}: {n_chunks} chunks of {chunks.rows_of(seconds)} rows ({seconds:g} s), from {n_files} files")
+        raise errors.Invalid("amg split needs one folder or store: nafp amg split CLIPS --seconds=5 --out=CHUNKS")
+    n_whole, n_chunks = splitting.split(sources[0], out, seconds=seconds)
+    print(f"{out}: {n_chunks} chunks of {chunks.rows_of(seconds)} rows ({seconds:g} s), from {n_whole} recordings")
     return DONE
 
 

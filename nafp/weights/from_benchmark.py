@@ -15,13 +15,18 @@ import numpy as np
 
 from nafp import config as settings
 
+FRONT_ENDS = ("benchmark", "song_mine")  # The two systems share the network.
+_EPSILON = 1e-5  # Of PyTorch's norms.
 _AXES = (("1x3", "time"), ("3x1", "frequency"))
 
 
-def convert(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], ml_collections.ConfigDict]:
-    """Returns (variables, configuration). arrays: by the names in the file. Raises KeyError for others."""
+def convert(arrays: Mapping[str, np.ndarray], *, front_end: str) -> tuple[dict[str, Any], ml_collections.ConfigDict]:
+    """Returns (variables, configuration).
+
+    arrays: by the names in the file. front_end: one of FRONT_ENDS. Raises KeyError for a missing parameter.
+    """
     params: dict[str, Any] = {}
-    for block in range(1, settings.N_BLOCKS + 1):
+    for block in range(1, settings.network.N_BLOCKS + 1):
         for taps, axis in _AXES:
             above = f"encoder.encoder.{block - 1}"
             params[f"block{block}_{axis}"] = {
@@ -31,7 +36,7 @@ def convert(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], ml_collec
                 "norm_bias": arrays[f"{above}.BN_{taps}.bias"].transpose(1, 2, 0),
             }
     params["head"] = _head(arrays)
-    return {"params": params, "batch_stats": {}}, _config(params)
+    return {"params": params, "batch_stats": {}}, _config(params, front_end)
 
 
 def _head(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -46,4 +51,17 @@ def _head(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         "hidden_bias": stacked("0.bias"),
         "output_kernel": stacked("3.weight")[:, 0],
         "output_bias": stacked("3.bias")[:, 0],
+        "norm_scale": stacked("2.weight"),
+        "norm_bias": stacked("2.bias"),
     }
+
+
+def _config(params: Mapping[str, Any], front_end: str) -> ml_collections.ConfigDict:
+    c = settings.default()
+    c.spectrogram.front_end, c.spectrogram.low_hz = front_end, 0.0
+    c.model.dim, c.model.head_hidden = params["head"]["hidden_bias"].shape
+    c.model.channels = tuple(len(params[f"block{i}_time"]["bias"]) for i in range(1, settings.network.N_BLOCKS + 1))
+    c.model.time_strides = (2,) * settings.network.N_BLOCKS
+    c.model.padding, c.model.head_norm, c.model.epsilon = "symmetric", True, _EPSILON
+    c.model.activation = "relu"
+    return c

@@ -18,6 +18,7 @@ import numpy as np
 
 from nafp import config as settings
 from nafp import errors
+from nafp.jobs import choices
 from nafp.models import identities
 from nafp.weights import from_benchmark, from_original, from_pfann, tensor_bundles, torch_files, trained
 
@@ -26,11 +27,15 @@ _KNOWN = "need a checkpoint of TensorFlow (the original), or a model.pt of pfann
 Converted = tuple[dict[str, Any], ml_collections.ConfigDict, int]  # Variables, configuration, step.
 
 
-def read(source: str | os.PathLike, *, settings_file: str | os.PathLike | None = None) -> trained.Trained:
+def read(
+    source: str | os.PathLike, *, settings_file: str | os.PathLike | None = None, front_end: str | None = None
+) -> trained.Trained:
     """Reads a trained network of another system.
 
     source: a file of torch.save, or a checkpoint of TensorFlow. settings_file: pfann's JSON, where it is not beside the
-    parameters. Raises errors.NotFound, and errors.Invalid for what is not a network that can be converted.
+    parameters. front_end: "nafp" (default) or "original" for a network of the original, "benchmark" (default) or
+    "song_mine" for one of these two, see `from_original` and `nafp.models.front_ends`; pfann's file says its own.
+    Raises errors.NotFound, and errors.Invalid for what is not a network that can be converted.
     """
     path = pathlib.Path(source)
     prefix = tensor_bundles.latest(path)
@@ -38,9 +43,11 @@ def read(source: str | os.PathLike, *, settings_file: str | os.PathLike | None =
         raise errors.NotFound(f"{path}: no checkpoint of that name; {_KNOWN}.")
     try:
         if prefix:
-            variables, config, step = from_original.convert(tensor_bundles.read(prefix, under=from_original.UNDER))
+            chosen = _chosen(front_end, from_original.FRONT_ENDS)
+            arrays = tensor_bundles.read(prefix, under=from_original.UNDER)
+            variables, config, step = from_original.convert(arrays, front_end=chosen)
         else:
-            variables, config, step = _from_torch(path, settings_file)
+            variables, config, step = _from_torch(path, settings_file, front_end)
     except (KeyError, ValueError) as error:
         if isinstance(error, errors.Error):
             raise
@@ -50,16 +57,22 @@ def read(source: str | os.PathLike, *, settings_file: str | os.PathLike | None =
     return trained.Trained(variables, config, step, (prefix or path).name)
 
 
-def _from_torch(path: pathlib.Path, settings_file: str | os.PathLike | None) -> Converted:
+def _chosen(front_end: str | None, allowed: tuple[str, ...]) -> str:
+    choices.require("--from_front_end", front_end or allowed[0], allowed)
+    return front_end or allowed[0]
+
+
+def _from_torch(path: pathlib.Path, settings_file: str | os.PathLike | None, front_end: str | None) -> Converted:
     """Reads a file of torch.save, which holds the parameters by name, or a training checkpoint with a "model"."""
     contents = torch_files.read(path)
     arrays = contents.get("model", contents) if isinstance(contents, dict) else {}
     if not arrays or not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise errors.Invalid(f"{path}: holds no parameters by name; {_KNOWN}.")
     if from_pfann.MARK in arrays:
+        _chosen(front_end, ("pfann",))
         epoch = contents.get("epoch", 0) if "model" in contents else 0
         return (*from_pfann.convert(arrays, _pfann_settings(path, settings_file)), int(epoch))
-    return (*from_benchmark.convert(arrays), 0)
+    return (*from_benchmark.convert(arrays, front_end=_chosen(front_end, from_benchmark.FRONT_ENDS)), 0)
 
 
 def _pfann_settings(path: pathlib.Path, settings_file: str | os.PathLike | None) -> dict[str, Any]:

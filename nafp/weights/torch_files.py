@@ -74,7 +74,11 @@ def read(path: str | os.PathLike) -> Any:
             "is: torch.save(torch.load(FILE), FILE)."
         ) from None
     except _DAMAGE as error:
-        raise errors.Invalid(f"{path}: not a torch file of tensors: {str(error) or type(error).__name__}") from None
+        reason = str(error) or type(error).__name__
+        raise errors.Invalid(
+            f"{path}: not a torch file of tensors: {reason}. A file of a whole model can be written anew, where torch "
+            "is, with its parameters alone: torch.save(model.state_dict(), FILE)"
+        ) from None
 
 
 def _read(archive: zipfile.ZipFile) -> Any:
@@ -104,10 +108,7 @@ class _Reader(pickle.Unpickler):
             return _Type(name)
         if (module, name) in _STAND_INS:
             return _STAND_INS[module, name]
-        raise errors.Invalid(
-            f"it asks to run {module}.{name}; it was not run. Save the parameters alone: "
-            "torch.save(model.state_dict(), FILE)"
-        )
+        raise errors.Invalid(f"it asks to run {module}.{name}, which was not run")
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         """Returns the flat values of a storage, described by ("storage", type, key, place, number of values)."""
