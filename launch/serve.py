@@ -15,7 +15,7 @@ from absl import flags
 
 from . import devices, exits
 
-_SETTINGS = (
+_SETTINGS: tuple[tuple[Any, ...], ...] = (
     (flags.DEFINE_string, "host", "127.0.0.1", "Address to listen at. 0.0.0.0: all of this machine."),
     (flags.DEFINE_integer, "port", 8765, "Port to listen at. 0: any that is free.", 0, 65535),
     (flags.DEFINE_list, "hosts", [], "Names that requests may use. Default: this machine's own, or any with --host."),

@@ -71,18 +71,18 @@ def create(settings: ServeSettings, open_service: Callable[[ServeSettings], Serv
 async def identify(request: requests.Request) -> responses.Response:
     service: Service = request.app.state.service
     with service.desk.admitted():
-        body = await _body(request, most_bytes=service.settings.body_bytes)
+        settings = service.settings
+        body = await _body(request, most_bytes=settings.body_bytes, within_s=settings.sending_s)
         question = questions.parse(body, request.headers, request.query_params)
         try:
             replied = await service.desk.do(functools.partial(service.reply, question), gone=_gone(request))
         except Refusal as refusal:
             if question.format == "json":
                 raise
-            failure = acrcloud.failure(refusal.status, refusal.text)
-            return responses.JSONResponse(failure, refusal.status, refusal.headers)
+            return _json(acrcloud.failure(refusal.status, refusal.text), refusal.status, refusal.headers)
     status = 422 if replied.error else 200
     if question.format == "acrcloud":
-        return responses.JSONResponse(await asyncio.to_thread(service.acrcloud, replied), status)
+        return _json(await asyncio.to_thread(service.acrcloud, replied), status)
     return responses.Response(answers.as_json(replied), status, media_type="application/json")
 
 
@@ -111,10 +111,11 @@ async def add_track(request: requests.Request) -> responses.Response:
     if service.adding.locked():
         raise Refusal(503, "another recording is being added; try again", {"Retry-After": "2"})
     async with service.adding:
-        body = await _body(request, most_bytes=service.settings.track_bytes)
+        settings = service.settings
+        body = await _body(request, most_bytes=settings.track_bytes, within_s=settings.track_sending_s)
         name, data, metadata = _recording(body, request)
         add = functools.partial(service.add, data, name, metadata)
-        within_s = 10 * service.settings.request_s
+        within_s = 10 * settings.request_s
         with service.desk.admitted():
             track = await service.desk.do(add, gone=_never, within_s=within_s)
     return _json(_record(track), 201, {"Location": f"/v1/tracks/{track.id}"})
@@ -165,7 +166,7 @@ async def listen(websocket: websockets.WebSocket) -> None:
     service.n_listeners += 1
     try:
         stream = await asyncio.to_thread(_stream, service, dict(websocket.query_params))
-        await _converse(websocket, stream, service.settings)
+        await _converse(websocket, stream, service)
     except Refusal as refusal:
         await _refuse(websocket, refusal.text, _POLICY)
     except errors.Invalid as error:
@@ -181,7 +182,7 @@ def _stream(service: Service, query: dict[str, str]) -> listening.Stream:
     return listening.Stream(request, monitor, sample_rate_hz=rate_hz, patience_s=2 * service.settings.silent_s)
 
 
-async def _converse(websocket: websockets.WebSocket, stream: listening.Stream, settings: ServeSettings) -> None:
+async def _converse(websocket: websockets.WebSocket, stream: listening.Stream, service: Service) -> None:
     """Feeds a stream from a socket, and sends what it tells, until both have ended."""
     loop, told = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
 
@@ -194,12 +195,12 @@ async def _converse(websocket: websockets.WebSocket, stream: listening.Stream, s
         finally:
             tell(None)
 
-    hearing = asyncio.create_task(asyncio.to_thread(hear))
-    feeding = asyncio.create_task(_feed(websocket, stream, settings))
+    hearing = loop.run_in_executor(service.ears, hear)
+    feeding = asyncio.create_task(_feed(websocket, stream, service.settings))
     try:
         last: dict[str, Any] = {}
         while (event := await told.get()) is not None:
-            await websocket.send_json(event)
+            await websocket.send_text(json.dumps(event))
             last = event
         feeding.cancel()
         if websocket.application_state is websockets.WebSocketState.CONNECTED:
@@ -232,12 +233,11 @@ async def _feed(websocket: websockets.WebSocket, stream: listening.Stream, setti
 
 async def _refuse(websocket: websockets.WebSocket, text: str, code: int) -> None:
     with contextlib.suppress(websockets.WebSocketDisconnect, RuntimeError):
-        await websocket.send_json({"event": "error", "error": text})
+        await websocket.send_text(json.dumps({"event": "error", "error": text}))
         await websocket.close(code)
 
 
-async def _body(request: requests.Request, *, most_bytes: int) -> bytes:
-    within_s = request.app.state.service.settings.sending_s
+async def _body(request: requests.Request, *, most_bytes: int, within_s: float) -> bytes:
     try:
         return await bodies.read(request.stream(), request.headers, most_bytes=most_bytes, within_s=within_s)
     except requests.ClientDisconnect:

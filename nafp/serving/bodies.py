@@ -84,7 +84,7 @@ class _Parts:
         self._n_parts = 0
         self._begin()
 
-    def callbacks(self) -> dict:
+    def callbacks(self) -> multipart.MultipartCallbacks:
         """Returns the functions for the parser, by the names that it has for them."""
         return {
             "on_part_begin": self._begin,

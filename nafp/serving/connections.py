@@ -16,15 +16,20 @@ from uvicorn.protocols.http import h11_impl
 from nafp.serving import guard, refusals
 from nafp.serving.refusals import Refusal
 
-_GRACE = 1.5  # Times the limit of a body. The application refuses a slow body in words, and no longer reads it then.
+_GRACE_S = 5.0  # Beyond the longest time of a body, which the application itself refuses in words.
 _TOO_LARGE = "the head of the request, or of a chunk of its body, is too large"
 
 
 class ConnectionLimits(NamedTuple):
-    """header_s: seconds for the head of a request. sending_s: for all of it. connections: how many at once."""
+    """Seconds and numbers that a connection has.
+
+    header_s: for the head of a request. sending_s: for the rest of a body after its answer. longest_s: for any body.
+    connections: how many at once.
+    """
 
     header_s: float
     sending_s: float
+    longest_s: float
     connections: int
 
 
@@ -50,14 +55,18 @@ class Connection(h11_impl.H11Protocol):
         if self.transport.get_protocol() is not self:  # A WebSocket now.
             self._end_deadline()
         elif self.conn.their_state is h11.SEND_BODY and not self._waits_for_body:
-            self._set_deadline(_GRACE * self._limits.sending_s)
-            self._waits_for_body = True
+            self._set_body_deadline(self._limits.longest_s + _GRACE_S)
         elif self.conn.their_state not in (h11.SEND_BODY, h11.IDLE):
             self._end_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_deadline()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:  # It was refused. Its client may still be sending, and read later.
+            self._set_body_deadline(self._limits.sending_s)
 
     def send_400_response(self, msg: str) -> None:
         """Says what is wrong with a request that is no HTTP. uvicorn calls this where it handles the error."""
@@ -73,6 +82,10 @@ class Connection(h11_impl.H11Protocol):
     def _set_deadline(self, seconds: float) -> None:
         self._end_deadline()
         self._deadline = self.loop.call_later(seconds, self._is_late)
+
+    def _set_body_deadline(self, seconds: float) -> None:
+        self._set_deadline(seconds)
+        self._waits_for_body = True
 
     def _end_deadline(self) -> None:
         self._waits_for_body = False

@@ -22,6 +22,7 @@ import numpy as np
 from nafp import errors
 from nafp.audio import decode, tags
 from nafp.jobs import worker_processes
+from nafp.serving import refusals
 
 _MEMORY_BYTES = 2 << 30  # Beyond what the process has when it starts: three hours at 8 kHz are 0.35 GB.
 _FILES = 128
@@ -61,11 +62,13 @@ class Decoders:
         """Decodes the first `seconds` of an audio file.
 
         Raises errors.Undecodable, which names no path, for a file that gives no audio, crashes its decoder, or takes
-        longer than `within_s`.
+        longer than `within_s`. Raises Refusal 503 if all decoders died a moment ago.
         """
         path = Path(self._folder, f"{secrets.token_hex(8)}{_suffix(data)}")
         try:
             answer = self._workers.ask(DecodeTask(data, str(path), sample_rate_hz, seconds), within_s=within_s)
+        except worker_processes.NoneFree:
+            raise refusals.busy("all decoders are being started") from None
         except TimeoutError as error:
             self._note_killed()
             raise errors.Undecodable(_CLIP, f"its decoder {error} and was ended") from None

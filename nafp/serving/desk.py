@@ -48,7 +48,8 @@ class Desk:
         working = asyncio.wrap_future(self._threads.submit(work))
         leaving = asyncio.ensure_future(gone())
         try:
-            await asyncio.wait({working, leaving}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {working, leaving}
+            await asyncio.wait(both, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 return working.result()
             if leaving.done():

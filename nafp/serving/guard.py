@@ -75,7 +75,7 @@ class Guard:
             else:
                 await respond(send_guarded, Refusal(421, _NOT_THIS_HOST))
         except Exception:
-            logging.getLogger(__name__).exception("a defect: %s %s", scope["method"], scope["path"])
+            logging.getLogger(__name__).exception("a defect: %s %r", scope["method"], scope["path"])
             if status != 500:  # No answer, or half of one: the connection is cut, so that nobody takes it for whole.
                 raise
         metrics = self._find_metrics()

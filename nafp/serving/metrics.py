@@ -31,15 +31,17 @@ class Metrics:
             "nafp_clips", "Clips: found, unknown to the collection, or unreadable.", ("outcome",), registry=registry
         )
         self._gauges = {
-            name: prometheus_client.Gauge(f"nafp_{name}", text, registry=registry, multiprocess_mode=mode)
-            for name, text, mode in (
-                ("requests_inside", "Requests that are being received, that wait, or that are worked on.", "livesum"),
-                ("listeners", "Streams that are listened to.", "livesum"),
-                ("tracks", "Tracks that clips are compared with.", "livemax"),
-                ("decoders_killed", "Decoders that took too long, or died.", "livesum"),
-                ("refreshes", "How often the database was read anew after a change.", "livesum"),
+            name: prometheus_client.Gauge(f"nafp_{name}", text, registry=registry, multiprocess_mode="livesum")
+            for name, text in (
+                ("requests_inside", "Requests that are being received, that wait, or that are worked on."),
+                ("listeners", "Streams that are listened to."),
+                ("decoders_killed", "Decoders that took too long, or died."),
+                ("refreshes", "How often the database was read anew after a change."),
             )
         }
+        self._gauges["tracks"] = prometheus_client.Gauge(
+            "nafp_tracks", "Tracks that clips are compared with.", registry=registry, multiprocess_mode="livemax"
+        )
         if SHARED not in os.environ:
             prometheus_client.ProcessCollector(registry=registry)
 

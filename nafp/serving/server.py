@@ -30,7 +30,8 @@ _CLOSING_S = 10.0  # Beyond the longest request, for its answer to be sent.
 
 def configuration(settings: ServeSettings, open_service: Callable[[ServeSettings], Service]) -> uvicorn.Config:
     """Returns what uvicorn needs to know. open_service: a function that another process can import."""
-    limits = connections.ConnectionLimits(settings.header_s, settings.sending_s, settings.connections)
+    longest_s = settings.track_sending_s if settings.token else settings.sending_s
+    limits = connections.ConnectionLimits(settings.header_s, settings.sending_s, longest_s, settings.connections)
     return uvicorn.Config(
         functools.partial(_application, settings, open_service),
         factory=True,

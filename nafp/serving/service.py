@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import time
 from collections.abc import Callable, Mapping
+from concurrent import futures
 from typing import Any
 
 from nafp import errors
@@ -16,6 +17,7 @@ from nafp.serving.questions import AUDIO, Question
 from nafp.serving.refusals import Refusal
 from nafp.serving.settings import ServeSettings
 
+_AFTER_FAILURE_S = 5.0  # So that a log does not fill up.
 _LOOKS_EVERY_S = 0.25  # For changes of the database. A look at an unchanged one costs two calls of stat.
 
 
@@ -34,6 +36,8 @@ class Service:
         self.decoders = decoding.Decoders(jobs=settings.n_jobs)
         self.desk = desk.Desk(jobs=settings.n_jobs, waiting=settings.waiting, within_s=settings.request_s)
         self.metrics = metrics.Metrics()
+        # Streams go on for hours, so they have threads of their own.
+        self.ears = futures.ThreadPoolExecutor(settings.listeners + 1, thread_name_prefix="nafp-listen")
         self.n_listeners = self.n_refreshes = 0
         self.adding = asyncio.Lock()  # One recording at a time: it may be large.
         self.database.warm_up()
@@ -92,6 +96,7 @@ class Service:
             except Exception:  # What is open goes on answering.
                 logging.getLogger(__name__).exception("the database could not be read anew")
                 changed = False
+                await asyncio.sleep(_AFTER_FAILURE_S)
             self.n_refreshes += changed
             # Under a writer that commits without pause, half of the time is left for answers.
             await asyncio.sleep(max(_LOOKS_EVERY_S, time.monotonic() - begun_s))
@@ -110,6 +115,7 @@ class Service:
     def close(self) -> None:
         """Ends the processes and closes the files."""
         self.desk.close()
+        self.ears.shutdown(wait=False, cancel_futures=True)
         self.decoders.close()
         self.database.close()
         self.metrics.close()

@@ -60,6 +60,11 @@ class ServeSettings(NamedTuple):
         return round(self.track_megabytes * MEGABYTE)
 
     @property
+    def track_sending_s(self) -> float:
+        """Seconds for a recording to arrive, as many for each byte as a clip has."""
+        return self.sending_s * max(1.0, self.track_bytes / self.body_bytes)
+
+    @property
     def known_hosts(self) -> tuple[str, ...]:
         """Names that a Host header may have, without port. ("*",) for any.
 

@@ -163,8 +163,14 @@ def test_a_decoder_that_takes_too_long_is_killed_and_the_clip_refused(strict, mo
     assert list(pathlib.Path(service.decoders._folder).iterdir()) == []
 
 
-def test_a_file_that_crashes_its_decoder_is_refused_by_name_of_its_signal(running, monkeypatch):
+def test_a_file_that_crashes_its_decoder_is_refused_and_one_without_a_decoder_may_come_back(running, monkeypatch):
     service = running.opened[0]
+
+    def none_free(*_, **__):
+        raise worker_processes.NoneFree("no process was free")
+
+    monkeypatch.setattr(service.decoders._workers, "ask", none_free)
+    assert running.ask("POST", "/v1/identify", clip()).status == 503
     monkeypatch.setattr(service.decoders._workers, "ask", lambda *_, **__: worker_processes.Crash("crashed"))
     answer = running.ask("POST", "/v1/identify", clip())
     assert (answer.status, answer.value["error"]) == (422, "crashed")

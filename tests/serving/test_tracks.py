@@ -129,6 +129,22 @@ def test_what_another_process_adds_is_found_within_a_second(changing):
     assert seen_s < 5
 
 
+def test_a_name_that_is_no_text_is_told_in_every_answer(changing):
+    server, folder = changing
+    samples = decode.load(MUSIC[3], sample_rate_hz=8000)
+    name = "caf\udce9.wav"  # A byte that is no UTF-8, as Python keeps it.
+    with database.Database.open(folder) as other:
+        with other.writer() as writing:
+            writing.append(name, len(samples) / 8000, server.opened[0].database.network.track(samples))
+        soon(lambda: server.opened[0].database.n_tracks == 4)
+        assert server.ask("POST", "/v1/identify", clip(3)).value["answers"][0]["track"] == name
+        music = server.ask("POST", "/v1/identify?format=acrcloud", clip(3)).value["metadata"]["music"]
+        assert music[0]["title"] == name.removesuffix(".wav")
+        assert server.ask("GET", "/v1/tracks?after=3").value["tracks"][0]["name"] == name
+        other.remove([name])
+        soon(lambda: server.opened[0].database.n_tracks == 3)
+
+
 def test_a_database_that_cannot_be_read_anew_goes_on_answering(changing, monkeypatch, caplog):
     server, _ = changing
     served = server.opened[0].database
