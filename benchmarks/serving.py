@@ -118,7 +118,7 @@ def asked(pid: int, port: int, path: str, body: bytes, n_clients: int) -> dict[s
     for client in clients:
         client.join()
     elapsed, used = time.monotonic() - began, cpu_s(pid) - cpu
-    p50, p99 = np.percentile(times_s, [50, 99])
+    p50, p99 = np.percentile(times_s or [np.nan], [50, 99])
     return {
         "per_s": round(len(times_s) / elapsed, 1),
         "p50_ms": round(1e3 * float(p50), 1),

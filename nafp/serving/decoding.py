@@ -30,12 +30,16 @@ _CLIP = "the clip"  # What a message calls the file.
 
 
 class DecodeTask(NamedTuple):
-    """Something to decode. path: where to put it meanwhile. seconds: of audio to return, at most."""
+    """Something to decode.
+
+    path: where to put it meanwhile. seconds: of audio to return, at most. with_tags: whether tags are wanted, too.
+    """
 
     data: bytes
     path: str
     sample_rate_hz: int
     seconds: float
+    with_tags: bool = False
 
 
 class DecodedClip(NamedTuple):
@@ -58,15 +62,18 @@ class Decoders:
         self._workers = worker_processes.Workers(decoded, jobs=jobs, greeting=None)
         self.n_killed, self._counting = 0, threading.Lock()
 
-    def decode(self, data: bytes, *, sample_rate_hz: int, seconds: float, within_s: float) -> DecodedClip:
-        """Decodes the first `seconds` of an audio file.
+    def decode(
+        self, data: bytes, *, sample_rate_hz: int, seconds: float, within_s: float, with_tags: bool = False
+    ) -> DecodedClip:
+        """Decodes the first `seconds` of an audio file, and reads its tags if they are wanted.
 
         Raises errors.Undecodable, which names no path, for a file that gives no audio, crashes its decoder, or takes
         longer than `within_s`. Raises Refusal 503 if all decoders died a moment ago.
         """
         path = Path(self._folder, f"{secrets.token_hex(8)}{_suffix(data)}")
         try:
-            answer = self._workers.ask(DecodeTask(data, str(path), sample_rate_hz, seconds), within_s=within_s)
+            task = DecodeTask(data, str(path), sample_rate_hz, seconds, with_tags)
+            answer = self._workers.ask(task, within_s=within_s)
         except worker_processes.NoneFree:
             raise refusals.busy("all decoders are being started") from None
         except TimeoutError as error:
@@ -102,7 +109,8 @@ def decoded(task: DecodeTask | None) -> DecodedClip | None:
         )
         heard_s = len(samples) / task.sample_rate_hz
         whole_s = decode.probe(task.path).seconds if heard_s >= task.seconds else 0.0
-        return DecodedClip(samples, max(heard_s, whole_s), tags.read(task.path), "; ".join(remarks))
+        found = tags.read(task.path) if task.with_tags else {}
+        return DecodedClip(samples, max(heard_s, whole_s), found, "; ".join(remarks))
     except errors.Undecodable as error:
         reason = error.reason.replace(task.path, _CLIP)
         raise errors.Undecodable(_CLIP, reason, error.tool_missing) from None

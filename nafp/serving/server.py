@@ -42,6 +42,7 @@ def configuration(settings: ServeSettings, open_service: Callable[[ServeSettings
         ws="websockets-sansio",
         ws_max_size=_MESSAGE_BYTES,
         ws_max_queue=_MESSAGES,
+        ws_per_message_deflate=False,  # Audio is compressed already.
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -80,6 +80,7 @@ class Service:
                 sample_rate_hz=self.database.network.sample_rate_hz,
                 seconds=self.settings.track_s + 1,
                 within_s=6 * self.settings.decoding_s,
+                with_tags=True,
             )
         except errors.Undecodable as error:
             raise Refusal(422, error.reason) from None

@@ -1,6 +1,7 @@
 """A server in this process, over three recordings. Every answer that it gives is held against its description."""
 
 import contextlib
+import functools
 import http.client
 import io
 import json
@@ -130,6 +131,7 @@ def strict(filled):
         yield opened
 
 
+@functools.cache
 def clip(number: int = 0, *, start_s: float = 5.0, seconds: float = 5.0, rate_hz: int = 16_000) -> bytes:
     """Returns a part of a recording as a WAV file."""
     samples = decode.load(MUSIC[number], sample_rate_hz=rate_hz, start_s=start_s, seconds=seconds)
