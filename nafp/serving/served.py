@@ -19,7 +19,7 @@ import numpy as np
 from nafp import errors
 from nafp.corpora import corpus
 from nafp.database import catalogue, database, from_audio, writer
-from nafp.identify import answers, identifier
+from nafp.identify import answers, given, identifier
 from nafp.models import identities
 from nafp.monitor import stretches
 from nafp.serving import refusals, vectors
@@ -84,10 +84,18 @@ class ServedDatabase:
         Raises Refusal for fingerprints of another network, or in other numbers than stated.
         """
         self._require_same_network(question.network)
-        given = vectors.parse(question, self.network, longest_s=longest_s)
-        ranked = self._moment.identifier.rank_vectors(given.by_speed, shifts=given.shifts, top=max(2, question.top))
-        probable = [answer for answer in ranked.answers if identifier.is_answer(answer, question.least)]
-        return given.seconds, probable[: question.top]
+        sent = vectors.parse(question, self.network, longest_s=longest_s)
+        moment = self._moment
+        ranked = given.rank(
+            sent.by_speed,
+            moment.rows,
+            moment.index,
+            calibrated=self.calibrated,
+            shifts=sent.shifts,
+            top=max(2, question.top),
+        )
+        probable = [answer for answer in ranked if identifier.is_answer(answer, question.least)]
+        return sent.seconds, probable[: question.top]
 
     def monitor(self, *, most_speed: float) -> stretches.Monitor:
         """Returns a monitor over the tracks of now, for tracks up to `most_speed` (0.05: 5 %) faster or slower."""

@@ -58,9 +58,10 @@ def _values(question: Question, dim: int) -> np.ndarray:
         )
     values = np.frombuffer(question.data, dtype).reshape(-1, dim).astype(np.float32)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    if not (np.abs(lengths - 1) < _LENGTH_WITHIN).all():  # False for NaN.
-        raise Refusal(400, "these numbers are no fingerprints: each must have unit length")
-    return values / lengths
+    is_heard = np.abs(lengths - 1) < _LENGTH_WITHIN  # False for NaN.
+    if not (is_heard | (lengths == 0)).all() or not is_heard.any():
+        raise Refusal(400, "these numbers are no fingerprints: each must have unit length, or be 0 for silence")
+    return np.where(is_heard, values / np.maximum(lengths, 0.5), 0)
 
 
 def _shifts(hop_s: float, own_s: float) -> int:
@@ -69,7 +70,5 @@ def _shifts(hop_s: float, own_s: float) -> int:
         return asking.shifts_for(own_s, at_most_s=asking.HOP_S)
     shifts = round(own_s / hop_s)
     if not 1 <= shifts <= _MOST_SHIFTS or abs(shifts * hop_s - own_s) > 0.001 * own_s:
-        raise Refusal(
-            400, f"hop_s={hop_s:g}: it must be {own_s:g}, as in the database, or a half, a third, ... of that"
-        )
+        raise Refusal(400, f"hop_s={hop_s:g}: {own_s:g} as in the database, or a half, a third, ... of it, is needed")
     return shifts

@@ -40,11 +40,9 @@ def show() -> np.ndarray:
     return np.concatenate([parts[0], np.zeros(8 * RATE_HZ, np.float32), parts[1]])
 
 
-@pytest.mark.parametrize("encoding", ["f32le", "s16le"])
-def test_bare_samples_get_the_stretches_of_the_monitor(running, show, encoding):
-    samples = show if encoding == "f32le" else decode.to_int16(show)
-    data = samples.astype("<f4" if encoding == "f32le" else "<i2").tobytes()
-    with connected(running, f"?raw_hz={RATE_HZ}&encoding={encoding}&max_speed=0&name=show") as connection:
+def test_bare_samples_get_the_stretches_of_the_monitor(running, show):
+    data = decode.to_int16(show).tobytes()
+    with connected(running, f"?raw_hz={RATE_HZ}&encoding=s16le&max_speed=0&name=show") as connection:
         for at in range(0, len(data), 33_333):  # Odd pieces, which cut samples apart.
             connection.send(data[at : at + 33_333])
         connection.send(b"")
@@ -59,6 +57,16 @@ def test_bare_samples_get_the_stretches_of_the_monitor(running, show, encoding):
         assert (event["start_s"], event["end_s"]) == pytest.approx((record["start_s"], record["end_s"]), abs=0.3)
     assert {event["track"] for event in events if event["event"] == "playing"} == {str(MUSIC[0]), str(MUSIC[2])}
     assert events[-1] == {"event": "end", "seconds": pytest.approx(36, abs=1)}
+
+
+def test_float_samples_at_another_rate_are_heard_without_those_that_are_none(running, show):
+    samples = decode.resample(show[: 10 * RATE_HZ], from_hz=RATE_HZ, to_hz=11_025)
+    samples[::5000] = np.nan
+    with connected(running, "?raw_hz=11025&max_speed=0") as connection:
+        connection.send(samples.astype("<f4").tobytes())
+        connection.send("end")
+        told = [event for event in heard(connection) if event["event"] == "stretch"]
+    assert [event["track"] for event in told] == [str(MUSIC[0])]
 
 
 @pytest.mark.skipif(not ffmpeg.installed(), reason="no ffmpeg")
