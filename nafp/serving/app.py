@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -24,6 +25,7 @@ _MOST_TRACKS = 500  # On one page.
 _MOST_TEXT = 200  # Characters to look for.
 _MOST_VALUE = 1000  # Characters of metadata.
 _METADATA = ("title", "artist", "album", "albumartist", "composer", "genre", "year")
+_DEFECT = "a defect of the server; its log has the reason"
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _POLICY, _TRY_LATER, _UNSUPPORTED = 1008, 1013, 1003  # Codes that close a WebSocket: RFC 6455 and its registry.
 
@@ -192,6 +194,9 @@ async def _converse(websocket: websockets.WebSocket, stream: listening.Stream, s
     def hear() -> None:
         try:
             stream.hear(tell)
+        except Exception:
+            logging.getLogger(__name__).exception("a defect: in a stream")
+            tell({"event": "error", "error": _DEFECT})
         finally:
             tell(None)
 
@@ -329,4 +334,4 @@ async def _unread(request: requests.Request, error: Exception) -> responses.Resp
 
 
 async def _defect(request: requests.Request, error: Exception) -> responses.Response:
-    return _json({"error": "a defect of the server; its log has the reason"}, 500)
+    return _json({"error": _DEFECT}, 500)

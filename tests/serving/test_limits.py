@@ -223,6 +223,17 @@ def test_a_decoder_has_little_memory_and_no_path_in_its_complaints(tmp_path):
     assert decoding._suffix(b"RIFF") == decoding._suffix(b"\xff") == decoding._suffix(b"") == ""
 
 
+def test_a_defect_is_written_to_the_log_and_not_to_the_client(running, monkeypatch, caplog):
+    def fail(*_, **__):
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(running.opened[0].database, "identify", fail)
+    answer = running.ask("POST", "/v1/identify", clip())
+    assert (answer.status, "secret" in str(answer.value)) == (500, False)
+    assert "a secret" in caplog.text
+    monkeypatch.undo()
+
+
 def test_work_that_nobody_waits_for_is_not_begun():
     import asyncio
 
