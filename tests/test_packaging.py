@@ -23,8 +23,9 @@ MODULES = {
     "faiss-gpu": "faiss",
     "orbax-checkpoint": "orbax",
     "pillow": "PIL",
+    "scikit-learn": "sklearn",
 }
-EXTRA_MODULES = {"PIL", "av", "faiss", "jaxtyping", "matplotlib", "sounddevice", "torch"}
+EXTRA_MODULES = {"PIL", "av", "faiss", "jaxtyping", "matplotlib", "sklearn", "sounddevice", "torch"}
 
 
 @pytest.fixture(scope="module")
