@@ -8,7 +8,8 @@ from collections.abc import Callable
 from absl import app, flags, logging
 
 from nafp import errors
-from nafp.jobs import shown
+
+from . import log_lines
 
 
 def run(main: Callable[[list[str]], int | None], *parts: types.ModuleType) -> None:
@@ -20,17 +21,9 @@ def run(main: Callable[[list[str]], int | None], *parts: types.ModuleType) -> No
     for module in (sys.argv[0], *parts):
         for flag in flags.FLAGS.get_key_flags_for_module(module):
             flags.FLAGS.register_key_flag_for_module(verb, flag)
-    logging.get_absl_handler().setFormatter(_OurWords())
+    logging.get_absl_handler().setFormatter(log_lines.Formatter())
     sys.argv[0] = verb  # The heading of --help, which would be the launcher's path.
     app.run(lambda argv: sys.exit(main(argv)), flags_parser=_parsed)
-
-
-class _OurWords(logging.PythonFormatter):
-    """Shows what this package says without the date, the thread and the line of source before it."""
-
-    def format(self, record: Any) -> str:
-        is_ours = record.name.partition(".")[0] == "nafp"
-        return shown.plain(record.getMessage()) if is_ours else super().format(record)
 
 
 def wrong(text: str) -> errors.Invalid:
@@ -46,16 +39,14 @@ def _parsed(argv: list[str]) -> list[str]:
         argv[:] = foreign.rewritten(argv)
         sys.argv[:] = argv  # Where ml_collections looks for --config.section.name.
     try:
-        words = flags.FLAGS(argv)
-        if "config" in flags.FLAGS and flags.FLAGS["config"].present:
-            flags.FLAGS["config"].value.is_locked  # noqa: B018 - ml_collections notices a missing file at its first use.
-    except OSError as error:
-        raise wrong(f"--config={foreign.named(argv)}: no such configuration file") from error
-    except (SyntaxError, NameError, ImportError) as error:
-        raise wrong(f"--config={foreign.named(argv)}: no configuration in Python: {error}") from error
+        rest = flags.FLAGS(argv)
+        if configuration := "config" in flags.FLAGS and flags.FLAGS["config"].value:
+            configuration.is_locked  # noqa: B018 - ml_collections notices a missing file at its first use.
+    except (OSError, SyntaxError, NameError, ImportError) as error:
+        raise wrong(foreign.refused(argv, error)) from error
     except (flags.Error, AttributeError, KeyError, TypeError) as error:  # From --config.section.name.
         raise wrong(_in_words(error)) from error
-    return words
+    return rest
 
 
 def _in_words(error: Exception) -> str:
