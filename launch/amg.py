@@ -15,12 +15,13 @@ _SETTINGS = (
     (flags.DEFINE_string, "source", "clips: recordings to cut from: a CORPUS, a manifest or a folder of audio."),
     (flags.DEFINE_string, "noise", "clips: noise and responses: a CORPUS, a manifest or a folder; the source."),
     (flags.DEFINE_string, "split", "clips: the split of recordings, noise and responses; train."),
+    (flags.DEFINE_string, "noise_split", "clips: the split of noise and responses alone; that of recordings."),
     (flags.DEFINE_list, "conditions", "clips: such as n5, room, n0~10.room.mic; four with noise, rooms, microphones."),
     (flags.DEFINE_integer, "count", "clips: the number of clips; all."),
     (flags.DEFINE_integer, "per_track", "clips: the most clips of one recording; all."),
     (flags.DEFINE_integer, "versions", "clips: the versions of a clip, the clean one counted; 10."),
-    (flags.DEFINE_float, "seconds", "clips: the length of a clip; 30. split: the length of a chunk; 5."),
-    (flags.DEFINE_string, "checkpoint", "clips: the network that fingerprints; small. evaluate: RUN, RUN@best, ..."),
+    (flags.DEFINE_float, "seconds", "clips: of a clip; 30. split: of a chunk; 5. evaluate: of chunks for a .pth; 10."),
+    (flags.DEFINE_string, "checkpoint", "clips: what fingerprints; small. evaluate: RUN, RUN@best, or AMG's .pth."),
     (flags.DEFINE_integer, "seed", "clips: the seed of all that is drawn; 0."),
     (flags.DEFINE_integer, "jobs", "clips: threads that render; one per processor."),
     (flags.DEFINE_string, "workdir", "train: the folder of the run. A run that is there is resumed."),
@@ -30,11 +31,7 @@ _SETTINGS = (
     (flags.DEFINE_string, "dummy", "evaluate: more recordings to search among; none."),
     (flags.DEFINE_list, "lengths", "evaluate: lengths of the queries, seconds; 5,10,15,30."),
     (flags.DEFINE_string, "starts", "evaluate: queries of each recording and length, or AMG's test ids (.pkl); 5."),
-    (
-        flags.DEFINE_list,
-        "methods",
-        "evaluate: first, single, two: the first stage alone, single stage, two stages; all.",
-    ),
+    (flags.DEFINE_list, "methods", "evaluate: first, single, two, for the first stage alone and ours; all."),
     (flags.DEFINE_string, "out", "clips, split: the folder to write. evaluate: a folder for the results; none."),
 )
 for _define, _name, _text in _SETTINGS:
@@ -42,7 +39,7 @@ for _define, _name, _text in _SETTINGS:
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "train: the configuration, such as configs/amg.py; --config.section.name=value overrides a setting.",
+    "train: configuration, such as configs/amg.py; --config.section.name=value changes it.",
     lock_config=True,
 )
 

@@ -11,18 +11,21 @@ from typing import NoReturn
 
 import nafp
 from nafp import errors
+from nafp.jobs import shown
 
 # Verb -> what it does. `nafp VERB ARGUMENTS` runs the launcher of that name with these arguments.
 VERBS = {
     "corpus": "list, filter, split, convert and pack audio; find duplicates",
     "train": "train a network on a corpus; resumes",
     "extract": "turn recordings into a store of fingerprints; resumes",
+    "index": "write a faiss index of fingerprints as a file of its own",
     "evaluate": "score queries against stores: hit rates with intervals",
     "compare": "put several results side by side",
     "queries": "render noisy, reverberant, coded... queries with ground truth",
     "add": "put recordings into a database; resumes",
     "identify": "say which recording a clip comes from, and where in it",
     "monitor": "say what is played in a long recording or a stream, and when",
+    "serve": "answer over HTTP: identify, monitor, list, add",
     "list": "list the tracks of a database",
     "info": "say how large a database is, and what is in it",
     "remove": "take tracks out of a database",
@@ -40,6 +43,13 @@ EXTRAS = {
     "torch": "pip install 'nafp[bench]'",
     "av": "pip install 'nafp[containers]'",
     "sounddevice": "pip install 'nafp[mic]'",
+    "sklearn": "pip install 'nafp[ensemble]'",
+    "h11": "pip install 'nafp[serve]'",
+    "prometheus_client": "pip install 'nafp[serve]'",
+    "python_multipart": "pip install 'nafp[serve]'",
+    "starlette": "pip install 'nafp[serve]'",
+    "uvicorn": "pip install 'nafp[serve]'",
+    "websockets": "pip install 'nafp[serve]'",
 }
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -118,5 +128,5 @@ def _refuse(verb: str) -> None:
 
 def _fail(text: str, *, code: int = 2) -> NoReturn:
     """Prints one line and ends with exit code 2, the code of every verb that cannot work. 1 means nothing found."""
-    print(text, file=sys.stderr)
+    print(shown.plain(text), file=sys.stderr)
     sys.exit(code)

@@ -23,8 +23,12 @@ MODULES = {
     "faiss-gpu": "faiss",
     "orbax-checkpoint": "orbax",
     "pillow": "PIL",
+    "pyyaml": "yaml",
+    "prometheus-client": "prometheus_client",
+    "python-multipart": "python_multipart",
 }
 EXTRA_MODULES = {"PIL", "av", "faiss", "jaxtyping", "matplotlib", "sounddevice", "torch"}
+EXTRA_MODULES |= {"h11", "prometheus_client", "python_multipart", "starlette", "uvicorn"}
 
 
 @pytest.fixture(scope="module")

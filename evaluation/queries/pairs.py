@@ -118,6 +118,7 @@ def clips(
     noise: material.Material,
     *,
     split: str,
+    noise_split: str = "",
     names: Sequence[str] = CONDITIONS,
     count: int = 0,
     per_track: int = 0,
@@ -130,12 +131,12 @@ def clips(
 ) -> tuple[int, Iterator[Clip]]:
     """Renders stretches of `seconds` in `variants` degraded versions, in memory. Returns their number and the clips.
 
-    names: as for `render`. count: number of clips, drawn among all, 0 for all. per_track: largest number of one
-    recording's clips, evenly spaced, 0 for all. done: (track, start_s) of clips to leave out. Raises errors.Invalid if
-    no recording of the split is long enough.
+    noise_split, names: as for `render`. count: number of clips, drawn among all, 0 for all. per_track: largest number
+    of one recording's clips, evenly spaced, 0 for all. done: (track, start_s) of clips to leave out. Raises
+    errors.Invalid if no recording of the split is long enough.
     """
     chain = queries.parse(names, unshifted=True)
-    surroundings = surroundings_by_split(noise, chain, [split])[split]
+    surroundings = surroundings_by_split(noise, chain, [split], noise_split)[split]
     parts = [
         part
         for number, piece in enumerate(chosen(source, split, 0, seed))
@@ -155,7 +156,7 @@ def clips(
 
 
 def clips_from(source: str, noise: str = "", **settings: Any) -> tuple[int, Iterator[Clip]]:
-    """Calls `clips` on the material at two paths. Without `noise`, the source has the noise, too."""
+    """Calls `clips` on the material at two paths. Without `noise`, noise and responses are of the source, too."""
     opened = material.Material(source)
     return clips(opened, material.Material(noise, kind="noise") if noise else opened, **settings)
 

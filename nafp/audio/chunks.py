@@ -37,6 +37,11 @@ class _Data(NamedTuple):
     offset: int = 0
 
 
+def looks_like(data: mmap.mmap) -> bool:
+    """Returns whether a file begins as one of these kinds does."""
+    return data[:4] in (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"caff") or data[:16] == _W64_RIFF
+
+
 def links(data: mmap.mmap) -> list[Link]:
     """Returns the links of a file of one of these kinds. A file of another kind is one link.
 

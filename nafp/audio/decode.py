@@ -319,9 +319,9 @@ def _whole(path: str, reader: _Reader, start_s: int, complain: Complain) -> Gene
         n_frames += len(piece)
         yield piece
     why = f" ({reader.damage})" if reader.damage else ""
-    promise = f" of {promised_s:.1f} s promised" if promised_s else ", its header states no length"
     if n_frames == start_s * rate:
-        raise errors.Undecodable(path, f"nothing can be decoded{why}; {promise.removeprefix(' of ').lstrip(', ')}")
+        raise errors.Undecodable(path, f"nothing can be decoded{why}; {promised_s:.1f} s promised")
+    promise = f" of {promised_s:.1f} s promised" if promised_s > ended_s else ""
     complain(f"damaged or cut off at {ended_s:.1f} s{why}: {n_frames / rate:.1f} s decoded{promise}")
 
 

@@ -28,7 +28,9 @@ _SIDE_INFO = {(1, False): 32, (1, True): 17, (2, False): 17, (2, True): 9}  # By
 _HEAD = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xeb]", re.DOTALL)
 _LEAST_BYTES = 24  # The smallest frame: 8 kbit/s at 24 kHz.
 _MOST_BYTES = 1441  # The greatest frame: 320 kbit/s at 32 kHz.
-_JUNK_BYTES = 1 << 20  # Between the tags and the first frame.
+_LONGEST_S = 3600.0  # A file of a few bytes may be what is left of a longer one.
+_JUNK_BYTES = 1 << 20  # Between a tag and the first frame.
+_STRAY_BYTES = 1 << 16  # Before the first frame of a file without a tag, which may be of another kind.
 _MOST_TAGS = 64
 
 
@@ -52,6 +54,8 @@ class _Stated(NamedTuple):
 def links(data: mmap.mmap, *, thorough: bool) -> list[Link]:
     """Returns the one link of an MP3 file, with a header that states the number of its frames.
 
+    A file without frames is one link, too.
+
     thorough: whether to count the frames. Otherwise a header is believed if it fits the size of the file.
     """
     tags_end, first = _first_frame(data)
@@ -63,24 +67,19 @@ def links(data: mmap.mmap, *, thorough: bool) -> list[Link]:
     return [_counted(data, first, start, stated)]
 
 
-def looks_like(data: mmap.mmap) -> bool:
-    """Returns whether a file begins as an MP3 file does: with a tag or with a frame."""
-    return data[:3] == b"ID3" or _frame(data[:4]) is not None
-
-
 def _counted(data: mmap.mmap, first: int, start: int, stated: _Stated | None) -> Link:
     frame = _frame(data[first : first + 4])
     assert frame is not None
     n_frames = _count_frames(data, first) - (stated is not None)
     promise_s = stated.n_frames * frame.n_samples / frame.hz if stated else 0.0
     if stated is None or not stated.is_xing:
-        is_cut = stated is not None and n_frames + 1 < stated.n_frames <= len(data) // _LEAST_BYTES
+        is_cut = stated is not None and n_frames + 1 < stated.n_frames
         extra = stated is not None  # The frame of another header is sound to the decoder: silence.
         prefix = _xing(data[first : first + 4], n_frames + extra)
         return Link(prefix, first, promise_s=promise_s if is_cut else None)
     if abs(n_frames - stated.n_frames) <= 1:
         return Link(start=start)
-    if n_frames < stated.n_frames <= len(data) // _LEAST_BYTES and not _fits(stated, len(data) - first):
+    if n_frames < stated.n_frames and promise_s <= _LONGEST_S + len(data) and not _fits(stated, len(data) - first):
         return Link(start=start)  # Cut off.
     n_bytes = frame.n_bytes
     head = bytearray(data[first : first + n_bytes])
@@ -123,7 +122,7 @@ def _first_frame(data: mmap.mmap) -> tuple[int, int | None]:
             break
         a, b, c, d = data[at + 6 : at + 10]
         at += 10 + (a << 21 | b << 14 | c << 7 | d)
-    return at, _resumed(data, at, min(len(data), at + _JUNK_BYTES), n_more=2)
+    return at, _resumed(data, at, min(len(data), at + (_JUNK_BYTES if at else _STRAY_BYTES)), n_more=2)
 
 
 def _resumed(data: mmap.mmap, at: int, end: int, *, n_more: int = 1) -> int | None:

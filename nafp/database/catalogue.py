@@ -163,6 +163,12 @@ class Catalogue:
         """Closes the file."""
         self._connection.close()
 
+    def __enter__(self) -> Catalogue:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     @contextlib.contextmanager
     def moment(self) -> Iterator[None]:
         """Within the block, all that is read is the state of one moment."""
@@ -230,6 +236,16 @@ class Catalogue:
     def tracks(self) -> Iterator[DatabaseTrack]:
         """Yields all tracks with their metadata, by number."""
         return self._tracks("order by id", ())
+
+    def page(self, *, after: int, limit: int, text: str = "") -> list[DatabaseTrack]:
+        """Returns the `limit` tracks with the lowest numbers above `after`.
+
+        text: only tracks that have it in their name or metadata; ASCII letters match in both cases.
+        """
+        contains = "instr(lower({}), lower(?))"
+        named = f"({contains.format('name')} or id in (select track from metadata where {contains.format('value')}))"
+        where = f"where id > ? and {named if text else 1} order by id limit ?"
+        return list(self._tracks(where, (after, *([text] * 2 if text else []), limit)))
 
     def has_name(self, name: str) -> bool:
         """Returns whether a track has this name."""

@@ -97,12 +97,12 @@ class Snapshot:
 
         Leaves out those that were removed since. The rows of a damaged log may end before those of a track.
         """
-        for number, _, _, first_row, n_rows, _ in self._places:
+        for number, _, _, first_row, n_rows, crc in self._places:
             try:
                 track = self._catalogue.track(number)
             except errors.UnknownTrack:
                 continue
-            yield track._replace(first_row=first_row, n_rows=n_rows)
+            yield track._replace(first_row=first_row, n_rows=n_rows, crc=crc)
 
     @property
     def troubles(self) -> list[str]:

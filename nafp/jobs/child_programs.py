@@ -19,11 +19,12 @@ def started(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
 
     options: as for subprocess.Popen. Elsewhere the program ends when it next writes into the pipe that nobody reads.
     """
-    if not _can_follow():
+    follower = _follower()
+    if not follower:
         return subprocess.Popen(command, **options)
     # The kernel ends the program with the *thread* that started it, so a thread that never ends starts them all.
     answer: queue.Queue = queue.Queue(1)
-    _starter(os.getpid()).put((["setpriv", "--pdeathsig", "KILL", "--", *command], options, answer))
+    _starter(os.getpid()).put(([follower, "--pdeathsig", "KILL", "--", *command], options, answer))
     outcome = answer.get()
     if isinstance(outcome, BaseException):
         raise outcome
@@ -76,13 +77,13 @@ def answer(command: list[str], *, patience_s: float) -> tuple[int, bytes, bytes]
 
 
 @functools.cache
-def _can_follow() -> bool:
-    """Returns whether there is a `setpriv` that ties a program to the life of its parent."""
+def _follower() -> str:
+    """Returns the path of a `setpriv` that ties a program to the life of its parent, "" if there is none."""
     program = shutil.which("setpriv")
     if not program:
-        return False
+        return ""
     trial = subprocess.run([program, "--pdeathsig", "KILL", "--", "true"], capture_output=True)
-    return trial.returncode == 0
+    return "" if trial.returncode else program
 
 
 @functools.cache

@@ -1,24 +1,40 @@
 """Names a trained network by its parameters, and compares such names, in numpy alone.
 
-An identity is a mapping that travels with fingerprints: sha256 and sha256_before of the parameters, source, step, and
-for stores the dtype computed in. Version 0.1 wrote one digest only, as `sha256`: the one that is `sha256_before` now,
-which depends on how JAX spells a path in a tree. Stores and databases of that version compare equal to today's.
+An identity is a mapping that travels with fingerprints: sha256 and sha256_before of the parameters, settings (a digest
+of what else changes a fingerprint, see `settings_sha256`), source, step, and for stores the dtype computed in. Version
+0.1 wrote one digest only, as `sha256`: the one that is `sha256_before` now, which depends on how JAX spells a path in a
+tree. Versions up to 0.2 wrote no `settings`. Stores and databases of those versions compare equal to today's.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-_DIGESTS = ("sha256", "sha256_before")
+from nafp import config as settings
+from nafp.config import network
+
+if TYPE_CHECKING:
+    import ml_collections
+
+_DIGESTS = ("sha256", "sha256_before", "settings")
+# Settings of a network that change no fingerprint: rows between, form and type of the computation.
+_FREE = ("audio.hop_s", "model.form", "model.dtype")
 
 
-def of(variables: Mapping[str, Any], *, source: str, step: int) -> dict[str, Any]:
-    """Returns the identity of a network with these variables, a tree of arrays as flax takes it."""
-    return {
+def of(
+    variables: Mapping[str, Any], *, source: str, step: int, config: ml_collections.ConfigDict | None = None
+) -> dict[str, Any]:
+    """Returns the identity of a network with these variables, a tree of arrays as flax takes it.
+
+    config: its configuration, some settings of which change a fingerprint as the parameters do. None leaves them out.
+    """
+    known = {"settings": settings_sha256(config)} if config is not None else {}
+    return known | {
         "sha256": sha256(variables),
         "sha256_before": sha256_before(variables),
         "source": source,
@@ -27,8 +43,31 @@ def of(variables: Mapping[str, Any], *, source: str, step: int) -> dict[str, Any
 
 
 def same_network(one: Any, other: Any) -> bool:
-    """Returns whether two identities are of one network, each from any version of this package."""
-    return digest(one) == digest(other)
+    """Returns whether two identities are of one network, each from any version of this package.
+
+    Settings are compared where both identities have a digest of them.
+    """
+    if digest(one) != digest(other):
+        return False
+    known = {identity.get("settings") for identity in (one, other) if isinstance(identity, Mapping)} - {None}
+    return len(known) < 2
+
+
+def settings_sha256(config: ml_collections.ConfigDict) -> str:
+    """Hashes the settings that change a fingerprint: 64 hexadecimal digits.
+
+    Only those that differ from the defaults count, so that a setting of a later version leaves the digest as it is.
+    """
+    default = network_settings(settings.default())
+    changed = {name: value for name, value in network_settings(config).items() if default.get(name) != value}
+    return hashlib.sha256(json.dumps(changed, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def network_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Lists the settings that change a fingerprint by full name, such as audio.segment_s."""
+    sections = {section: config[section].to_dict() for section in network.SECTIONS}
+    named = {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
+    return {name: value for name, value in named.items() if name not in _FREE}
 
 
 def same_record(one: Any, other: Any) -> bool:

@@ -74,7 +74,7 @@ class Collection:
         """Returns the position in `tracks` of each row. All 0 when borders are unknown."""
         if not self.tracks:
             return np.zeros(np.shape(rows), np.int64)
-        return np.searchsorted(self.first_rows, rows, side="right") - 1
+        return np.asarray(np.searchsorted(self.first_rows, rows, side="right") - 1)
 
     def borders(self, tracks: Int[np.ndarray, "*shape"]) -> tuple[Int[np.ndarray, "*shape"], Int[np.ndarray, "*shape"]]:
         """Returns first rows and end rows of tracks by position. 0 and N when borders are unknown."""

@@ -76,6 +76,11 @@ def named(kind: str) -> str:
     return kind.lower() if kind.lower() in KINDS else kind
 
 
+def is_graph(factory: str) -> bool:
+    """Returns whether an index depends on how its rows are divided among the calls that add them."""
+    return any(part.startswith("HNSW") for part in factory.split(","))
+
+
 def as_original(chosen: Plan, *, n_dummy: int, n_rows: int) -> Plan:
     """Returns the plan with the training rows of the original, and with its calls where they matter.
 
@@ -85,7 +90,7 @@ def as_original(chosen: Plan, *, n_dummy: int, n_rows: int) -> Plan:
     sees; a second one (the refinement of ivfpq-rr) is drawn from all rows. A graph (hnsw) depends on how the rows are
     divided among calls: the original adds the dummy database in one call, then the database in one.
     """
-    if any(part.startswith("HNSW") for part in chosen.factory.split(",")):
+    if is_graph(chosen.factory):
         chosen = chosen._replace(add_rows=(n_dummy, n_rows - n_dummy))
     if not chosen.train_rows:
         return chosen

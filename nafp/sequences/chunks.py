@@ -63,29 +63,6 @@ def cut(n_rows: int, size: int) -> list[int]:
     return [size * number for number in range(n_rows // size)]
 
 
-def split(source: str | os.PathLike, out: str | os.PathLike, *, seconds: float) -> tuple[int, int]:
-    """Cuts every .npy file of a folder into chunks NAME_0.npy, NAME_1.npy ... in the folder `out`.
-
-    seconds: of a chunk. Returns the number of files and of chunks. Raises nafp.errors.Invalid, before anything is
-    written, for files that cannot be cut or if no file is as long as a chunk.
-    """
-    size, paths = rows_of(seconds), files(source)
-    if size < SHORTEST:
-        raise errors.Invalid(f"--seconds={seconds:g}: chunks need 2 s or more")
-    if pathlib.Path(out).resolve() == pathlib.Path(source).resolve():
-        raise errors.Invalid(f"--out={out}: is the source itself; the chunks need a folder of their own")
-    counts = [len(cut(len(clips.read(path)), size)) for path in paths]
-    if not any(counts):
-        raise errors.Invalid(f"{source}: none of its {len(paths)} files has {size} rows ({seconds:g} s)")
-    folder = pathlib.Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        rows = clips.read(path)
-        for number, first in enumerate(cut(len(rows), size)):
-            clips.write(folder / f"{path.stem}_{number}.npy", rows[first : first + size])
-    return len(paths), sum(counts)
-
-
 def files(folder: str | os.PathLike) -> list[pathlib.Path]:
     """Lists the .npy files of a folder, 2 before 10. Raises nafp.errors.NotFound or nafp.errors.Invalid for none."""
     root = pathlib.Path(folder)

@@ -154,11 +154,10 @@ def _line(
     own = [int(index.first_chunk[query.recording]) + query.start // index.size for query in some]
     of_chunk = [_right(found, {chunk, chunk + 1}) for found, chunk in zip(chunks_found, own)]
     of_place = [_right(found, {row}) for found, row in zip(*by_place)] if by_place else [(-1, -1)]
-    counts = [sum(column) for column in zip(*of_chunk)] + (
-        [sum(column) for column in zip(*of_place)] if by_place else [-1, -1]
-    )
+    chunk_top1, chunk_top10 = (sum(column) for column in zip(*of_chunk))
+    place_top1, place_top10 = (sum(column) for column in zip(*of_place))
     seconds = (len(some[0].rows) + 1) / 2
-    return Line(method, seconds, len(some), *counts, n_bytes, ms)
+    return Line(method, seconds, len(some), chunk_top1, chunk_top10, place_top1, place_top10, n_bytes, ms)
 
 
 def _right(found: np.ndarray, right: set[int]) -> tuple[int, int]:

@@ -31,7 +31,7 @@ def from_torch(name: str, tensors: Tensors, *, heads: int = 8) -> dict[str, Any]
 
 def _transformer(tensors: Tensors, heads: int) -> dict[str, Any]:
     numbers = {int(match[1]) for key in tensors if (match := re.match(r"encoder\.layers\.(\d+)\.", key))}
-    params = {"into": _dense(tensors, "linear1"), "embed": _dense(tensors, "linear2")}
+    params: dict[str, Any] = {"into": _dense(tensors, "linear1"), "embed": _dense(tensors, "linear2")}
     for number in sorted(numbers):
         above = f"encoder.layers.{number}"
         params[f"layer{number}"] = {

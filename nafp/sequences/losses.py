@@ -92,7 +92,7 @@ def info_nce(
         labels = jnp.arange(len(queries))
         return optax.softmax_cross_entropy_with_integer_labels(queries @ keys.T / temperature, labels).mean()
     own = jnp.sum(queries * keys, axis=1, keepdims=True)
-    others = jnp.einsum("be,...me->bm" if negatives.ndim == 2 else "be,bme->bm", queries, networks.unit(negatives))
+    others = jnp.einsum("be,me->bm" if negatives.ndim == 2 else "be,bme->bm", queries, networks.unit(negatives))
     logits = jnp.concatenate([own, others], axis=1) / temperature
     return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.zeros(len(queries), int)).mean()
 

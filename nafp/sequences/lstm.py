@@ -39,7 +39,8 @@ class Lstm(nn.Module):
                 rows = nn.Dropout(self.dropout, deterministic=not train)(rows)
             cells = (nn.OptimizedLSTMCell(self.width, name=f"{way}{number}") for way in ("forward", "backward"))
             forward, backward = (nn.RNN(cell, name=f"over_{cell.name}") for cell in cells)
+            ahead = forward(rows, seq_lengths=n_rows)
             back = backward(rows, seq_lengths=n_rows, reverse=True, keep_order=True)
-            rows = jnp.concatenate([forward(rows, seq_lengths=n_rows), back], axis=-1)
+            rows = jnp.concatenate([jnp.asarray(ahead), jnp.asarray(back)], axis=-1)
         last = jnp.take_along_axis(rows, jnp.maximum(n_rows - 1, 0)[:, None, None], axis=1)[:, 0]
         return networks.unit(nn.Dense(self.dim, name="embed")(last))

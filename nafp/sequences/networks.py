@@ -57,7 +57,7 @@ def n_parameters(variables: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
 
 
-def unit(vectors: Float[Array, "B E"]) -> Float[Array, "B E"]:
+def unit(vectors: Float[Array, "*B E"]) -> Float[Array, "*B E"]:
     """Brings vectors to unit length."""
     length = jnp.sqrt(jnp.sum(vectors * vectors, axis=-1, keepdims=True))
     return vectors / jnp.maximum(length, _SHORTEST)

@@ -16,6 +16,7 @@ from nafp.models import identities
 from nafp.search import store
 from nafp.sequences import chunks, clips
 
+_VERSION = re.compile(r"(?P<clips>.+)@(?P<version>\d{2})")
 _CHUNK = re.compile(r"(?P<name>.+)_(?P<number>\d+)")
 
 
@@ -28,37 +29,54 @@ class Recordings(NamedTuple):
 
 
 def opened(path: str | os.PathLike, *, dim: int, chunk_rows: int) -> Recordings:
-    """Opens a folder of .npy files, one a recording, or STORE/NAME.
+    """Opens a folder of .npy files, one a recording, or STORE/NAME, or version CC of all clips of a folder, CLIPS@CC.
 
-    Files NAME_0.npy, NAME_1.npy ... of `chunk_rows` rows each, as `nafp amg split` writes them, are put together again.
-    Files are in the order of their names, 2 before 10. Raises nafp.errors.NotFound or nafp.errors.Invalid.
+    Files NAME_0.npy, NAME_1.npy ... of `chunk_rows` rows each, as `nafp amg split` writes them, are put together again;
+    with 0 they are not. Files are in the order of their names, 2 before 10. dim: the D that is needed, 0 for any.
+    Raises nafp.errors.NotFound or nafp.errors.Invalid.
     """
     place = pathlib.Path(path)
-    if place.is_dir() and not list(place.glob("*.npy")) and store.names(place):
+    if match := _VERSION.fullmatch(os.fspath(path)):
+        return _of_version(match["clips"], int(match["version"]), dim, chunk_rows)
+    if place.is_dir() and store.names(place):
         raise errors.Invalid(f"{path}: is a folder of stores: name one of {', '.join(store.names(place))} in it, too")
     if not place.is_dir() and place.parent.is_dir() and place.name in store.names(place.parent):
         return _of_store(store.Store.open(place.parent, place.name), dim)
     paths = chunks.files(path)
     names, rows = [file.stem for file in paths], [clips.read(file, dim=dim) for file in paths]
-    if all(_CHUNK.fullmatch(name) and len(part) == chunk_rows for name, part in zip(names, rows)):
-        names, rows = _joined(names, rows)
-    return Recordings(names, rows, str(identities.digest(clips.about_of(path).get("model")) or ""))
+    return Recordings(*_joined(names, rows, chunk_rows), _first_stage(path))
+
+
+def _of_version(folder: str, version: int, dim: int, chunk_rows: int) -> Recordings:
+    """Opens one version of every clip that has it."""
+    paths = [(clip.name, path) for clip in clips.listed(folder) for path in clip.versions]
+    chosen = [(name, path) for name, path in paths if clips.version_of(path) == version]
+    if not chosen:
+        raise errors.Invalid(f"{folder}: no clip has a version {version:02d}")
+    names, rows = [name for name, _ in chosen], [clips.read(path, dim=dim) for _, path in chosen]
+    return Recordings(*_joined(names, rows, chunk_rows), _first_stage(folder))
+
+
+def _first_stage(folder: str | os.PathLike) -> str:
+    return str(identities.digest(clips.about_of(folder).get("model")) or "")
 
 
 def _of_store(source: store.Store, dim: int) -> Recordings:
-    if source.dim != dim:
+    if dim and source.dim != dim:
         raise errors.Invalid(f"{source.folder}/{source.name}: fingerprints of {source.dim} numbers; need {dim}")
     tracks = source.tracks or [store.TrackRows(source.name, 0, len(source), 0.0)]
     rows = [source.vectors[t.first_row : t.first_row + t.n_rows] for t in tracks]
     return Recordings([t.track for t in tracks], rows, str(identities.digest(source.meta.get("model")) or ""))
 
 
-def _joined(names: Sequence[str], rows: Sequence[np.ndarray]) -> tuple[list[str], list[np.ndarray]]:
-    """Puts the chunks of a recording together, in the order of their numbers."""
+def _joined(names: list[str], rows: list[np.ndarray], chunk_rows: int) -> tuple[list[str], list[np.ndarray]]:
+    """Puts the chunks of each recording together, if all are chunks, in the order of their numbers."""
+    matches = [match for name in names if (match := _CHUNK.fullmatch(name))]
+    if len(matches) < len(names) or any(len(part) != chunk_rows for part in rows):
+        return names, rows
     parts: dict[str, list[np.ndarray]] = {}
-    for name, part in zip(names, rows):
-        match = _CHUNK.fullmatch(name)
-        parts.setdefault(match["name"] if match else name, []).append(part)
+    for match, part in zip(matches, rows):
+        parts.setdefault(match["name"], []).append(part)
     return list(parts), [np.concatenate(chunks_of_one) for chunks_of_one in parts.values()]
 
 
@@ -92,9 +110,9 @@ def require_one_network(opened: Sequence[Recordings | None], first_stage: str, p
 
 
 class Starts(NamedTuple):
-    """Where queries begin. count: places in each recording, evenly spaced. table: rows by length instead, if given."""
+    """Where queries begin. each: places in each recording, evenly spaced. table: rows by length instead, if given."""
 
-    count: int = 0
+    each: int = 0
     table: Mapping[int, Sequence[int]] | None = None
 
     def lengths(self, seconds: Sequence[float]) -> list[int]:
@@ -106,7 +124,7 @@ class Starts(NamedTuple):
         last = n_rows - length
         if self.table:
             return [row for row in self.table[length] if row <= last]
-        return np.unique(np.linspace(0, last, self.count).astype(int)).tolist() if last >= 0 else []
+        return np.unique(np.linspace(0, last, self.each).astype(int)).tolist() if last >= 0 else []
 
 
 def starts(text: str, *, chunk_seconds: int) -> Starts:
@@ -116,7 +134,7 @@ def starts(text: str, *, chunk_seconds: int) -> Starts:
     else.
     """
     if text.isdigit() and int(text):
-        return Starts(count=int(text))
+        return Starts(each=int(text))
     if not pathlib.Path(text).is_file():
         raise errors.Invalid(f"--starts={text}: a number of at least 1, or a file of test ids (.pkl), is needed")
     table = pickles.read(text)

@@ -48,6 +48,7 @@ def clips(
     out: str,
     split: str = "train",
     noise: str = "",
+    noise_split: str = "",
     conditions: Sequence[str] = (),
     count: int = 0,
     per_track: int = 0,
@@ -68,7 +69,14 @@ def clips(
     from nafp.weights import sources as networks
 
     network = networks.load(checkpoint)
-    drawn = {"split": split, "count": count, "per_track": per_track, "seconds": seconds, "seed": seed}
+    drawn = {
+        "split": split,
+        "noise_split": noise_split,
+        "count": count,
+        "per_track": per_track,
+        "seconds": seconds,
+        "seed": seed,
+    }
     chain = {"names": list(conditions)} if conditions else {}
     about = {"model": dict(network.identity), "source": source, "noise": noise, "versions": versions, **drawn, **chain}
     writer = folders.Writer(out, about)
@@ -91,13 +99,13 @@ def clips(
 
 
 def split(sources: list[str], *, out: str, seconds: float = 5.0) -> int:
-    """Cuts the files of a folder into chunks."""
-    from nafp.sequences import chunks
+    """Cuts the recordings of a folder or a store into chunks."""
+    from nafp.sequences import chunks, splitting
 
     if len(sources) != 1:
-        raise errors.Invalid("amg split needs one folder of .npy files: nafp amg split CLIPS --seconds=5 --out=CHUNKS")
-    n_files, n_chunks = chunks.split(sources[0], out, seconds=seconds)
-    print(f"{out}: {n_chunks} chunks of {chunks.rows_of(seconds)} rows ({seconds:g} s), from {n_files} files")
+        raise errors.Invalid("amg split needs one folder or store: nafp amg split CLIPS --seconds=5 --out=CHUNKS")
+    n_whole, n_chunks = splitting.split(sources[0], out, seconds=seconds)
+    print(f"{out}: {n_chunks} chunks of {chunks.rows_of(seconds)} rows ({seconds:g} s), from {n_whole} recordings")
     return DONE
 
 
@@ -130,19 +138,20 @@ def evaluate(
     lengths: Sequence[str] = ("5", "10", "15", "30"),
     starts: str = "5",
     methods: Sequence[str] = (),
+    seconds: float = 0.0,
     out: str = "",
     prepare: Callable[[], None],
 ) -> int:
     """Scores the second stage beside the first one alone, with what each costs."""
     from nafp.sequences import evaluation, recordings
 
-    seconds, chosen = _seconds(lengths), list(methods or evaluation.METHODS)
+    asked_s, chosen = _seconds(lengths), list(methods or evaluation.METHODS)
     for method in chosen:
         choices.require("--methods", method, evaluation.METHODS)
     prepare()
     from nafp.sequences import embedder
 
-    network = embedder.load(checkpoint)
+    network = embedder.load(checkpoint, seconds=int(seconds))
     places = recordings.starts(starts, chunk_seconds=network.seconds)
     opened = [
         recordings.opened(path, dim=network.dim, chunk_rows=network.chunk_rows) if path else None
@@ -154,9 +163,9 @@ def evaluate(
     assert asked is not None
     answers = recordings.answers(asked, database)
     index = evaluation.Index(network, confusers, database)
-    lines = list(evaluation.evaluate(network, index, asked, answers, places, seconds=seconds, methods=chosen))
+    lines = list(evaluation.evaluate(network, index, asked, answers, places, seconds=asked_s, methods=chosen))
     if not lines:
-        raise errors.Invalid(f"{query}: no recording is as long as {min(seconds):g} s")
+        raise errors.Invalid(f"{query}: no recording is as long as {min(asked_s):g} s")
     text = f"{described(lines)}\n\n{costs(network, index)}"
     print(text)
     if out:

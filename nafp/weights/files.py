@@ -2,7 +2,7 @@
 
 The file holds arrays by name: `params/block1_time/kernel` and so on, `batch_stats/...` if the norm has any, and the mel
 filters and the window, `spectrogram/filters` and `spectrogram/window`. It states `format`, `config` (JSON), `step`,
-`source`, `sha256` and `spectrogram_sha256`. An .npz has these as further entries, a .safetensors as its metadata.
+`source`, `sha256`, `spectrogram_sha256` and `config_sha256`. An .npz has these as further entries, a .safetensors as its metadata.
 
 `sha256` hashes the parameters as version 0.1 does, so that this version and that one read each other's files. Files of
 version 0.1 have no `spectrogram` entries.
@@ -13,12 +13,16 @@ version 0.1 have no `spectrogram` entries.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
+import struct
+import tokenize
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import IO, Any, NamedTuple
 
 import ml_collections
@@ -35,7 +39,27 @@ _FORMAT = "nafp network 1"
 _COLLECTIONS = ("params", "batch_stats")
 _ABOUT = ("format", "config", "step", "sha256", "source")
 _BANK = ("spectrogram/filters", "spectrogram/window")
-_BANK_SHA256 = "spectrogram_sha256"  # A .safetensors has no checksum of its own.
+_BANK_SHA256, _CONFIG_SHA256 = "spectrogram_sha256", "config_sha256"  # A .safetensors has no checksum of its own.
+# What numpy, zip files, JSON and a configuration raise for bytes that are not what they should be.
+_DAMAGED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    IndexError,
+    ArithmeticError,
+    MemoryError,
+    EOFError,
+    RecursionError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 
 
 class Written(NamedTuple):
@@ -76,6 +100,7 @@ def write(
     about = {
         "format": _FORMAT,
         "config": settings.to_json(config),
+        _CONFIG_SHA256: _text_sha256(settings.to_json(config)),
         "step": int(step),
         "sha256": identities.sha256_before(stored),
         "source": source,
@@ -95,21 +120,55 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], ml_collections.Config
 
     Raises nafp.errors.NotFound, or nafp.errors.Invalid for a file that is damaged or no exported network.
     """
-    contents = _read(pathlib.Path(path))
-    variables = _nested(contents.arrays)
-    _require_digest(path, contents.about, identities.sha256_before(variables))
-    return variables, settings.from_json(contents.about["config"]), int(contents.about["step"])
+    path = pathlib.Path(path)
+    with _explained(path):
+        contents = _read(path)
+        variables = _nested(contents.arrays)
+        _require_digest(path, contents.about, identities.sha256_before(variables))
+        return variables, _config(path, contents.about), int(contents.about["step"])
 
 
 def load(path: str | os.PathLike) -> numpy_network.NumpyNetwork:
     """Opens an exported network, to be run by numpy. Raises the errors of `read`."""
-    contents = _read(pathlib.Path(path))
-    variables = _nested(contents.arrays)
-    step, config = int(contents.about["step"]), settings.from_json(contents.about["config"])
-    identity = identities.of(variables, source=pathlib.Path(path).name, step=step)
-    _require_digest(path, contents.about, identities.digest(identity))
-    bank = _bank(path, contents, config)
-    return numpy_network.NumpyNetwork(variables, config, identity=identity, bank=bank)
+    path = pathlib.Path(path)
+    with _explained(path):
+        contents = _read(path)
+        variables = _nested(contents.arrays)
+        step, config = int(contents.about["step"]), _config(path, contents.about)
+        identity = identities.of(variables, source=path.name, step=step, config=config)
+        _require_digest(path, contents.about, identities.digest(identity))
+        bank = _bank(path, contents, config)
+        return numpy_network.NumpyNetwork(variables, config, identity=identity, bank=bank)
+
+
+@contextlib.contextmanager
+def _explained(path: pathlib.Path) -> Iterator[None]:
+    """Turns whatever a damaged file makes its readers raise into errors.Invalid."""
+    try:
+        yield
+    except errors.Error:
+        raise
+    except _DAMAGED as error:
+        reason = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise errors.Invalid(f"{path} is damaged, or no exported network: {reason}. {_advice(path)}") from error
+
+
+def _config(path: pathlib.Path, about: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """Reads the configuration of a file. Raises errors.Invalid if it is not the one that was written."""
+    text = about["config"]
+    if about.get(_CONFIG_SHA256, _text_sha256(text)) != _text_sha256(text):  # Older files have no digest of it.
+        raise errors.Invalid(
+            f"{path} is damaged: its configuration is not the one it was written with. {_advice(path)}"
+        )
+    config = settings.from_json(text)
+    for name, value in identities.network_settings(config).items():
+        if name in settings.SETTINGS:
+            settings.SETTINGS[name].check(f"{path}: config.{name}", value)
+    return config
+
+
+def _text_sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _stored(name: str, values: Any, dtype: str) -> np.ndarray:
@@ -170,6 +229,8 @@ def _read(path: pathlib.Path) -> _Contents:
     """Reads the arrays of a file by name, and what it states about itself, which must be complete."""
     if not path.exists():
         raise errors.NotFound(f"{path}: no such exported network. {_advice(path)}")
+    if not path.is_file():
+        raise errors.Invalid(f"{path}: is no file with an exported network. {_advice(path)}")
     contents = _read_npz(path) if zipfile.is_zipfile(path) else _read_safetensors(path)
     missing = [key for key in _ABOUT if key not in contents.about]
     if not any(name.startswith("params/") for name in contents.arrays):
@@ -192,12 +253,9 @@ def _save_npz(file: IO[bytes], arrays: Mapping[str, np.ndarray], about: Mapping[
 
 
 def _read_npz(path: pathlib.Path) -> _Contents:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            about = {name: file[name].item() for name in file.files if name in (*_ABOUT, _BANK_SHA256)}
-            return _Contents({name: file[name] for name in file.files if "/" in name}, about)
-    except (ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise errors.Invalid(f"{path} is damaged, or no exported network: {error}. {_advice(path)}") from None
+    with np.load(path, allow_pickle=False) as file:
+        about = {name: file[name].item() for name in file.files if name in (*_ABOUT, _BANK_SHA256, _CONFIG_SHA256)}
+        return _Contents({name: file[name] for name in file.files if "/" in name}, about)
 
 
 def _save_safetensors(file: IO[bytes], arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
@@ -227,7 +285,7 @@ def _read_safetensors(path: pathlib.Path) -> _Contents:
         with safetensors.safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
             return _Contents(arrays, dict(file.metadata() or {}))
-    except (safetensors.SafetensorError, TypeError, KeyError) as error:  # The last two: types that numpy lacks.
+    except safetensors.SafetensorError as error:
         raise errors.Invalid(f"{path} is damaged, or no exported network: {error}. {_advice(path)}") from None
 
 

@@ -84,7 +84,7 @@ def open_extractor(source: str, *, batch_size: int = 0, dtype: str = "float32") 
     from nafp.models import identities, network
 
     variables, config, step, name = read(source)
-    identity = {**identities.of(variables, source=name, step=step), "dtype": dtype}
+    identity = {**identities.of(variables, source=name, step=step, config=config), "dtype": dtype}
     return network.JaxNetwork(
         variables, config, batch_size=batch_size or default_batch_size(), dtype=dtype, identity=identity
     )

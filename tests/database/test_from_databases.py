@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from nafp import errors
-from nafp.database import from_databases, snapshot, writer
+from nafp.database import catalogue, database, fingerprint_log, from_databases, snapshot, writer
+from nafp.verbs import merge
 from tests import databases
 
 
@@ -59,9 +60,30 @@ def test_a_database_that_changes_while_it_is_merged_gives_its_tracks_of_one_mome
         np.testing.assert_allclose(rows, databases.unit(40, seed=number), atol=1e-3)
 
 
-def test_a_track_whose_fingerprints_are_lost_is_named(memory):
-    into, other = databases.filled(memory / "into", 1), databases.filled(memory / "other", 5, first=1)
+def test_damaged_tracks_are_left_out_and_named_and_the_others_are_merged(memory, capsys):
+    databases.filled(memory / "into", 1).close()
+    other = databases.filled(memory / "other", 6, first=1)
     log = other.folder / "fingerprints-0000.log"
-    log.write_bytes(log.read_bytes()[:5000])
-    with pytest.raises(errors.Invalid, match=r"4.wav: its fingerprints are lost; nafp verify .*other"):
-        into.merge([other.folder])
+    rows = bytearray(log.read_bytes()[:-1280])  # The last track is lost.
+    rows[2 * 1280 + 77] ^= 1  # The third has other rows than were written.
+    rows[4 * 1280 : 4 * 1280 + 64] = bytes(64)  # Two rows of the fifth are zeros.
+    log.write_bytes(rows)
+    assert merge.run(str(memory / "into"), [str(other.folder)]) == 2
+    assert capsys.readouterr().err.count("are not those written") == 3
+    with database.Database.open(memory / "into") as into:
+        assert [track.name for track in into.tracks()] == [f"/music/{number}.wav" for number in (0, 1, 2, 4)]
+        assert into.verify().damages == []
+        report = into.merge([other.folder])
+    assert report.damaged == [(str(other.folder), f"/music/{number}.wav") for number in (3, 5, 6)]
+    assert len(report.known) == 3
+
+
+def test_rows_that_were_written_as_no_fingerprints_are_left_out_too(memory):
+    into, other = databases.filled(memory / "into", 1), databases.filled(memory / "other", 3, first=1)
+    log = other.folder / "fingerprints-0000.log"
+    zeros = np.zeros(40 * 32, np.uint8)
+    log.write_bytes(zeros.tobytes() + log.read_bytes()[1280:])
+    with catalogue.Catalogue(other.folder, write=True) as book, book.change():
+        book.move([], [(fingerprint_log.checksum(zeros), 1)])
+    report = into.merge([other.folder])
+    assert (report.damaged, len(report.added)) == ([(str(other.folder), "/music/1.wav")], 2)

@@ -9,6 +9,7 @@ import pytest
 
 from nafp.models import identities
 from nafp.weights import sources
+from tests import networks
 
 # What version 0.2 wrote of the network that ships: in its file, in stores and in databases.
 OLD_SMALL = "a7a978eb0acdff1ec12ecb767b0f35d8ea70630c713d7bafd74712f7195b8e17"
@@ -69,6 +70,21 @@ def test_identities_of_both_versions_are_of_one_network(small):
         assert not identities.same_network(one, other)
         assert not identities.same_network(other, one)
     assert not identities.same_network({**OLD, "sha256": "x"}, small)
+
+
+def test_settings_that_change_a_fingerprint_make_another_network():
+    def identity(**changes):
+        config = networks.config(**changes)
+        return identities.of(tree(), source="a", step=1, config=config)
+
+    usual = identity()
+    for name, value in {"spectrogram.low_hz": 40.0, "audio.segment_s": 2.0, "model.activation": "relu"}.items():
+        assert not identities.same_network(usual, identity(**{name: value}))
+    for name, value in {"audio.hop_s": 0.25, "model.form": "gemm", "model.dtype": "bfloat16", "seed": 5}.items():
+        assert identities.same_network(usual, identity(**{name: value}))
+    before = {key: value for key, value in usual.items() if key != "settings"}
+    assert identities.same_network(before, identity(**{"spectrogram.low_hz": 40.0}))
+    assert identities.same_record(before, usual)
 
 
 def test_a_record_is_the_same_with_source_step_and_dtype(small):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from nafp.sequences import losses, optimizer
-from tests import shapes
 
 VECTORS = pathlib.Path(__file__).parents[1] / "vectors" / "amg"
 GIVEN = dict(np.load(VECTORS / "losses.npz"))
@@ -18,7 +17,7 @@ CLOSE = dict(rtol=1e-10, atol=1e-12)
 
 @pytest.fixture(autouse=True)
 def in_double_precision():
-    with jax.enable_x64(True), shapes.held(losses):
+    with jax.enable_x64(True):
         yield
 
 

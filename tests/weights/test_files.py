@@ -1,5 +1,6 @@
 """An exported network is the trained one: in its file, under JAX, and in numpy without JAX."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -22,7 +23,7 @@ from tests import networks
 
 ROOT = pathlib.Path(__file__).parents[2]
 MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:2]
-ABOUT = {"format", "config", "step", "sha256", "source", "spectrogram_sha256"}
+ABOUT = {"format", "config", "step", "sha256", "source", "spectrogram_sha256", "config_sha256"}
 BANK = ("spectrogram/filters", "spectrogram/window")
 
 
@@ -48,7 +49,37 @@ def test_what_is_read_is_what_was_written(tmp_path, norm, format):
     assert written.sha256 == identities.sha256(variables)
     before = identities.sha256_before(variables)
     identity = {"sha256": written.sha256, "sha256_before": before, "source": "a.bin", "step": 7}
+    identity["settings"] = identities.settings_sha256(c)
     assert files.load(path).identity == identity
+
+
+@pytest.mark.parametrize("format", files.FORMATS)
+def test_a_configuration_that_was_changed_in_the_file_is_damage(tmp_path, small, format, monkeypatch):
+    save = getattr(files, f"_save_{format}")
+
+    def save_with_another(file, arrays, about):
+        save(file, arrays, about | {"config": about["config"].replace('"low_hz": 300.0', '"low_hz": 308.0')})
+
+    monkeypatch.setattr(files, f"_save_{format}", save_with_another)
+    files.write(tmp_path / "a", *small[:2], step=3, format=format)
+    for read in (files.read, files.load):
+        with pytest.raises(errors.Invalid, match="its configuration is not the one it was written with"):
+            read(tmp_path / "a")
+
+
+@pytest.mark.parametrize("format", files.FORMATS)
+def test_whatever_is_wrong_with_a_file_is_said_in_one_line(tmp_path, small, format):
+    path = tmp_path / "a"
+    files.write(path, *small[:2], step=3, format=format)
+    whole, draw = path.read_bytes(), np.random.default_rng(0)
+    for place in [*range(0, 60), *draw.integers(0, len(whole), 60).tolist(), *range(-60, 0)]:
+        harmed = bytearray(whole)
+        harmed[place] ^= 1 << int(draw.integers(8))
+        for data in (harmed, whole[:place], whole[:place] + bytes(40) + whole[place + 40 :]):
+            path.write_bytes(data)
+            for read in (files.read, files.load):
+                with contextlib.suppress(errors.Invalid):
+                    read(path)
 
 
 def test_entries_have_names_to_read(tmp_path, small):

@@ -29,7 +29,7 @@ def old_and_new(tmp_path, monkeypatch):
     network = databases.network_file(tmp_path)
     today = identities.of
 
-    def as_before(variables, *, source, step):
+    def as_before(variables, *, source, step, config):
         return {"sha256": today(variables, source=source, step=step)["sha256_before"], "source": source, "step": step}
 
     with monkeypatch.context() as version_0_2:
