@@ -6,10 +6,11 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from nafp import errors
-from nafp.jobs import shown
+
+from . import remarks
 
 
 def run(main: Callable[[list[str]], int | None], *parts: types.ModuleType) -> None:
@@ -21,17 +22,9 @@ def run(main: Callable[[list[str]], int | None], *parts: types.ModuleType) -> No
     for module in (sys.argv[0], *parts):
         for flag in flags.FLAGS.get_key_flags_for_module(module):
             flags.FLAGS.register_key_flag_for_module(verb, flag)
-    logging.get_absl_handler().setFormatter(_OurWords())
+    remarks.shape()
     sys.argv[0] = verb  # The heading of --help, which would be the launcher's path.
     app.run(lambda argv: sys.exit(main(argv)), flags_parser=_parsed)
-
-
-class _OurWords(logging.PythonFormatter):
-    """Shows what this package says without the date, the thread and the line of source before it."""
-
-    def format(self, record: Any) -> str:
-        is_ours = record.name.partition(".")[0] == "nafp"
-        return shown.plain(record.getMessage()) if is_ours else super().format(record)
 
 
 def wrong(text: str) -> errors.Invalid:
@@ -49,7 +42,7 @@ def _parsed(argv: list[str]) -> list[str]:
     try:
         words = flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError) as error:  # From --config.section.name.
-        raise wrong(_in_words(error)) from error
+        raise wrong(remarks.of_flags(error)) from error
     if "config" in flags.FLAGS and flags.FLAGS["config"].present:
         _require_configuration(flags.FLAGS["config"])
     return words
@@ -61,14 +54,3 @@ def _require_configuration(flag: Any) -> None:
         flag.value.is_locked  # noqa: B018 - the access raises
     except OSError as error:
         raise wrong(f"--config={flag.config_filename}: no such configuration file") from error
-
-
-def _in_words(error: Exception) -> str:
-    """Returns what absl and ml_collections say of a flag, on one line and without Python's names."""
-    missing = [name for name in flags.FLAGS if f"Flag --{name} must have a value" in str(error)]
-    if missing:
-        return f"--{' and --'.join(missing)} must be given"
-    if isinstance(error, (AttributeError, KeyError)) and error.args:
-        lines = str(error.args[0]).strip("'\"").replace("\\n", "\n").replace("\\'", "").splitlines()
-        return f"--config has no setting {lines[0]!r}. {' '.join(lines[1:])}".strip(". ")
-    return " ".join(str(error).split()).rstrip(".")
