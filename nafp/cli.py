@@ -25,6 +25,7 @@ VERBS = {
     "add": "put recordings into a database; resumes",
     "identify": "say which recording a clip comes from, and where in it",
     "monitor": "say what is played in a long recording or a stream, and when",
+    "serve": "answer over HTTP: identify, monitor, list, add",
     "list": "list the tracks of a database",
     "info": "say how large a database is, and what is in it",
     "remove": "take tracks out of a database",
@@ -42,6 +43,13 @@ EXTRAS = {
     "torch": "pip install 'nafp[bench]'",
     "av": "pip install 'nafp[containers]'",
     "sounddevice": "pip install 'nafp[mic]'",
+    "sklearn": "pip install 'nafp[ensemble]'",
+    "h11": "pip install 'nafp[serve]'",
+    "prometheus_client": "pip install 'nafp[serve]'",
+    "python_multipart": "pip install 'nafp[serve]'",
+    "starlette": "pip install 'nafp[serve]'",
+    "uvicorn": "pip install 'nafp[serve]'",
+    "websockets": "pip install 'nafp[serve]'",
 }
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

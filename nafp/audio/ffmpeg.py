@@ -77,20 +77,29 @@ class Reader:
 
 
 def listen(
-    inputs: list[str], *, sample_rate_hz: int, block_s: float, stdin: IO[bytes] | None = None
+    inputs: list[str],
+    *,
+    sample_rate_hz: int,
+    block_s: float,
+    stdin: IO[bytes] | None = None,
+    patience_s: float = 0.0,
 ) -> Iterator[np.ndarray]:
     """Yields the audio of an input of any kind, mono float32 [S], until it ends or the iterator is closed.
 
     inputs: ffmpeg's arguments up to the input, such as ["-i", URL]. block_s: the longest block in seconds. stdin: the
-    file that the input "pipe:0" reads. Raises errors.FfmpegFailed if no audio comes, or if the input breaks off.
+    file that the input "pipe:0" reads. patience_s: after so long without sound ffmpeg is ended, 0 for never. Raises
+    errors.FfmpegFailed if no audio comes, or if the input breaks off.
     """
     arguments = [*([] if stdin else ["-nostdin"]), "-v", "error", *inputs, "-map", "0:a:0"]
     arguments += ["-ac", "1", "-ar", str(sample_rate_hz), "-c:a", "pcm_f32le", "-f", "f32le"]
     n_bytes = 4 * max(1, round(block_s * sample_rate_hz))
     with _running([*arguments, "-flush_packets", "1", "-"], stdin) as decoder:
-        while data := decoder.read(n_bytes):
-            yield np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
-        failure = decoder.failure(inputs[-1])
+        try:
+            while data := decoder.read(n_bytes, patience_s):
+                yield np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
+            failure = decoder.failure(inputs[-1])
+        except TimeoutError as error:
+            failure = f"ffmpeg {error} and was ended"
         if failure:
             raise errors.FfmpegFailed(failure)
 

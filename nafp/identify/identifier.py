@@ -107,14 +107,6 @@ class Identifier:
             ranking = self._look(samples, sample_rate_hz, closer, top)
         return ranking
 
-    def rank_vectors(self, vectors: Mapping[float, np.ndarray], *, shifts: int = 1, top: int = match.TOP) -> RankedClip:
-        """Ranks the best places of a clip whose fingerprints were computed elsewhere, by the network of the collection.
-
-        vectors: float32 [n, D] at each speed that was undone, the clip's own, 1, first. shifts: their rows for each row
-        of the collection. A caller that is not sure of the answer looks closer itself: with more speeds and rows.
-        """
-        return self._ranked(self._find(vectors, shifts), shifts, top)
-
     def _checked(self, samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
         """Returns the part of a clip that counts, float32 [S]. Raises nafp.errors.Invalid for what is no clip."""
         samples = np.asarray(samples, np.float32)
@@ -136,26 +128,20 @@ class Identifier:
 
     def _look(self, samples: np.ndarray, sample_rate_hz: int, look: asking.Look, top: int) -> RankedClip:
         """Fingerprints, searches and ranks a clip once."""
-        return self._ranked(self._hear(samples, sample_rate_hz, look), look.shifts, top)
-
-    def _ranked(self, versions: list[speeds.ClipAtSpeed], shifts: int, top: int) -> RankedClip:
-        places = speeds.rank(versions, self.rows, shifts=shifts, top=_EVERY_PLACE)[0]
-        return RankedClip(self._answers(places, versions[0].lengths[0], top), places, versions, shifts)
+        versions = self._hear(samples, sample_rate_hz, look)
+        places = speeds.rank(versions, self.rows, shifts=look.shifts, top=_EVERY_PLACE)[0]
+        answers = self._answers(places, versions[0].lengths[0], top)
+        return RankedClip(answers, places, versions, look.shifts)
 
     def _hear(self, samples: np.ndarray, sample_rate_hz: int, look: asking.Look) -> list[speeds.ClipAtSpeed]:
         """Fingerprints a clip at all speeds of a look, in one batch, and searches for all of them at once."""
         framed = {speed: self._framed(samples, sample_rate_hz, speed, look.shifts) for speed in look.speeds}
         framed = {speed: waveforms for speed, waveforms in framed.items() if len(waveforms)}
         vectors = self._network(np.concatenate(list(framed.values())))
+        _, neighbours = self._index.search(vectors)
         ends = np.cumsum([len(waveforms) for waveforms in framed.values()])[:-1]
-        return self._find(dict(zip(framed, np.split(vectors, ends))), look.shifts)
-
-    def _find(self, vectors: Mapping[float, np.ndarray], shifts: int) -> list[speeds.ClipAtSpeed]:
-        """Searches for the fingerprints of all speeds at once."""
-        _, neighbours = self._index.search(np.concatenate(list(vectors.values())))
-        ends = np.cumsum([len(own) for own in vectors.values()])[:-1]
-        versions = zip(vectors.items(), np.split(neighbours, ends))
-        return [speeds.ClipAtSpeed(speed, own, near, [len(own[::shifts])]) for (speed, own), near in versions]
+        versions = zip(framed, np.split(vectors, ends), np.split(neighbours, ends))
+        return [speeds.ClipAtSpeed(speed, own, near, [len(own[:: look.shifts])]) for speed, own, near in versions]
 
     def _framed(self, samples: np.ndarray, sample_rate_hz: int, speed: float, shifts: int) -> np.ndarray:
         """Undoes the speed of a clip and cuts it into segments [n, S]. A clip that is too short then gives n = 0."""

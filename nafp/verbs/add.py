@@ -49,11 +49,11 @@ def run(
 
 
 def _listed(audio: Sequence[str]) -> list[str]:
-    """Returns the paths in the lists among these names, without lists that cannot be read."""
+    """Returns the paths of the music in the lists among these names, without lists that cannot be read."""
     paths: list[str] = []
     for name in filter(lists.is_list, audio):
         with contextlib.suppress(errors.Error):  # The report names it.
-            paths += [track.path for track in lists.read(name)]
+            paths += [track.path for track in lists.read(name) if track.kind == "music"]
     return paths
 
 

@@ -114,12 +114,6 @@ def _store(request: MonitorRequest) -> OpenedCollection:
     return OpenedCollection(network, rows, index_files.opened(rows, plan, folder), None)
 
 
-def speeds(network: protocol.Network, most: float) -> list[float]:
-    """Returns the speeds to listen at, so that tracks up to `most` (0.05: 5 %) faster or slower are found."""
-    tolerance = asking.tolerance(trained_with=float(network.config.augment.get("speed", 0.0)))
-    return asking.speeds_within(most, tolerance=tolerance)
-
-
 def _check(request: MonitorRequest) -> None:
     """Raises errors.Invalid for inputs and settings that do not go together."""
     streams = [name for name in request.names if _is_live(name)]
@@ -161,7 +155,7 @@ class _Listener:
             opened.rows,
             opened.searched,
             calibrated=opened.calibrated,
-            speeds=speeds(opened.network, request.max_speed / 100),
+            speeds=stretches.speeds(opened.network, request.max_speed / 100),
         )
         self._began = datetime.datetime.now().astimezone() if about.is_live else None
         self._started_s = time.monotonic()

@@ -44,7 +44,7 @@ def checkout(tmp_path):
         "nafp/jobs/shown.py",
         "launch/__init__.py",
         "launch/exits.py",
-        "launch/remarks.py",
+        "launch/log_lines.py",
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text((ROOT / name).read_text())
