@@ -42,10 +42,8 @@ def _parsed(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(argv)
         if configuration := "config" in flags.FLAGS and flags.FLAGS["config"].value:
             configuration.is_locked  # noqa: B018 - ml_collections notices a missing file at its first use.
-    except OSError as error:
-        raise wrong(f"--config={foreign.named(argv)}: no such configuration file") from error
-    except (SyntaxError, NameError, ImportError) as error:
-        raise wrong(f"--config={foreign.named(argv)}: no configuration in Python: {error}") from error
+    except (OSError, SyntaxError, NameError, ImportError) as error:
+        raise wrong(foreign.refused(argv, error)) from error
     except (flags.Error, AttributeError, KeyError, TypeError) as error:  # From --config.section.name.
         raise wrong(_in_words(error)) from error
     return rest

@@ -36,6 +36,12 @@ def named(argv: list[str]) -> str:
     return ""
 
 
+def refused(argv: list[str], error: Exception) -> str:
+    """Says why the configuration file that a command line names cannot be read."""
+    reason = "no such configuration file" if isinstance(error, OSError) else f"no configuration in Python: {error}"
+    return f"--config={named(argv)}: {reason}"
+
+
 def shown(filename: str) -> str:
     """Returns a configuration's file as it was given on the command line. filename: what ml_collections reads."""
     return filename.removeprefix(f"{foreign.__file__}:")
