@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import nafp
 from nafp import errors
+from nafp.jobs import shown
 
 # Verb -> what it does. `nafp VERB ARGUMENTS` runs the launcher of that name with these arguments.
 VERBS = {
@@ -42,6 +43,7 @@ EXTRAS = {
     "torch": "pip install 'nafp[bench]'",
     "av": "pip install 'nafp[containers]'",
     "sounddevice": "pip install 'nafp[mic]'",
+    "sklearn": "pip install 'nafp[ensemble]'",
     "h11": "pip install 'nafp[serve]'",
     "prometheus_client": "pip install 'nafp[serve]'",
     "python_multipart": "pip install 'nafp[serve]'",
@@ -126,5 +128,5 @@ def _refuse(verb: str) -> None:
 
 def _fail(text: str, *, code: int = 2) -> NoReturn:
     """Prints one line and ends with exit code 2, the code of every verb that cannot work. 1 means nothing found."""
-    print(text, file=sys.stderr)
+    print(shown.plain(text), file=sys.stderr)
     sys.exit(code)

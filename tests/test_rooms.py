@@ -54,6 +54,7 @@ OWNER = {
     "tinytag": {"nafp/audio/tags.py"},
     "orbax": {"nafp/weights/checkpoints.py"},
     "librosa": {"nafp/models/filterbank.py"},
+    "sklearn": {"evaluation/scores/ensemble.py"},
     "yaml": {"nafp/config/foreign.py"},
     "safetensors": {"nafp/weights/files.py"},
     "prometheus_client": {"nafp/serving/metrics.py"},

@@ -47,7 +47,7 @@ class Reader:
         self.channels = int(streams[0].get("channels") or 0)
         if self.sample_rate_hz < 1 or self.channels < 1:
             raise errors.FfmpegFailed("ffprobe cannot tell its sample rate or its channels")
-        self.seconds = _seconds(header, os.path.getsize(path))
+        self.seconds = _seconds(header, path)
         self.length_s = self.seconds
         self.tolerance_s = headers.tolerance_s(self.seconds, n_streams=int(header["format"].get("nb_streams", 1)))
 
@@ -150,13 +150,13 @@ def _probe(path: str) -> dict[str, Any]:
     return json.loads(output or b"{}")
 
 
-def _seconds(header: dict[str, Any], n_bytes: int) -> float:
+def _seconds(header: dict[str, Any], path: str) -> float:
     """Returns the length that a container states, 0.0 if it states none, or one that cannot be true."""
     about = header.get("format", {})
     if not headers.states_length(about.get("format_name", "")):
         return 0.0
     seconds = header["streams"][0].get("duration") or about.get("duration")
-    return headers.believed(float(seconds or 0.0), n_bytes)
+    return headers.believed(max(float(seconds or 0.0), headers.asf_seconds(path)), os.path.getsize(path))
 
 
 def _reason(remarks: bytes, path: str) -> str:

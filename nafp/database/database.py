@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nafp import errors
-from nafp.database import catalogue, catalogue_files, check, creation, network_file, snapshot, track_names, writer, writer_lock
+from nafp.database import (
+    catalogue,
+    catalogue_files,
+    check,
+    creation,
+    network_file,
+    snapshot,
+    track_names,
+    writer,
+    writer_lock,
+)
 from nafp.identify import answers
 from nafp.models import identities, protocol
 from nafp.search import collection, confidence
@@ -104,9 +114,7 @@ class Database:
 
         runtime, batch_size: as for `nafp.weights.sources.load`. Raises errors.Invalid for a damaged or exchanged file.
         """
-        return network_file.opened(
-            self.folder, self.about, runtime=runtime, batch_size=batch_size
-        )
+        return network_file.opened(self.folder, self.about, runtime=runtime, batch_size=batch_size)
 
     def identify(
         self, waveform: np.ndarray, sample_rate_hz: int, *, top: int = 5, least: float | None = None

@@ -110,6 +110,7 @@ class JaxNetwork:
 
     def track(self, samples: Float[np.ndarray, " S"]) -> Float32[np.ndarray, "n D"]:
         """Computes the fingerprints of a whole waveform at the hop."""
+        protocol.require_sound(samples)
         return self(segments.frame(samples, segment=self.segment, hop=self.hop))
 
     def at_hop(self, hop: int) -> JaxNetwork:

@@ -14,7 +14,7 @@ from nafp import errors
 from nafp.audio import live
 from nafp.database import database, snapshot
 from nafp.identify import asking, identifier
-from nafp.jobs import progress
+from nafp.jobs import progress, shown
 from nafp.models import identities, protocol
 from nafp.monitor import lines, state, stretches
 from nafp.search import collection, confidence, index, index_files, store
@@ -138,7 +138,7 @@ def _watch(name: str, request: MonitorRequest, opened: OpenedCollection, journal
         about = live.opened(name)
         return _Listener(about, request, opened, journal).listen()
     except errors.Undecodable as error:
-        print(error, file=sys.stderr)
+        print(shown.plain(error), file=sys.stderr)
         return FAILED
 
 
