@@ -290,6 +290,27 @@ class Catalogue:
             (_stored(path), n_bytes, changed_ns, digest, _stored(track)),
         )
 
+    def source(self, path: str) -> tuple[int, int, str] | None:
+        """Returns size, time of change and digest of a file when its audio was noted, or None."""
+        query = "select n_bytes, changed_ns, digest from sources where path = ?"
+        return next(self._rows(query, (_stored(path),)), None)
+
+    def rename(self, names: Mapping[str, str]) -> list[str]:
+        """Gives tracks new names, all at once, so that two can exchange theirs. names: new name by old name.
+
+        A track that has one of the new names, and gets no other, is deleted. Returns the names of these.
+        """
+        replaced = [name for name in names.values() if name not in names and self.has_name(name)]
+        self.delete(replaced)
+        numbers = {old: self.track(old).id for old in names}
+        # Names that no file has: the new ones may be taken until all of them are free.
+        self._set_names([(f"\0{number}", number) for number in numbers.values()])
+        self._set_names([(_stored(names[old]), number) for old, number in numbers.items()])
+        return replaced
+
+    def _set_names(self, names: Sequence[tuple[str | bytes, int]]) -> None:
+        self._connection.executemany("update tracks set name = ? where id = ?", names)
+
     def delete(self, names: Sequence[str]) -> int:
         """Removes tracks and returns how many there were."""
         rows = [(_stored(name),) for name in names]

@@ -71,7 +71,7 @@ class Database:
         fingerprints, None for the network's own. Twice as much halves the database. Raises errors.AlreadyExists for a
         folder with something in it.
         """
-        creation.create(Path(folder), network=network, storage=storage, hop_s=hop_s)
+        creation.create(Path(folder), network=os.fspath(network), storage=storage, hop_s=hop_s)
         return cls(folder)
 
     @property

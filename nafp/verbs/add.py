@@ -41,7 +41,7 @@ def run(
         report = opened.add(audio, metadata=metadata, runtime=runtime, batch_size=batch_size, threads=threads)
         n_tracks = len(opened)
     print(described(report, folder, n_tracks=n_tracks, wall_s=time.monotonic() - began_s))
-    return DONE if report.added or report.unchanged or report.known else NOTHING
+    return DONE if report.added or report.unchanged or report.known or report.renamed else NOTHING
 
 
 def parsed(tags: Sequence[str]) -> dict[str, str]:
@@ -68,15 +68,17 @@ def described(report: from_audio.AddReport, folder: str, *, n_tracks: int, wall_
     known = [(path, f"the same audio as {track}") for path, track in report.known]
     replaced = [(name, "has other audio than before") for name in report.replaced]
     lines += _named("there under another name", known)
+    lines += _named("renamed, because their audio is in another file now", report.renamed, "is now")
     lines += _named("replaced", replaced)
+    lines += [f"{len(report.described)} got other metadata"] if report.described else []
     lines += _named("skipped", report.failures)
     lines += _named("damaged", report.damaged)
     return "\n".join(lines)
 
 
-def _named(kind: str, files: Sequence[tuple[str, str]]) -> list[str]:
+def _named(kind: str, files: Sequence[tuple[str, str]], between: str = "") -> list[str]:
     """Writes how many files are of a kind, and names them with the reason."""
     if not files:
         return []
-    lines = [f"{len(files)} {kind}:", *(f"  {path}: {reason}" for path, reason in files[:_MOST_LINES])]
+    lines = [f"{len(files)} {kind}:", *(f"  {path}{f' {between}' if between else ':'} {reason}" for path, reason in files[:_MOST_LINES])]
     return [*lines, f"  and {len(files) - _MOST_LINES} more"] if len(files) > _MOST_LINES else lines
