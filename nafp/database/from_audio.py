@@ -124,6 +124,7 @@ class _Adding:
         self.report = AddReport()
         self._writer, self._metadata, self._show = into, metadata, show
         self._renamed: dict[str, str] = {}  # New name by present name, until `rename`.
+        self._notes: list[tuple[writer.SourceFile, str]] = []  # Files and their tracks, until `rename`.
         self._files: dict[str, writer.SourceFile] = {}
         self._decoded: dict[str, tuple[str, dict[str, str]]] = {}  # Name -> digest of the audio, metadata.
 
@@ -137,7 +138,7 @@ class _Adding:
         if stamp is None:
             return False
         if track := book.by_source(name, *stamp):
-            return self._note_known(None, name, track, metadata)
+            return self._note_known(None, name, track, metadata, is_noted=True)
         if not book.has_size(stamp[0]):
             return False
         file = self._files[name] = _read_through(name, stamp)
@@ -145,12 +146,16 @@ class _Adding:
         return self._note_known(file, name, track, metadata) if track else False
 
     def rename(self) -> None:
-        """Gives the names of their present files to all tracks that were found in other files than before."""
-        if not self._renamed:
-            return
-        self.report.replaced += self._writer.rename(self._renamed)
-        self.report.renamed += self._renamed.items()
-        self._renamed = {}
+        """Gives the names of their present files to all tracks that were found in other files than before.
+
+        Files are noted after that: until then, what was noted before says which track had which name.
+        """
+        if self._renamed:
+            self.report.replaced += self._writer.rename(self._renamed)
+            self.report.renamed += self._renamed.items()
+        for file, track in self._notes:
+            self._writer.note_source(file, self._renamed.get(track, track))
+        self._renamed, self._notes = {}, []
 
     def run(self, recordings: Sequence[NewRecording], network: protocol.Network, threads: int | None) -> None:
         """Fingerprints recordings and adds each as soon as it is done."""
@@ -171,14 +176,21 @@ class _Adding:
                 raise
 
     def _note_known(
-        self, file: writer.SourceFile | None, name: str, track: str, metadata: Mapping[str, str]
+        self,
+        file: writer.SourceFile | None,
+        name: str,
+        track: str,
+        metadata: Mapping[str, str],
+        *,
+        is_noted: bool = False,
     ) -> bool:
         """Notes that the audio of a track is in a file, whose name the track gets if it lost its own. Returns True.
 
-        metadata: what is known of the recording now, which replaces what was known before.
+        metadata: what is known of the recording now, which replaces what was known before. is_noted: whether an earlier
+        run has noted that the file holds this audio.
         """
         if file:
-            self._writer.note_source(file, track)
+            self._notes.append((file, track))
         if track != name and track not in self._renamed and not self._is_there(track):
             self._renamed[track] = name
         if track == name:
@@ -186,6 +198,8 @@ class _Adding:
             self._describe(track, metadata)
         elif self._renamed.get(track) == name:
             self._describe(track, metadata)
+        elif is_noted:
+            self.report.unchanged += 1
         else:
             self.report.known.append((name, track))
         return True
@@ -233,10 +247,9 @@ class _Adding:
             return f"skipped: {outcome.reason}"
         if track := self._writer.catalogue.by_digest(digest):
             self._note_known(file, name, track, metadata)
+            is_here = name in (track, self._renamed.get(track))
             self.rename()
-            return "" if not self._writer.catalogue.has_name(track) or track == name else (
-                f"there already, the same audio as {track}"
-            )
+            return "" if is_here else f"there already, the same audio as {track}"
         replaces = self._writer.catalogue.has_name(name)
         self._writer.append(
             name,
