@@ -7,7 +7,7 @@ import pathlib
 
 from absl import flags
 
-from nafp import errors
+from nafp.jobs import outputs
 
 from . import devices, exits
 
@@ -15,7 +15,7 @@ _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "RUN, RUN@STEP, RUN@best, a shipped network, or an exported file."
 )
 _FORMAT = flags.DEFINE_enum("format", "npz", ["npz", "safetensors"], "Format of the file.")
-_OUT = flags.DEFINE_string("out", None, "FILE to write; one of this name is replaced.")
+_OUT = flags.DEFINE_string("out", None, "FILE to write. An exported network of this name is replaced.")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Type of the parameters in the file.")
 flags.mark_flags_as_required(["checkpoint", "out"])
 
@@ -24,8 +24,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise exits.wrong(f"unexpected arguments {argv[1:]}; the file goes into --out=")
     checkpoint, out = str(_CHECKPOINT.value), pathlib.Path(str(_OUT.value))
-    if out.is_dir():
-        raise errors.Invalid(f"--out={out} is a folder: name the file to write in it.")
+    outputs.require(out, verb="nafp export", is_former=lambda head: b"nafp network" in head or b"params/" in head)
     devices.prepare()
     from nafp.weights import files, sources
 

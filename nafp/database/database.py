@@ -21,6 +21,7 @@ import numpy as np
 from nafp import errors
 from nafp.database import catalogue, catalogue_files, check, creation, network_file, snapshot, track_names, writer, writer_lock
 from nafp.identify import answers
+from nafp.jobs import several
 from nafp.models import identities, protocol
 from nafp.search import collection, confidence
 from nafp.weights import sources
@@ -137,7 +138,7 @@ class Database:
 
     def add(
         self,
-        audio: Sequence[str],
+        audio: str | os.PathLike | Sequence[str | os.PathLike],
         *,
         metadata: Mapping[str, str] | None = None,
         runtime: str = "auto",
@@ -153,7 +154,7 @@ class Database:
         """
         from nafp.database import from_audio
 
-        recordings = from_audio.listed(audio, sample_rate_hz=self.about["sample_rate_hz"])
+        recordings = from_audio.listed(several.names(audio), sample_rate_hz=self.about["sample_rate_hz"])
         with self._changes() as changes:
             return from_audio.add(
                 changes,
@@ -164,34 +165,59 @@ class Database:
                 show=show,
             )
 
-    def remove(self, which: Sequence[int | str]) -> list[str]:
-        """Removes tracks by number, name, file name or pattern, and returns their names. Raises UnknownTrack.
+    def remove(self, which: int | str | Sequence[int | str] = (), *, glob: str | Sequence[str] = ()) -> list[str]:
+        """Removes tracks, and returns their names. `compact` gives their space back.
 
-        `compact` gives their space back.
+        which: numbers, and names as strings: a name, a file name with or without suffix, a path, or "#17" for number
+        17. glob: patterns. Raises UnknownTrack, and removes nothing, for one that means no track or more than one.
         """
-        names = [name for key in which for name in self.matching(key)]
+        names = [name for key in several.values(which) for name in self._meant(key)]
+        for pattern in several.names(glob):
+            names += track_names.fitting(pattern, self._names(), folder=self.folder)
+        names = list(dict.fromkeys(names))
         with self._changes() as changes:
             changes.remove(names)
         return names
 
+    def _meant(self, which: int | str) -> list[str]:
+        """Returns the name of the one track that a number or a string means. It is never guessed to be a pattern."""
+        if isinstance(which, int):
+            return [self._catalogue.track(which).name]
+        exact = [which] if self._catalogue.has_name(which) else []
+        return exact or track_names.named(which, self._names(), self._by_number(which), folder=self.folder)
+
+    def _by_number(self, which: str) -> str | None:
+        """Returns the name of the track with a number, given as "17" or "#17", or None."""
+        digits = which.removeprefix("#")
+        if not (digits.isascii() and digits.isdecimal() and len(digits) < 19):
+            return None
+        with contextlib.suppress(errors.UnknownTrack):
+            return self._catalogue.track(int(digits)).name
+        return None
+
+    def _names(self) -> list[str]:
+        return [name for _, name, *_ in self._catalogue.places()]
+
     def matching(self, which: int | str) -> list[str]:
         """Returns the names of the tracks that a number, name, file name or pattern ("*/live/*") means.
 
-        Raises errors.UnknownTrack if there is none, or if several tracks have that file name.
+        Raises errors.UnknownTrack if there is none, or if several tracks have that file name. `remove` guesses less.
         """
-        if isinstance(which, str) and self._catalogue.has_name(which):
+        if isinstance(which, int):
+            return [self._catalogue.track(which).name]
+        if self._catalogue.has_name(which):
             return [which]
-        with contextlib.suppress(errors.UnknownTrack, ValueError):  # int() raises the latter for words.
-            return [self._catalogue.track(int(which)).name]
-        names = [name for _, name, *_ in self._catalogue.places()]
-        return track_names.matching(str(which), names, folder=self.folder)
+        by_number = self._by_number(which)
+        return [by_number] if by_number else track_names.matching(which, self._names(), folder=self.folder)
 
-    def merge(self, others: Sequence[str | os.PathLike], *, show: bool = False) -> from_databases.MergeReport:
+    def merge(
+        self, others: str | os.PathLike | Sequence[str | os.PathLike], *, show: bool = False
+    ) -> from_databases.MergeReport:
         """Adds the tracks of other databases of the same network. See `nafp.database.from_databases.merge`."""
         from nafp.database import from_databases
 
         with contextlib.ExitStack() as stack:
-            databases = [stack.enter_context(Database.open(other)) for other in others]
+            databases = [stack.enter_context(Database.open(other)) for other in several.names(others)]
             changes = stack.enter_context(self._changes())
             return from_databases.merge(changes, [database._now() for database in databases], show=show)
 

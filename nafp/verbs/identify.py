@@ -12,6 +12,7 @@ from typing import NamedTuple, TextIO
 from nafp import errors
 from nafp.database import database, network_file
 from nafp.identify import answers, asking, clips, identifier, pfann_files
+from nafp.jobs import outputs
 from nafp.search import confidence
 from nafp.weights import sources
 
@@ -87,6 +88,8 @@ def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None)
     prepare: called before JAX is used. Raises nafp.Error, before work starts, for settings that cannot be right.
     """
     _require_out(request.format, request.out)
+    if request.out:
+        outputs.require(request.out, verb="nafp identify", is_former=pfann_files.is_former, inputs=request.names)
     searched = opened(request, prepare=prepare)
     heard = list(
         clips.listed(request.names, sample_rate_hz=searched.rate_hz, longest_s=asking.LONGEST_S, raw_hz=request.raw_hz)
