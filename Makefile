@@ -3,12 +3,13 @@
 #   make test       the fast tests        make test-all   the slow ones too
 #   make lint       linter, formatter, types                make bench      speeds
 #   make smoke      the package in an empty environment
+#   make seeds      the commands of five older systems, beside ours
 #   make docs       the site, into build/docs
 PYTHON ?= python3
 EXTRAS ?= cpu,test
 BIN := .venv/bin
 
-.PHONY: install test test-all lint smoke bench docs demo clean
+.PHONY: install test test-all lint smoke seeds bench docs demo clean
 .DEFAULT_GOAL := install
 
 install: .venv/installed-$(EXTRAS)
@@ -22,11 +23,14 @@ install: .venv/installed-$(EXTRAS)
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	@touch $@
 
+# Tests run side by side, file by file, on up to eight cores.
+PYTEST := $(BIN)/python -m pytest -W error --numprocesses=auto --maxprocesses=8 --dist=loadfile
+
 test: install
-	$(BIN)/python -m pytest -W error --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 test-all: install
-	$(BIN)/python -m pytest -W error -m 'slow or not slow'
+	$(PYTEST) -m 'slow or not slow'
 
 lint: install
 	$(BIN)/ruff check .
@@ -36,6 +40,10 @@ lint: install
 # Installs an sdist of the last commit where nothing else is, and adds and identifies there.
 smoke: install
 	PYTHON=$(BIN)/python .ci/smoke
+
+# Every command of docs/from-the-five.md, on the recordings that ship.
+seeds: install
+	$(BIN)/python .ci/seeds
 
 bench:
 	@$(MAKE) --no-print-directory install EXTRAS=cpu,test,bench

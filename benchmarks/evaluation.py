@@ -87,7 +87,7 @@ def made_stores(folder: Path) -> list[str]:
 def opened(given: stores.Inputs, folder: Path) -> tuple[index.Index, dict[str, Any]]:
     """Builds or loads the IVF-PQ index of the original. Returns the index and its description."""
     plan = index.plan("ivfpq", n_rows=len(given.database), dim=given.database.dim)
-    plan = index.as_original(plan, n_dummy=given.n_dummy)
+    plan = index.as_original(plan, n_dummy=given.n_dummy, n_rows=len(given.database))
     searched = index_files.opened(given.database, plan, folder, train_on=given.dummy)
     return searched, {**plan._asdict(), **searched.about, "bytes": searched.n_bytes, "file": ""}
 

@@ -1,11 +1,11 @@
-"""Made-up fingerprints that behave like real ones where search is concerned.
+"""Makes random fingerprints that behave like real ones in a search.
 
-Each track is a random walk on the unit sphere around a centre of its own, so that rows near in
-time are alike (cosine of neighbours about 0.67); a third of the tracks repeat a loop with small
-changes, as music does. Queries are database rows plus noise in a random direction, whose strength
-varies from clip to clip and from row to row: their cosine to the row they come from has the
-percentiles 1/10/50/90/99 at .17/.35/.59/.80/.90. What is not real: the noise points anywhere,
-and all tracks are 59 rows (30 s) long. Seeded: the same numbers give the same store.
+Each track is a random walk on the unit sphere around a centre of its own. Neighbouring rows therefore resemble each
+other: their cosine is about 0.67. A third of the tracks repeat a loop with small changes, as music does. Queries are
+database rows plus noise in a random direction. The strength of the noise varies from clip to clip and from row to row:
+the cosines to the original rows have the percentiles 1/10/50/90/99 at .17/.35/.59/.80/.90. Two things are unlike real
+fingerprints: the noise has no preferred direction, and every track has 59 rows (30 s). The same seed and numbers give
+the same store.
 """
 
 from pathlib import Path
@@ -15,13 +15,13 @@ import numpy as np
 DIM = 128
 TRACK_ROWS = 59
 MEMORY = 0.65  # Correlation of the walk from row to row.
-CENTRE = 0.057  # Share of a row's power that is its track's own.
+CENTRE = 0.057  # Share of a row's power that comes from the centre of its track.
 LOOP_CHANGE = 0.3
-_TRACKS = 1000  # Made at once.
+_TRACKS = 1000  # Tracks that are made at once.
 
 
 def make(folder: str, *, n_dummy: int, n_tracks: int = 500, seed: int = 0) -> None:
-    """Writes the bare stores dummy_db, db and query (row i of query is row i of db, with noise)."""
+    """Writes the bare stores dummy_db, db and query. Row i of query is row i of db with noise."""
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
@@ -37,7 +37,7 @@ def make(folder: str, *, n_dummy: int, n_tracks: int = 500, seed: int = 0) -> No
 
 
 def tracks(n: int, random: np.random.Generator) -> np.ndarray:
-    """Makes n tracks, float32 [n * 59, 128], unit length."""
+    """Returns n tracks, float32 [n * 59, 128] of unit length."""
     shape = (n, TRACK_ROWS, DIM)
     fresh = random.standard_normal(shape, dtype=np.float32)
     walk = fresh.copy()
@@ -54,7 +54,7 @@ def tracks(n: int, random: np.random.Generator) -> np.ndarray:
 
 
 def noisy(vectors: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Adds noise of log-normal strength: half of its spread belongs to the clip, half to the row."""
+    """Adds noise of log-normal strength. Half of the variance belongs to the clip, and half to the row."""
     noise = _unit(random.standard_normal(vectors.shape, dtype=np.float32))
     clip, row = random.standard_normal((2, len(vectors)))
     spread = 0.48 * np.sqrt(0.5) * (clip[np.arange(len(vectors)) // TRACK_ROWS] + row)

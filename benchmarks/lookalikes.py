@@ -1,14 +1,12 @@
-"""Large stores that look real, out of a small real one.
+"""Makes a large store that resembles a real one, out of a small real one.
 
-Dummy tracks are real tracks turned, each by rotations of its own among directions of nearly equal
-variance (eight at a time of the collection's principal axes). Rows of a track are as alike as
-they were, and the whole keeps its shape in space: what an index has to cut up, and what a track
-has in common with itself, stays as the network made it. Lost is what tracks have in common with
-each other, a riff or a sample that two songs share.
+A dummy track is a real track that was rotated. Each takes rotations of its own, among directions of nearly equal
+variance: eight principal axes of the collection at a time. The rows of a track keep their cosines to each other, and
+the collection keeps its shape, so an index has the same work as with real tracks. Only what tracks share, such as a
+riff or a sample that two songs use, is lost.
 
-Queries are real rows degraded as real queries are: the cosine of a query row to the row it belongs
-to and the direction in which it lies off it are those of a whole real clip, laid over another
-place. Seeded: the same store gives the same lookalikes.
+Queries are database rows with the losses of real clips. A real clip lies at some cosine to its own rows, and off them
+in some direction. Both are applied to another place. The same seed and store give the same lookalikes.
 """
 
 import csv
@@ -19,15 +17,15 @@ import numpy as np
 
 from nafp.search import collection, store
 
-BAND = 8  # Directions that are turned among themselves.
-TRACK_ROWS = 59  # Of the row-aligned stores: 30 s, as the original's.
+BAND = 8  # Principal axes that are rotated among themselves.
+TRACK_ROWS = 59  # Rows of a track in the aligned stores: 30 s, as the original's.
 
 
 def make(folder: str, real: str, truth: str, *, n_dummy: int, n_tracks: int = 500, seed: int = 0) -> tuple[str, str]:
-    """Writes FOLDER/aligned (db, and query: row i of one is row i of the other) and FOLDER/dummy.
+    """Writes the folders FOLDER/aligned and FOLDER/dummy, and returns their paths.
 
-    real: a folder with the stores db and query; truth: the CSV that says where each query is from.
-    Returns the two folders.
+    aligned holds the stores db and query, and row i of query belongs to row i of db. real: a folder with the stores db
+    and query. truth: the CSV file that says where each query was cut.
     """
     random = np.random.default_rng(seed)
     source, clips = store.Store.open(real, "db"), store.Store.open(real, "query")
@@ -50,7 +48,7 @@ def write(folder: Path, name: str, like: store.Store, tracks: Iterator) -> None:
 
 
 def turned(source: store.Store, n_rows: int, random: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields turned tracks (name, rows) until there are n_rows."""
+    """Yields rotated tracks (name, rows) until they have n_rows in all."""
     axes, done, turn = principal_axes(source), 0, 0
     while done < n_rows:
         for track in source.tracks:
@@ -89,7 +87,7 @@ def degraded(
     truth: str,
     random: np.random.Generator,
 ) -> Iterator[np.ndarray]:
-    """Yields a query for each piece, float32 [59, D]: one real clip's losses after the other."""
+    """Yields a query for each piece, float32 [59, D], with the losses of real clips one after another."""
     cosines, directions = losses(source, clips, truth)
     for rows in pieces:
         drawn = random.integers(len(cosines), size=-(-len(rows) // cosines.shape[1]))
@@ -101,10 +99,10 @@ def degraded(
 
 
 def losses(source: store.Store, clips: store.Store, truth: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the cosines of all real clips to their own rows, [C, L], and the directions off them.
+    """Returns the cosines of C real clips to their own rows, [C, L], and their directions off these rows.
 
-    The directions, float32 [C, L, D], are of unit length. Clips are of one length L; those whose
-    rows lie half-way between the database's are held against the nearer ones.
+    The directions, float32 [C, L, D], have unit length. All clips are cut to the rows L of the shortest one. A clip
+    whose rows lie between two rows of the database is compared with the nearer ones.
     """
     where = {track.track: track for track in source.tracks}
     length = min(track.n_rows for track in clips.tracks)

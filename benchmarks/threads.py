@@ -22,7 +22,7 @@ from absl import app, flags
 from benchmarks import _result
 from evaluation.scores import results
 from nafp.jobs import threads
-from nafp.search import collection, index, list_major, store
+from nafp.search import collection, index, inverted_lists, list_major, store
 
 _STORE = flags.DEFINE_string("store", None, "The folder with the stores db and query. Required.", required=True)
 _QUERIES = flags.DEFINE_integer("queries", 2000, "Query rows in a batch. Default: 2000.")
@@ -72,7 +72,7 @@ def searcher(searched: index.Index) -> Callable[[np.ndarray], object]:
 
     def walk(queries: np.ndarray) -> object:
         _, probes = lists.quantizer.search(queries, lists.nprobe)
-        return list_major.search(index._readable(lists), queries, probes, k=K)
+        return list_major.search(inverted_lists.readable(lists), queries, probes, k=K)
 
     return walk
 

@@ -2,14 +2,14 @@
 
 nafp evaluate --store=STORE [--query=query --db=db --dummy=dummy_db] --index=ivfpq --out=RESULTS
 nafp evaluate --protocol=robustness --references=CORPUS --checkpoint=RUN@best --out=RESULTS
+nafp evaluate --answers=result_detail.csv --truth=expected.csv --out=RESULTS
 """
 
 from absl import flags
 
-from . import exits, protocols, rooms
+from . import exits, protocols, result_files, rooms, words
 
-# The defaults are those of `evaluation.scores.evaluate.Request`. A test compares them with these texts.
-_SETTINGS: dict[str, tuple] = {
+_SETTINGS: dict[str, tuple] = {  # The defaults are those of `evaluation.scores.evaluate.Request`: a test compares.
     "store": (flags.DEFINE_list, "STORE folders to score, with commas between them."),
     "query": (flags.DEFINE_string, "Name of the store of queries. Default: query."),
     "db": (flags.DEFINE_string, "Name of the store of the recordings asked for. Default: db."),
@@ -17,7 +17,7 @@ _SETTINGS: dict[str, tuple] = {
     "unknown": (flags.DEFINE_string, "Name of a store of queries not in the database, or left-out. Default: none."),
     "truth": (flags.DEFINE_string, "CSV file query,answer,time[,...]. Default: row i of db answers row i."),
     "group": (flags.DEFINE_list, "Columns of --truth to tabulate by. Default: condition, if there is one."),
-    "ids": (flags.DEFINE_string, "Rows to ask for: all, a number to draw, or a .npy file. Default: all."),
+    "ids": (flags.DEFINE_string, "Rows to ask for: all, a number to draw, icassp, or a .npy file. Default: all."),
     "lengths": (flags.DEFINE_list, "Lengths of a query, in segments. Default: 1,3,5,9,11,19."),
     "index": (flags.DEFINE_string, "auto, l2, ivf, ivfpq, ivfpq-rr, hnsw, or a faiss factory. Default: auto."),
     "k": (flags.DEFINE_integer, "Neighbours to fetch for each query row. Default: the index's own."),
@@ -46,15 +46,15 @@ flags.mark_flag_as_required("out")
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise exits.wrong(f"unexpected arguments {argv[1:]}; every setting is a --flag=value")
+    words.require_none(argv, "every setting is a --flag=value")
     given = {name: flags.FLAGS[name].value for name in _SETTINGS if flags.FLAGS[name].present}
-    if protocols.is_given():
-        protocols.run(given)
-    else:
-        evaluate = rooms.load("evaluation.scores.evaluate")
-        evaluate.run(evaluate.Request(**{"store": (), **given}))
+    for part in (protocols, result_files):
+        if part.is_given():
+            part.run(given)
+            return
+    evaluate = rooms.load("evaluation.scores.evaluate")
+    evaluate.run(evaluate.Request(**{"store": (), **given}))
 
 
 if __name__ == "__main__":
-    exits.run(main, protocols)
+    exits.run(main, protocols, result_files)

@@ -31,6 +31,11 @@ def wrong(text: str) -> errors.Invalid:
 
 def _parsed(argv: list[str]) -> list[str]:
     """Parses the flags. A wrong one ends the command with one line."""
+    if "config" in flags.FLAGS:
+        from . import foreign
+
+        argv[:] = foreign.rewritten(argv)
+        sys.argv[:] = argv  # Where ml_collections looks for --config.section.name.
     try:
         words = flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError) as error:  # From --config.section.name.

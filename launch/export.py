@@ -1,38 +1,48 @@
-"""Writes the parameters of a trained network into one file, for use without JAX.
+"""Writes the parameters of a trained network into one file, for use without JAX: one of ours, or of another system.
 
 nafp export --checkpoint=RUN@best --format=npz --out=FILE.npz
+nafp export --from=logs/checkpoint/NAME --out=original.safetensors       the original's checkpoint of TensorFlow
+nafp export --from=fma_full/model.pt --out=pfann.safetensors             with pfann's configs.json beside it
+nafp export --from=fingerprinter.pt --out=benchmark.safetensors          the benchmark's, or song_mine's
 """
-
-import pathlib
 
 from absl import flags
 
-from nafp.jobs import outputs
-
-from . import devices, exits
+from . import devices, exits, words
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "RUN, RUN@STEP, RUN@best, a shipped network, or an exported file."
 )
-_FORMAT = flags.DEFINE_enum("format", "npz", ["npz", "safetensors"], "Format of the file.")
-_OUT = flags.DEFINE_string("out", None, "FILE to write. An exported network of this name is replaced.")
+_FROM = flags.DEFINE_string(
+    "from",
+    None,
+    "In place of --checkpoint: the network of another system. A checkpoint of TensorFlow, or a torch file.",
+)
+_CONFIG = flags.DEFINE_string("from_config", None, "pfann's JSON, if it is not beside the torch file.")
+_FRONT_END = flags.DEFINE_string(
+    "from_front_end",
+    None,
+    "Of the original's: nafp (each segment by itself, default) or original (depends on the batch). Of the benchmark's: "
+    "benchmark (default) or song_mine.",
+)
+_FORMAT = flags.DEFINE_enum("format", None, ["npz", "safetensors"], "Format of the file. Default: by its name, or npz.")
+_OUT = flags.DEFINE_string("out", None, "FILE to write; one of this name is replaced.", required=True)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Type of the parameters in the file.")
-flags.mark_flags_as_required(["checkpoint", "out"])
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise exits.wrong(f"unexpected arguments {argv[1:]}; the file goes into --out=")
-    checkpoint, out = str(_CHECKPOINT.value), pathlib.Path(str(_OUT.value))
-    outputs.require(out, verb="nafp export", is_former=lambda head: b"nafp network" in head or b"params/" in head)
+    words.require_none(argv, "the file goes into --out=")
     devices.prepare()
-    from nafp.weights import files, sources
+    from nafp.verbs import export
 
-    variables, config, step, name = sources.read(checkpoint)
-    written = files.write(out, variables, config, step=step, source=name, dtype=_DTYPE.value, format=_FORMAT.value)
-    print(
-        f"{name}  →  {_OUT.value}: {written.n_parameters:,} parameters as {_DTYPE.value}, "
-        f"{written.n_bytes:,} bytes, sha256 {written.sha256[:12]}"
+    export.run(
+        str(_OUT.value),
+        checkpoint=_CHECKPOINT.value,
+        foreign=_FROM.value,
+        settings_file=_CONFIG.value,
+        front_end=_FRONT_END.value,
+        format=_FORMAT.value or "",
+        dtype=_DTYPE.value,
     )
 
 

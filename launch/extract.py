@@ -1,14 +1,14 @@
 """Fingerprints a corpus, a folder, a list or a file into a store, with a trained network.
 
 nafp extract --checkpoint=RUN@best --source=CORPUS --name=db --out=STORE
+nafp extract --checkpoint=RUN@best --source=music/ --per_track --hop_s=0.25 --out=FOLDER
 """
 
-import contextlib
-import time
+from typing import Any
 
 from absl import flags
 
-from . import devices, exits
+from . import devices, exits, words
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "The trained network: RUN, RUN@STEP, RUN@best, or an exported file.", required=True
@@ -29,30 +29,25 @@ _SPEEDS = flags.DEFINE_list(
     "For queries: speeds to undo, with commas between, or auto. Each makes a store of its own: query, query@0.97, ...",
 )
 _SHIFTS = flags.DEFINE_integer("shifts", 1, "For queries: number of rows for each row of a database.", 1)
+_HOP = flags.DEFINE_float("hop_s", None, "Seconds between fingerprints. Left out: the hop of the network.")
+_SHORT = flags.DEFINE_enum(
+    "short",
+    "auto",
+    ["auto", "pad", "skip"],
+    "Tracks of less than a segment: fill them up with silence, or skip them. auto: pad in the original's tree.",
+)
+_EACH = flags.DEFINE_bool("per_track", False, "Write OUT/SONG.npy of each track, [n, D], instead of a store; resumes.")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Number type in which the network computes.")
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise exits.wrong(f"unexpected arguments {argv[1:]}; the source goes into --source=")
+def main(argv: list[str]) -> int:
+    words.require_none(argv, "the source goes into --source=")
     devices.prepare(cpu_shares=devices.cores())
-    import jax
+    from nafp.verbs import extract
 
-    from nafp.audio import decode
-    from nafp.fingerprints import extract
-    from nafp.weights import sources
-
-    network = sources.open_extractor(_CHECKPOINT.value, batch_size=_BATCH.value, dtype=_DTYPE.value)
-    speeds, split, anew, shifts = _SPEEDS.value, _SPLIT.value, _OVERWRITE.value, _SHIFTS.value
-    began, out = time.monotonic(), _OUT.value
-    # Decoders print past Python. So does jax.distributed when another process dies, and that must be seen.
-    with decode.hushed() if jax.process_count() == 1 else contextlib.nullcontext():
-        for name, report in extract.at_speeds(
-            network, _SOURCE.value, out, name=_NAME.value, speeds=speeds, split=split, overwrite=anew, shifts=shifts
-        ):
-            if jax.process_index() == 0:
-                print(extract.describe(report, out, name, wall_s=time.monotonic() - began))
-            began = time.monotonic()
+    of_verb = (_NAME, _SPLIT, _OVERWRITE, _BATCH, _SPEEDS, _SHIFTS, _HOP, _SHORT, _EACH, _DTYPE)
+    settings: dict[str, Any] = {flag.name: flag.value for flag in of_verb}
+    return extract.run(str(_CHECKPOINT.value), str(_SOURCE.value), str(_OUT.value), **settings)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ _RUNTIMES = ["auto", "jax", "numpy"]
 _SETTINGS = (
     (flags.DEFINE_enum, "format", "text", _FORMATS, "How to write the answers. json: one object a clip, on one line."),
     (flags.DEFINE_string, "out", None, "With --format=pfann: the RESULT.tsv to write, with _detail.csv and .bin."),
+    (flags.DEFINE_string, "songs", None, "With --format=pfann: list of all songs, in the order of the .bin."),
     (flags.DEFINE_integer, "top", 1, "How many tracks to name for each clip, best first.", 1),
     (flags.DEFINE_float, "probability", asking.LEAST_PROBABLE, "Least probability of an answer, 0 to 1.", 0.0, 1.0),
     (flags.DEFINE_string, "speeds", "auto", "Speeds to try. auto: others if unsure; none: the clip's own; or 0.9,1.1."),

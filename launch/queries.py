@@ -17,10 +17,11 @@ from . import exits, listening, rooms
 
 # The defaults are those of `evaluation.queries.verbs.QueriesRequest`. A test compares them with these texts.
 _SETTINGS: dict[str, tuple[Callable[..., Any], str]] = {
-    "source": (flags.DEFINE_string, "References to cut from: a CORPUS, a manifest or a folder of audio."),
-    "noise": (flags.DEFINE_string, "Noise and responses: a CORPUS, a manifest or a folder. Default: --source."),
+    "source": (flags.DEFINE_string, "References to cut from: a CORPUS, a manifest, a list or a folder."),
+    "noise": (flags.DEFINE_string, "Noise and responses, likewise. Default: --source."),
     "out": (flags.DEFINE_string, "Folder to write, or the HTML file of listen. Required."),
     "split": (flags.DEFINE_list, "Split of references, noise and responses. Default: test; pairs: train."),
+    "noise_split": (flags.DEFINE_string, "Split of noise and responses alone. Default: --split."),
     "conditions": (flags.DEFINE_list, "Such as n5, room, phone, mp3@16, n0~10.room.mic. Default: twelve; pairs: four."),
     "snr_db": (flags.DEFINE_list, "Signal-to-noise ratios, dB; each adds the condition n<SNR>.room.mic."),
     "count": (flags.DEFINE_integer, "Clips per condition. Default: 100; listen: 4, or 6 with --config; pairs: all."),

@@ -8,12 +8,13 @@ from ml_collections import config_flags
 
 from nafp import config as config_lib
 
-from . import devices, exits
+from . import devices, exits, words
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "Configuration file, such as configs/small.py. --config.section.name=value overrides one of its settings.",
+    "Configuration file, such as configs/small.py, or one of pfann (JSON), the original (YAML) or the benchmark (JSON, "
+    "YAML). --config.section.name=value overrides one of its settings.",
     lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(
@@ -28,8 +29,7 @@ flags.mark_flag_as_required("config")
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise exits.wrong(f"unexpected arguments {argv[1:]}; settings look like --config.train.batch_size=640")
+    words.require_none(argv, "settings look like --config.train.batch_size=640")
     config = config_lib.validated(_CONFIG.value)
     devices.prepare(cpu_shares=config_lib.cpu_shares(config, cores=devices.cores()))
     from nafp.training import loop

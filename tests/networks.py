@@ -23,6 +23,11 @@ def config(**changes):
 
 def variables(c, *, seed=0):
     """Random parameters as an initialiser gives them, without compiling one."""
+    return draw(network.abstract_variables(c), seed=seed)
+
+
+def draw(shapes, *, seed=0):
+    """Draws parameters of these shapes, a tree."""
     rng = np.random.default_rng(seed)
 
     def leaf(path, shape):
@@ -32,12 +37,17 @@ def variables(c, *, seed=0):
         share = 0.1 if "bias" in name else np.prod(shape.shape[:-1]) ** -0.5
         return values * np.float32(share)
 
-    return jax.tree_util.tree_map_with_path(leaf, network.abstract_variables(c))
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
 
 
 def trained_variables(c, *, seed=0):
     """Random ones with the signs and the type that training gives."""
-    tree = jax.tree.map(np.float32, variables(c, seed=seed))
+    return trained(variables(c, seed=seed))
+
+
+def trained(variables):
+    """Gives random parameters the signs and the type that training gives."""
+    tree = jax.tree.map(np.float32, variables)
     stats = tree["batch_stats"].items()
     positive = {k: np.abs(v) + 0.5 if "variance" in k else v for k, v in stats}
     return {"params": tree["params"], "batch_stats": positive}

@@ -15,7 +15,7 @@ from nafp import errors
 from nafp.jobs import choices
 
 from ..queries import conditions
-from ..scores import metrics
+from ..scores import answers, metrics
 
 # clips from any place; whole tracks degraded in place (aligned), or degraded elsewhere (given); one long recording
 KINDS = ("clips", "aligned", "given", "recording")
@@ -85,6 +85,7 @@ class Evaluation:
     lengths_s: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 6.0, 10.0)
     metrics: tuple[str, ...] = ("song", "near")
     index: str = "auto"
+    matcher: str = "diagonal"
     k: int = 0
     n_probe: int = 0
     ids: str = "all"
@@ -180,6 +181,12 @@ def _check(protocol: Protocol, path: pathlib.Path) -> None:
         raise errors.Invalid(
             f"{path}: evaluation.metrics: no {', '.join(unknown)}; there are {', '.join(metrics.METRICS)}"
         )
+    if protocol.evaluation.matcher not in answers.MATCHERS:
+        raise errors.Invalid(
+            f"{path}: evaluation.matcher = {protocol.evaluation.matcher!r}: allowed are {', '.join(answers.MATCHERS)}"
+        )
+    if protocol.evaluation.matcher != "diagonal" and (protocol.evaluation.speeds or protocol.evaluation.compat):
+        raise errors.Invalid(f"{path}: evaluation.speeds and compat are for matcher = 'diagonal'")
     if protocol.kind == "given" and not protocol.queries.folder:
         raise errors.Invalid(f"{path}: kind = 'given' needs queries.folder: the folder of the audio")
     if protocol.evaluation.speeds and protocol.kind in ("aligned", "given"):

@@ -23,7 +23,7 @@ from nafp import errors
 from nafp.search import store
 
 from ..queries import folder, material, recordings, render
-from ..scores import stores
+from ..scores import ids, stores
 from . import evaluated, tables
 from . import protocol as protocols
 
@@ -114,9 +114,13 @@ def run(job: Run) -> str:
 
 
 def _begin(job: Run) -> None:
-    """Writes protocol.json. Raises if a flag contradicts the protocol, or if the folder has another protocol."""
+    """Writes protocol.json. Raises if a flag contradicts the protocol, or if the folder has another protocol.
+
+    Raises, too, if the test ids are not there.
+    """
     if decided := sorted(_DECIDED & set(job.settings)):
         raise errors.Invalid(f"--{decided[0]} is decided by protocol {job.protocol.name}; write another file for it")
+    _ids(job)
     job.folder.mkdir(parents=True, exist_ok=True)
     path = job.folder / "protocol.json"
     now = json.loads(json.dumps(dataclasses.asdict(job.protocol)))
@@ -130,6 +134,15 @@ def _begin(job: Run) -> None:
                 " --overwrite renders it again, another --out keeps it"
             )
     path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+
+
+def _ids(job: Run) -> str:
+    """Returns what to ask for where row answers row. Raises errors.NotFound if it is a file that is not there."""
+    wanted = str(job.settings.get("ids", job.protocol.evaluation.ids))
+    if job.protocol.kind not in ("aligned", "given"):
+        return wanted
+    folders = [job.store, job.source, os.path.join(job.source, "eval")]
+    return ids.checked(wanted, [folder for folder in folders if folder])
 
 
 def _clips(job: Run) -> list[tables.QuerySet]:
@@ -351,10 +364,12 @@ def _evaluated(job: Run, query_set: tables.QuerySet, n_sets: int, folders: Seque
         "lengths": evaluated.rows(folders[-1], query_set.name, _lengths_s(job.protocol)),
         "group": ["condition"] if query_set.truth else None,
         "unknown": unknown or None,
-        **{name: getattr(setting, name) for name in ("index", "k", "n_probe", "ids", "compat")},
+        **{name: getattr(setting, name) for name in ("index", "k", "n_probe", "compat")},
         "seed": setting.seed,
         "repeats": list(dict.fromkeys(_places(job))) if setting.repeats else [],
+        **({"matcher": setting.matcher} if setting.matcher != "diagonal" else {}),
         **job.settings,
+        "ids": _ids(job),
     }
     others = [name for name, _ in evaluated.at_speeds(query_set.name, setting.speeds)]
     return evaluated.evaluated(request, others, show=job.show)

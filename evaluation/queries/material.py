@@ -10,7 +10,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.corpora import build, corpus, manifest
+from nafp.corpora import build, corpus, lists, manifest
 
 from . import degrade
 
@@ -29,9 +29,10 @@ class Piece(NamedTuple):
 
 
 class Material:
-    """The audio of one place. Each piece has its own sample rate. In a corpus all have the corpus' rate.
+    """The audio of one place: a corpus, a manifest or another list, or a folder.
 
-    kind: the kind of all files of a plain folder, which does not say. failures: files whose header cannot be read.
+    Each piece has its own sample rate. In a corpus all have the corpus' rate. kind: the kind of all files of a folder,
+    or of a list without kinds. failures: files whose header cannot be read.
     """
 
     def __init__(self, path: str | os.PathLike, *, kind: str = "music"):
@@ -139,8 +140,9 @@ def stem(path: str) -> str:
 
 
 def _listed(path: str, kind: str) -> tuple[list[manifest.Track], list[manifest.Failure]]:
-    if path.endswith(".csv"):
-        tracks = manifest.read(path)
+    if lists.is_list(path):
+        is_bare = not path.lower().endswith(".csv")
+        tracks = [track._replace(kind=kind) if is_bare else track for track in lists.read(path)]
         # `fill` reads the headers of files without seconds. Here the rate must be known, too.
         return manifest.fill([t if t.sample_rate_hz else t._replace(seconds=0) for t in tracks])
     return manifest.scan(path, kind=kind, by_folder=False)

@@ -63,6 +63,7 @@ def of_conditions(
     noise: material.Material,
     *,
     split: str,
+    noise_split: str = "",
     names: Sequence[str],
     count: int,
     seconds: float,
@@ -71,7 +72,7 @@ def of_conditions(
 ) -> list[PageClip]:
     """Cuts `count` excerpts of `seconds` and degrades each by the named conditions, exactly as `render.render` does."""
     chain = render.parse(names, unshifted=spliced)
-    surroundings = render.surroundings_of(noise, chain, split)
+    surroundings = render.surroundings_of(noise, chain, noise_split or split)
     chooser = render.chooser_of(source, chain, split=split, seconds=seconds, seed=seed, spliced=spliced)
     clips = []
     for i in range(count):

@@ -11,9 +11,9 @@ import functools
 import logging
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent import futures
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,6 +45,18 @@ class RecordingPart(NamedTuple):
     seconds: float
 
 
+class Clip(NamedTuple):
+    """A stretch of a recording, from second start_s on, and its degraded versions.
+
+    samples: int16 [1 + versions, S], the clean one first. failure: why there are none, or empty.
+    """
+
+    track: str
+    start_s: float
+    samples: np.ndarray
+    failure: str = ""
+
+
 class _Rendered(NamedTuple):
     """A part and its degraded variants, int16 [S] each. failure: why there are none, or empty."""
 
@@ -60,6 +72,7 @@ def render(
     out: str | os.PathLike,
     *,
     splits: Sequence[str] = ("train",),
+    noise_split: str = "",
     names: Sequence[str] = CONDITIONS,
     count: int = 0,
     variants: int = VARIANTS,
@@ -72,20 +85,21 @@ def render(
     """Renders `variants` degraded versions of every recording of the splits, and returns a summary to print.
 
     names: conditions that keep time; parts and variants take turns through them. count: largest number of recordings of
-    a split, 0 for all. seconds: length of a part. Noise and responses are of the recording's split, if that has any.
-    After an interruption, the rest is rendered. Recordings that cannot be decoded are logged and left out. Raises
-    errors.Invalid before any work if something is missing.
+    a split, 0 for all. seconds: length of a part. Noise and responses are of `noise_split`, by default of the
+    recording's split, if that has any. After an interruption, the rest is rendered. Recordings that cannot be decoded
+    are logged and left out. Raises errors.Invalid before any work if something is missing.
     """
     if variants < 1 or seconds < SHORTEST_S:
         raise errors.Invalid(f"{variants} variants of {seconds:g} s given; at least 1 of {SHORTEST_S:g} s is needed")
     chain = queries.parse(names, unshifted=True)
-    surroundings = _surroundings(noise, chain, splits)
+    surroundings = _surroundings(noise, chain, splits, noise_split)
     pieces = [piece for split in splits for piece in _chosen(source, split, count, seed)]
     if len({piece.name for piece in pieces}) < len(pieces):
         raise errors.Invalid(f"{source.path}: has no splits, or one name twice; give one --split")
     settings = {"names": list(names), "variants": variants, "seconds": seconds, "seed": seed}
     settings |= {"sample_rate_hz": sample_rate_hz, "pieces": folder.digest(pieces)}
     settings |= {"noise": folder.digest(noise.pieces), "source": os.path.abspath(source.path)}
+    settings |= {"noise_split": noise_split} if noise_split else {}
     writer = static_pairs.PairsWriter(out, settings)
     if writer.is_finished:
         return _described(out)
@@ -99,10 +113,78 @@ def render(
     return _described(out)
 
 
+def clips(
+    source: material.Material,
+    noise: material.Material,
+    *,
+    split: str,
+    noise_split: str = "",
+    names: Sequence[str] = CONDITIONS,
+    count: int = 0,
+    per_track: int = 0,
+    variants: int = VARIANTS - 1,
+    seconds: float = STRETCH_S,
+    sample_rate_hz: int = 8000,
+    seed: int = 0,
+    jobs: int = 0,
+    done: Collection[tuple[str, float]] = (),
+) -> tuple[int, Iterator[Clip]]:
+    """Renders stretches of `seconds` in `variants` degraded versions, in memory. Returns their number and the clips.
+
+    noise_split, names: as for `render`. count: number of clips, drawn among all, 0 for all. per_track: largest number
+    of one recording's clips, evenly spaced, 0 for all. done: (track, start_s) of clips to leave out. Raises
+    errors.Invalid if no recording of the split is long enough.
+    """
+    chain = queries.parse(names, unshifted=True)
+    surroundings = _surroundings(noise, chain, [split], noise_split)[split]
+    parts = [
+        part
+        for number, piece in enumerate(_chosen(source, split, 0, seed))
+        for part in _whole_parts(number, piece, seconds, per_track)
+    ]
+    if not parts:
+        raise errors.Invalid(f"{source.path}: no music of split {split} is as long as {seconds:g} s; shorten --seconds")
+    if count and count < len(parts):
+        drawn = np.sort(np.random.default_rng([seed, len(parts)]).permutation(len(parts))[:count])
+        parts = [parts[i] for i in drawn]
+    left = [part for part in parts if (part.piece.name, part.first_s) not in done]
+
+    def rendered(part: RecordingPart) -> _Rendered:
+        return _render(source, part, chain, surroundings, variants, sample_rate_hz, seed)
+
+    return len(parts), (_as_clip(*entry) for entry in _in_order(rendered, iter(left), jobs or os.cpu_count() or 1))
+
+
+def clips_from(source: str, noise: str = "", **settings: Any) -> tuple[int, Iterator[Clip]]:
+    """Calls `clips` on the material at two paths. Without `noise`, noise and responses are of the source, too."""
+    opened = material.Material(source)
+    return clips(opened, material.Material(noise, kind="noise") if noise else opened, **settings)
+
+
+def _whole_parts(number: int, piece: material.Piece, seconds: float, most: int) -> list[RecordingPart]:
+    """Returns the parts of a recording that are of full length, or `most` of them, evenly spaced."""
+    n = int(piece.n_samples / piece.sample_rate_hz / seconds + 1e-9)
+    places = range(n) if not most or n <= most else [int((i + 0.5) * n / most) for i in range(most)]
+    return [RecordingPart(number, piece, place, n, place * seconds, seconds) for place in places]
+
+
+def _as_clip(part: RecordingPart, result: _Rendered) -> Clip:
+    failure = result.failure
+    if not failure and result.details and not result.details[0]["condition"]:
+        failure = "silence"
+    samples = np.zeros((0, 0), np.int16) if result.clean is None else np.stack([result.clean, *result.variants])
+    return Clip(part.piece.name, part.first_s, samples, failure)
+
+
 def _surroundings(
-    noise: material.Material, chain: Sequence[conditions.Condition], splits: Sequence[str]
+    noise: material.Material, chain: Sequence[conditions.Condition], splits: Sequence[str], noise_split: str
 ) -> dict[str, material.Surroundings]:
-    """Returns the surroundings of each split: its own, or, as in training, those of the first split."""
+    """Returns the surroundings of each split: its own, or, as in training, those of the first split.
+
+    noise_split: the split to take for all of them, "" for none.
+    """
+    if noise_split:
+        return dict.fromkeys(splits, queries.surroundings_of(noise, chain, noise_split))
     surroundings = {splits[0]: queries.surroundings_of(noise, chain, splits[0])}
     for split in splits[1:]:
         try:

@@ -32,6 +32,7 @@ def render(
     out: str | os.PathLike,
     *,
     split: str = "test",
+    noise_split: str = "",
     names: Sequence[str] = ("clean",),
     count: int = COUNT,
     seconds: float = SECONDS,
@@ -43,19 +44,19 @@ def render(
 ) -> folder.Rows:
     """Renders `count` excerpts of `seconds` under each of the named conditions, and returns the rows of expected.csv.
 
-    noise: where noise, speech and responses come from. spliced: whether each second has its own shift, noise and
-    responses, as in the original's queries; otherwise a query is one piece. jobs: threads, 0 for one per processor.
-    After an interruption, the rest is folder. A file that cannot be decoded is named in the log, and another takes its
-    place. Before any work, raises errors.Invalid if something is missing, and errors.AlreadyExists if the folder holds
-    queries of other settings.
+    noise: where noise, speech and responses come from. noise_split: their split, "" for that of the music. spliced:
+    whether each second has its own shift, noise and responses, as in the original's queries; otherwise a query is one
+    piece. jobs: threads, 0 for one per processor. After an interruption, the rest is rendered. A file that cannot be
+    decoded is named in the log, and another takes its place. Before any work, raises errors.Invalid if something is
+    missing, and errors.AlreadyExists if the folder holds queries of other settings.
     """
     chain = parse(names, unshifted=spliced)
     if count < 1 or seconds < 1:
         raise errors.Invalid(f"count {count} and seconds {seconds} given; both must be at least 1")
-    surroundings = surroundings_of(noise, chain, split)
+    surroundings = surroundings_of(noise, chain, noise_split or split)
     chooser = chooser_of(source, chain, split=split, seconds=seconds, seed=seed, spliced=spliced)
     settings = {"names": list(names), "count": count, "seconds": seconds, "split": split}
-    settings |= {"seed": seed, "spliced": spliced, **_places(source, noise)}
+    settings |= {"seed": seed, "spliced": spliced, **_places(source, noise, split, noise_split)}
     out_folder = folder.Folder(out, settings, overwrite=overwrite)
 
     def query(i: int) -> folder.Rows:
@@ -80,6 +81,7 @@ def render_aligned(
     out: str | os.PathLike,
     *,
     split: str = "test",
+    noise_split: str = "",
     names: Sequence[str] = ("clean",),
     seed: int = 0,
     spliced: bool = False,
@@ -95,7 +97,7 @@ def render_aligned(
     if len(names) != 1:
         raise errors.Invalid(f"aligned queries are of one condition, and {len(names)} are given: {names}")
     (condition,) = parse(names, unshifted=True)
-    surroundings = surroundings_of(noise, [condition], split)
+    surroundings = surroundings_of(noise, [condition], noise_split or split)
     pieces = source.select(kind="music", split=split)
     stems = [material.stem(piece.name) for piece in pieces]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
@@ -103,7 +105,7 @@ def render_aligned(
     if not pieces:
         raise errors.Invalid(f"{source.path}: no music of split {split}; choose another --split")
     settings = {"names": list(names), "split": split, "seed": seed, "spliced": spliced}
-    settings |= {"aligned": True, **_places(source, noise)}
+    settings |= {"aligned": True, **_places(source, noise, split, noise_split)}
     out_folder = folder.Folder(out, settings, overwrite=overwrite)
 
     def query(i: int) -> folder.Rows:
@@ -167,12 +169,14 @@ def surroundings_of(
     return surroundings
 
 
-def _places(source: material.Material, noise: material.Material) -> dict[str, str]:
+def _places(source: material.Material, noise: material.Material, split: str, noise_split: str) -> dict[str, str]:
     """Returns settings that identify the material: another corpus under the same name gives other queries."""
     return {
         "source": os.path.abspath(source.path),
         "noise": os.path.abspath(noise.path),
         "pieces": folder.digest([*source.pieces, *noise.pieces]),
+        # Folders from before this setting do not have it.
+        **({"noise_split": noise_split} if noise_split not in ("", split) else {}),
     }
 
 

@@ -21,6 +21,7 @@ class QueriesRequest:
     source: str | None = None
     noise: str | None = None
     split: Sequence[str] | None = None
+    noise_split: str | None = None
     conditions: Sequence[str] | None = None
     snr_db: Sequence[str] = ()
     count: int | None = None
@@ -59,6 +60,7 @@ def render(request: QueriesRequest) -> str:
             noise,
             request.out,
             split=request.one_split(),
+            noise_split=request.noise_split or "",
             names=names,
             seed=request.seed,
             spliced=request.spliced,
@@ -72,6 +74,7 @@ def render(request: QueriesRequest) -> str:
             noise,
             request.out,
             split=request.one_split(),
+            noise_split=request.noise_split or "",
             names=names,
             count=_or(request.count, queries.COUNT),
             seconds=_or(request.seconds, queries.SECONDS),
@@ -92,6 +95,7 @@ def render_pairs(request: QueriesRequest) -> str:
         noise,
         request.out,
         splits=request.split or ["train"],
+        noise_split=request.noise_split or "",
         names=request.conditions or pairs.CONDITIONS,
         count=_or(request.count, 0),
         variants=request.variants,
@@ -113,6 +117,7 @@ def listen(request: QueriesRequest) -> str:
         source,
         noise,
         split=request.one_split(),
+        noise_split=request.noise_split or "",
         names=names_of(request.conditions, snr_db=request.snr_db),
         count=_or(request.count, 4),
         seconds=_or(request.seconds, 5.0),

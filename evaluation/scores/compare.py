@@ -167,11 +167,7 @@ def report(comparison: dict[str, Any], *, markdown: bool = False) -> str:
     parts = []
     for name, systems in comparison["rates"].items():
         lengths = list(next(iter(systems.values())))
-        audio_s = [tables.seconds(int(n), **comparison["audio"]) for n in lengths]
-        header = [
-            f"{tables.LABELS[name]}, %",
-            *(f"{n} ({s:g} s)" for n, s in zip(lengths, audio_s)),
-        ]
+        header = [f"{tables.LABELS[name]}, %", *tables.named(lengths, **comparison["audio"])]
         lines = [[system, *(_rate_text(cells[n]) for n in lengths)] for system, cells in systems.items()]
         for system, cells in comparison["differences"][name].items():
             lines.append([f"{system}, difference", *(_difference_text(cells[n]) for n in lengths)])

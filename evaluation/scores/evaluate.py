@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nafp import errors
-from nafp.search import collection, confidence, index, index_files
+from nafp.search import collection, confidence, index, index_files, plans
 
-from . import answers, left_out, metrics, open_set, questions, records, repeats, results, stores, tables
+from . import answers, ids, left_out, metrics, open_set, questions, records, repeats, results, stores, tables
 from .request import Request
 
 RECALL_ROWS = 500  # Query rows on which the index is compared with an exact search.
@@ -78,10 +78,11 @@ def run(request: Request) -> dict[str, Any]:
         recall=_recall(request, built, asked, given.database),
         notes=asked.notes,
     )
-    results.save(request.out, found, scored, tables.report(found, markdown=True))
+    results.save(request.out, found, scored, tables.report(found, markdown=True), as_original=request.compat)
     _say(request, tables.report(found))
-    calibration = ", confidence.json" if found["open_set"] else ""
-    _say(request, f"written: {request.out}/results.json, table.md, table.csv, answers.npz{calibration}")
+    more = ", confidence.json" if found["open_set"] else ""
+    more += ", raw_score.npy, test_ids.npy" if request.compat else ""
+    _say(request, f"written: {request.out}/results.json, table.md, table.csv, answers.npz{more}")
     if request.report:
         _say(request, f"written: {page.write(request.report, found, scored)}")
     return found
@@ -97,7 +98,7 @@ def _checked(request: Request) -> tuple[answers.Matcher, tuple[int, ...]]:
     plain = request.matcher == "diagonal" and request.shifts == 1 and not request.sharpness
     if request.compat and not plain:
         raise errors.Invalid("--compat is the original's matcher: no --matcher, --shifts, --sharpness")
-    if request.compat and (request.truth or request.index == "auto"):
+    if request.compat and (request.truth or plans.named(request.index) == "auto"):
         raise errors.Invalid("--compat is the original's protocol: no --truth, and --index by its name")
     if request.matcher != "diagonal" and request.shifts > 1:
         raise errors.Invalid(f"--matcher={request.matcher} knows no --shifts; use --matcher=diagonal")
@@ -165,7 +166,10 @@ def _row_aligned(
     # Drawn ids leave room for the longest query that any track has room for.
     room = max((n for n in needs if n <= every.n_rows.max()), default=0)
     fits = np.full(n_rows, True) if rule.as_original else every.n_rows >= room
-    asked = questions.read_ids(request.ids, n_rows=n_rows, fits=fits, seed=request.seed)
+    wanted = ids.checked(request.ids, request.store)
+    asked = ids.read(
+        wanted, n_rows=n_rows, fits=fits, seed=request.seed, longest=max(lengths), as_original=rule.as_original
+    )
     notes = []
     if not given.database.tracks:
         notes.append(
@@ -201,8 +205,9 @@ def index_of(request: Request, given: stores.Inputs) -> tuple[index.Index, dict[
         n_probe=request.n_probe,
         train_rows=request.train_rows,
     )
-    if request.compat and given.dummy and plan.train_rows and not request.train_rows:
-        plan = index.as_original(plan, n_dummy=len(given.dummy))
+    if request.compat and given.dummy:
+        plan = index.as_original(plan, n_dummy=len(given.dummy), n_rows=len(rows))
+        plan = plan._replace(train_rows=request.train_rows or plan.train_rows)
     folder = request.store[0] if request.index_folder is None else request.index_folder or None
     train_on = given.dummy if request.compat else None
     built = index_files.opened(rows, plan, folder, train_on=train_on)
@@ -220,7 +225,7 @@ def _introduce(request: Request, asked: _QuerySide, given: stores.Inputs, about:
     _say(
         request,
         f"index: {about['factory']} ({about['reason']}), {about['rows']} rows{probed}, "
-        f"{about['k']} neighbours, trained on {min(about['train_rows'], about['rows'])} rows, {made}",
+        f"{about['k']} neighbours, {_trained(about)}, {made}",
     )
     n_asked = records.counted(asked.questions)
     _say(
@@ -228,6 +233,11 @@ def _introduce(request: Request, asked: _QuerySide, given: stores.Inputs, about:
         f"queries: {n_asked['known']} of recordings in the database, {n_asked['unknown']} of others; "
         f"database: {len(given.database)} rows, {given.n_dummy} of them dummy",
     )
+
+
+def _trained(about: dict[str, Any]) -> str:
+    n = about["trained_rows"]
+    return f"trained on {n} rows" if n else "nothing to train"
 
 
 def _left_out(

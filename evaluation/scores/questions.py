@@ -170,34 +170,6 @@ def joined(known: Questions, others: Questions) -> Questions:
     )
 
 
-def read_ids(asked: str, *, n_rows: int, fits: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Returns the test ids of --ids: "all", a number to draw at random, or a .npy file.
-
-    fits: bool [n_rows], whether an id can be drawn.
-    """
-    if asked == "all":
-        return np.arange(n_rows)
-    if asked.isdigit():
-        choice = np.flatnonzero(fits)
-        if not 0 < int(asked) <= len(choice):
-            raise errors.Invalid(f"--ids={asked}: there are {len(choice)} ids to draw from")
-        return np.sort(np.random.default_rng(seed).choice(choice, int(asked), replace=False))
-    if not asked.endswith(".npy"):
-        raise errors.Invalid(f"--ids={asked}: give all, a number, or a .npy file of test ids")
-    if not os.path.exists(asked):
-        raise errors.NotFound(f"--ids={asked}: no such file")
-    ids = np.load(asked, allow_pickle=False).ravel()
-    if ids.dtype.kind not in "iu" or not len(ids):
-        raise errors.Invalid(f"--ids={asked} holds {ids.dtype} [{len(ids)}]; it should be row numbers")
-    wrong = ids[(ids < 0) | (ids >= n_rows)]
-    if len(wrong):
-        raise errors.Invalid(
-            f"--ids={asked}: {len(wrong)} of {len(ids)} ids are outside 0 .. {n_rows - 1}, "
-            f"the first is {wrong[0]}; this file belongs to another query store"
-        )
-    return ids.astype(np.int64)
-
-
 def truth_file(
     path: str | os.PathLike, query: collection.Collection, database: collection.Collection
 ) -> tuple[Questions, list[str]]:
@@ -206,7 +178,7 @@ def truth_file(
     Several lines of one query are several acceptable answers. If the answer is empty or not in the database, the
     recording is unknown. Returns the questions, and the queries of the file that have no rows in the store.
     """
-    lines = _read(path)
+    lines = read_truth(path)
     _require_tables(query, database)
     query_names, database_names = Names(query.tracks), Names(database.tracks)
     asked: dict[int, list[dict]] = defaultdict(list)
@@ -231,7 +203,7 @@ def truth_file(
     return questions, missing
 
 
-def _read(path: str | os.PathLike) -> list[dict]:
+def read_truth(path: str | os.PathLike) -> list[dict]:
     """Reads the lines of a truth file. Raises errors.Invalid if it has no queries or lacks a column."""
     if not Path(path).is_file():
         raise errors.NotFound(f"--truth={path}: no such file")

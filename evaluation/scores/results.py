@@ -4,6 +4,7 @@ results.json        rates, timings, settings, stores, versions
 answers.npz         the answers to each question, for paired tests
 table.md table.csv  the tables
 confidence.json     the fitted calibration, if there were unknown queries
+raw_score.npy       what the original writes, with --compat; test_ids.npy likewise
 """
 
 import dataclasses
@@ -27,6 +28,7 @@ from . import metrics, statistics, stores, tables
 from .questions import Questions
 
 FORMAT = 1
+WHOLE = 0  # The length of a question that is asked with the whole clip.
 MOST_GROUPS = 12  # A numeric column with more values is cut into ranges.
 
 
@@ -200,10 +202,13 @@ def command() -> str:
     return shlex.join([*name.split(), *sys.argv[1:]])  # A launcher sets the name, such as "nafp evaluate".
 
 
-def save(folder: str | os.PathLike, record: Mapping[str, Any], scored: Scored, table: str) -> None:
+def save(
+    folder: str | os.PathLike, record: Mapping[str, Any], scored: Scored, table: str, *, as_original: bool = False
+) -> None:
     """Writes the RESULTS folder. results.json comes last: if it is there, so are the others.
 
-    record: what results.json is to hold. table: what table.md is to hold.
+    record: what results.json is to hold. table: what table.md is to hold. as_original: whether to write the files of
+    the original, too.
     """
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
@@ -215,8 +220,21 @@ def save(folder: str | os.PathLike, record: Mapping[str, Any], scored: Scored, t
     (place / "table.md").write_text(table + "\n", encoding="utf-8")
     if record["open_set"]:
         _fitted(record["open_set"]).save(place / "confidence.json")
+    if as_original:
+        _save_as_original(place, scored)
     with whole_files.opened(place / "results.json", encoding="utf-8") as file:
         file.write(json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def _save_as_original(place: Path, scored: Scored) -> None:
+    """Writes raw_score.npy and test_ids.npy, as the original's eval_faiss.py does.
+
+    raw_score: int64 [Q, 4 M], whether a question at each of M lengths was answered right: exact at all lengths, then
+    near, then among the first 3, then among the first 10. test_ids: int64 [Q]. scored: of questions by test id.
+    """
+    columns = [scored.right[name] for name in ("exact", "near", "top3", "top10")]
+    np.save(place / "raw_score.npy", np.concatenate(columns, axis=1).astype(np.int64))
+    np.save(place / "test_ids.npy", np.array([int(name) for name in scored.questions.names], np.int64))
 
 
 def _fitted(judged: Mapping[str, Any]) -> confidence.Confidence:

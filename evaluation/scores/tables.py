@@ -36,7 +36,7 @@ def percent(cell: Mapping[str, Any]) -> str:
 def rows(hit_rates: Mapping[str, Any], *, hop_s: float, segment_s: float) -> Table:
     """Returns the table of hit rates, with a line for each metric and a column for each length."""
     lengths = list(hit_rates)
-    header = ["%", *_named(lengths, hop_s=hop_s, segment_s=segment_s)]
+    header = ["%", *named(lengths, hop_s=hop_s, segment_s=segment_s)]
     lines = [
         [LABELS[name], *(percent(hit_rates[length][name]) for length in lengths)]
         for name in METRICS
@@ -46,9 +46,9 @@ def rows(hit_rates: Mapping[str, Any], *, hop_s: float, segment_s: float) -> Tab
     return header, [*lines, ["queries", *asked]]
 
 
-def _named(lengths: Sequence[str], **audio: float) -> list[str]:
-    """Returns the headings of lengths, in segments and seconds, such as "3 (2 s)"."""
-    return [f"{length} ({seconds(int(length), **audio):g} s)" for length in lengths]
+def named(lengths: Sequence[str], **audio: float) -> list[str]:
+    """Returns the headings of lengths, in segments and seconds, such as "3 (2 s)". 0 segments are the whole clip."""
+    return [f"{n} ({seconds(int(n), **audio):g} s)" if int(n) else "whole clip" for n in lengths]
 
 
 def clustered(hit_rates: Mapping[str, Any], ends: Mapping[str, Any], **audio: float) -> Table:
@@ -110,7 +110,7 @@ def as_csv(groups: Mapping[str, Mapping[str, Any]]) -> str:
 def open_set(judged: Mapping[str, Any], **audio: float) -> Table:
     """Returns the accept-or-reject table. With hop_s and segment_s, the headings name seconds, too."""
     lengths = list(judged)
-    header = ["%", *(_named(lengths, **audio) if audio else lengths)]
+    header = ["%", *(named(lengths, **audio) if audio else lengths)]
     lines = []
     for name in next(iter(judged.values()))["verdicts"]:
         for key, label in (("accepted", "accepted and right"), ("false", "false accepts")):
@@ -147,8 +147,10 @@ def _titled(title: str, text: str, markdown: bool) -> str:
 
 def _summary(record: Mapping[str, Any]) -> str:
     """Returns a few lines about the intervals, the index, the time and the cost."""
-    index, timings, cost = record["index"], record["timings"], record["cost"]
     questions = record["questions"]
+    if "answers" in record:
+        return f"Wilson 95 % intervals; {questions['known']} queries of {questions['songs']} recordings"
+    index, timings, cost = record["index"], record["timings"], record["cost"]
     lines = [
         f"Wilson 95 % intervals; {questions['known']} queries of {questions['songs']} recordings, "
         f"{index['rows']} rows searched",

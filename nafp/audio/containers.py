@@ -1,21 +1,25 @@
 """Reads audio files that libsndfile does not know through PyAV, where the ffmpeg program is missing.
 
-PyAV brings ffmpeg's libraries, which decode within this process and give the samples that the program gives. Only this
-file imports av, an extra (`pip install 'nafp[containers]'`).
+PyAV brings ffmpeg's libraries, which decode within this process and give the samples that the program gives. They are
+confined as the program is: one file, a container, an end if reading takes too long. Only this file imports av, an extra
+(`pip install 'nafp[containers]'`).
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nafp import errors
+from nafp.audio import headers, playlists
 
 if TYPE_CHECKING:
     import av
 
 HOW_TO_GET_IT = "pip install 'nafp[containers]'"
+_PATIENCE_S = 60.0  # For opening, and for each packet.
 
 
 def installed() -> bool:
@@ -45,8 +49,10 @@ class Reader:
         decoder = self._stream.codec_context
         decoder.thread_count = 1
         self.sample_rate_hz, self.channels = decoder.sample_rate, decoder.channels
-        self.seconds = _seconds(self._container, self._stream)
-        self.tolerance_s = 1.0 + 0.05 * self.seconds  # A video may run on without its sound.
+        stated = _seconds(self._container, self._stream) if headers.states_length(self._container.format.name) else 0.0
+        self.seconds = headers.believed(stated, os.path.getsize(path))
+        self.length_s = self.seconds
+        self.tolerance_s = headers.tolerance_s(self.seconds, n_streams=len(self._container.streams))
 
     def pieces(self, first_frame: int) -> Iterator[np.ndarray]:
         """Yields float32 [n, channels], one second each, from this frame on.
@@ -103,7 +109,8 @@ def _opened(path: str) -> "av.container.InputContainer":
 
     try:
         # Without "file:", a name such as "a:b.m4a" would be taken for a protocol.
-        return av.open(f"file:{path}", metadata_errors="replace")
+        confined = {"protocol_whitelist": "file", "format_whitelist": playlists.CONTAINERS}
+        return av.open(f"file:{path}", options=confined, metadata_errors="replace", timeout=_PATIENCE_S)
     except (av.FFmpegError, ValueError) as error:
         raise errors.FfmpegFailed(_reason(error)) from None
 

@@ -6,13 +6,13 @@ files are read in pieces of one second, so a file of ten hours needs no more mem
 of a stream, concatenated, equal the loaded file to the bit.
 
 A file that ends before its header says, or that is damaged, gives everything that can be decoded (with ffmpeg or PyAV
-also what follows the damage) and one complaint. A file without any usable audio raises errors.Undecodable. An Ogg file
-states no length: if it is cut off, it is merely shorter.
+also what follows the damage) and one complaint. A file without any usable audio raises errors.Undecodable. A header is
+a hint (see `headers`): sound beyond the length that it states is decoded too, files that were joined are decoded one
+after the other, and a length that nobody knew promises nothing.
 """
 
 import contextlib
 import contextvars
-import io
 import logging
 import os
 import stat
@@ -21,12 +21,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import soundfile
-import soxr
 
 from nafp import errors
-from nafp.audio import containers, ffmpeg, headers, segments
-from nafp.jobs import whole_files
+from nafp.audio import containers, ffmpeg, playlists, rates, segments, sndfile
 
 # fmt: off
 SNDFILE = frozenset((
@@ -41,12 +38,12 @@ FFMPEG = frozenset((
 
 _OPPOSITE = 1000.0  # Power of the difference over that of the sum (pfann). 30 dB: no music comes near it.
 _RATES_HZ = range(100, 1_000_000)  # A header with another rate is damaged, and would ask for terabytes.
-_NO_FRAMES = 7  # libsndfile's code for an MP3 file without frames. Its own message is about pipes.
+_HUGE = 2.0**32  # Beyond floats in steps of 32-bit integers, so damaged. Its square is still a float32.
 _WARM_UP_S = 0.25  # Decoded before start_s: soxr's longest filter at 8 kHz reaches back 0.05 s.
 
 
 class Info(NamedTuple):
-    """What the header of an audio file says. seconds: 0.0 where the header does not say."""
+    """What the header of an audio file says. seconds: 0.0 where the header does not say, or cannot be right."""
 
     seconds: float
     sample_rate_hz: int
@@ -60,13 +57,15 @@ _hear: contextvars.ContextVar[Complain | None] = contextvars.ContextVar("hear", 
 class _Reader(Protocol):
     """An open audio file.
 
-    seconds: length as the header says, 0.0 if unknown. damage: why decoding stopped early, "" if it did not.
-    tolerance_s: by how much the file may be shorter than `seconds` and still count as whole.
+    seconds: length as the header says, 0.0 if unknown. length_s: the same, but of what is there if that is known to be
+    more. damage: why decoding stopped early, "" if it did not. tolerance_s: by how much the file may be shorter or
+    longer than `seconds` and still count as whole.
     """
 
     sample_rate_hz: int
     channels: int
     seconds: float
+    length_s: float
     damage: str
     tolerance_s: float
 
@@ -77,12 +76,12 @@ class _Reader(Protocol):
 
 
 def probe(path: str | os.PathLike) -> Info:
-    """Reads the header of a file. Only an MP3 file that states no length is read to its end.
+    """Reads the header of a file. Only a file whose end contradicts its header is read through.
 
     Raises errors.Undecodable for a file that cannot be read.
     """
-    with contextlib.closing(_open(os.fspath(path))) as reader:
-        return Info(reader.seconds, reader.sample_rate_hz, reader.channels)
+    with contextlib.closing(_open(os.fspath(path), thorough=False)) as reader:
+        return Info(reader.length_s, reader.sample_rate_hz, reader.channels)
 
 
 def load(
@@ -109,12 +108,14 @@ def stream(
     start_s: float = 0.0,
     seconds: float | None = None,
     complain: Complain | None = None,
+    mend: bool = False,
 ) -> Iterator[np.ndarray]:
     """Decodes a file and yields its blocks: mono float32 [S] of block_s seconds, the last one shorter.
 
     The blocks, concatenated, equal `load`. A part of a file equals the same part of the whole to 1e-5.
-    complain: called with the reason if the file holds less than its header says. By default the reason is logged.
-    Raises errors.Undecodable at the first block if nothing can be decoded, and at a later block that holds NaN.
+    complain: called with the reason if the file holds less or more than its header says. By default the reason is
+    logged. mend: whether silence takes the place of samples that are no numbers, or absurdly large, with a complaint.
+    Raises errors.Undecodable at the first block if nothing can be decoded, and without `mend` at such a sample.
     """
     path = os.fspath(path)
     if start_s < 0 or block_s <= 0 or (seconds is not None and seconds <= 0):
@@ -122,23 +123,18 @@ def stream(
     first = segments.to_samples(start_s, sample_rate_hz)
     wanted = None if seconds is None else segments.to_samples(seconds, sample_rate_hz)
     block = max(1, segments.to_samples(block_s, sample_rate_hz))
-    return _regroup(_decode(path, sample_rate_hz, first, wanted, complain or listener(path)), block)
+    part = _Part(sample_rate_hz, first, wanted)
+    return _regroup(_decode(path, part, complain or listener(path), mend), block)
 
 
 def resample(samples: np.ndarray, *, from_hz: float, to_hz: float) -> np.ndarray:
     """Resamples float32 [S] or [S, C] at soxr's high quality, as decoding does."""
-    return soxr.resample(samples, from_hz, to_hz) if from_hz != to_hz else samples
+    return rates.resample(samples, from_hz=from_hz, to_hz=to_hz)
 
 
 def resampled(pieces: Iterable[np.ndarray], *, from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
     """Resamples float32 [S] that arrives in pieces. The output, concatenated, is `resample` of the whole."""
-    if from_hz == to_hz:
-        yield from pieces
-        return
-    resampler = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32")
-    for piece in pieces:
-        yield resampler.resample_chunk(piece)
-    yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+    return rates.resampled(pieces, from_hz=from_hz, to_hz=to_hz)
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
@@ -153,10 +149,7 @@ def to_float(samples: np.ndarray) -> np.ndarray:
 
 def write_wav(path: str | os.PathLike, samples: np.ndarray, *, sample_rate_hz: int) -> None:
     """Writes float samples [S] or [S, C] as a 16-bit WAV file, which appears whole or not at all."""
-    encoded = io.BytesIO()  # libsndfile would report a full disk without a reason.
-    soundfile.write(encoded, to_int16(samples), sample_rate_hz, format="WAV", subtype="PCM_16")
-    with whole_files.opened(path, "wb") as file:
-        file.write(encoded.getbuffer())
+    sndfile.write_wav(path, to_int16(samples), sample_rate_hz=sample_rate_hz)
 
 
 @contextlib.contextmanager
@@ -197,44 +190,23 @@ def hushed() -> Iterator[None]:
         os.close(saved)
 
 
-class _SndfileReader:
-    """An audio file that libsndfile reads."""
+class _Part(NamedTuple):
+    """What to decode of a file: `wanted` samples (None: all) at this rate, from sample `first` on."""
 
-    def __init__(self, path: str):
-        is_mp3 = path.lower().endswith((".mp3", ".mp2"))
-        tagged = headers.open_untagged_mp3(path) if is_mp3 else None
-        self._file = soundfile.SoundFile(tagged or os.fsencode(path))
-        self.sample_rate_hz, self.channels = self._file.samplerate, self._file.channels
-        self.seconds = self._file.frames / self.sample_rate_hz * headers.wav_promise(path)
-        self.damage, self.tolerance_s = "", 0.5
-
-    def pieces(self, first_frame: int) -> Iterator[np.ndarray]:
-        """Yields float32 [n, channels], one second each, from this frame on."""
-        try:
-            if first_frame:
-                self._file.seek(min(first_frame, self._file.frames))
-            while len(piece := self._read(self.sample_rate_hz)):
-                yield piece
-        except soundfile.LibsndfileError as error:
-            self.damage = _reason(error)
-        finally:
-            self._file.close()
-
-    def _read(self, n_frames: int) -> np.ndarray:
-        return self._file.read(n_frames, dtype="float32", always_2d=True)
-
-    def close(self) -> None:
-        self._file.close()
+    sample_rate_hz: int
+    first: int
+    wanted: int | None
 
 
-def _open(path: str) -> _Reader:
+def _open(path: str, *, thorough: bool = True) -> _Reader:
+    """Opens a file. thorough: as `headers.links` has it."""
     _check_readable(path)
     refusal = ""
     if os.path.splitext(path)[1].lower() not in FFMPEG:
         try:
-            return _plausible(path, _SndfileReader(path))
-        except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless .raw
-            refusal = f"libsndfile: {_reason(error)}"
+            return _plausible(path, sndfile.Reader(path, thorough=thorough))
+        except sndfile.REFUSALS as error:
+            refusal = f"libsndfile: {sndfile.reason(error)}"
     container_reader = _container_reader()
     if container_reader is None:
         need = f"{refusal}; ffmpeg might read it, but" if refusal else "needs ffmpeg, which"
@@ -254,24 +226,20 @@ def _container_reader() -> Callable[[str], _Reader] | None:
     return containers.Reader if containers.installed() else None
 
 
-def _reason(error: Exception) -> str:
-    if getattr(error, "code", 0) == _NO_FRAMES:
-        return "no audio frames found"
-    return getattr(error, "error_string", "") or str(error)
-
-
 def _check_readable(path: str) -> None:
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise errors.Undecodable(path, "a folder, not a file")
         if not stat.S_ISREG(status.st_mode):
-            raise errors.Undecodable(path, "not a regular file")
+            raise errors.Undecodable(path, "not a regular file: a pipe or a device has no end to wait for")
         if status.st_size == 0:
             raise errors.Undecodable(path, "empty file, 0 bytes")
-        open(path, "rb").close()
-    except OSError as error:
-        raise errors.Undecodable(path, f"cannot be opened: {error.strerror or error}") from None
+        if kind := playlists.kind(path):
+            reason = f"a playlist ({kind}), not audio; name the audio files that it lists"
+            raise errors.Undecodable(path, reason)
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL byte.
+        raise errors.Undecodable(path, f"cannot be opened: {getattr(error, 'strerror', '') or error}") from None
 
 
 def _plausible(path: str, reader: _Reader) -> _Reader:
@@ -280,64 +248,87 @@ def _plausible(path: str, reader: _Reader) -> _Reader:
     return reader
 
 
-def _decode(path: str, sample_rate_hz: int, first: int, wanted: int | None, complain: Complain) -> Iterator[np.ndarray]:
-    """Yields `wanted` output samples from output sample `first` on, in pieces as they are decoded.
+def _decode(path: str, part: _Part, complain: Complain, mend: bool) -> Iterator[np.ndarray]:
+    """Yields a part of a file in pieces as they are decoded.
 
     Reading starts at a whole second, where an input and an output sample coincide at any pair of rates. So a part has
     the same sample grid as the whole.
     """
-    start_s = max(0, int(first / sample_rate_hz - _WARM_UP_S))
-    skip, n_yielded = first - start_s * sample_rate_hz, 0
+    rate_hz, first, wanted = part
+    start_s = max(0, int(first / rate_hz - _WARM_UP_S))
+    skip, n_yielded = first - start_s * rate_hz, 0
     with contextlib.closing(_open(path)) as reader:
-        mono = _mono(path, reader, start_s, complain)
-        for samples in resampled(mono, from_hz=reader.sample_rate_hz, to_hz=sample_rate_hz):
+        mono = _mono(path, reader, start_s, complain, mend)
+        for samples in rates.resampled(mono, from_hz=reader.sample_rate_hz, to_hz=rate_hz):
             piece = samples[skip:][: None if wanted is None else wanted - n_yielded]
             skip = max(0, skip - len(samples))
             n_yielded += len(piece)
+            if not np.isfinite(piece).all():  # Resampling is the last step that can break.
+                raise errors.Undecodable(path, f"NaN or infinite samples once at {rate_hz} Hz")
             if len(piece):
                 yield piece
             if n_yielded == wanted:
                 return
     if not n_yielded:
-        at_s = first / sample_rate_hz
+        at_s = first / rate_hz
         raise errors.Undecodable(path, f"ends before second {at_s:g}" if first else "holds no samples")
 
 
-def _mono(path: str, reader: _Reader, start_s: int, complain: Complain) -> Iterator[np.ndarray]:
+def _mono(path: str, reader: _Reader, start_s: int, complain: Complain, mend: bool) -> Iterator[np.ndarray]:
     """Yields mono float32 [S] of one second each, from second start_s on."""
+    is_told = False
     with contextlib.closing(_whole(path, reader, start_s, complain)) as pieces:
         for second, piece in enumerate(pieces, start_s):
-            mono = _mix(piece)
-            if not np.isfinite(mono).all():
-                raise errors.Undecodable(path, f"NaN or infinite samples in second {second}")
-            yield mono
+            reason = _absurdity(piece)
+            if reason and not mend:
+                raise errors.Undecodable(path, f"{reason} in second {second}")
+            if reason and not is_told:
+                complain(f"{reason} in second {second}; silence takes the place of such samples")
+                is_told = True
+            yield _mix(mended(piece) if reason else piece)
+
+
+def mended(samples: np.ndarray) -> np.ndarray:
+    """Returns float samples of any shape with silence in place of those that are no numbers, or absurdly large."""
+    return np.where(np.abs(samples) < _HUGE, samples, np.float32(0)) if _absurdity(samples) else samples
+
+
+def _absurdity(samples: np.ndarray) -> str:
+    """Returns in words what is wrong with float samples, "" if they are numbers of a size that sound may have."""
+    highest, lowest = samples.max(initial=0.0), samples.min(initial=0.0)
+    if highest < _HUGE and lowest > -_HUGE:  # False for NaN.
+        return ""
+    loudest = max(highest, -lowest)
+    if not np.isfinite(loudest):
+        return "NaN or infinite samples"
+    return f"a sample of {loudest:.2g} where full scale is 1"
 
 
 def _whole(path: str, reader: _Reader, start_s: int, complain: Complain) -> Generator[np.ndarray, None, None]:
-    """Yields all pieces from second start_s on, and complains if the header promised more."""
+    """Yields all pieces from second start_s on, and complains if the header promised more, or less."""
     rate, n_frames = reader.sample_rate_hz, start_s * reader.sample_rate_hz
     for piece in reader.pieces(n_frames):
         n_frames += len(piece)
         yield piece
-    ended_s = n_frames / rate
-    if not reader.damage and reader.seconds - ended_s <= reader.tolerance_s:
+    ended_s, promised_s = n_frames / rate, reader.seconds
+    if not reader.damage and promised_s - ended_s <= reader.tolerance_s:
+        if 0 < promised_s < ended_s - reader.tolerance_s and n_frames > start_s * rate:
+            complain(f"its header states {promised_s:.1f} s, but {ended_s:.1f} s are there and were decoded")
         return
     for piece in _past_damage(path, reader, n_frames):
         n_frames += len(piece)
         yield piece
     why = f" ({reader.damage})" if reader.damage else ""
     if n_frames == start_s * rate:
-        raise errors.Undecodable(path, f"nothing can be decoded{why}; {reader.seconds:.1f} s promised")
-    complain(
-        f"damaged or cut off at {ended_s:.1f} s{why}: {n_frames / rate:.1f} s decoded"
-        f" of {reader.seconds:.1f} s promised"
-    )
+        raise errors.Undecodable(path, f"nothing can be decoded{why}; {promised_s:.1f} s promised")
+    promise = f" of {promised_s:.1f} s promised" if promised_s > ended_s else ""
+    complain(f"damaged or cut off at {ended_s:.1f} s{why}: {n_frames / rate:.1f} s decoded{promise}")
 
 
 def _past_damage(path: str, reader: _Reader, n_frames: int) -> Iterator[np.ndarray]:
     """Yields the pieces that ffmpeg or PyAV, which resume after damage, find from this frame on."""
     container_reader = _container_reader()
-    if isinstance(reader, ffmpeg.Reader | containers.Reader) or container_reader is None:
+    if not isinstance(reader, sndfile.Reader) or reader.is_joined or container_reader is None:
         return
     with contextlib.suppress(errors.FfmpegFailed), contextlib.closing(container_reader(path)) as resuming:
         if (resuming.sample_rate_hz, resuming.channels) == (reader.sample_rate_hz, reader.channels):

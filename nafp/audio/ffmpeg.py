@@ -1,7 +1,12 @@
-"""Reads audio files that libsndfile does not know (m4a, aac, webm, wma, video) through the ffmpeg program."""
+"""Reads audio files that libsndfile does not know (m4a, aac, webm, wma, video) through the ffmpeg program.
+
+ffmpeg may open the file and nothing else, and as a container only, never as a playlist (see `playlists`). It is ended
+if it gives nothing for `PATIENCE_S` seconds, and it ends with this process.
+"""
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,8 +17,12 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from nafp import errors
+from nafp.audio import headers, playlists
+from nafp.jobs import child_programs
 
 HOW_TO_GET_IT = "apt install ffmpeg, brew install ffmpeg, conda install ffmpeg, or https://ffmpeg.org"
+PATIENCE_S = 60.0  # A file is read at many times its speed. Half of this is a network disk that wakes up.
+_CONFINED = ["-protocol_whitelist", "file", "-format_whitelist", playlists.CONTAINERS]
 
 
 def installed() -> bool:
@@ -38,9 +47,9 @@ class Reader:
         self.channels = int(streams[0].get("channels") or 0)
         if self.sample_rate_hz < 1 or self.channels < 1:
             raise errors.FfmpegFailed("ffprobe cannot tell its sample rate or its channels")
-        seconds = streams[0].get("duration") or header.get("format", {}).get("duration")
-        self.seconds = float(seconds or 0.0)
-        self.tolerance_s = 1.0 + 0.05 * self.seconds  # A video may run on without its sound.
+        self.seconds = _seconds(header, os.path.getsize(path))
+        self.length_s = self.seconds
+        self.tolerance_s = headers.tolerance_s(self.seconds, n_streams=int(header["format"].get("nb_streams", 1)))
 
     def pieces(self, first_frame: int) -> Iterator[np.ndarray]:
         """Yields float32 [n, channels], one second each, from this frame on.
@@ -49,13 +58,19 @@ class Reader:
         """
         frame = 4 * self.channels  # Bytes.
         skip = frame * first_frame
-        arguments = ["-nostdin", "-v", "error", "-threads", "1", "-i", f"file:{self.path}"]
-        with _running([*arguments, "-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "f32le", "-"]) as decoder:
-            while skip and (dropped := decoder.output.read(min(skip, 1 << 20))):
-                skip -= len(dropped)
-            while data := decoder.output.read(frame * self.sample_rate_hz):
-                yield np.frombuffer(data[: len(data) - len(data) % frame], "<f4").reshape(-1, self.channels)
-            self.damage = decoder.failure(self.path)
+        arguments = ["-nostdin", "-v", "error", *_CONFINED, "-threads", "1", "-i", f"file:{self.path}"]
+        # The rate and the channels of a damaged stream may change on the way. They stay those of the header.
+        arguments += ["-map", "0:a:0", "-ar", str(self.sample_rate_hz), "-ac", str(self.channels)]
+        with _running([*arguments, "-c:a", "pcm_f32le", "-f", "f32le", "-"]) as decoder:
+            try:
+                while skip and (dropped := decoder.read(min(skip, 1 << 20), PATIENCE_S)):
+                    skip -= len(dropped)
+                while data := decoder.read(frame * self.sample_rate_hz, PATIENCE_S):
+                    yield np.frombuffer(data[: len(data) - len(data) % frame], "<f4").reshape(-1, self.channels)
+                # Without a stated length, only ffmpeg's remarks tell that there was more.
+                self.damage = decoder.failure(self.path, strict=not self.seconds)
+            except TimeoutError as error:
+                self.damage = f"ffmpeg {error} and was ended"
 
     def close(self) -> None:
         """Does nothing: ffmpeg runs only while pieces are drawn."""
@@ -73,7 +88,7 @@ def listen(
     arguments += ["-ac", "1", "-ar", str(sample_rate_hz), "-c:a", "pcm_f32le", "-f", "f32le"]
     n_bytes = 4 * max(1, round(block_s * sample_rate_hz))
     with _running([*arguments, "-flush_packets", "1", "-"], stdin) as decoder:
-        while data := decoder.output.read(n_bytes):
+        while data := decoder.read(n_bytes):
             yield np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
         failure = decoder.failure(inputs[-1])
         if failure:
@@ -87,12 +102,16 @@ class _Decoder(NamedTuple):
     output: IO[bytes]
     remarks: IO[bytes]
 
-    def failure(self, name: str) -> str:
-        """Waits until ffmpeg ends, and returns why it failed, "" if it did not."""
-        if not self.process.wait():
-            return ""
+    def read(self, n_bytes: int, patience_s: float = 0.0) -> bytes:
+        """Reads up to n_bytes of samples, fewer at the end only. Errors as `child_programs.read` has them."""
+        return child_programs.read(self.output, n_bytes, patience_s=patience_s)
+
+    def failure(self, name: str, *, strict: bool = False) -> str:
+        """Waits until ffmpeg ends, and returns why it failed, "" if it did not. strict: whether any remark counts."""
+        code = self.process.wait()
         self.remarks.seek(0)
-        return _reason(self.remarks.read(), name)
+        text = self.remarks.read()
+        return _reason(text, name) if code or (strict and text.strip()) else ""
 
 
 @contextlib.contextmanager
@@ -103,31 +122,32 @@ def _running(arguments: list[str], stdin: IO[bytes] | None = None) -> Iterator[_
     look cut off at that moment.
     """
     with tempfile.TemporaryFile() as remarks:
-        process = subprocess.Popen(
-            ["ffmpeg", *arguments],
-            stdin=stdin or subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=remarks,
-            start_new_session=True,
-        )
-        assert process.stdout is not None
-        try:
+        options = dict(stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=remarks, bufsize=0)
+        with child_programs.running(["ffmpeg", *arguments], start_new_session=True, **options) as process:
+            assert process.stdout is not None
             yield _Decoder(process, process.stdout, remarks)
-        finally:
-            process.kill()
-            process.stdout.close()
-            process.wait()
 
 
 def _probe(path: str) -> dict[str, Any]:
     """Returns what ffprobe finds out about a file: {"streams": [...], "format": {...}}."""
-    wanted = "stream=sample_rate,channels,duration:format=duration"
-    command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", wanted]
-    command += ["-of", "json", f"file:{path}"]
-    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        raise errors.FfmpegFailed(_reason(done.stderr, path))
-    return json.loads(done.stdout or b"{}")
+    wanted = "stream=sample_rate,channels,duration:format=duration,format_name,nb_streams"
+    command = ["ffprobe", "-v", "error", *_CONFINED, "-select_streams", "a:0", "-show_entries", wanted]
+    try:
+        code, output, remarks = child_programs.answer([*command, "-of", "json", f"file:{path}"], patience_s=PATIENCE_S)
+    except TimeoutError as error:
+        raise errors.FfmpegFailed(f"ffprobe {error} and was ended") from None
+    if code:
+        raise errors.FfmpegFailed(_reason(remarks, path))
+    return json.loads(output or b"{}")
+
+
+def _seconds(header: dict[str, Any], n_bytes: int) -> float:
+    """Returns the length that a container states, 0.0 if it states none, or one that cannot be true."""
+    about = header.get("format", {})
+    if not headers.states_length(about.get("format_name", "")):
+        return 0.0
+    seconds = header["streams"][0].get("duration") or about.get("duration")
+    return headers.believed(float(seconds or 0.0), n_bytes)
 
 
 def _reason(remarks: bytes, path: str) -> str:

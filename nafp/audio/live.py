@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from nafp import errors
-from nafp.audio import decode, ffmpeg
+from nafp.audio import decode, ffmpeg, playlists
 
 STDIN, MICROPHONE, FFMPEG = "-", "microphone", "ffmpeg:"
 MICROPHONE_HZ = 16_000  # Every driver offers this rate, and some do not offer 8 kHz.
@@ -30,6 +30,9 @@ _PATIENT = [
     "-reconnect_on_network_error", "1", "-reconnect_delay_max", "30",
 ]
 # fmt: on
+# A stream of somebody else must not open a file of this machine. Protocols as ffmpeg names them.
+_REMOTE = "async,cache,crypto,ftp,gopher,gophers,hls,http,httpproxy,https,mmsh,mmst,rist,rtmp,rtmpe,rtmps,rtmpt,rtp,"
+_REMOTE += "rtsp,sctp,sftp,srt,srtp,tcp,tls,udp,udplite,unix"
 
 
 class Input(NamedTuple):
@@ -66,8 +69,8 @@ def blocks(name: str, *, sample_rate_hz: int, start_s: float = 0.0, raw_hz: int 
     """Yields the sound of an input as mono float32 [S].
 
     A file is read from start_s on, a live input as it arrives. raw_hz: the rate of standard input that is bare
-    little-endian mono float32, 0 for an audio file. Raises errors.Undecodable if nothing can be decoded, and if a live
-    input breaks off.
+    little-endian mono float32, 0 for an audio file. Silence takes the place of samples that are no numbers, or absurdly
+    large. Raises errors.Undecodable if nothing can be decoded, and if a live input breaks off.
     """
     if name == MICROPHONE:
         from nafp.audio import microphone  # Here: sounddevice is an extra.
@@ -78,7 +81,7 @@ def blocks(name: str, *, sample_rate_hz: int, start_s: float = 0.0, raw_hz: int 
         return decode.resampled(_bare(sys.stdin.buffer, raw_hz), from_hz=raw_hz, to_hz=sample_rate_hz)
     if opened(name).is_live:
         return _through_ffmpeg(name, sample_rate_hz)
-    return decode.stream(name, sample_rate_hz=sample_rate_hz, block_s=FILE_BLOCK_S, start_s=start_s)
+    return decode.stream(name, sample_rate_hz=sample_rate_hz, block_s=FILE_BLOCK_S, start_s=start_s, mend=True)
 
 
 def _bare(stream: BinaryIO, rate_hz: int) -> Iterator[np.ndarray]:
@@ -94,15 +97,25 @@ def _bare(stream: BinaryIO, rate_hz: int) -> Iterator[np.ndarray]:
 def _through_ffmpeg(name: str, sample_rate_hz: int) -> Iterator[np.ndarray]:
     stdin = sys.stdin.buffer if name == STDIN else None
     try:
-        yield from ffmpeg.listen(_arguments(name), sample_rate_hz=sample_rate_hz, block_s=LIVE_BLOCK_S, stdin=stdin)
+        heard = ffmpeg.listen(_arguments(name), sample_rate_hz=sample_rate_hz, block_s=LIVE_BLOCK_S, stdin=stdin)
+        yield from map(decode.mended, heard)
     except errors.FfmpegFailed as error:
         raise errors.Undecodable(name, str(error)) from None
 
 
 def _arguments(name: str) -> list[str]:
     if name == STDIN:
-        return ["-i", "pipe:0"]
+        return [*_confined("pipe"), "-i", "pipe:0"]
     if name.startswith(FFMPEG):
-        return shlex.split(name.removeprefix(FFMPEG))
+        return shlex.split(name.removeprefix(FFMPEG))  # What a person asks for in ffmpeg's own words is not confined.
+    if not _URL.match(name):
+        return [*_confined("file"), "-i", f"file:{name}"]
+    if name.lower().startswith("file:"):
+        return [*_confined("file"), "-i", name]
     patient = _PATIENT if re.match("https?://", name, re.IGNORECASE) else []
-    return [*patient, "-i", name]
+    return [*patient, "-protocol_whitelist", _REMOTE, "-i", name]
+
+
+def _confined(protocol: str) -> list[str]:
+    """Returns ffmpeg's arguments that let it read a container through this protocol, and no playlist."""
+    return ["-protocol_whitelist", protocol, "-format_whitelist", playlists.CONTAINERS]

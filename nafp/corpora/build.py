@@ -18,6 +18,8 @@ from nafp.jobs import progress, whole_files, worker_processes
 LOUDNESS, FINISHED = "loudness.npy", "corpus.json"
 _RESPONSES = ("room", "microphone")
 _FREE_BYTES = 64 << 20  # That stay free on the disk.
+# A file of fewer bytes a second holds nearly silence, or its length is not true: 4 kbit/s.
+_LEAST_BYTES_PER_S = 500
 
 
 def build(
@@ -81,8 +83,10 @@ def _missing(tracks: Sequence[manifest.Track], book: journal.CorpusJournal, samp
 
 
 def _check_space(todo: list[parts.Job], tracks: Sequence[manifest.Track], folder: str, sample_rate_hz: int) -> None:
+    """Raises errors.Invalid if the disk has no space. A length that a file of its size cannot have needs none."""
     seconds = {track.path: track.seconds for track in tracks}
-    needed = int(2 * sample_rate_hz * sum(seconds[job.path] for job in todo))
+    lengths = [min(seconds[job.path], (job.stamp or (0, 0))[0] / _LEAST_BYTES_PER_S) for job in todo]
+    needed = int(2 * sample_rate_hz * sum(lengths))
     free = shutil.disk_usage(folder).free - _FREE_BYTES
     if needed > free:
         raise errors.Invalid(f"{folder}: needs {needed / 1e9:.1f} GB, {max(0, free) / 1e9:.1f} GB free on its disk")

@@ -83,6 +83,11 @@ def place(path: str, inside: str) -> Place:
     return _original(folders, path) or _by_folders(inside.replace("\\", "/").split("/")[:-1], path)
 
 
+def is_original(path: str) -> bool:
+    """Returns whether a path lies in the original authors' tree."""
+    return _original(path.replace("\\", "/").split("/")[:-1], path) is not None
+
+
 def _original(folders: list[str], path: str) -> Place | None:
     for i, folder in enumerate(folders):
         following = folders[i + 1 : i + 3]

@@ -1,7 +1,7 @@
 """Reads and writes the lists of files of other systems: pfann's CSV, text files, pickled lists.
 
     .csv              a manifest, or pfann's list: file,duration,sample_rate,channels
-    .txt .lst .m3u    one path a line, # before a remark; pfann's builder reads them
+    .txt .lst .m3u    one path a line, # before a remark (see `list_text`); pfann's builder reads them
     .pkl              a pickled list of paths (the magcil benchmark's train and val lists), see `pickles`
 
 Paths in a list are relative to the list's own folder, or to a root. pfann's CSVs are relative to its music folder. The
@@ -14,7 +14,7 @@ import os
 from collections.abc import Sequence
 
 from nafp import errors
-from nafp.corpora import manifest, pickles
+from nafp.corpora import list_text, manifest, pickles
 from nafp.jobs import whole_files
 
 TEXT = (".txt", ".lst", ".m3u", ".m3u8")
@@ -38,15 +38,15 @@ def read(path: str | os.PathLike, *, root: str = "") -> list[manifest.Track]:
     suffix = os.path.splitext(path)[1].lower()
     if suffix == ".csv":
         return manifest.read(path, root=root)
+    folder = os.path.abspath(root) if root else os.path.dirname(path)
     if suffix in TEXT:
-        names = _lines(path)
+        names = list_text.names(list_text.read(path), path, folder)
     elif suffix in PICKLED:
         names = _pickled(path, root)
     else:
         raise errors.Invalid(f"{path}: no list; .csv, {', '.join((*TEXT, *PICKLED))} are read")
     if not names:
         raise errors.Invalid(f"{path}: names no file; write one path a line")
-    folder = os.path.abspath(root) if root else os.path.dirname(path)
     return [manifest.Track(os.path.normpath(os.path.join(folder, name))) for name in names]
 
 
@@ -64,6 +64,9 @@ def write(path: str | os.PathLike, tracks: Sequence[manifest.Track], *, form: st
     elif form == "pickle":
         pickles.write(path, [track.path for track in tracks])
     elif form == "text":
+        for track in tracks:
+            if "\n" in track.path or "\r" in track.path:
+                raise errors.Invalid(f"{track.path!r}: {path} has no way to write a line break; write a .csv")
         _write(path, "".join(f"{track.path}\n" for track in tracks))
     else:
         _write_pfann(path, tracks, root)
@@ -81,16 +84,8 @@ def _form(path: str, form: str) -> str:
     return form or fits[suffix][0]
 
 
-def _lines(path: str) -> list[str]:
-    try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-            lines = [line.strip() for line in file]
-    except OSError as error:
-        raise errors.Invalid(f"{path}: {error.strerror}") from None
-    return [line for line in lines if line and not line.startswith("#")]
-
-
 def _pickled(path: str, root: str) -> list[str]:
+    list_text.require_file(path)
     values = pickles.read(path)
     values = values.tolist() if hasattr(values, "tolist") else values
     if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):

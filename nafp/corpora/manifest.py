@@ -6,6 +6,7 @@ kept unchanged. Paths are relative to the CSV's own folder, or absolute.
 
 import csv
 import hashlib
+import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,10 +15,11 @@ from typing import NamedTuple, TypeVar
 
 from nafp import errors
 from nafp.audio import decode
-from nafp.corpora import kinds
+from nafp.corpora import kinds, list_text
 from nafp.jobs import progress, whole_files
 
 Number = TypeVar("Number", int, float)
+_MOST = 1e9  # 30 years in seconds, and more hertz and channels than sound has.
 
 COLUMNS = ("path", "seconds", "sample_rate_hz", "channels", "kind", "split", "group")
 _FOREIGN_COLUMNS = {"file": "path", "duration": "seconds", "sample_rate": "sample_rate_hz"}
@@ -61,21 +63,24 @@ def scan(
 
     kind, split: those of all tracks; "" guesses them from the path (see `kinds`), without by_folder only in the
     original authors' tree. jobs: number of threads, 0 for two per processor. show: whether to show progress. Returns
-    the tracks, and the files whose header cannot be read. Raises errors.Invalid if a folder is missing, or if there is
-    no audio file at all.
+    the tracks, and the files (by their headers) and folders that cannot be read. Raises errors.Invalid if a folder is
+    missing, or if there is no audio file at all.
     """
     folders = [folders] if isinstance(folders, str) else list(folders)
+    unread: list[Failure] = []
     _check(kind, kinds.KINDS, "kind")
     _check(split, kinds.SPLITS, "split")
-    places = _find(folders, by_folder)
+    places = _find(folders, by_folder, unread)
     if not places:
         wanted = " ".join(sorted(decode.SNDFILE | decode.FFMPEG))
-        raise errors.Invalid(f"no audio files below {', '.join(folders)}; looked for {wanted}")
+        refused = "".join(f"; {failure.path}: {failure.reason}" for failure in unread[:3])
+        raise errors.Invalid(f"no audio files below {', '.join(folders)}; looked for {wanted}{refused}")
     tracks = [
         Track(path, kind=kind or place.kind, split=split or place.split, group=place.group)
         for path, place in places.items()
     ]
-    return fill(tracks, jobs=jobs, show=show)
+    tracks, failures = fill(tracks, jobs=jobs, show=show)
+    return tracks, [*unread, *failures]
 
 
 def fill(tracks: Sequence[Track], *, jobs: int = 0, show: bool = False) -> tuple[list[Track], list[Failure]]:
@@ -99,16 +104,16 @@ def read(path: str | os.PathLike, *, root: str = "") -> list[Track]:
     """
     path = os.path.abspath(path)
     folder = os.path.abspath(root) if root else os.path.dirname(path)
+    text = list_text.read(path, missing="; nafp corpus scan writes a manifest")
+    rows = csv.DictReader(io.StringIO(text, newline=""))
     try:
-        with open(path, newline="", encoding="utf-8", errors=_ON_ERROR) as file:
-            rows = csv.DictReader(line.lstrip("\ufeff") for line in file)
-            columns = [_FOREIGN_COLUMNS.get(name, name) for name in rows.fieldnames or []]
-            if "path" not in columns:
-                raise errors.Invalid(f"{path}: columns {columns}; a column named path is needed")
-            rows.fieldnames = columns
-            tracks = [_track(row, folder, f"{path}, line {rows.line_num}") for row in rows]
-    except OSError as error:
-        raise errors.Invalid(f"{path}: {error.strerror}; nafp corpus scan writes a manifest") from None
+        columns = [_FOREIGN_COLUMNS.get(name, name) for name in rows.fieldnames or []]
+        if "path" not in columns:
+            raise errors.Invalid(f"{path}: columns {columns}; a column named path is needed")
+        rows.fieldnames = columns
+        tracks = [_track(row, folder, f"{path}, line {rows.line_num}") for row in rows]
+    except csv.Error as error:
+        raise errors.Invalid(f"{path}, line {rows.line_num + 1}: {error}; is a quote left open?") from None
     if not tracks:
         raise errors.Invalid(f"{path}: names no file; nafp corpus scan DIR --out={path} fills it")
     check_unique(tracks, path)
@@ -174,19 +179,29 @@ def check_unique(tracks: Iterable[Track], where: str) -> None:
 
 
 def audio_files(folder: str | os.PathLike) -> list[str]:
-    """Returns the paths of the audio files below a folder, sorted. Raises errors.Invalid if the folder is missing."""
+    """Returns the paths of the audio files below a folder, sorted.
+
+    Raises errors.Invalid if the folder is missing, or if one in it cannot be read.
+    """
     folder = os.path.abspath(folder)
     if not os.path.isdir(folder):
         raise errors.Invalid(f"{folder}: no such folder")
-    return list(_walk(folder, set()))
+    unread: list[Failure] = []
+    files = list(_walk(folder, set(), unread))
+    if unread:
+        raise errors.Invalid(f"{unread[0].path}: {unread[0].reason}")
+    return files
 
 
-def _find(folders: Sequence[str], by_folder: bool) -> dict[str, kinds.Place]:
-    """Returns the audio files below these folders, sorted by path, with the kind, split and group that paths tell."""
+def _find(folders: Sequence[str], by_folder: bool, unread: list[Failure]) -> dict[str, kinds.Place]:
+    """Returns the audio files below these folders, sorted by path, with the kind, split and group that paths tell.
+
+    unread: gets the folders that cannot be read.
+    """
     places = {}
     for folder in map(os.path.abspath, folders):
         if os.path.isdir(folder):
-            for path in _walk(folder, set()):
+            for path in _walk(folder, set(), unread):
                 inside = os.path.relpath(path, folder) if by_folder else os.path.basename(path)
                 places[path] = kinds.place(path, inside)
         elif os.path.isfile(folder):
@@ -196,23 +211,31 @@ def _find(folders: Sequence[str], by_folder: bool) -> dict[str, kinds.Place]:
     return dict(sorted(places.items()))
 
 
-def _walk(folder: str, entered: set[tuple[int, int]]) -> Iterator[str]:
+def _walk(folder: str, entered: set[tuple[int, int]], unread: list[Failure]) -> Iterator[str]:
     """Yields the audio files below a folder. Hidden files are left out, links followed, each folder entered once."""
-    status = os.stat(folder)
-    if (status.st_dev, status.st_ino) in entered:
-        return
-    entered.add((status.st_dev, status.st_ino))
     try:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in entered:
+            return
+        entered.add((status.st_dev, status.st_ino))
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except PermissionError:
+    except OSError as error:
+        unread.append(Failure(folder, f"the folder cannot be read: {error.strerror}"))
         return
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
-            yield from _walk(entry.path, entered)
+        if _is_folder(entry):
+            yield from _walk(entry.path, entered, unread)
         elif os.path.splitext(entry.name)[1].lower() in decode.SNDFILE | decode.FFMPEG:
             yield entry.path
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself. Its name decides whether somebody hears of it.
+        return False
 
 
 def _header(track: Track) -> Track | Failure:
@@ -226,7 +249,7 @@ def _header(track: Track) -> Track | Failure:
 
 
 def _track(row: dict[str, str], folder: str, where: str) -> Track:
-    path = os.path.join(folder, row["path"] or "")
+    path = os.path.join(folder, list_text.existing(row["path"] or "", folder))
     if not row["path"]:
         raise errors.Invalid(f"{where}: no path")
     kind, split = row.get("kind") or "music", row.get("split") or ""
@@ -242,9 +265,13 @@ def _track(row: dict[str, str], folder: str, where: str) -> Track:
         _number(row.get("channels"), int, f"{where}: channels"),
         known_kind,
         kinds.known_split(split),
-        row.get("group") or "",
-        tuple((name, text or "") for name, text in row.items() if name and name not in COLUMNS),
+        list_text.words(row.get("group") or ""),
+        tuple(_extra(name, text) for name, text in row.items() if name and name not in COLUMNS),
     )
+
+
+def _extra(name: str, text: str | None) -> tuple[str, str]:
+    return list_text.words(name), list_text.words(text or "")
 
 
 def _row(track: Track, folder: str) -> dict[str, object]:
@@ -260,6 +287,8 @@ def _number(text: str | None, convert: Callable[[str], Number], where: str) -> N
         value = convert("-1")
     if not 0 <= value < float("inf"):
         raise errors.Invalid(f"{where}: {text!r} is not a number of at least 0")
+    if value > _MOST:
+        raise errors.Invalid(f"{where}: {text!r} cannot be true; leave it empty, and the file is asked")
     return value
 
 

@@ -23,6 +23,9 @@ SILENT = 2.5 / 32768
 # scaled as a whole to peak at full scale.
 LOUDEST = 10 ** (3 / 20)
 LONGEST_RESPONSE_S = 30.0  # A longer file is a recording in the wrong folder.
+# A file in another unit has many samples beyond full scale. A damaged one has a few that are far beyond it: they are
+# clipped and told, and the rest stays as it is.
+_FAR, _FEW = 4 * LOUDEST, 1e-2  # A peak, and a share of the samples.
 SHORTEST_REST_S = 1.0  # One segment. If a file is cut off earlier, nothing is kept.
 BLOCK_S = 20.0
 
@@ -101,24 +104,27 @@ def remove(job: Job) -> None:
 
 
 def _pack_music(job: Job, complain: decode.Complain) -> int:
-    n_samples, peak = _copy(job, complain, gain=1.0)
+    n_samples, peak, n_loud = _copy(job, complain, gain=1.0)
     if peak < SILENT:
         raise errors.Undecodable(job.path, "silent throughout")
-    if peak > LOUDEST:
-        n_samples, _ = _copy(job, lambda reason: None, gain=1 / peak)
+    if peak > _FAR and n_loud < _FEW * n_samples:
+        complain(f"{n_loud} samples far beyond full scale, up to {peak:.3g} times; they are clipped")
+    elif peak > LOUDEST:
+        n_samples = _copy(job, lambda reason: None, gain=1 / peak)[0]
     return n_samples
 
 
-def _copy(job: Job, complain: decode.Complain, *, gain: float) -> tuple[int, float]:
-    """Writes the part file block by block. Returns the number of samples and the peak before the gain."""
-    n_samples, peak = 0, 0.0
+def _copy(job: Job, complain: decode.Complain, *, gain: float) -> tuple[int, float, int]:
+    """Writes the part file block by block. Returns the number of samples, the peak, and how many exceed LOUDEST."""
+    n_samples, peak, n_loud = 0, 0.0, 0
     blocks = decode.stream(job.path, sample_rate_hz=job.sample_rate_hz, block_s=BLOCK_S, complain=complain)
     with whole_files.opened(f"{job.part}.i16", "wb") as file:
         for block in blocks:
             n_samples += len(block)
             peak = max(peak, float(np.abs(block).max()))
+            n_loud += int(np.count_nonzero(np.abs(block) > LOUDEST))
             file.write(decode.to_int16(block * np.float32(gain)).tobytes())
-    return n_samples, peak
+    return n_samples, peak, n_loud
 
 
 def _pack_response(job: Job) -> int:

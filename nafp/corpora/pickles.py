@@ -2,7 +2,7 @@
 
 A pickle is a small program, and Python's reader calls whatever the program names. Two things make it safe here. The
 reader's `find_class` knows only the names that data needs (paths, dicts, sets, lists, numeric arrays) and returns
-stand-ins for them, which build plain values. Before that, `_check` goes through the instructions without running them
+stand-ins for them, which build plain values. Before that, `check` goes through the instructions without running them
 and refuses those that data does not need, and what an allow-list alone does not stop:
 
     a key made of tuples        its hash overflows the C stack when nested, or takes for ever when shared
@@ -20,6 +20,8 @@ import os
 import pickle
 import pickletools
 import struct
+import types
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,19 @@ from nafp import errors
 from nafp.jobs import whole_files
 
 LARGEST_BYTES = 256 << 20  # Of a file, and of what it makes. A list of a million paths takes a third of it.
+# What a file that is no pickle of plain data makes the reader raise.
+_BROKEN: tuple[type[Exception], ...] = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    EOFError,
+    pickle.UnpicklingError,
+    struct.error,
+)
 _DEEPEST = 400  # Tuples within tuples, and open marks. `_plain` reaches Python's recursion limit at this depth.
 _MEMO_GAP = 1 << 16  # A writer numbers what it remembers from 0 or 1 on, without gaps.
 _NUMPY = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy._core.numeric")
@@ -82,14 +97,11 @@ def read(path: str | os.PathLike) -> Any:
             raise errors.Invalid(f"{n_bytes} bytes, more than a list has ({LARGEST_BYTES})")
         with open(path, "rb") as file:
             data = file.read()
-        _check(data)
+        check(data)
         return _plain(_Reader(data).load(), {})
     except OSError as error:
         raise errors.Invalid(f"{path}: {error.strerror}") from None
-    except (
-        ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError, EOFError,
-        pickle.UnpicklingError, struct.error,
-    ) as error:  # fmt: skip
+    except _BROKEN as error:
         reason = str(error) or type(error).__name__
         raise errors.Invalid(f"{path}: not a pickle of plain data: {reason}") from None
 
@@ -112,12 +124,14 @@ class _Budget:
             raise errors.Invalid(f"it makes more than {LARGEST_BYTES} bytes out of what it holds")
 
 
-def _check(data: bytes) -> None:
+def check(data: bytes, *, also: Mapping[str, tuple[int, bool]] = types.MappingProxyType({})) -> None:
     """Raises errors.Invalid for instructions that data does not need, and for those that exhaust the reader.
 
-    The stack and the memo are followed with the depth of each value: 0 for what can be a key, 1 for a tuple or
+    also: further instructions that are allowed, by the values that each takes from the stack, and whether it puts one
+    there. The stack and the memo are followed with the depth of each value: 0 for what can be a key, 1 for a tuple or
     frozenset of such values, and so on.
     """
+    others = {**_OTHERS, **also}
     budget = _Budget()
     stack, marks = array.array("H"), array.array("Q")
     memo: dict[int, int] = {}
@@ -138,15 +152,17 @@ def _check(data: bytes) -> None:
                 raise errors.Invalid("it is nested too deeply")
         elif name == "POP" and marks and marks[-1] == len(stack):
             marks.pop()
-        elif name in _OTHERS:
-            _follow(name, argument, stack, marks, memo)
+        elif name in others:
+            _follow(name, others[name], argument, stack, marks, memo)
         else:
             raise errors.Invalid(f"it uses {name}, which no list needs")
 
 
-def _follow(name: str, argument: Any, stack: array.array, marks: array.array, memo: dict[int, int]) -> None:
+def _follow(
+    name: str, effect: tuple[int, bool], argument: Any, stack: array.array, marks: array.array, memo: dict[int, int]
+) -> None:
     """Does to the depths on the stack what an instruction does to the values."""
-    n_taken, puts = _OTHERS[name]
+    n_taken, puts = effect
     if n_taken == _SINCE_MARK:
         first = marks.pop() if marks else -1
     else:
@@ -185,7 +201,7 @@ class _Name:
     """The stand-in for a name. Calling it builds the plain value that the real class would hold.
 
     It is an instance, because a pickle could set attributes of a class or function. It never returns a tuple, which
-    `_check` relies on.
+    `check` relies on.
     """
 
     __slots__ = ("_budget", "_module", "_name")

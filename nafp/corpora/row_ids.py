@@ -90,11 +90,18 @@ def ids_of(starts: Iterable[tuple[str, float]], tracks: Sequence[manifest.Track]
 def read_places(path: str | os.PathLike) -> list[tuple[str, float]]:
     """Reads (path, start_s) from a table of `write_places`, or from any table with these columns."""
     folder = os.path.dirname(os.path.abspath(path))
-    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = csv.DictReader(file)
-        if not {"path", "start_s"} <= set(rows.fieldnames or ()):
-            raise errors.Invalid(f"{path}: columns path and start_s are needed; has {rows.fieldnames}")
-        return [(os.path.normpath(os.path.join(folder, r["path"])), float(r["start_s"])) for r in rows]
+    try:
+        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = csv.DictReader(file)
+            if not {"path", "start_s"} <= set(rows.fieldnames or ()):
+                raise errors.Invalid(f"{path}: columns path and start_s are needed; has {rows.fieldnames}")
+            return [(os.path.normpath(os.path.join(folder, r["path"])), float(r["start_s"])) for r in rows]
+    except OSError as error:
+        raise errors.Invalid(f"{path}: {error.strerror}; nafp corpus convert writes such a table") from None
+    except (TypeError, ValueError) as error:
+        if isinstance(error, errors.Error):
+            raise
+        raise errors.Invalid(f"{path}: a start_s that is no number of seconds ({error})") from None
 
 
 def write_places(path: str | os.PathLike, starts: Iterable[QueryStart]) -> None:
@@ -106,13 +113,17 @@ def write_places(path: str | os.PathLike, starts: Iterable[QueryStart]) -> None:
 
 
 def _counted(tracks: Sequence[manifest.Track]) -> tuple[list[manifest.Track], np.ndarray]:
-    """Returns the tracks in the order of their paths, and the number of rows up to the end of each, int64 [N]."""
+    """Returns the tracks in the order of their paths, and the number of rows up to the end of each, int64 [N].
+
+    A track shorter than a segment is one row: the original fills it up with silence.
+    """
     ordered = sorted(tracks, key=lambda track: track.path)
     unknown = [track.path for track in ordered if not track.seconds]
     if unknown:
         raise errors.Invalid(f"{unknown[0]}: its length is not known; nafp corpus scan reads lengths")
     segment, hop = (segments.to_samples(s, _RATE_HZ) for s in (SEGMENT_S, HOP_S))
-    rows = [segments.count(segments.to_samples(track.seconds, _RATE_HZ), segment=segment, hop=hop) for track in ordered]
+    n_samples = [max(segment, segments.to_samples(track.seconds, _RATE_HZ)) for track in ordered]
+    rows = [segments.count(n, segment=segment, hop=hop) for n in n_samples]
     return ordered, np.cumsum(rows, dtype=np.int64)
 
 

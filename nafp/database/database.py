@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nafp import errors
-from nafp.database import catalogue, catalogue_files, check, creation, network_file, snapshot, track_names, writer, writer_lock
+from nafp.database import (
+    catalogue,
+    catalogue_files,
+    check,
+    creation,
+    network_file,
+    snapshot,
+    track_names,
+    writer,
+    writer_lock,
+)
 from nafp.identify import answers
 from nafp.jobs import several
 from nafp.models import identities, protocol
@@ -49,6 +61,7 @@ class Database:
             raise errors.Invalid(
                 f"{self.folder}: is of format {self.about.get('format')}, this nafp reads {creation.FORMAT}"
             )
+        self._lock = threading.RLock()
         self._snapshot: snapshot.Snapshot | None = None
         self._identifier: identifier.Identifier | None = None
 
@@ -105,9 +118,7 @@ class Database:
 
         runtime, batch_size: as for `nafp.weights.sources.load`. Raises errors.Invalid for a damaged or exchanged file.
         """
-        return network_file.opened(
-            self.folder, self.about, runtime=runtime, batch_size=batch_size
-        )
+        return network_file.opened(self.folder, self.about, runtime=runtime, batch_size=batch_size)
 
     def identify(
         self, waveform: np.ndarray, sample_rate_hz: int, *, top: int = 5, least: float | None = None
@@ -118,11 +129,13 @@ class Database:
         """
         from nafp.identify import asking, identifier
 
-        if self._identifier is None:
-            network = self.network(runtime=self._runtime, batch_size=identifier.BATCH)
-            self._identifier = identifier.Identifier(network, self.rows, self.index, confidence=self.confidence)
+        with self._lock:
+            if self._identifier is None:
+                network = self.network(runtime=self._runtime, batch_size=identifier.BATCH)
+                self._identifier = identifier.Identifier(network, self.rows, self.index, confidence=self.confidence)
+            asked = self._identifier
         least = asking.LEAST_PROBABLE if least is None else least
-        return self._identifier.identify(waveform, sample_rate_hz=sample_rate_hz, top=top, least=least)
+        return asked.identify(waveform, sample_rate_hz=sample_rate_hz, top=top, least=least)
 
     def __len__(self) -> int:
         """Counts the tracks."""
@@ -135,6 +148,10 @@ class Database:
     def tracks(self) -> Iterator[catalogue.DatabaseTrack]:
         """Yields all tracks that there are now, by number."""
         return self._catalogue.tracks()
+
+    def page(self, *, after: int = 0, limit: int = 100, text: str = "") -> list[catalogue.DatabaseTrack]:
+        """Returns up to `limit` tracks with numbers above `after`, by number. text: part of a name or of metadata."""
+        return self._catalogue.page(after=after, limit=limit, text=text)
 
     def add(
         self,
@@ -301,9 +318,10 @@ class Database:
         self.close()
 
     def _now(self) -> snapshot.Snapshot:
-        if self._snapshot is None:
-            self._snapshot = snapshot.Snapshot(self.folder, self._catalogue)
-        return self._snapshot
+        with self._lock:
+            if self._snapshot is None:
+                self._snapshot = snapshot.Snapshot(self.folder, self._catalogue)
+            return self._snapshot
 
 
 def open_or_create(
@@ -313,6 +331,7 @@ def open_or_create(
 
     Raises errors.Invalid if the database that is there has another network, storage or hop.
     """
+    require_folder(Path(folder))
     if not (Path(folder) / catalogue.FILE).exists():
         return Database.create(folder, network=checkpoint or "small", storage=storage or "float16", hop_s=hop_s)
     database = Database.open(folder)
@@ -337,5 +356,17 @@ def _require(folder: Path) -> None:
     """Raises errors.NotFound if the folder holds no database."""
     if any((folder / name).is_file() for name in (catalogue.FILE, catalogue.COPY)):
         return
+    require_folder(folder)
     reason = "no such folder" if not folder.is_dir() else f"no database: {catalogue.FILE} is missing"
     raise errors.NotFound(f"{folder}: {reason}; nafp add {folder} AUDIO... makes one")
+
+
+def require_folder(folder: Path) -> None:
+    """Raises errors.Invalid for what can be no folder of a database: an address, a pipe or a file."""
+    if "://" in os.fspath(folder) or re.match(r"[a-z]+:/[^/]", os.fspath(folder)):
+        raise errors.Invalid(f"{folder}: is an address; a database is a folder on this machine: copy it here first")
+    if folder.exists() and not folder.is_dir():
+        kind = "a file" if folder.is_file() else "no file and no folder, perhaps a pipe"
+        raise errors.Invalid(
+            f"{folder}: is {kind}; a database is a folder, and comes before the clips: nafp identify DB CLIP..."
+        )

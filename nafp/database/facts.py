@@ -66,7 +66,9 @@ def check_places(places: Sequence[tuple], *, n_rows: int) -> None:
     _require(set(map(type, seconds)) <= {int, float}, "the seconds of a track", "no number")
     _require(np.isfinite(seconds).all() and min(seconds) >= 0, "the seconds of a track", min(seconds))
     _require(min(first_rows) >= 0 and min(counts) > 0, "the rows of a track", min(min(first_rows), min(counts)))
-    _require(max(first_rows) <= n_rows and max(counts) <= n_rows, "the rows of a track", max(max(first_rows), max(counts)))
+    _require(
+        max(first_rows) <= n_rows and max(counts) <= n_rows, "the rows of a track", max(max(first_rows), max(counts))
+    )
     first, end = np.array(first_rows, np.int64), np.array(first_rows, np.int64) + np.array(counts, np.int64)
     beyond, overlap = np.flatnonzero(end > n_rows), np.flatnonzero(first[1:] < end[:-1])
     if len(beyond):

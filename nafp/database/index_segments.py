@@ -47,9 +47,7 @@ def build(
 def opened(folder: Path, segment: catalogue.Segment, *, dim: int) -> index.Index:
     """Opens an index file. Raises errors.Invalid if it is missing, or is not the file that was written."""
     plan, crc, n_bytes = _plan(segment.n_rows, dim), segment.crc, segment.n_bytes
-    return checked_index.opened(
-        folder / segment.file, plan, crc=crc, n_rows=segment.n_rows, dim=dim, n_bytes=n_bytes
-    )
+    return checked_index.opened(folder / segment.file, plan, crc=crc, n_rows=segment.n_rows, dim=dim, n_bytes=n_bytes)
 
 
 def packed(rows: fingerprint_log.LogRows, codec: codes.Learned, *, first: int, end: int) -> index.Index:

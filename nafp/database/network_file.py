@@ -52,9 +52,7 @@ def remove(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def opened(
-    folder: Path, about: Mapping[str, Any], *, runtime: str = "auto", batch_size: int = 0
-) -> protocol.Network:
+def opened(folder: Path, about: Mapping[str, Any], *, runtime: str = "auto", batch_size: int = 0) -> protocol.Network:
     """Opens the network of a database at the hop of the database.
 
     about: what the catalogue says. runtime, batch_size: as for `nafp.weights.sources.load`. Raises errors.Invalid for a

@@ -4,10 +4,12 @@
     air_phone_ROOM_{hhp,hfrp}_CHANNEL.mat                              mouth to mock-up phone
 
 Each file holds h_air, one response at 48 kHz as [1, N] or [N, 1], and the struct air_info with fs, room and other
-fields (see the database's own load_air.m). Audio decoders cannot read these files. Rooms whose names differ in a digit
-(lecture, lecture1) are one group.
+fields (see the database's own load_air.m). Of several channels the first is taken. Audio decoders cannot read these
+files. Every .mat file is read, whatever its name; one that holds something else is reported. Rooms whose names differ
+in a digit (lecture, lecture1) are one group. A file of another name is grouped by the room that it holds.
 """
 
+import collections
 import os
 import re
 from collections.abc import Sequence
@@ -42,7 +44,7 @@ def read(path: str | os.PathLike) -> AirResponse:
     if "h_air" not in content or "air_info" not in content:
         names = ", ".join(name for name in content if not name.startswith("__"))
         raise errors.Undecodable(path, f"holds {names or 'nothing'}; h_air and air_info are needed")
-    samples = np.ravel(np.asarray(content["h_air"], np.float64))
+    samples = _one_channel(np.asarray(content["h_air"], np.float64))
     peak = np.abs(samples).max(initial=0.0)
     if not peak or not np.isfinite(peak):
         raise errors.Undecodable(path, "its response is empty")
@@ -64,10 +66,13 @@ def scan(folder: str, *, converted: str, show: bool = False) -> tuple[list[manif
     if not paths:
         raise errors.Invalid(f"{folder}: no .mat files of the AIR database there; unpack its archive")
     os.makedirs(converted, exist_ok=True)
+    n_named = collections.Counter(map(_stem, paths))
     with progress.Progress(len(paths), "responses", label="convert", show=show) as bar:
         for path in paths:
             try:
-                tracks.append(_converted(path, os.path.abspath(converted)))
+                inside = os.path.splitext(os.path.relpath(path, folder))[0].replace(os.sep, "_")
+                name = _stem(path) if n_named[_stem(path)] == 1 else inside
+                tracks.append(_converted(path, os.path.join(os.path.abspath(converted), f"{name}.wav")))
             except errors.Undecodable as error:
                 failures.append(manifest.Failure(path, error.reason))
             bar.add()
@@ -87,26 +92,37 @@ def _mat_files(folder: str) -> Sequence[str]:
         os.path.join(place, name)
         for place, _, names in os.walk(os.path.abspath(folder))
         for name in names
-        if name.lower().endswith(".mat") and room_of(name)
+        if name.lower().endswith(".mat") and not name.startswith(".")
     ]
 
 
-def _converted(path: str, folder: str) -> manifest.Track:
-    wav = os.path.join(folder, os.path.splitext(os.path.basename(path))[0] + ".wav")
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _converted(path: str, wav: str) -> manifest.Track:
     response = read(path)
     if not os.path.exists(wav) or os.path.getmtime(wav) < os.path.getmtime(path):
         decode.write_wav(wav, response.samples, sample_rate_hz=response.sample_rate_hz)
     seconds = round(len(response.samples) / response.sample_rate_hz, 3)
     extra = (("room", response.room), ("original", path))
     rate = response.sample_rate_hz
-    return manifest.Track(wav, seconds, rate, 1, "room", "", f"air/{room_of(path)}", extra)
+    group = room_of(path) or response.room.strip().lower() or _stem(path)
+    return manifest.Track(wav, seconds, rate, 1, "room", "", f"air/{group}", extra)
+
+
+def _one_channel(response: np.ndarray) -> np.ndarray:
+    """Returns the first channel of a response [N], [N, channels] or [channels, N]: float64 [N]."""
+    if response.ndim == 2 and min(response.shape):
+        return response[:, 0] if response.shape[0] > response.shape[1] else response[0]
+    return np.ravel(response)
 
 
 def _field(info: np.ndarray, name: str) -> object:
-    """Returns a field of a struct, however deep MATLAB has wrapped it, None if there is none."""
+    """Returns a field of a struct, however deep MATLAB has wrapped it, None if it is missing or empty."""
     if info.dtype.names is None or name not in info.dtype.names:
         return None
     value = info[name]
     while isinstance(value, np.ndarray) and value.size:
         value = value.ravel()[0] if value.ndim else value.item()
-    return value
+    return None if isinstance(value, np.ndarray) else value

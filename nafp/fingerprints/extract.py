@@ -17,8 +17,8 @@ import ml_collections
 import numpy as np
 
 from nafp import errors
-from nafp.corpora import build, corpus
-from nafp.fingerprints import hosts, stream
+from nafp.corpora import corpus
+from nafp.fingerprints import heard, hosts, stream
 from nafp.identify import asking
 from nafp.jobs import progress, whole_files
 from nafp.models import protocol
@@ -51,6 +51,8 @@ def extract(
     overwrite: bool = False,
     speed: float = 1.0,
     shifts: int = 1,
+    hop_s: float | None = None,
+    short: str = "auto",
 ) -> ExtractionReport:
     """Fingerprints every track of `source` into STORE/name, and goes on with an unfinished store of the same network.
 
@@ -59,14 +61,21 @@ def extract(
     speed: for queries. 1.04 takes the tracks to play 4 % too fast, and undoes it. At a speed below 1 a clip of one
     segment is less than a segment then. So row 0 of each track is what that clip gives once it is filled up with
     silence, and the track itself begins at row meta["brief_rows"].
-    shifts: for queries, the number of rows for each row of a database.
+    shifts: for queries, the number of rows for each row of a database. hop_s: seconds between rows, None for those of
+    the network. short: what becomes of tracks of less than a segment, see `heard.filled_up`.
 
     Under jax.distributed every process calls this function and does its share. Process 0 makes one store of the shares
     and returns the report of all. Raises FileExistsError for a finished store unless `overwrite`, ValueError if there
     is nothing to fingerprint or the unfinished store is of something else.
     """
-    tracks = _listed(source, _heard_at_hz(source, extractor.sample_rate_hz, speed), split)
+    extractor = heard.at_hop(extractor, hop_s)
+    tracks = heard.listed(source, heard.rate_at(source, extractor.sample_rate_hz, speed), split)
+    tracks = heard.filled_up(tracks, short=short, n_samples=extractor.segment)
     meta = store_meta(extractor.config, extractor.identity)
+    if hop_s:
+        meta["hop_s"] = hop_s
+    if short == "pad":
+        meta["short"] = short
     if speed != 1:
         meta["speed"] = speed
     if shifts > 1:
@@ -75,7 +84,8 @@ def extract(
     if asking.is_filled(round(extractor.segment * speed), segment=extractor.segment):
         n_rows, n_heard = -(-extractor.segment // extractor.hop), round(extractor.segment * speed)
         meta["brief_rows"] = n_rows
-        tracks = [_after_its_beginning(track, n_heard=n_heard, n_samples=n_rows * extractor.hop) for track in tracks]
+        places = {"n_heard": n_heard, "n_samples": n_rows * extractor.hop}
+        tracks = [heard.after_its_beginning(track, **places) for track in tracks]
     job = _Job(extractor, source, tracks, pathlib.Path(folder), name, meta, overwrite)
     return _with_others(job) if jax.process_count() > 1 else _alone(job)
 
@@ -90,6 +100,8 @@ def at_speeds(
     split: str | None = None,
     overwrite: bool = False,
     shifts: int = 1,
+    hop_s: float | None = None,
+    short: str = "auto",
 ) -> Iterator[tuple[str, ExtractionReport]]:
     """Calls `extract` for each speed and yields (name of the store, report): `query`, `query@0.97` ...
 
@@ -114,6 +126,8 @@ def at_speeds(
                 split=split,
                 overwrite=overwrite,
                 shifts=shifts,
+                hop_s=hop_s,
+                short=short,
             ),
         )
 
@@ -145,17 +159,26 @@ def describe(report: ExtractionReport, folder: str | pathlib.Path, name: str, *,
     """
     finished = store.Store.open(folder, name)
     now = f", {report.n_tracks} tracks now" if report.n_tracks < len(finished.tracks) else ""
-    lines = [
-        f"{folder}/{name}: {len(finished.tracks)} tracks, {len(finished)} fingerprints{now}; {report.seconds:.0f} s of "
-        f"audio in {wall_s:.1f} s ({report.seconds / max(wall_s, 1e-9):.0f} x real time)"
-    ]
+    line = f"{folder}/{name}: {len(finished.tracks)} tracks, {len(finished)} fingerprints{now}; {pace(report, wall_s)}"
+    return "\n".join([line, *troubles(report)])
+
+
+def pace(report: ExtractionReport, wall_s: float) -> str:
+    """Returns how much audio was fingerprinted in how much time."""
+    speed = report.seconds / max(wall_s, 1e-9)
+    return f"{report.seconds:.0f} s of audio in {wall_s:.1f} s ({speed:.0f} x real time)"
+
+
+def troubles(report: ExtractionReport) -> list[str]:
+    """Returns lines that name the files that failed or are damaged, the first ones if there are many."""
+    lines = []
     for what, files in (("skipped", report.failures), ("damaged", report.damaged)):
         if files:
             lines.append(f"{len(files)} {what}:")
             lines += [f"  {track}: {reason}" for track, reason in files[:_MOST_NAMED]]
         if len(files) > _MOST_NAMED:
             lines.append(f"  and {len(files) - _MOST_NAMED} more, named above")
-    return "\n".join(lines)
+    return lines
 
 
 class _Job(NamedTuple):
@@ -192,47 +215,6 @@ def name_at(name: str, speed: float) -> str:
     return name if speed == 1 else f"{name}@{speed:g}"
 
 
-def _heard_at_hz(source: str, sample_rate_hz: int, speed: float) -> int:
-    """Returns the rate at which to decode audio so that its speed is undone when it is taken for `sample_rate_hz`."""
-    if not 0.5 <= speed <= 2:
-        raise errors.Invalid(f"speed {speed:g}: must be 0.5 to 2; 1.04 undoes a clip that plays 4 % too fast")
-    if speed != 1 and build.is_corpus(source):
-        raise errors.Invalid(
-            f"{source}: is a corpus, decoded already; only files can be heard at other speeds, such as those of "
-            "nafp queries render (--source=QUERIES/list.txt)"
-        )
-    return round(sample_rate_hz * speed)
-
-
-def _after_its_beginning(track: corpus.Source, *, n_heard: int, n_samples: int) -> corpus.Source:
-    """Returns the track after a copy of its first n_heard samples, filled up with silence to n_samples.
-
-    A track that has fewer samples stays as it is.
-    """
-
-    def blocks() -> Iterator[np.ndarray]:
-        rest, held, n_held = track.blocks(), [np.empty(0, np.float32)], 0
-        while n_held < n_heard and (block := next(rest, None)) is not None:
-            held.append(block)
-            n_held += len(block)
-        beginning = np.concatenate(held)[:n_heard]
-        if len(beginning) == n_heard:
-            yield np.pad(beginning, (0, n_samples - n_heard))
-        yield from held[1:]
-        yield from rest
-
-    return track._replace(blocks=blocks)
-
-
-def _listed(source: str, sample_rate_hz: int, split: str | None) -> list[corpus.Source]:
-    """Returns the tracks of a source, each once: a playlist may repeat a track, a store may not."""
-    tracks = corpus.sources(source, sample_rate_hz=sample_rate_hz, split=split)
-    once = list({track.name: track for track in tracks}.values())
-    if len(once) < len(tracks):
-        print(f"{source}: {len(tracks) - len(once)} of {len(tracks)} tracks are repetitions")
-    return once
-
-
 def _alone(job: _Job) -> ExtractionReport:
     where = job.folder / job.name
     with job.open(where) as writer:
@@ -262,11 +244,11 @@ def _fill(
                 if why:
                     shown.note(f"{what} {outcome.name}: {why}")
             shown.add(seconds[outcome.name])
-            reports.append(_counted(outcome))
-    return _total(reports)
+            reports.append(counted(outcome))
+    return total(reports)
 
 
-def _counted(outcome: stream.TrackOutcome) -> ExtractionReport:
+def counted(outcome: stream.TrackOutcome) -> ExtractionReport:
     """Returns the report of one track."""
     if outcome.reason:
         return ExtractionReport(0, 0, 0.0, [(outcome.name, outcome.reason)], [])
@@ -274,7 +256,7 @@ def _counted(outcome: stream.TrackOutcome) -> ExtractionReport:
     return ExtractionReport(1, len(outcome.vectors), outcome.seconds, [], damaged)
 
 
-def _total(reports: Sequence[ExtractionReport]) -> ExtractionReport:
+def total(reports: Sequence[ExtractionReport]) -> ExtractionReport:
     return ExtractionReport(
         sum(report.n_tracks for report in reports),
         sum(report.n_rows for report in reports),
@@ -312,7 +294,7 @@ def _with_others(job: _Job) -> ExtractionReport:
         with hosts.together("put together"):
             if whole is not None:
                 reports = [json.loads(share.with_suffix(".json").read_text()) for share in shares]
-                report = _total([ExtractionReport(*fields) for fields in reports])
+                report = total([ExtractionReport(*fields) for fields in reports])
                 _put_together(whole, shares, job)
                 _finish(whole, report, job)
     return report

@@ -129,7 +129,7 @@ def _in_words(answer: Answer) -> str:
 def _part(answer: Answer, reply: Reply) -> str:
     """Says where in the clip a track is heard, "" if it is the whole clip."""
     heard_s = min(reply.seconds, asking.LONGEST_S)
-    if answer.to_s is None or (answer.from_s <= 0 and answer.to_s >= heard_s - 1e-3):
+    if answer.to_s is None or (answer.from_s <= 0 and answer.to_s >= heard_s - 1):
         return ""
     return f"   in {_clock(answer.from_s)} - {_clock(answer.to_s)} of the clip"
 

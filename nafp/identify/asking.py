@@ -32,7 +32,7 @@ HOP_S = 0.5  # Between query rows in the first look, at most.
 SPEEDS = (0.94, 0.97, 1.03, 1.06)  # Undone in a closer look, beside the clip's own speed.
 SLOWEST, FASTEST = 0.5, 2.0  # Speeds that may be asked for.
 SILENCE = 3e-4  # RMS, -70 dB. A quieter segment would match every track that pauses anywhere.
-HUM_HZ = 300.0  # What sounds below this alone is mains or a motor. Music has overtones above -70 dB.
+HUM_HZ = 170.0  # What sounds below this alone is mains (50 or 60 Hz, its second and third) or a motor.
 ASIDE_S = 3.0  # A clip that holds its track but for less than this is answered as a whole.
 # A clip that is this share of a segment, or more, once its speed is undone, is filled up with silence. Of 150 clean
 # clips of one second of the validation split that play 4 % slower, 139 are then found, and 6 without.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -116,16 +116,36 @@ class Identifier:
         Tracks whose fingerprints are not those written are left out; those that would reach `least` are in `lost`.
         """
         samples = self._checked(samples, sample_rate_hz)
+        return self._whole(lambda: self._asked(samples, sample_rate_hz, top), least)
+
+    def rank_vectors(
+        self,
+        vectors: Mapping[float, np.ndarray],
+        *,
+        shifts: int = 1,
+        top: int = match.TOP,
+        least: float = asking.LEAST_PROBABLE,
+    ) -> RankedClip:
+        """Ranks the best places of a clip whose fingerprints were computed elsewhere, by the network of the collection.
+
+        vectors: float32 [n, D] at each speed that was undone, the clip's own, 1, first; zeros for a segment that says
+        nothing. shifts: their rows for each row of the collection. A caller that is not sure of the answer looks closer
+        itself: with more speeds and rows.
+        """
+        return self._whole(lambda: self._in_parts(self._places(self._find(vectors, shifts), shifts, top), top), least)
+
+    def _whole(self, ask: Callable[[], RankedClip], least: float) -> RankedClip:
+        """Asks until no track is named whose fingerprints are not those written."""
         lost: list[str] = []
         while True:
-            ranking = self._ranked(samples, sample_rate_hz, top)
+            ranking = ask()
             damaged = [n for n, place in enumerate(ranking.positions) if not self.rows.is_whole(place)]
             if not damaged:
                 return ranking._replace(lost=lost)
             self._left_out |= {ranking.positions[number] for number in damaged}
             lost += [ranking.answers[n].track for n in damaged if is_answer(ranking.answers[n], least)]
 
-    def _ranked(self, samples: np.ndarray, sample_rate_hz: int, top: int) -> RankedClip:
+    def _asked(self, samples: np.ndarray, sample_rate_hz: int, top: int) -> RankedClip:
         """Looks at a clip, again if that is not sure, and then at its parts."""
         ranking = self._look(samples, sample_rate_hz, self._policy.first, top)
         closer = self._policy.closer(clip_s=len(samples) / sample_rate_hz)
@@ -182,6 +202,14 @@ class Identifier:
             answers.append((answer, part.track))
         return answers
 
+    def rank_vectors(self, vectors: Mapping[float, np.ndarray], *, shifts: int = 1, top: int = match.TOP) -> RankedClip:
+        """Ranks the best places of a clip whose fingerprints were computed elsewhere, by the network of the collection.
+
+        vectors: float32 [n, D] at each speed that was undone, the clip's own, 1, first. shifts: their rows for each row
+        of the collection. A caller that is not sure of the answer looks closer itself: with more speeds and rows.
+        """
+        return self._places(self._find(vectors, shifts), shifts, top)
+
     def _checked(self, samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
         """Returns the part of a clip that counts, float32 [S]. Raises nafp.errors.Invalid for what is no clip."""
         samples = np.asarray(samples, np.float32)
@@ -203,35 +231,47 @@ class Identifier:
 
     def _look(self, samples: np.ndarray, sample_rate_hz: int, look: asking.Look, top: int) -> RankedClip:
         """Fingerprints, searches and ranks a clip once."""
-        versions = self._hear(samples, sample_rate_hz, look)
-        places = speeds.rank(versions, self.rows, shifts=look.shifts, top=_EVERY_PLACE)[0]
-        n_heard = int(versions[0].vectors[:: look.shifts].any(axis=1).sum())
-        answers = self._answers(places, n_heard, top, to_s=len(samples) / sample_rate_hz)
+        return self._places(self._hear(samples, sample_rate_hz, look), look.shifts, top)
+
+    def _places(self, versions: list[speeds.ClipAtSpeed], shifts: int, top: int) -> RankedClip:
+        """Ranks the places of a clip that was searched for."""
+        places = speeds.rank(versions, self.rows, shifts=shifts, top=_EVERY_PLACE)[0]
+        rows = versions[0].vectors[::shifts]
+        to_s = (len(rows) - 1) * self.rows.hop_s + self._network.segment / self._network.sample_rate_hz
+        answers = self._answers(places, int(rows.any(axis=1).sum()), top, to_s=to_s)
         positions = places.tracks[match.best_of_each_track(places.tracks)[:top]].tolist()
-        return RankedClip(answers, places, versions, look.shifts, positions)
+        return RankedClip(answers, places, versions, shifts, positions)
 
     def _hear(self, samples: np.ndarray, sample_rate_hz: int, look: asking.Look) -> list[speeds.ClipAtSpeed]:
         """Fingerprints a clip at all speeds of a look, in one batch, and searches for all of them at once."""
         framed = {speed: self._framed(samples, sample_rate_hz, speed, look.shifts) for speed in look.speeds}
         framed = {speed: waveforms for speed, waveforms in framed.items() if len(waveforms)}
-        vectors, neighbours = self._searched(np.concatenate(list(framed.values())))
+        vectors = self._fingerprints(np.concatenate(list(framed.values())))
         ends = np.cumsum([len(waveforms) for waveforms in framed.values()])[:-1]
-        versions = zip(framed, np.split(vectors, ends), np.split(neighbours, ends))
-        return [speeds.ClipAtSpeed(speed, own, near, [len(own[:: look.shifts])]) for speed, own, near in versions]
+        return self._find(dict(zip(framed, np.split(vectors, ends))), look.shifts)
 
-    def _searched(self, waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns fingerprints [n, D] of segments, zeros for what says nothing, and their nearest rows [n, K]."""
-        is_heard = ~asking.says_nothing(waveforms, sample_rate_hz=self._network.sample_rate_hz)
-        vectors = np.zeros((len(waveforms), self._network.dim), np.float32)
-        if not is_heard.any():
-            return vectors, np.full((len(waveforms), 1), -1)
-        vectors[is_heard] = self._network(waveforms[is_heard])
-        _, near = self._index.search(vectors[is_heard])
-        neighbours = np.full((len(waveforms), near.shape[1]), -1)
-        neighbours[is_heard] = near
+    def _find(self, vectors: Mapping[float, np.ndarray], shifts: int) -> list[speeds.ClipAtSpeed]:
+        """Searches for the fingerprints of all speeds at once. Rows of zeros say nothing and are near nothing."""
+        rows = np.concatenate(list(vectors.values()))
+        is_heard = rows.any(axis=1)
+        neighbours = np.full((len(rows), 1), -1)
+        if is_heard.any():
+            _, near = self._index.search(rows[is_heard])
+            neighbours = np.full((len(rows), near.shape[1]), -1)
+            neighbours[is_heard] = near
         if self._left_out:
             neighbours[np.isin(self.rows.track_of(neighbours), list(self._left_out))] = -1
-        return vectors, neighbours
+        ends = np.cumsum([len(own) for own in vectors.values()])[:-1]
+        versions = zip(vectors.items(), np.split(neighbours, ends))
+        return [speeds.ClipAtSpeed(speed, own, near, [len(own[::shifts])]) for (speed, own), near in versions]
+
+    def _fingerprints(self, waveforms: np.ndarray) -> np.ndarray:
+        """Returns fingerprints [n, D] of segments, zeros for what says nothing."""
+        is_heard = ~asking.says_nothing(waveforms, sample_rate_hz=self._network.sample_rate_hz)
+        vectors = np.zeros((len(waveforms), self._network.dim), np.float32)
+        if is_heard.any():
+            vectors[is_heard] = self._network(waveforms[is_heard])
+        return vectors
 
     def _framed(self, samples: np.ndarray, sample_rate_hz: int, speed: float, shifts: int) -> np.ndarray:
         """Undoes the speed of a clip and cuts it into segments [n, S]. A clip that is too short then gives n = 0."""
@@ -278,7 +318,7 @@ class RankedClip(NamedTuple):
     ranking: speeds.ClipRanking
     heard: list[speeds.ClipAtSpeed]
     shifts: int
-    positions: list[int]
+    positions: Sequence[int] = ()
     n_parts: int = 0
     lost: Sequence[str] = ()
 

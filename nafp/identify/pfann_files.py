@@ -1,7 +1,7 @@
 """Writes answers in the files of pfann's matcher, so that programs that read those can read ours.
 
 RESULT.tsv          query, tab, answer; "error" for a clip that could not be read
-RESULT_detail.csv   query, answer, score, time in seconds, and the score of each fingerprint of the clip
+RESULT_detail.csv   query, answer, score, time in seconds, and the scores of its fingerprints, with spaces between
 RESULT.tsv.bin      float32 [queries, songs, 2]: score and time of each song, 0 for a song that was not a candidate
 RESULT_songs.txt    the songs, in the order of the .bin (pfann's is the songList.txt of its database)
 
@@ -14,6 +14,8 @@ import contextlib
 import csv
 import os
 import pathlib
+from collections import Counter
+from collections.abc import Sequence
 from typing import IO
 
 import numpy as np
@@ -33,11 +35,13 @@ def is_former(head: bytes) -> bool:
 class Files:
     """The files of one run. They are written line by line, and get their names when they are closed.
 
-    path: RESULT.tsv. rows: the collection that is searched.
+    path: RESULT.tsv. rows: the collection that is searched. songs: the columns of the .bin, whether or not they are in
+    the collection; its tracks that are none of them follow. [] for the tracks alone.
     """
 
-    def __init__(self, path: str | os.PathLike, rows: collection.Collection):
+    def __init__(self, path: str | os.PathLike, rows: collection.Collection, songs: Sequence[str] = ()):
         self._rows = rows
+        columns, self._column_of = _columns(rows.tracks, songs)
         path = pathlib.Path(path)
         stem = path.with_suffix("")
         self._paths = [
@@ -46,8 +50,9 @@ class Files:
             path.with_name(f"{path.name}.bin"),
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
-        songs = stem.with_name(f"{stem.name}_songs.txt")
-        songs.write_text("".join(f"{track}\n" for track in rows.tracks), encoding=_ENCODING, errors=_ERRORS)
+        listing = stem.with_name(f"{stem.name}_songs.txt")
+        listing.write_text("".join(f"{song}\n" for song in columns), encoding=_ENCODING, errors=_ERRORS)
+        self._n_columns = len(columns)
         self._open = contextlib.ExitStack()
         answers, detail, scores = self._paths
         self._answers, detail_file = self._text(answers), self._text(detail)
@@ -60,10 +65,10 @@ class Files:
 
     def add(self, query: str, found: identifier.RankedClip | None) -> None:
         """Writes the ranking of one clip, or an error line if it is None because the clip could not be read."""
-        board = np.zeros((len(self._rows.tracks), 2), np.float32)
+        board = np.zeros((self._n_columns, 2), np.float32)
         if found is None or not len(found.ranking.tracks):
             self._answers.write(f"{query}\terror\n")
-            self._detail.writerow([query, "error", 0, 0])
+            self._detail.writerow([query, "error", "-inf", 0, ""])
         else:
             self._write(query, found, board)
         self._scores.write(board.tobytes())
@@ -76,14 +81,13 @@ class Files:
         begins, _ = self._rows.borders(tracks)
         times = (ranking.starts[first] - begins) * self._rows.hop_s
         positive = ranking.scores[first] > 0
-        board[tracks[positive]] = np.stack([ranking.scores[first], times], axis=1)[positive]
+        board[self._column_of[tracks[positive]]] = np.stack([ranking.scores[first], times], axis=1)[positive]
         best = int(ranking.tracks[0])
         name, time_s = self._rows.tracks[best], float(times[tracks == best][0])
         parts = speeds.part_scores(heard, ranking, 0, self._rows, shifts=found.shifts)
         self._answers.write(f"{query}\t{name}\n")
-        self._detail.writerow(
-            [query, name, f"{ranking.scores[0]:.6f}", f"{time_s:g}", *(f"{part:.6f}" for part in parts)]
-        )
+        joined = " ".join(f"{part:.6f}" for part in parts)
+        self._detail.writerow([query, name, f"{ranking.scores[0]:.6f}", f"{time_s:g}", joined])
 
     def close(self) -> None:
         """Renames the files to their final names."""
@@ -103,6 +107,25 @@ class Files:
 
 # File names are bytes that need not be text.
 _ENCODING, _ERRORS = "utf-8", "surrogateescape"
+
+
+def _columns(tracks: Sequence[str], songs: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Returns the names of the columns, and the column of each track, int64 [T].
+
+    A track is the song of the same path, else the only song of the same file name.
+    """
+    columns = list(dict.fromkeys(songs))
+    by_path = {song: number for number, song in enumerate(columns)}
+    names = Counter(pathlib.PurePath(song).name for song in columns)
+    by_name = {pathlib.PurePath(song).name: number for number, song in enumerate(columns)}
+    column_of = []
+    for track in tracks:
+        name = pathlib.PurePath(track).name
+        column = by_path.get(track, by_name[name] if names[name] == 1 else len(columns))
+        if column == len(columns):
+            columns.append(track)
+        column_of.append(column)
+    return columns, np.array(column_of, np.int64)
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:

@@ -1,12 +1,18 @@
-"""A few processes that work through a list of tasks. A task that kills its process costs no other task.
+"""A few processes that work through a list of tasks, or answer them as they come. A task that kills its process costs
+no other task.
 
 Decoders are C code fed with other people's files. A decoder that crashes takes its process along. Here that costs the
 one task at work, which is named, and a new process goes on with the next. Processes are spawned, which is safe beside
 threads and beside JAX.
 """
 
+from __future__ import annotations
+
 import multiprocessing
 import os
+import queue
+import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -18,6 +24,9 @@ from nafp import errors
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+_PAUSE_S = 1.0  # Between two starts of a process that dies at once, so that a machine without memory gets a rest.
 
 
 class Crash(NamedTuple):
@@ -82,6 +91,98 @@ def run(
                 n_yielded += 1
     finally:
         _stop([*idle, *(worker for worker, _ in busy.values())])
+
+
+class Workers:
+    """A few processes that answer tasks as they come, each within a stated time.
+
+    function: a function of a module, so that another process can import it. It is first called with `greeting`, so that
+    a process is warm before its first task. jobs: number of processes. `close` ends them. Usable in a `with` statement.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], *, jobs: int, greeting: Any):
+        self._function, self._greeting, self._closed = function, greeting, False
+        self._context = multiprocessing.get_context("spawn")
+        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
+        self._all: set[_Worker] = set()
+        self._changing = threading.Lock()
+        for _ in range(jobs):
+            self._replace()
+
+    def ask(self, task: Any, *, within_s: float) -> Any:
+        """Returns function(task), or a Crash if the task killed its process. May be called from several threads.
+
+        An error comes out as `run` has it. Raises TimeoutError if no process is free, or if there is no answer, within
+        this many seconds. A process that does not answer in time is killed, and another takes its place.
+        """
+        end_s = time.monotonic() + within_s
+        try:
+            worker = self._idle.get(timeout=within_s)
+        except queue.Empty:
+            raise TimeoutError(f"no process was free for {within_s:g} s") from None
+        try:
+            worker.pipe.send(task)
+            if not worker.pipe.poll(max(0.0, end_s - time.monotonic())):
+                raise TimeoutError(f"gave no answer within {within_s:g} s")
+            answer = _receive(worker)
+        except (TimeoutError, OSError) as error:
+            self._drop(worker)
+            if isinstance(error, TimeoutError):
+                raise
+            return Crash("ended before it was asked")
+        except BaseException:  # What the task raised: the process is well.
+            self._idle.put(worker)
+            raise
+        if isinstance(answer, Crash):
+            self._drop(worker)
+        else:
+            self._idle.put(worker)
+        return answer
+
+    def close(self) -> None:
+        """Kills all processes."""
+        with self._changing:
+            self._closed = True
+            workers, self._all = self._all, set()
+        for worker in workers:
+            _kill(worker)
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _drop(self, worker: _Worker) -> None:
+        with self._changing:
+            self._all.discard(worker)
+        _kill(worker)
+        self._replace()
+
+    def _replace(self) -> None:
+        """Starts a process. It counts as free once it has answered the greeting, which takes a second."""
+        with self._changing:
+            if self._closed:
+                return
+            worker = _start(self._context, self._function)
+            self._all.add(worker)
+        threading.Thread(target=self._greet, args=(worker,), daemon=True).start()
+
+    def _greet(self, worker: _Worker) -> None:
+        try:
+            worker.pipe.send(self._greeting)
+            worker.pipe.recv()
+        except (OSError, EOFError):  # It was killed, perhaps by `close`: then none is started.
+            time.sleep(_PAUSE_S)
+            self._drop(worker)
+        else:
+            self._idle.put(worker)
+
+
+def _kill(worker: _Worker) -> None:
+    worker.process.kill()
+    worker.process.join()
+    worker.pipe.close()
 
 
 def _start(context: SpawnContext, function: Callable[[Any], Any]) -> _Worker:

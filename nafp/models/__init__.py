@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     import flax.linen as nn
 
 # Name -> (module, class). A further architecture is one file here, one line here, and its name in
-# nafp.config.network.ARCHITECTURES.
-_ARCHITECTURES = {"nafp": ("nafp.models.fingerprinter", "Fingerprinter")}
+# nafp.config.network.ARCHITECTURES. For numpy it is one file and one line in numpy_network more.
+_ARCHITECTURES = {
+    "nafp": ("nafp.models.fingerprinter", "Fingerprinter"),
+    "audsearch": ("nafp.models.attention_residual", "AttentionResidual"),
+}
 
 
 def names() -> list[str]:

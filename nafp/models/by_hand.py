@@ -1,9 +1,9 @@
 """The backward pass of convolution, activation and whole-segment norm, written by hand for CPU.
 
-It covers layers in the order of the original (activation before a layer_norm2d), in float32. The backward pass follows
-from the activations a, their mean m and rate r = 1 / standard deviation. The forward pass is y = u scale + bias with
-u = (a - m) r. With t = dy scale, the gradient is da = r (t - mean(t) - u mean(t u)). The slope of ELU at its output a
-is min(a + 1, 1).
+It covers layers with a layer_norm2d, in float32. The backward pass follows from the norm's input a, its mean m and rate
+r = 1 / standard deviation. The norm is y = u scale + bias with u = (a - m) r. With t = dy scale, the gradient is
+da = r (t - mean(t) - u mean(t u)). The activation comes before the norm (the original) or after it (pfann). The slope
+of ELU is min(e + 1, 1) at its output e.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Gradients = dict[str, jax.Array]  # As layers.Parameters, but that of the kernel
 
 
 class LayerActivation(NamedTuple):
-    """The input of a layer's norm: the activation a [B,F,T,C], and its mean and rate [B,1,1,1] by segment."""
+    """The input of a layer's norm: a [B,F,T,C], and its mean and rate [B,1,1,1] by segment."""
 
     a: jax.Array
     mean: jax.Array
@@ -30,12 +30,7 @@ class LayerActivation(NamedTuple):
 
 def covers(plan: Sequence[layers.Layer], style: layers.Style, dtype: jnp.dtype) -> bool:
     """Returns whether this module computes the gradients of these layers. For others, JAX's autodiff does."""
-    return (
-        style.norm == "layer_norm2d"
-        and style.activation_order == "before_norm"
-        and not any(layer.depthwise for layer in plan)
-        and dtype == jnp.float32
-    )
+    return style.norm == "layer_norm2d" and not any(layer.depthwise for layer in plan) and dtype == jnp.float32
 
 
 def forward(
@@ -50,7 +45,7 @@ def forward(
         a = layers.pre_norm(x, layer, p, style)
         mean, variance = norms.statistics(a, style.norm)
         activations.append(LayerActivation(a, mean, jax.lax.rsqrt(variance + style.epsilon)))
-        x = _normalised(activations[-1], p)
+        x = _output(activations[-1], p, style)
     return x, activations
 
 
@@ -69,9 +64,13 @@ def backward(
     gradients: list[Gradients] = []
     for i in reversed(range(len(plan))):
         layer, p = plan[i], parameters[i]
-        below = _normalised(activations[i - 1], parameters[i - 1]) if i else x
-        dz, of_norm = _through_norm(dy, activations[i], p, style)
-        dy, of_convolution = _through_convolution(dz, below, layer, p)
+        below = _output(activations[i - 1], parameters[i - 1], style) if i else x
+        if style.activation_order == "after_norm":
+            dy = dy * _slope(_output(activations[i], p, style), style)
+        dz, of_norm = _through_norm(dy, activations[i], p)
+        if style.activation_order == "before_norm":
+            dz = dz * _slope(activations[i].a, style)
+        dy, of_convolution = _through_convolution(dz, below, layer, p, style.padding)
         gradients.append({**of_norm, **of_convolution})
     return dy, gradients[::-1]
 
@@ -94,15 +93,19 @@ def zeros(plan: Sequence[layers.Layer], parameters: Sequence[layers.Parameters])
     return totals
 
 
-def _normalised(activation: LayerActivation, p: layers.Parameters) -> jax.Array:
+def _output(activation: LayerActivation, p: layers.Parameters, style: layers.Style) -> jax.Array:
     unit = (activation.a - activation.mean) * activation.rate
-    return unit * p["norm_scale"][None] + p["norm_bias"][None]
+    y = unit * p["norm_scale"][None] + p["norm_bias"][None]
+    return norms.activate(y, style.activation) if style.activation_order == "after_norm" else y
 
 
-def _through_norm(
-    dy: jax.Array, activation: LayerActivation, p: layers.Parameters, style: layers.Style
-) -> tuple[jax.Array, Gradients]:
-    """Computes the gradients of the convolution's output and of the norm's parameters."""
+def _slope(output: jax.Array, style: layers.Style) -> jax.Array:
+    """Returns the slope of the activation where it has this output."""
+    return (output > 0).astype(output.dtype) if style.activation == "relu" else jnp.minimum(output + 1, 1)
+
+
+def _through_norm(dy: jax.Array, activation: LayerActivation, p: layers.Parameters) -> tuple[jax.Array, Gradients]:
+    """Computes the gradients of the norm's input and of its parameters."""
     a, mean, rate = activation
     gradients = {
         "norm_scale": _over_segments(dy * ((a - mean) * rate)),
@@ -112,24 +115,22 @@ def _through_norm(
     n = a[0].size
     t_mean = _inner(t, jnp.ones_like(t)) / n
     tu_mean = (_inner(t, a) / n - mean * t_mean) * rate
-    da = rate * (t - t_mean - (a - mean) * rate * tu_mean)
-    slope = (a > 0).astype(a.dtype) if style.activation == "relu" else jnp.minimum(a + 1, 1)
-    return da * slope, gradients
+    return rate * (t - t_mean - (a - mean) * rate * tu_mean), gradients
 
 
 def _through_convolution(
-    dz: jax.Array, x: jax.Array, layer: layers.Layer, p: layers.Parameters
+    dz: jax.Array, x: jax.Array, layer: layers.Layer, p: layers.Parameters, padding: str
 ) -> tuple[jax.Array, Gradients]:
     """Computes the gradients of the convolution's input x and of its parameters from dz [B,F',T',D]."""
     rows = dz.reshape(-1, dz.shape[3])  # [M,D]
-    seen = convolution.columns(x, layer.axis, layer.stride)
+    seen = convolution.columns(x, layer.axis, layer.stride, padding)
     gradients = {
         "kernel": _transposed_product(rows, seen.reshape(rows.shape[0], -1)),
         "bias": jnp.sum(rows, axis=0),
     }
     taps = convolution.matrix(p["kernel"], layer.n_positions)
     of_seen = (rows @ taps.T).reshape(seen.shape)
-    return convolution.uncolumns(of_seen, layer.n_positions, layer.axis, layer.stride), gradients
+    return convolution.uncolumns(of_seen, layer.n_positions, layer.axis, layer.stride, padding), gradients
 
 
 def _transposed_product(rows: jax.Array, seen: jax.Array) -> jax.Array:

@@ -32,10 +32,25 @@ def resolve(form: str) -> str:
     return "gemm" if jax.default_backend() == "cpu" else "lax"
 
 
+def compute_dtype(dtype: str) -> jnp.dtype:
+    """Returns a type by its name, where "auto" is bfloat16 on accelerators, and float32 on a CPU, which is faster."""
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(dtype)
+
+
 def same_padding(n: int, stride: int) -> tuple[int, int]:
     """Returns the number of zeros before and after an axis of length n: the "SAME" of Keras and XLA, for three taps."""
     total = max((-(-n // stride) - 1) * stride + TAPS - n, 0)
     return total // 2, total - total // 2
+
+
+def zeros_around(n: int, stride: int, padding: str) -> tuple[int, int]:
+    """Returns the number of zeros before and after an axis of length n: "same" of `same_padding`, "symmetric" 1 and 1.
+
+    The two differ where n is even and the stride 2. The output has ceil(n / stride) positions in both.
+    """
+    return same_padding(n, stride) if padding == "same" else (1, 1)
 
 
 def apply(
@@ -46,30 +61,32 @@ def apply(
     axis: int,
     stride: int,
     form: str,
+    padding: str = "same",
 ) -> Float[Array, "B F2 T2 D"]:
-    """Convolves x along `axis` (1 for frequency, 2 for time) with "SAME" padding, and adds the bias.
+    """Convolves x along `axis` (1 for frequency, 2 for time), padded as `zeros_around`, and adds the bias.
 
     kernel: [3,1,C,D] along frequency, [1,3,C,D] along time. Where its third axis is 1 and C is not, it is depthwise,
     and D = C. The two forms differ by less than 1e-5.
     """
     kernel, bias = kernel.astype(x.dtype), bias.astype(x.dtype)
     convolve = _lax if form == "lax" else _gemm
-    return convolve(x, kernel, axis, stride) + bias[None, None, None]
+    return convolve(x, kernel, axis, stride, padding) + bias[None, None, None]
 
 
-def _lax(x: jax.Array, kernel: jax.Array, axis: int, stride: int) -> jax.Array:
+def _lax(x: jax.Array, kernel: jax.Array, axis: int, stride: int, padding: str) -> jax.Array:
+    zeros = zeros_around(x.shape[axis], stride, padding)
     return jax.lax.conv_general_dilated(
         x,
         kernel,
         (stride, 1) if axis == 1 else (1, stride),
-        "SAME",
+        (zeros, (0, 0)) if axis == 1 else ((0, 0), zeros),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[3] // kernel.shape[2],
     )
 
 
-def _gemm(x: jax.Array, kernel: jax.Array, axis: int, stride: int) -> jax.Array:
-    seen = columns(x, axis, stride)
+def _gemm(x: jax.Array, kernel: jax.Array, axis: int, stride: int, padding: str) -> jax.Array:
+    seen = columns(x, axis, stride, padding)
     taps = matrix(kernel, x.shape[axis])  # [taps * C, D], depthwise [taps, C]
     n_taps, n_channels = seen.shape[3:]
     if kernel.shape[2] < n_channels or n_channels == 1:
@@ -87,7 +104,9 @@ def matrix(kernel: Float[Array, "TF TT C D"], n: int) -> Float[Array, "K D"]:
     return taps.reshape(-1, taps.shape[2])
 
 
-def columns(x: Float[Array, "B F T C"], axis: int, stride: int) -> Float[Array, "B F2 T2 taps C"]:
+def columns(
+    x: Float[Array, "B F T C"], axis: int, stride: int, padding: str = "same"
+) -> Float[Array, "B F2 T2 taps C"]:
     """Copies the inputs of every tap, for each position of the output.
 
     An axis of even length at stride 2 is read in pairs: XLA's code for a stack of two halves and one shifted half is
@@ -98,22 +117,29 @@ def columns(x: Float[Array, "B F T C"], axis: int, stride: int) -> Float[Array, 
         return x[..., None, :]
     if stride == 2 and n % 2 == 0:
         even, odd = _halves(x, axis)
+        if padding == "symmetric":
+            return jnp.stack([_shifted(odd, axis, 1), even, odd], axis=-2)
         return jnp.stack([even, odd, _shifted(even, axis, -1)], axis=-2)
-    padded = jax.lax.pad(x, jnp.zeros((), x.dtype), _along(axis, (*same_padding(n, stride), 0)))
+    padded = jax.lax.pad(x, jnp.zeros((), x.dtype), _along(axis, (*zeros_around(n, stride, padding), 0)))
     last = stride * (-(-n // stride) - 1) + 1
     slices = [jax.lax.slice_in_dim(padded, t, t + last, stride, axis=axis) for t in range(TAPS)]
     return jnp.stack(slices, axis=-2)
 
 
-def uncolumns(seen: Float[Array, "B F2 T2 taps C"], n: int, axis: int, stride: int) -> Float[Array, "B F T C"]:
+def uncolumns(
+    seen: Float[Array, "B F2 T2 taps C"], n: int, axis: int, stride: int, padding: str = "same"
+) -> Float[Array, "B F T C"]:
     """Computes the gradient of the input of `columns` from that of its output. n: length of the input along `axis`."""
     if n == 1:
         return seen[..., 0, :]
     first, second, third = (seen[..., t, :] for t in range(TAPS))
     if stride == 2 and n % 2 == 0:
-        pairs = jnp.stack([first + _shifted(third, axis, 1), second], axis=axis + 1)
+        even, odd = first + _shifted(third, axis, 1), second
+        if padding == "symmetric":
+            even, odd = second, third + _shifted(first, axis, -1)
+        pairs = jnp.stack([even, odd], axis=axis + 1)
         return pairs.reshape(*seen.shape[:axis], n, *seen.shape[axis + 1 : 3], seen.shape[4])
-    before, _ = same_padding(n, stride)
+    before, _ = zeros_around(n, stride, padding)
     last = stride * (seen.shape[axis] - 1) + 1
     parts = []
     for t, part in enumerate((first, second, third)):

@@ -33,30 +33,56 @@ class MelBank(NamedTuple):
 
 
 @functools.cache
-def by_librosa(*, sample_rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> MelBank:
-    """Builds librosa's triangles of equal area on Slaney's mel scale, and the periodic Hann window. Read-only.
+def by_librosa(
+    *,
+    sample_rate_hz: int,
+    n_fft: int,
+    n_mels: int,
+    low_hz: float,
+    high_hz: float,
+    scale: str = "slaney",
+    area_norm: bool = True,
+) -> MelBank:
+    """Builds librosa's triangles on a mel scale, and the periodic Hann window. Read-only.
 
-    Raises nafp.errors.Invalid for a band that does not lie between 0 and half the sample rate.
+    scale: "slaney" or "htk". area_norm: whether triangles have equal areas, in place of equal heights. Raises
+    nafp.errors.Invalid for a band that does not lie between 0 and half the sample rate.
     """
     import librosa.filters  # A second, and only where a network is trained or runs under JAX.
 
     _require_band(low_hz, high_hz, sample_rate_hz)
     filters = librosa.filters.mel(
-        sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, fmin=low_hz, fmax=high_hz, htk=False, norm="slaney"
+        sr=sample_rate_hz,
+        n_fft=n_fft,
+        n_mels=n_mels,
+        fmin=low_hz,
+        fmax=high_hz,
+        htk=scale == "htk",
+        norm="slaney" if area_norm else None,
     )
     return _read_only(filters.T, librosa.filters.get_window("hann", n_fft, fftbins=True))
 
 
 @functools.cache
-def by_formula(*, sample_rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> MelBank:
+def by_formula(
+    *,
+    sample_rate_hz: int,
+    n_fft: int,
+    n_mels: int,
+    low_hz: float,
+    high_hz: float,
+    scale: str = "slaney",
+    area_norm: bool = True,
+) -> MelBank:
     """Builds the bank of `by_librosa` from its formulas, in numpy alone. Raises the same errors."""
     _require_band(low_hz, high_hz, sample_rate_hz)
     bins_hz = np.linspace(0, sample_rate_hz / 2, n_fft // 2 + 1)[:, None]
-    corners_hz = mel_to_hz(np.linspace(hz_to_mel(low_hz), hz_to_mel(high_hz), n_mels + 2))
+    to_mel, to_hz = (_hz_to_htk, _htk_to_hz) if scale == "htk" else (hz_to_mel, mel_to_hz)
+    corners_hz = to_hz(np.linspace(to_mel(low_hz), to_mel(high_hz), n_mels + 2))
     low, centre, high = corners_hz[:-2], corners_hz[1:-1], corners_hz[2:]
     rising = (bins_hz - low) / (centre - low)
     falling = (high - bins_hz) / (high - centre)
-    filters = np.maximum(0, np.minimum(rising, falling)) * (2 / (high - low))
+    filters = np.maximum(0, np.minimum(rising, falling)) * (2 / (high - low) if area_norm else 1)
     return _read_only(filters, np.hanning(n_fft + 1)[:-1])
 
 
@@ -71,6 +97,14 @@ def mel_to_hz(mel: np.ndarray) -> np.ndarray:
     """Converts positions on Slaney's mel scale to frequencies."""
     above = _KNEE_HZ * np.exp(_LOG_STEP * (np.maximum(mel, _KNEE_MEL) - _KNEE_MEL))
     return np.where(mel < _KNEE_MEL, mel * _HZ_PER_MEL, above)
+
+
+def _hz_to_htk(hz: float) -> float:
+    return 2595 * math.log10(1 + hz / 700)
+
+
+def _htk_to_hz(mel: np.ndarray) -> np.ndarray:
+    return 700 * (10 ** (mel / 2595) - 1)
 
 
 def _require_band(low_hz: float, high_hz: float, sample_rate_hz: int) -> None:

@@ -3,13 +3,15 @@
 The structure is that of Chang et al., ICASSP 2021 (their `nnfp.py`). A block is a convolution 1x3 along time, ELU,
 norm, a convolution 3x1 along frequency, ELU, norm. Eight blocks bring 256x32 down to 1x1. The head computes every
 output dimension by a small network of its own, from a slice of the features, and scales the result to unit length.
-There are 16,939,008 parameters for segments of one second at 128 dimensions. Variants of other published systems are
-settings: ReLU, activation after the norm, other norms, depthwise 3x1.
+There are 16,939,008 parameters for segments of one second at 128 dimensions. The networks of other published systems
+are settings, always with strides of 2 throughout and epsilon 1e-5:
+- pfann: ReLU after the norm; 16,914,432 parameters, depthwise ("not fuller") 8,570,112, and 5,507,712 with half the
+  channels in the first six blocks and dim 64.
+- the benchmark's and song_mine's fingerprinter: ReLU before the norm, symmetric padding, a layer norm in the head;
+  16,922,624 parameters.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import flax.linen as nn
 import jax
@@ -17,15 +19,11 @@ import jax.numpy as jnp
 
 from nafp import config, errors
 from nafp.jobs import choices
-from nafp.models import convolution, cpu_stack, layers, norms
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float, Float32
+from nafp.models import convolution, cpu_stack, head, layers, norms
 
 # Glorot uniform and zeros are the defaults of Keras, which the original uses everywhere.
 _glorot = nn.initializers.glorot_uniform()
 _zeros, _ones = nn.initializers.zeros, nn.initializers.ones
-_TINY = 1e-12  # Keeps the gradient of the scaling to unit length finite at zero.
 
 
 class Fingerprinter(nn.Module):
@@ -35,12 +33,14 @@ class Fingerprinter(nn.Module):
       dim: D. The last of `channels` is rounded up to a multiple of it, as in the original.
       channels: output channels of the blocks, one for each of `time_strides`.
       time_strides: strides of the blocks along time. Every block halves the frequency axis.
+      padding: "same" or "symmetric", see `convolution.zeros_around`.
       head_hidden: hidden units of the head's small networks.
+      head_norm: whether a layer norm follows them.
       norm: "layer_norm2d" (over the whole segment, with scale and bias of its size), "layer_norm1d" or "batch_norm".
       activation: "elu" or "relu".
       activation_order: "before_norm" (original) or "after_norm" (pfann).
       depthwise: whether the 3x1 convolutions have one filter per channel (pfann's "not fuller").
-      epsilon: added to the variance by the norms; Keras' default.
+      epsilon: added to the variance by the norms of the blocks; Keras' default.
       form: "gemm", "lax" or "auto", see `convolution`. The parameters are the same.
       dtype: type of the products; "auto" is bfloat16 on accelerators. Parameters, statistics, head and result are
         float32.
@@ -52,7 +52,9 @@ class Fingerprinter(nn.Module):
     dim: int = 128
     channels: tuple[int, ...] = (128, 128, 256, 256, 512, 512, 1024, 1024)
     time_strides: tuple[int, ...] = (2, 2, 2, 2, 1, 2, 1, 2)
+    padding: str = "same"
     head_hidden: int = 32
+    head_norm: bool = False
     norm: str = "layer_norm2d"
     activation: str = "elu"
     activation_order: str = "before_norm"
@@ -64,6 +66,7 @@ class Fingerprinter(nn.Module):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        choices.require("padding", self.padding, config.network.PADDINGS)
         choices.require("norm", self.norm, config.network.NORMS)
         choices.require("activation", self.activation, config.network.ACTIVATIONS)
         choices.require("activation_order", self.activation_order, config.network.ORDERS)
@@ -79,7 +82,7 @@ class Fingerprinter(nn.Module):
     def __call__(self, mel: jax.Array, train: bool = False) -> jax.Array:
         """Computes the fingerprints of mel [B,F,T]. With batch norm, `train` needs "batch_stats" to be mutable."""
         _, n_bins, n_frames = mel.shape
-        x = mel.astype(compute_dtype(self.dtype))[..., None]  # [B,F,T,1]
+        x = mel.astype(convolution.compute_dtype(self.dtype))[..., None]  # [B,F,T,1]
         plan = self.plan((n_bins, n_frames))
         parameters = [Declared(layer, self.norm, name=layer.name)() for layer in plan]
         running = [self._running(layer) for layer in plan] if self.norm == "batch_norm" else None
@@ -110,6 +113,7 @@ class Fingerprinter(nn.Module):
             activation_order=self.activation_order,
             epsilon=self.epsilon,
             form=convolution.resolve(self.form),
+            padding=self.padding,
         )
 
     def _running(self, layer: layers.Layer) -> tuple[nn.Variable, nn.Variable]:
@@ -137,16 +141,8 @@ class Fingerprinter(nn.Module):
     def _head(self, slices: jax.Array) -> jax.Array:
         """Encodes each of D slices [B,D,S] by a network S -> hidden -> 1 of its own: [B,D]."""
         _, dim, width = slices.shape
-        p = DeclaredHead((dim, width), self.head_hidden, name="head")()
-        return head(slices, p)
-
-
-def head(slices: Float[Array, "B D S"], p: layers.Parameters) -> Float32[Array, "B D"]:
-    """Encodes each of D slices by a small network of its own, and scales the result to unit length."""
-    hidden = jnp.einsum("bds,dsu->bdu", slices, p["hidden_kernel"]) + p["hidden_bias"][None]
-    hidden = norms.activate(hidden, "elu")
-    values = jnp.einsum("bdu,du->bd", hidden, p["output_kernel"]) + p["output_bias"][None]
-    return values * jax.lax.rsqrt(jnp.sum(values**2, axis=1, keepdims=True) + _TINY)
+        p = head.Declared((dim, width), self.head_hidden, self.head_norm, name="head")()
+        return head.encode(slices, p)
 
 
 class Declared(nn.Module):
@@ -164,35 +160,6 @@ class Declared(nn.Module):
             "norm_scale": self.param("norm_scale", _ones, affine),
             "norm_bias": self.param("norm_bias", _zeros, affine),
         }
-
-
-class DeclaredHead(nn.Module):
-    """Declares the parameters of the divide-and-encode head for slices [D,S]."""
-
-    slices: tuple[int, int]
-    n_hidden: int
-
-    @nn.compact
-    def __call__(self) -> layers.Parameters:
-        dim, width = self.slices
-        per_slice = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform", batch_axis=0)
-
-        def output(key: jax.Array) -> jax.Array:
-            return per_slice(key, (dim, self.n_hidden, 1))[..., 0]
-
-        return {
-            "hidden_kernel": self.param("hidden_kernel", per_slice, (dim, width, self.n_hidden)),
-            "hidden_bias": self.param("hidden_bias", _zeros, (dim, self.n_hidden)),
-            "output_kernel": self.param("output_kernel", output),
-            "output_bias": self.param("output_bias", _zeros, (dim,)),
-        }
-
-
-def compute_dtype(dtype: str) -> jnp.dtype:
-    """Returns a type by its name, where "auto" is bfloat16 on accelerators, and float32 on a CPU, which is faster."""
-    if dtype == "auto":
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return jnp.dtype(dtype)
 
 
 def _kernel_init(key: jax.Array, layer: layers.Layer) -> jax.Array:

@@ -42,6 +42,7 @@ class Style(NamedTuple):
     activation_order: str
     epsilon: float
     form: str
+    padding: str = "same"
 
 
 def plan(
@@ -82,7 +83,7 @@ def pre_norm(
 ) -> Float[Array, "B F2 T2 C2"]:
     """Computes the input of the norm: the convolution, followed by the activation if that comes first."""
     kernel, bias = parameters["kernel"], parameters["bias"]
-    x = convolution.apply(x, kernel, bias, axis=layer.axis, stride=layer.stride, form=style.form)
+    x = convolution.apply(x, kernel, bias, axis=layer.axis, stride=layer.stride, form=style.form, padding=style.padding)
     return norms.activate(x, style.activation) if style.activation_order == "before_norm" else x
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from nafp import config as settings
 from nafp import models
 from nafp.audio import segments
 from nafp.models import protocol, spectrogram
@@ -24,15 +25,16 @@ Variables = dict[str, Any]  # A tree as flax takes it: "params" and "batch_stats
 
 def create(config: ml_collections.ConfigDict, *, dtype: str | None = None, axis_name: str | None = None) -> nn.Module:
     """Builds the model of config.model. dtype: type to compute in, in place of config.model.dtype."""
-    settings = config.model.to_dict()
+    ignored = settings.network.ignored(config.model.name)
+    chosen = {key: value for key, value in config.model.items() if f"model.{key}" not in ignored}
     if dtype:
-        settings["dtype"] = dtype
-    return models.create(settings.pop("name"), axis_name=axis_name, **settings)
+        chosen["dtype"] = dtype
+    return models.create(chosen.pop("name"), axis_name=axis_name, **chosen)
 
 
-def mel_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """Returns the keywords of `spectrogram.log_mel`."""
-    return dict(config.spectrogram.to_dict(), sample_rate_hz=config.audio.sample_rate_hz)
+def mel_settings(config: ml_collections.ConfigDict, *, training: bool = False) -> dict[str, Any]:
+    """Returns the keywords of `spectrogram.log_mel`. training: for the segments of training, in place of inference."""
+    return dict(config.spectrogram.to_dict(), sample_rate_hz=config.audio.sample_rate_hz, training=training)
 
 
 def mel_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
@@ -52,7 +54,8 @@ class JaxNetwork:
     """A trained network that JAX runs on all local devices, a `nafp.models.protocol.Network`.
 
     One batch shape is compiled: smaller batches are padded, larger ones are cut. batch_size: segments in a batch,
-    rounded up to a multiple of the devices. dtype: type of the products. A fingerprint depends on its segment alone.
+    rounded up to a multiple of the devices. dtype: type of the products. A fingerprint depends on its segment alone,
+    except with the front end "original", whose spectrograms depend on the batch of a device.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nafp import config as settings
 from nafp import errors
 from nafp.models import identities
 from nafp.search import rows as row_readers
@@ -73,7 +74,7 @@ class Collection:
         """Returns the position in `tracks` of each row. All 0 when borders are unknown."""
         if not self.tracks:
             return np.zeros(np.shape(rows), np.int64)
-        return np.searchsorted(self.first_rows, rows, side="right") - 1
+        return np.asarray(np.searchsorted(self.first_rows, rows, side="right") - 1)
 
     def borders(self, tracks: Int[np.ndarray, "*shape"]) -> tuple[Int[np.ndarray, "*shape"], Int[np.ndarray, "*shape"]]:
         """Returns first rows and end rows of tracks by position. 0 and N when borders are unknown."""
@@ -98,6 +99,13 @@ class Collection:
         """Yields (first row, rows [n, D]) over everything, in constant memory."""
         for start in range(0, len(self), size):
             yield start, self.read(start, min(len(self), start + size))
+
+    def at_once(self, start: int, stop: int) -> Float32[np.ndarray, "n D"]:
+        """Returns rows start .. stop. Nothing is copied if they are all the rows of one part."""
+        for part, edge, end in zip(self.parts, self.edges, self.edges[1:]):
+            if (edge, end) == (start, stop) and part.dtype == np.float32 and part.flags.c_contiguous:
+                return part
+        return self.read(start, stop)
 
     def take(self, rows: Int[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape D"]:
         """Copies rows by number. Numbers outside 0 .. N are clipped into it."""
@@ -211,8 +219,13 @@ def _identity(source: store.Store) -> dict[str, object]:
         identity["model"] = identities.digest(model)
     config = source.meta.get("config")
     if isinstance(config, dict):
-        identity["spectrogram settings"] = config.get("spectrogram")
+        identity["spectrogram settings"] = _with_later_settings(config.get("spectrogram"))
     return identity
+
+
+def _with_later_settings(spectrogram: object) -> object:
+    """Completes the settings that an older version wrote, which knew fewer, with the values that it worked by."""
+    return {**settings.default().spectrogram.to_dict(), **spectrogram} if isinstance(spectrogram, dict) else spectrogram
 
 
 def _regular(bare: store.Store, rows_per_track: int) -> list[store.TrackRows]:

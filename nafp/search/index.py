@@ -1,7 +1,6 @@
-"""Finds the nearest rows of a collection with faiss. The only file that imports faiss.
+"""Finds the nearest rows of a collection with faiss. `inverted_lists` is the only other file that imports it.
 
 Fingerprints are of unit length, so a squared distance d orders rows as their cosine does: cosine = 1 - d / 2.
-
 
 Where a line says `type: ignore`, the stubs of faiss 1.15 lack what the library has.
 """
@@ -9,9 +8,10 @@ Where a line says `type: ignore`, the stubs of faiss 1.15 lack what the library 
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.jobs import memory, threads, whole_files
-from nafp.search import collection, list_major
+from nafp.search import collection, inverted_lists, list_major
 from nafp.search.plans import KINDS, SEED, Plan, as_original, plan
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ VERSION = faiss.__version__
 __all__ = ["Index", "Plan", "as_original", "build", "exact", "plan"]
 # Queries per list from which decoding a list once for all of them pays.
 LIST_MAJOR_FROM = 8
+METRICS = {"ip": faiss.METRIC_INNER_PRODUCT, "l2": faiss.METRIC_L2}
+# Lists chosen by inner product, codes compared by L2: song_mine's index, and the benchmark's "IVF" with 64 parts.
+BY_PRODUCT = re.compile(r"IVF(\d+)_IP,PQ(\d+)")
 _BLOCKS_PER_TRIM = 16  # 262,144 rows.
 # faiss 1.15 multiplies matrices only above nq * d = 128000 and is 3 to 7 times slower below.
 _MATRICES_FROM = 1280
@@ -46,7 +49,7 @@ class Index:
     def __init__(self, built: faiss.Index, chosen: Plan, *, about: dict[str, Any] | None = None):
         self.plan, self.about = chosen, dict(about or {})
         self._cpu, self._fast = built, built
-        self._lists = _inverted(built)
+        self._lists = inverted_lists.of(built)
         if self._lists is not None:
             self._lists.nprobe = chosen.n_probe or self._lists.nprobe
 
@@ -153,25 +156,27 @@ def build(
     chosen: Plan,
     *,
     train_on: collection.Collection | None = None,
+    metric: str = "l2",
     check: bool = True,
 ) -> Index:
     """Trains an index on a sample of `train_on` (default: `rows`) and adds all rows to it.
 
+    metric: one of METRICS. Rows of unit length come in the same order by both, but the codes of a lossy index differ.
     check: whether every row read is checked to be a fingerprint. Raises ValueError for a row that is none, and for a
     factory string that faiss does not know.
     """
     started = time.perf_counter()
     with _tuned():
-        index = _made(chosen.factory, rows.dim)
+        index, n_trained = _made(chosen.factory, rows.dim, metric), 0
         if not index.is_trained:
-            _train(index, chosen, train_on or rows, check=check)
+            n_trained = _train(index, chosen, train_on or rows, check=check)
             memory.give_back()
         trained = time.perf_counter()
         with memory.growing():
-            _add(index, rows, check=check)
+            _add(index, rows, chosen.add_rows, check=check)
     memory.give_back()
     train_s, add_s = trained - started, time.perf_counter() - trained
-    return Index(index, chosen, about={"train_s": train_s, "add_s": add_s})
+    return Index(index, chosen, about={"train_s": train_s, "add_s": add_s, "trained_rows": n_trained})
 
 
 def exact(
@@ -233,12 +238,15 @@ def _tuned() -> Iterator[None]:
         faiss.omp_set_num_threads(n_before)
 
 
-def _made(factory: str, dim: int) -> faiss.Index:
+def _made(factory: str, dim: int, metric: str = "l2") -> faiss.Index:
     """Returns an empty index. Raises ValueError for a factory string that faiss does not know."""
     if factory == "IVF256,PQ64+4x4":
         return faiss.IndexIVFPQR(faiss.IndexFlatL2(dim), dim, 256, 64, 8, 4, 4)
+    if by_product := BY_PRODUCT.fullmatch(factory):
+        n_lists, n_parts = map(int, by_product.groups())
+        return faiss.IndexIVFPQ(faiss.IndexFlatIP(dim), dim, n_lists, n_parts, 8)
     try:
-        index = faiss.index_factory(dim, factory)
+        index = faiss.index_factory(dim, factory, METRICS[metric])
     except RuntimeError as error:
         raise errors.Invalid(
             f"--index={factory}: neither one of {', '.join(KINDS)} nor a factory string that faiss "
@@ -246,7 +254,7 @@ def _made(factory: str, dim: int) -> faiss.Index:
         ) from error
     if isinstance(index, faiss.IndexHNSW) and factory == "HNSW16":
         index.hnsw.efConstruction = 80
-    trained = _inverted(index) or index
+    trained = inverted_lists.of(index) or index
     if hasattr(trained, "do_polysemous_training"):
         # Annealing only reorders the codes, for a search that is never asked for. Without it the answers are the same,
         # and PQ64 trains for 6 s instead of 89.
@@ -254,8 +262,8 @@ def _made(factory: str, dim: int) -> faiss.Index:
     return index
 
 
-def _train(index: faiss.Index, chosen: Plan, rows: collection.Collection, *, check: bool) -> None:
-    """Trains on the rows that faiss itself would draw, and reads no others.
+def _train(index: faiss.Index, chosen: Plan, rows: collection.Collection, *, check: bool) -> int:
+    """Trains on the rows that faiss itself would draw, and reads no others. Returns their number.
 
     faiss takes the head of a seeded permutation. Drawing the same head here gives the same index and leaves the rest of
     a large store unread.
@@ -270,15 +278,23 @@ def _train(index: faiss.Index, chosen: Plan, rows: collection.Collection, *, che
     if check:
         collection.check_rows(sample, where=lambda row: rows.place(int(drawn[row])))
     index.train(sample)
+    return n
 
 
-def _add(index: faiss.Index, rows: collection.Collection, *, check: bool) -> None:
-    """Adds all rows, block by block.
+def _add(index: faiss.Index, rows: collection.Collection, calls: tuple[int, ...], *, check: bool) -> None:
+    """Adds all rows: as many in each call as `calls` says, or block by block if it is empty.
 
     Inverted lists are sized before they are filled: growing them as they fill takes up to twice their size. Lists that
     cannot be sized (fast-scan) leave holes, which go back to the system.
     """
-    if isinstance(index, faiss.IndexIVF) and isinstance(_lists_of(index), faiss.ArrayInvertedLists):
+    if calls:
+        for start, n in zip(np.cumsum([0, *calls]).tolist(), calls):
+            block = rows.at_once(start, start + n)
+            if check:
+                collection.check_rows(block, where=rows.place, at=start)
+            index.add(block)
+        return
+    if isinstance(index, faiss.IndexIVF) and isinstance(inverted_lists.stored(index), faiss.ArrayInvertedLists):
         list_of_row = _sized(index, rows)
         for start, block in _checked(rows, check):
             lists = list_of_row[start : start + len(block)].astype(np.int64)
@@ -303,27 +319,11 @@ def _sized(index: faiss.IndexIVF, rows: collection.Collection) -> np.ndarray:
     list_of_row = np.empty(len(rows), np.int32)
     for start, block in rows.blocks():
         list_of_row[start : start + len(block)] = index.quantizer.assign(block, 1)[:, 0]
-    held = _lists_of(index)
+    held = inverted_lists.stored(index)
     for number, n in enumerate(np.bincount(list_of_row, minlength=index.nlist).tolist()):
         held.resize(number, n)
         held.resize(number, 0)  # Empty again; the room stays.
     return list_of_row
-
-
-def _inverted(index: faiss.Index) -> faiss.IndexIVF | None:
-    """Returns the part of an index that has inverted lists, or None."""
-    if isinstance(index, faiss.IndexIVF):
-        return index
-    try:
-        lists = faiss.downcast_index(faiss.extract_index_ivf(index))
-    except RuntimeError:
-        return None
-    return lists if isinstance(lists, faiss.IndexIVF) else None
-
-
-def _lists_of(index: faiss.IndexIVF) -> faiss.InvertedLists:
-    assert index.invlists is not None  # Only C++ code can make an index without lists.
-    return faiss.downcast_InvertedLists(index.invlists)
 
 
 def _walk_lists(lists: faiss.IndexIVF, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -332,57 +332,11 @@ def _walk_lists(lists: faiss.IndexIVF, queries: np.ndarray, k: int) -> tuple[np.
     def walk(share: slice) -> tuple[np.ndarray, np.ndarray]:
         own = queries[share]
         _, probes = lists.quantizer.search(own, lists.nprobe)
-        return list_major.search(_readable(lists), own, probes, k=k)
+        return list_major.search(inverted_lists.readable(lists), own, probes, k=k)
 
     shares = threads.shares(len(queries), n=threads.n_threads(), smallest=64)
     with threads.threads() as lend:
         return _joined(lend(walk, shares))
-
-
-def _readable(lists: faiss.IndexIVF) -> list_major.Lists:
-    """Presents inverted lists as plain arrays, for one thread: the scratch space is shared by its calls."""
-    held = _lists_of(lists)
-
-    def ids(number: int) -> np.ndarray:
-        n = held.list_size(number)
-        return faiss.rev_swig_ptr(held.get_ids(number), n) if n else np.empty(0, np.int64)
-
-    def codes(number: int, start: int, n: int) -> np.ndarray:
-        size = held.list_size(number) * lists.code_size
-        rows = faiss.rev_swig_ptr(held.get_codes(number), size).reshape(-1, lists.code_size)
-        return rows[start : start + n]
-
-    def plain(number: int, start: int, out: np.ndarray) -> None:
-        out[:] = codes(number, start, len(out)).view(np.float32)
-
-    decode = _decoder(lists, codes) if isinstance(lists, faiss.IndexIVFPQ) else plain
-    return list_major.Lists(lists.nlist, ids, decode)
-
-
-def _decoder(lists: faiss.IndexIVFPQ, codes: list_major.Codes) -> list_major.Decode:
-    """Returns the function that writes the vectors of PQ codes."""
-    centres = lists.quantizer.reconstruct_n(0, lists.nlist)
-    if not lists.by_residual:
-        centres = np.zeros_like(centres)
-
-    decoded: Callable[[np.ndarray], np.ndarray] = lists.pq.decode  # type: ignore[assignment]
-
-    def general(number: int, start: int, out: np.ndarray) -> None:
-        np.add(decoded(codes(number, start, len(out))), centres[number], out=out)
-
-    if lists.pq.nbits != 8 or lists.pq.dsub != 2:
-        return general
-    # Two floats per code: seen as one complex number each, a single take decodes a block.
-    words = faiss.vector_to_array(lists.pq.centroids).view(np.complex64)
-    offsets = np.arange(lists.pq.M) * 256
-    scratch = np.empty((list_major.VECTOR_BLOCK, lists.d // 2), np.complex64)
-
-    def in_pairs(number: int, start: int, out: np.ndarray) -> None:
-        pairs = scratch[: len(out)]
-        np.take(words, codes(number, start, len(out)) + offsets, out=pairs, mode="clip")
-        np.add(pairs.view(np.float32), centres[number], out=out)
-
-    return in_pairs
 
 
 def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -81,6 +81,7 @@ def recipe(rows: collection.Collection, chosen: index.Plan, train_on: collection
         "train_rows": chosen.train_rows,
         "rows": [digest(source) for source in rows.sources],
         "trained_on": [digest(source) for source in (train_on or rows).sources],
+        **({"add_rows": list(chosen.add_rows)} if chosen.add_rows else {}),
         "faiss": index.VERSION,
     }
 

@@ -33,6 +33,7 @@ class Plan(NamedTuple):
 
     kind: as it was asked for. factory: of faiss. n_probe: lists searched for each query row, 0 where there are none.
     k: neighbours of a query row. train_rows: rows to train on, 0 where nothing is learned. reason: why, in words.
+    add_rows: rows of each call that adds to the index, in order; () where the calls make no difference.
     """
 
     kind: str
@@ -41,14 +42,16 @@ class Plan(NamedTuple):
     k: int
     train_rows: int
     reason: str
+    add_rows: tuple[int, ...] = ()
 
 
 def plan(kind: str, *, n_rows: int, dim: int, n_probe: int = 0, k: int = 0, train_rows: int = 0) -> Plan:
     """Chooses the parameters of an index over `n_rows` rows of `dim` dimensions.
 
-    kind: one of KINDS, or a faiss factory string. n_probe, k, train_rows: used instead of the chosen ones when above 0.
-    Raises ValueError for a kind that learns more centres than there are rows.
+    kind: one of KINDS in any case, or a faiss factory string. n_probe, k, train_rows: used instead of the chosen
+    ones when above 0. Raises ValueError for a kind that learns more centres than there are rows.
     """
+    kind = named(kind)
     factory, probes, neighbours, reason = _chosen(kind, n_rows=n_rows, dim=dim)
     lists = _n_lists(factory)
     rows = max(_LEAST_TRAIN, ROWS_PER_LIST * lists) if _learns(factory) else 0
@@ -68,12 +71,29 @@ def plan(kind: str, *, n_rows: int, dim: int, n_probe: int = 0, k: int = 0, trai
     )
 
 
-def as_original(chosen: Plan, *, n_dummy: int) -> Plan:
-    """Returns the plan with as many training rows as the original would use of a dummy database of `n_dummy` rows.
+def named(kind: str) -> str:
+    """Returns the name of a kind as KINDS has it, or a factory string as it is."""
+    return kind.lower() if kind.lower() in KINDS else kind
+
+
+def is_graph(factory: str) -> bool:
+    """Returns whether an index depends on how its rows are divided among the calls that add them."""
+    return any(part.startswith("HNSW") for part in factory.split(","))
+
+
+def as_original(chosen: Plan, *, n_dummy: int, n_rows: int) -> Plan:
+    """Returns the plan with the training rows of the original, and with its calls where they matter.
+
+    n_dummy, n_rows: rows of the dummy database, and of it together with the database.
 
     faiss draws its own sample from the rows it is given. The head of its permutation is all that one codebook ever
-    sees; a second one (the refinement of ivfpq-rr) is drawn from all rows.
+    sees; a second one (the refinement of ivfpq-rr) is drawn from all rows. A graph (hnsw) depends on how the rows are
+    divided among calls: the original adds the dummy database in one call, then the database in one.
     """
+    if is_graph(chosen.factory):
+        chosen = chosen._replace(add_rows=(n_dummy, n_rows - n_dummy))
+    if not chosen.train_rows:
+        return chosen
     if chosen.kind == "ivfpq-rr":
         chosen = chosen._replace(train_rows=min(n_dummy, ORIGINAL_MAX_TRAIN))
     return chosen._replace(reason="as the original, trained on the dummy")

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.fft
 
+from nafp.training import draws, playback
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Complex, Float, Shaped
 
 _TINY = 1e-12
-_SINC_TAPS = 16  # Windowed-sinc resampling; -60 dB of error below 0.8 of half the rate.
-_TAPS = np.arange(-_SINC_TAPS // 2 + 1, _SINC_TAPS // 2 + 1)
 
 
 class Bank(NamedTuple):
@@ -33,10 +33,13 @@ class Bank(NamedTuple):
     n_samples: int
 
 
-def bank(responses: Float[np.ndarray, "R H"], *, clip_samples: int, kept_samples: int) -> Bank:
-    """Transforms responses [R, H] for clips whose last `kept_samples` must be those of a linear convolution."""
+def bank(responses: Float[np.ndarray, "R H"], *, clip_samples: int, kept_samples: int, circular: bool = False) -> Bank:
+    """Transforms responses [R, H] for clips whose last `kept_samples` must be those of a linear convolution.
+
+    circular: the tail wraps round into the beginning of the clip instead. clip_samples must then be even.
+    """
     n_samples = responses.shape[1]
-    n_fft = fft_length(clip_samples, n_samples, kept_samples=kept_samples)
+    n_fft = clip_samples if circular else fft_length(clip_samples, n_samples, kept_samples=kept_samples)
     return Bank(jnp.asarray(np.fft.rfft(responses, n_fft).astype(np.complex64)), n_samples)
 
 
@@ -100,64 +103,6 @@ def saturate(samples: Float[Array, " S"], *, drive_db: jax.Array) -> Float[Array
     return jnp.tanh(samples / peak * drive) * peak / jnp.tanh(drive)
 
 
-def play(
-    clip: Float[Array, " S"], *, start: jax.Array, n_samples: int, pivot: int, speed: jax.Array
-) -> Float[Array, " n"]:
-    """Cuts n_samples out of a clip [S] from the fractional sample `start`, played at `speed` around `pivot`.
-
-    Output sample i is the clip at start + pivot + (i - pivot) * speed, interpolated by a Hann-windowed sinc.
-    Outside the clip there is silence.
-    """
-    where = start + pivot + (jnp.arange(n_samples, dtype=jnp.float32) - pivot) * speed
-    base = jnp.floor(where)
-    weights = _hann_sinc(where - base)  # [taps][S]
-    base = base.astype(jnp.int32)
-    total = jnp.zeros(n_samples, jnp.float32)
-    for tap, weight in zip(_TAPS, weights):
-        total += weight * clip.at[base + int(tap)].get(mode="fill", fill_value=0.0, wrap_negative_indices=False)
-    return total
-
-
-def _hann_sinc(fraction: jax.Array) -> list[jax.Array]:
-    """Computes the weight of every tap k for a position `fraction` f after the sample: sinc(k - f) x raised cosine.
-
-    The sine of pi (k - f) and the cosine of the window are expanded by k, so that a sample costs three trigonometric
-    functions and not two for every tap.
-    """
-    narrow = jnp.pi * 2 / (_SINC_TAPS + 1)
-    sine, far_cos, far_sin = (
-        jnp.sin(jnp.pi * fraction),
-        jnp.cos(narrow * fraction),
-        jnp.sin(narrow * fraction),
-    )
-    weights = []
-    for k in _TAPS:
-        distance = k - fraction
-        near = jnp.abs(distance) < 1e-4
-        sinc = jnp.where(near, 1.0, (-1.0) ** (k + 1) * sine / jnp.where(near, 1.0, jnp.pi * distance))
-        window = 0.5 + 0.5 * (np.cos(narrow * k) * far_cos + np.sin(narrow * k) * far_sin)
-        weights.append(sinc * window)
-    return weights
-
-
-def uniform(key: jax.Array, low: float, high: float) -> jax.Array:
-    """Draws a scalar between `low` and `high`."""
-    return jax.random.uniform(key, (), minval=low, maxval=high)
-
-
-def happens(key: jax.Array, probability: float) -> jax.Array:
-    """Draws a scalar bool that is True with this probability."""
-    return jax.random.uniform(key, ()) < probability
-
-
-class Level(NamedTuple):
-    """A degradation whose strength in dB is uniform between two levels."""
-
-    probability: float
-    low_db: float
-    high_db: float
-
-
 class Response(NamedTuple):
     """Convolution with a response of at most `seconds`."""
 
@@ -176,11 +121,21 @@ class CutOff(NamedTuple):
 
 
 class Mask(NamedTuple):
-    """A mask whose size, as a share of the axis, is uniform between two shares."""
+    """A mask whose size, as a share of the axis, is uniform between two shares.
+
+    time_low, time_high: the shares of the time axis of a cut-out, if time_high is above 0.
+    """
 
     probability: float
     low: float
     high: float
+    time_low: float = 0.0
+    time_high: float = 0.0
+
+    @property
+    def in_time(self) -> Mask:
+        """The mask along the time axis."""
+        return self._replace(low=self.time_low, high=self.time_high) if self.time_high else self
 
 
 class Chain(NamedTuple):
@@ -188,27 +143,38 @@ class Chain(NamedTuple):
 
     enabled: bool
     speed: float
-    noise: Level
-    speech: Level
+    noise: draws.Level
+    speech: draws.Level
     noise_in_room: float
-    gain: Level
+    gain: draws.Level
     room: Response
     microphone: Response
+    one_response: bool
+    circular: bool
     low_pass: CutOff
     high_pass: CutOff
-    saturation: Level
+    filters_together: bool
+    saturation: draws.Level
     cutout: Mask
     frequency_mask: Mask
     time_mask: Mask
+    mask_placing: str
+    mask_batch: bool
+    peak_replicas: bool
     fill: str
     fill_low: float
     fill_high: float
     mask_anchors: bool
 
 
+def _plain(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of a section, lists as tuples, so that a chain can be hashed."""
+    return {key: tuple(value) if isinstance(value, (list, tuple)) else value for key, value in section.items()}
+
+
 def chain(section: Mapping[str, Any]) -> Chain:
     """Unpacks config.augment."""
-    levels = {name: Level(**section[name]) for name in ("noise", "speech", "gain", "saturation")}
+    levels = {name: draws.Level(**_plain(section[name])) for name in ("noise", "speech", "gain", "saturation")}
     responses = {name: Response(**section[name]) for name in ("room", "microphone")}
     filters = {name: CutOff(**section[name]) for name in ("low_pass", "high_pass")}
     masks = {name: Mask(**section[name]) for name in ("cutout", "frequency_mask", "time_mask")}
@@ -220,15 +186,16 @@ class Settings(NamedTuple):
     """The settings of `pairs`, in samples.
 
     segment: length of an anchor and of a replica. context: samples before the segment that feed the reverb tail.
-    margin: samples on either side of the segment that offsets and speed may reach. offset: the largest offset.
+    margin: samples on either side of the segment that offsets and speed may reach. replicas: those of each anchor.
     """
 
     sample_rate_hz: int
     segment: int
     context: int
     margin: int
-    offset: int
+    offsets: draws.Offsets
     chain: Chain
+    replicas: int = 1
 
     @property
     def heard_samples(self) -> int:
@@ -246,10 +213,16 @@ def settings(*, audio: Any, augment: Any) -> Settings:
     rate = audio.sample_rate_hz
     segment = round(audio.segment_s * rate)
     context = round(augment.context_s * rate)
-    offset = round(augment.offset_s * rate)
-    reach = 2 * offset  # The anchor moves off its grid and the replica off the anchor.
-    stretch = int(np.ceil(augment.speed * (segment / 2 + context))) + (_SINC_TAPS if augment.speed else 0)
-    return Settings(rate, segment, context, reach + stretch, offset, chain(augment))
+    offsets = draws.Offsets(
+        most=round(augment.offset_s * rate),
+        least=round(augment.offset_least_s * rate),
+        probability=augment.offset_probability,
+        later=augment.offset_direction == "later",
+        from_grid=augment.offset_from == "grid",
+        of_anchors=augment.offset_anchors,
+    )
+    stretch = int(np.ceil(augment.speed * (segment / 2 + context))) + (playback.SINC_TAPS if augment.speed else 0)
+    return Settings(rate, segment, context, offsets.reach + stretch, offsets, chain(augment), augment.replicas)
 
 
 def pairs(
@@ -261,39 +234,42 @@ def pairs(
     rooms: Bank | None,
     microphones: Bank | None,
     degraded: Float[Array, "B clip"] | None = None,
+    *,
+    number: int = 0,
 ) -> tuple[Float[Array, "B S"], Float[Array, "B S"]]:
     """Cuts and degrades a batch into (anchors, replicas), each float32 [B, segment].
 
     keys: [B], one per example. clips: [B, clip_samples] in -1..1. noise, speech: [B, heard_samples], or None.
     degraded: the clips in an already degraded version, or None. Replicas are then cut from these and not degraded.
+    number: which replica of the anchors to draw, from 0. The anchors are those of any other.
     """
 
     def one(key, clip, noise_clip, speech_clip, degraded_clip):
-        anchor, replica = _cut(s, key, clip, clip if degraded is None else degraded_clip)
+        other = draws.of_replica(key, number)
+        anchor, replica = _cut(s, key, other, clip, clip if degraded is None else degraded_clip)
         if s.chain.enabled and degraded is None:
-            replica = degrade(s, key, replica, noise_clip, speech_clip, rooms, microphones)
+            replica = degrade(s, other, replica, noise_clip, speech_clip, rooms, microphones)
         return anchor, replica[-s.segment :]
 
     axes = (0, 0, *(None if part is None else 0 for part in (noise, speech, degraded)))
     return jax.vmap(one, in_axes=axes)(keys, clips, noise, speech, degraded)
 
 
-def _cut(s: Settings, key: jax.Array, clip: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cuts the anchor out of `clip` and the replica, with its context, out of `other`.
-
-    The anchor's offset from its grid, and the replica's from the anchor, are uniform.
-    """
-    k_anchor, k_replica, k_speed = jax.random.split(jax.random.fold_in(key, 0), 3)
-    moved = jax.random.randint(k_anchor, (), -s.offset, s.offset + 1)
-    further = jax.random.randint(k_replica, (), -s.offset, s.offset + 1)
-    start = s.context + s.margin + moved
-    anchor = jax.lax.dynamic_slice(clip, (start,), (s.segment,))
+def _cut(
+    s: Settings, key: jax.Array, key_of_replica: jax.Array, clip: jax.Array, other: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Cuts the anchor out of `clip` and the replica, with its context, out of `other`."""
+    k_anchor, _, _ = jax.random.split(jax.random.fold_in(key, 0), 3)
+    _, k_replica, k_speed = jax.random.split(jax.random.fold_in(key_of_replica, 0), 3)
+    moved, further = s.offsets.draw(k_anchor, k_replica)
+    start = s.context + s.margin
+    anchor = jax.lax.dynamic_slice(clip, (start + moved,), (s.segment,))
     n_samples, first = s.heard_samples, start + further - s.context
     if not s.chain.speed:
         return anchor, jax.lax.dynamic_slice(other, (first,), (n_samples,))
-    speed = uniform(k_speed, 1 - s.chain.speed, 1 + s.chain.speed)
+    speed = draws.uniform(k_speed, 1 - s.chain.speed, 1 + s.chain.speed)
     pivot = s.context + s.segment // 2
-    return anchor, play(other, start=first, n_samples=n_samples, pivot=pivot, speed=speed)
+    return anchor, playback.play(other, start=first, n_samples=n_samples, pivot=pivot, speed=speed)
 
 
 def degrade(
@@ -307,10 +283,11 @@ def degrade(
 ) -> Float[Array, " heard"]:
     """Degrades one clip [heard_samples] by noise, room, noise, microphone, filters, saturation and gain, in this order.
 
-    Noise is mixed in once: before the room with probability `noise_in_room`, otherwise after it.
+    Noise is mixed in once: before the room with probability `noise_in_room`, otherwise after it. `peak_replicas` brings
+    the peak of the segment to 1 before the gain.
     """
     chain, k = s.chain, jax.random.split(jax.random.fold_in(key, 1), 12)
-    early = happens(k[0], chain.noise_in_room)
+    early = draws.happens(k[0], chain.noise_in_room)
     samples = _add(s, k[1], samples, noise, chain.noise, when=early)
     samples = _add(s, k[2], samples, speech, chain.speech, when=early)
     samples = _respond(k[3], samples, rooms, chain.room.probability)
@@ -319,24 +296,26 @@ def degrade(
     samples = _respond(k[4], samples, microphones, chain.microphone.probability)
     samples = _filter(s, k[5], samples)
     if chain.saturation.probability:
-        drive_db = uniform(k[6], chain.saturation.low_db, chain.saturation.high_db)
+        drive_db = chain.saturation.draw(k[6])
         clipped = saturate(samples, drive_db=drive_db)
-        samples = jnp.where(happens(k[7], chain.saturation.probability), clipped, samples)
+        samples = jnp.where(draws.happens(k[7], chain.saturation.probability), clipped, samples)
+    if chain.peak_replicas:
+        samples = samples / jnp.maximum(jnp.max(jnp.abs(samples[-s.segment :])), _TINY)
     if chain.gain.probability:
-        gain_db = uniform(k[8], chain.gain.low_db, chain.gain.high_db)
-        samples = samples * jnp.where(happens(k[9], chain.gain.probability), 10.0 ** (gain_db / 20.0), 1.0)
+        gain_db = chain.gain.draw(k[8])
+        samples = samples * jnp.where(draws.happens(k[9], chain.gain.probability), 10.0 ** (gain_db / 20.0), 1.0)
     return samples
 
 
 def _add(
-    s: Settings, key: jax.Array, samples: jax.Array, noise: jax.Array | None, level: Level, *, when: jax.Array
+    s: Settings, key: jax.Array, samples: jax.Array, noise: jax.Array | None, level: draws.Level, *, when: jax.Array
 ) -> jax.Array:
     """Mixes noise in at a ratio drawn from `level`, if `when` is True and the level's probability says so."""
     if noise is None or not level.probability:
         return samples
     k_db, k_happens = jax.random.split(key)
-    mixed = mix(samples, noise, snr_db=uniform(k_db, level.low_db, level.high_db), over=s.segment)
-    return jnp.where(when & happens(k_happens, level.probability), mixed, samples)
+    mixed = mix(samples, noise, snr_db=level.draw(k_db), over=s.segment)
+    return jnp.where(when & draws.happens(k_happens, level.probability), mixed, samples)
 
 
 def _respond(key: jax.Array, samples: jax.Array, responses: Bank | None, probability: float) -> jax.Array:
@@ -346,7 +325,7 @@ def _respond(key: jax.Array, samples: jax.Array, responses: Bank | None, probabi
     k_which, k_happens = jax.random.split(key)
     which = jax.random.randint(k_which, (), 0, responses.spectra.shape[0])
     wet = convolve(samples, responses.spectra[which])
-    return jnp.where(happens(k_happens, probability), wet, samples)
+    return jnp.where(draws.happens(k_happens, probability), wet, samples)
 
 
 def _filter(s: Settings, key: jax.Array, samples: jax.Array) -> jax.Array:
@@ -354,13 +333,15 @@ def _filter(s: Settings, key: jax.Array, samples: jax.Array) -> jax.Array:
     if not low.probability and not high.probability:
         return samples
     k = jax.random.split(key, 6)
-    low_hz = jnp.where(happens(k[0], low.probability), uniform(k[1], low.low_hz, low.high_hz), jnp.inf)
-    high_hz = jnp.where(happens(k[2], high.probability), uniform(k[3], high.low_hz, high.high_hz), 0.0)
+    has_low = draws.happens(k[0], low.probability)
+    has_high = has_low if s.chain.filters_together else draws.happens(k[2], high.probability)
+    low_hz = jnp.where(has_low, draws.uniform(k[1], low.low_hz, low.high_hz), jnp.inf)
+    high_hz = jnp.where(has_high, draws.uniform(k[3], high.low_hz, high.high_hz), 0.0)
     return cut_off(
         samples,
         sample_rate_hz=s.sample_rate_hz,
         low_pass_hz=low_hz,
-        low_pass_slope=uniform(k[4], low.low_slope, low.high_slope),
+        low_pass_slope=draws.uniform(k[4], low.low_slope, low.high_slope),
         high_pass_hz=high_hz,
-        high_pass_slope=uniform(k[5], high.low_slope, high.high_slope),
+        high_pass_slope=draws.uniform(k[5], high.low_slope, high.high_slope),
     )

@@ -16,19 +16,22 @@ from nafp.weights import sources
 
 # Sections that may not change within a run.
 _FIXED = ("audio", "spectrogram", "model", "seed", "data", "augment", "loss")
-_FIXED_OF_OPTIMIZER = ("name", "lamb_scales")  # The learning rate may change, the rule of the steps may not.
+# The learning rate may change, the rule of the steps may not.
+_FIXED_OF_OPTIMIZER = ("name", "lamb_scales", "bias_correction", "norm_clamp")
 _OF_THE_MACHINE = ("form", "dtype")  # Settings of config.model that leave the parameters as they are.
 
 
-def check_devices(train: ml_collections.ConfigDict) -> None:
+def check_devices(config: ml_collections.ConfigDict) -> None:
     """Raises errors.Invalid if the devices cannot share the batches of config.train."""
-    pairs, devices = train.batch_size // 2, jax.device_count()
-    if pairs % devices:
+    train, anchors, devices = config.train, config_lib.anchors(config), jax.device_count()
+    if anchors % devices:
+        copies = config.augment.replicas
+        what = "pairs" if copies == 1 else f"anchors with {copies} replicas each"
         raise errors.Invalid(
-            f"config.train.batch_size={train.batch_size} is {pairs} pairs, which do not divide among "
-            f"{devices} devices; use a multiple of {2 * devices}."
+            f"config.train.batch_size={train.batch_size} is {anchors} {what}, which do not divide among "
+            f"{devices} devices; use a multiple of {(1 + copies) * devices}."
         )
-    segments = 2 * pairs // devices
+    segments = train.batch_size // devices
     if train.micro_batch and segments % train.micro_batch:
         raise errors.Invalid(
             f"config.train.micro_batch={train.micro_batch} does not divide the {segments} segments "
@@ -64,7 +67,12 @@ def check_unchanged(run: pathlib.Path, config: ml_collections.ConfigDict) -> Non
     if not path.exists() or not (run / "checkpoints").exists():
         return
     before, now = config_lib.from_json(path.read_text()).to_dict(), config.to_dict()
-    changes = list(_differences(_fixed(before), _fixed(now)))
+    refuse_changes(run, _fixed(before), _fixed(now))
+
+
+def refuse_changes(run: pathlib.Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises errors.Invalid, naming the settings that differ, unless a run began with those of now."""
+    changes = list(_differences(before, now))
     if changes:
         raise errors.Invalid(
             f"{run} was begun with other settings: {'; '.join(changes)}. Use another --workdir, or the old settings."

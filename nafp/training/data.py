@@ -8,10 +8,12 @@ import jax
 import ml_collections
 import numpy as np
 
+from nafp import config as config_lib
 from nafp import errors
 from nafp.audio import segments
-from nafp.corpora import banks, corpus, static_pairs
-from nafp.training import augment, pipeline, resident, step, validation
+from nafp.corpora import corpus, static_pairs
+from nafp.training import augment, order, pipeline, resident, step, validation
+from nafp.training import sounds as sounds_lib
 
 VALIDATION_BATCH = 64  # Clips embedded at once in the mini-search.
 
@@ -19,11 +21,12 @@ VALIDATION_BATCH = 64  # Clips embedded at once in the mini-search.
 class Data(NamedTuple):
     """What a run reads.
 
-    stream: the training batches. examples: the validation clips, None without a validation split. notes: lines that
-    tell the reader of the log what was opened.
+    epoch: the number of windows in an epoch. stream: the training batches. examples: the validation clips, None without
+    a validation split. notes: lines that tell the reader of the log what was opened.
     """
 
     windows: pipeline.TrainingWindows
+    epoch: int
     stream: pipeline.Stream
     banks: step.Banks
     examples: validation.Examples | None
@@ -32,19 +35,26 @@ class Data(NamedTuple):
 
 
 class _Cutter(NamedTuple):
-    """How music is cut into windows. hop: in samples."""
+    """How music is cut into windows. hop: of fingerprints, in samples. window_hop: of training windows, in samples."""
 
     settings: augment.Settings
     hop: int
+    window_hop: int
     silence_db: float
     seed: int
 
-    def windows(self, music: corpus.Corpus, *, split: str, fraction: float = 1.0) -> pipeline.TrainingWindows:
+    def training_windows(self, music: corpus.Corpus, *, split: str, fraction: float) -> pipeline.TrainingWindows:
+        return self._windows(music, split=split, hop=self.window_hop, fraction=fraction)
+
+    def held_windows(self, music: corpus.Corpus, *, split: str) -> pipeline.TrainingWindows:
+        return self._windows(music, split=split, hop=self.hop, fraction=1.0)
+
+    def _windows(self, music: corpus.Corpus, *, split: str, hop: int, fraction: float) -> pipeline.TrainingWindows:
         return pipeline.windows(
             music,
             split=split,
             segment=self.settings.segment,
-            hop=self.hop,
+            hop=hop,
             silence_db=self.silence_db,
             fraction=fraction,
         )
@@ -56,8 +66,9 @@ class _Cutter(NamedTuple):
         *,
         noises: dict[str, pipeline.Noise] | None = None,
         static: static_pairs.Pairs | None = None,
+        replicas: int = 1,
     ) -> pipeline.ClipReader:
-        """Returns a reader that adds `noises` (by kind), or the degraded versions of a static set."""
+        """Returns a reader that adds `noises` (by kind), or the degraded versions of a static set, for each replica."""
         noises = noises or {}
         return pipeline.ClipReader(
             music,
@@ -69,73 +80,35 @@ class _Cutter(NamedTuple):
             noise=noises.get("noise"),
             speech=noises.get("speech"),
             variants=static.variants if static else (),
-        )
-
-
-class _Sounds(NamedTuple):
-    """The corpus that degradations come from, and the kinds that are asked for, with a probability above 0."""
-
-    source: corpus.Corpus
-    settings: augment.Settings
-    silence_db: float
-
-    def probability(self, kind: str) -> float:
-        """Returns the probability of `noise`, `speech`, `room` or `microphone`, 0 if nothing is degraded."""
-        chain = self.settings.chain
-        return getattr(chain, kind).probability if chain.enabled else 0.0
-
-    def kinds(self, *names: str) -> list[str]:
-        """Returns those of the kinds that are asked for."""
-        return [kind for kind in names if self.probability(kind) > 0]
-
-    def lacking(self, split: str) -> list[str]:
-        """Lists the kinds that are asked for and not in this split."""
-        kinds = self.kinds("noise", "speech", "room", "microphone")
-        return [kind for kind in kinds if not self.source.select(kind=kind, split=split)]
-
-    def noises(self, split: str) -> dict[str, pipeline.Noise]:
-        """Opens the noise and the speech of a split, by kind."""
-        return {kind: self._noise(kind, split) for kind in self.kinds("noise", "speech")}
-
-    def _noise(self, kind: str, split: str) -> pipeline.Noise:
-        n_samples = self.settings.heard_samples
-        noise = pipeline.noise_source(
-            self.source, kind=kind, split=split, n_samples=n_samples, silence_db=self.silence_db
-        )
-        if noise is None:
-            raise self._missing(kind, split)
-        return noise
-
-    def banks(self, split: str) -> step.Banks:
-        """Opens the responses of a split."""
-        return step.Banks(self._bank("room", split), self._bank("microphone", split))
-
-    def _bank(self, kind: str, split: str) -> augment.Bank | None:
-        if not self.probability(kind):
-            return None
-        if not self.source.select(kind=kind, split=split):
-            raise self._missing(kind, split)
-        n_samples = segments.to_samples(getattr(self.settings.chain, kind).seconds, self.settings.sample_rate_hz)
-        responses = banks.response_bank(self.source, kind=kind, split=split, n_samples=n_samples)
-        clip_samples, kept_samples = self.settings.heard_samples, self.settings.segment
-        return augment.bank(responses, clip_samples=clip_samples, kept_samples=kept_samples)
-
-    def _missing(self, kind: str, split: str) -> errors.Invalid:
-        return errors.Invalid(
-            f"config.augment.{kind}.probability={self.probability(kind)}, but "
-            f"{self.source.folder} has no {kind} in split {split!r} (it has {self.source.summary()}). "
-            "Add some to the manifest (column kind), name another "
-            f"--config.data.noise_corpus, or go without: --config.augment.{kind}.probability=0."
+            replicas=replicas,
         )
 
 
 class _Order(NamedTuple):
-    """The order of the windows, and how hosts share and read them. pairs: those of the global batch."""
+    """The order of the windows, and how hosts share and read them.
+
+    pairs: those of the global batch. one_a_track: whether an epoch has one window of each track. shuffle_tracks: tracks
+    whose windows are shuffled together, 0 for all.
+    """
 
     seed: int
     pairs: int
     read_threads: int
     prefetch: int
+    one_a_track: bool
+    shuffle_tracks: int
+
+    def epochs(self, windows: pipeline.TrainingWindows) -> order.Epochs | None:
+        """Returns the order of the windows, None if an epoch has each of them once, in any order."""
+        if self.one_a_track:
+            return order.one_of_each(windows.track, seed=self.seed)
+        if self.shuffle_tracks:
+            return order.in_two_stages(windows.track, tracks=self.shuffle_tracks, seed=self.seed)
+        return None
+
+    def length(self, windows: pipeline.TrainingWindows) -> int:
+        """Returns the number of windows in an epoch."""
+        return len(np.unique(windows.track)) if self.one_a_track else len(windows.start)
 
     def batches(self, windows: pipeline.TrainingWindows, reader: pipeline.ClipReader) -> pipeline.Stream:
         return pipeline.batches(
@@ -147,11 +120,18 @@ class _Order(NamedTuple):
             hosts=jax.process_count(),
             read_threads=self.read_threads,
             prefetch=self.prefetch,
+            order=self.epochs(windows),
         )
 
     def numbers(self, windows: pipeline.TrainingWindows) -> pipeline.Stream:
-        host, hosts = jax.process_index(), jax.process_count()
-        return pipeline.numbers(len(windows.start), seed=self.seed, pairs=self.pairs, host=host, hosts=hosts)
+        return pipeline.numbers(
+            len(windows.start),
+            seed=self.seed,
+            pairs=self.pairs,
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+            order=self.epochs(windows),
+        )
 
 
 class _Held(NamedTuple):
@@ -188,6 +168,7 @@ class _Plan(NamedTuple):
     fraction: float
     on_device: str
     hop_s: float
+    replicas: int
     cutter: _Cutter
     order: _Order
     held: _Held
@@ -209,7 +190,8 @@ def open_data(config: ml_collections.ConfigDict, settings: augment.Settings) -> 
 def _unpacked(config: ml_collections.ConfigDict, settings: augment.Settings) -> _Plan:
     """Unpacks the configuration. Nothing below this line sees it."""
     data, validate, rate_hz = config.data, config.validate, config.audio.sample_rate_hz
-    hop = segments.to_samples(config.audio.hop_s, rate_hz)
+    hop_s = data.window_hop_s or config.audio.hop_s
+    hop, window_hop = (segments.to_samples(s, rate_hz) for s in (config.audio.hop_s, hop_s))
     excerpt = segments.to_samples(validation.EXCERPT_S, rate_hz)
     return _Plan(
         pairs=data.pairs,
@@ -220,9 +202,17 @@ def _unpacked(config: ml_collections.ConfigDict, settings: augment.Settings) -> 
         noise_silence_db=data.noise_silence_db,
         fraction=data.fraction,
         on_device=data.on_device,
-        hop_s=config.audio.hop_s,
-        cutter=_Cutter(settings, hop, data.silence_db, config.seed),
-        order=_Order(config.seed, config.train.batch_size // 2, data.read_threads, data.prefetch),
+        hop_s=hop_s,
+        replicas=settings.replicas,
+        cutter=_Cutter(settings, hop, window_hop, data.silence_db, config.seed),
+        order=_Order(
+            seed=config.seed,
+            pairs=config_lib.anchors(config),
+            read_threads=data.read_threads,
+            prefetch=data.prefetch,
+            one_a_track=data.windows == "one_a_track",
+            shuffle_tracks=data.shuffle_tracks,
+        ),
         held=_Held(
             validate.every_epochs > 0,
             validate.tracks,
@@ -236,14 +226,14 @@ def _unpacked(config: ml_collections.ConfigDict, settings: augment.Settings) -> 
 def _open_corpus(plan: _Plan) -> Data:
     """Opens a corpus, whose clips are degraded as they are used."""
     music, sounds = _corpora(plan)
-    windows = plan.cutter.windows(music, split=plan.split, fraction=plan.fraction)
-    reader = plan.cutter.reader(music, windows, noises=sounds.noises(plan.sounds_split))
+    windows = plan.cutter.training_windows(music, split=plan.split, fraction=plan.fraction)
+    reader = plan.cutter.reader(music, windows, noises=sounds.noises(plan.sounds_split), replicas=plan.replicas)
     notes = [plan.describe(windows, plan.corpus)]
-    banks = sounds.banks(plan.sounds_split)
+    banks, epoch = sounds.banks(plan.sounds_split), plan.order.length(windows)
     examples, validation_banks = _validation(plan, music, sounds, banks, notes)
     n_bytes = resident.n_bytes(music, windows, sounds.source, split=plan.sounds_split)
     if not lies_on_device(plan.on_device, n_bytes):
-        return Data(windows, plan.order.batches(windows, reader), banks, examples, validation_banks, notes)
+        return Data(windows, epoch, plan.order.batches(windows, reader), banks, examples, validation_banks, notes)
     notes.append(f"the recordings lie on the device: {n_bytes / 1e9:.2f} GB")
     recordings = resident.load(
         plan.cutter.settings,
@@ -255,7 +245,7 @@ def _open_corpus(plan: _Plan) -> Data:
         silence_db=plan.noise_silence_db,
     )
     banks = banks._replace(recordings=recordings)
-    return Data(windows, plan.order.numbers(windows), banks, examples, validation_banks, notes)
+    return Data(windows, epoch, plan.order.numbers(windows), banks, examples, validation_banks, notes)
 
 
 def lies_on_device(wanted: str, n_bytes: int) -> bool:
@@ -274,24 +264,24 @@ def _open_pairs(plan: _Plan) -> Data:
     """Opens a static set. Nothing is degraded online, so training has no banks."""
     static, cutter = static_pairs.Pairs(plan.pairs), plan.cutter
     _check_rate(static.corpus, cutter.settings.sample_rate_hz)
-    windows = cutter.windows(static.corpus, split=plan.split, fraction=plan.fraction)
-    reader = cutter.reader(static.corpus, windows, static=static)
+    windows = cutter.training_windows(static.corpus, split=plan.split, fraction=plan.fraction)
+    reader = cutter.reader(static.corpus, windows, static=static, replicas=plan.replicas)
     notes = [f"{plan.describe(windows, plan.pairs)}, {len(static.variants)} variants"]
     examples, validation_banks = None, step.Banks(None, None)
     if plan.held.wanted and plan.corpus:
         music, sounds = _corpora(plan)
         examples, validation_banks = _validation(plan, music, sounds, sounds.banks(plan.sounds_split), notes)
     elif plan.held.wanted and plan.held.is_in(static.corpus):
-        held = cutter.windows(static.corpus, split=plan.held.split)
+        held = cutter.held_windows(static.corpus, split=plan.held.split)
         examples = plan.held.examples(held, cutter.reader(static.corpus, held, static=static))
     elif plan.held.wanted:
         notes.append(plan.held.absent)
     stream = plan.order.batches(windows, reader)
-    return Data(windows, stream, step.Banks(None, None), examples, validation_banks, notes)
+    return Data(windows, plan.order.length(windows), stream, step.Banks(None, None), examples, validation_banks, notes)
 
 
 def _validation(
-    plan: _Plan, music: corpus.Corpus, sounds: _Sounds, banks: step.Banks, notes: list[str]
+    plan: _Plan, music: corpus.Corpus, sounds: sounds_lib.Sounds, banks: step.Banks, notes: list[str]
 ) -> tuple[validation.Examples | None, step.Banks]:
     """Returns the validation clips, or None, and their responses. banks: those of training.
 
@@ -302,7 +292,7 @@ def _validation(
     if not plan.held.is_in(music):
         notes.append(plan.held.absent)
         return None, banks
-    windows = plan.cutter.windows(music, split=plan.held.split)
+    windows = plan.cutter.held_windows(music, split=plan.held.split)
     split = plan.held.sounds_split
     if lacking := sounds.lacking(split):
         notes.append(f"no {', '.join(lacking)} in split {split!r}: validates with those of {plan.sounds_split!r}")
@@ -311,7 +301,7 @@ def _validation(
     return plan.held.examples(windows, reader), sounds.banks(split)
 
 
-def _corpora(plan: _Plan) -> tuple[corpus.Corpus, _Sounds]:
+def _corpora(plan: _Plan) -> tuple[corpus.Corpus, sounds_lib.Sounds]:
     if not plan.corpus:
         raise errors.Invalid(
             "config.data.corpus is empty: name a folder that `nafp corpus build` wrote, --config.data.corpus=CORPUS."
@@ -320,7 +310,7 @@ def _corpora(plan: _Plan) -> tuple[corpus.Corpus, _Sounds]:
     source = corpus.Corpus.open(plan.noise_corpus) if plan.noise_corpus else music
     for folder in (music, source):
         _check_rate(folder, plan.cutter.settings.sample_rate_hz)
-    return music, _Sounds(source, plan.cutter.settings, plan.noise_silence_db)
+    return music, sounds_lib.Sounds(source, plan.cutter.settings, plan.noise_silence_db)
 
 
 def _check_rate(folder: corpus.Corpus, sample_rate_hz: int) -> None:

@@ -38,6 +38,7 @@ def examples(config: ml_collections.ConfigDict, *, count: int, seconds: float) -
     with config.unlocked():
         config.validate.every_epochs = 0
         config.train.batch_size = 2 * max(2, count)
+        config.augment.replicas = 1
     longer = config.copy_and_resolve_references()
     with longer.unlocked():
         longer.audio.segment_s = max(seconds, config.audio.segment_s)
@@ -47,7 +48,7 @@ def examples(config: ml_collections.ConfigDict, *, count: int, seconds: float) -
     keys = step.keys_of(config.seed, batch["position"])
     anchors, replicas = step.heard(settings, keys, batch, opened.banks)
     segment = segments.to_samples(config.audio.segment_s, config.audio.sample_rate_hz)
-    mels = step.seen(recipe, keys, anchors[:, :segment], replicas[:, :segment])
+    mels = step.seen(recipe, step.mask_keys(recipe, batch["position"]), anchors[:, :segment], replicas[:, :segment])
     tracks = corpus.Corpus.open(config.data.pairs or config.data.corpus).tracks
     paths = [tracks[number].path for number in batch["track"][:count]]
     return [Example(*parts) for parts in zip(paths, *map(np.asarray, (anchors, replicas, *mels)))]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import pathlib
-import signal
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +15,7 @@ import optax
 
 from nafp import config as config_lib
 from nafp import errors
+from nafp.jobs import interrupts
 from nafp.models import network
 from nafp.training import augment, beginning, data, journal, pipeline, step, validation
 from nafp.weights import checkpoints
@@ -54,14 +53,14 @@ def train(config: ml_collections.ConfigDict, workdir: str, *, resume_from: int |
     before anything is read, and errors.NotFinite if a loss is not a number.
     """
     config_lib.validated(config)
-    beginning.check_devices(config.train)
+    beginning.check_devices(config)
     run = pathlib.Path(workdir).expanduser()
     beginning.check_unchanged(run, config)
     parameters = beginning.parameters(config.train.begin_from, config.model)
     settings = augment.settings(audio=config.audio, augment=config.augment)
     opened = data.open_data(config, settings)
-    limits = _limits(config, len(opened.windows.start))
-    recipe = step.recipe_of(config, settings, total_steps=limits.total)
+    limits = _limits(config, opened.epoch)
+    recipe = step.recipe_of(config, settings, total_steps=limits.total, epoch_steps=limits.per_epoch)
     log = journal.RunLog(run, config)
     for note in opened.notes:
         log.say(note)
@@ -81,7 +80,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, *, resume_from: int |
 
 
 def _limits(config: ml_collections.ConfigDict, n_windows: int) -> _Limits:
-    train, pairs = config.train, config.train.batch_size // 2
+    train, pairs = config.train, config_lib.anchors(config)
     per_epoch = train.steps_per_epoch or max(1, n_windows // pairs)
     return _Limits(
         total=train.steps or train.epochs * per_epoch,
@@ -155,7 +154,7 @@ class _Session:
         mapped = step.mapped(self.recipe)
         banks, self.state = step.replicate(self.opened.banks), step.replicate(self.state)
         meter, saved, reason = _Meter(self.log, self.limits), self.done, ""
-        with _Interrupt() as interrupt:
+        with interrupts.Interrupt() as interrupt:
             while self.done < self.limits.total and not reason:
                 batch = meter.waiting(lambda: step.split_over_devices(next(self.opened.stream)))
                 self.state, scores = mapped(self.state, batch, banks)
@@ -201,7 +200,7 @@ class _Session:
         self.stopping = self.stopping.after(scores["score"])
         return scores["score"]
 
-    def _reason_to_stop(self, meter: _Meter, interrupt: _Interrupt) -> str:
+    def _reason_to_stop(self, meter: _Meter, interrupt: interrupts.Interrupt) -> str:
         """Returns why the run ends before its last step, "" if it goes on."""
         patience, minutes = self.limits.patience, self.limits.minutes
         if interrupt.asked:
@@ -280,29 +279,3 @@ class _Meter:
 def _left(steps: int, rate: float) -> str:
     minutes = steps / rate / 60
     return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
-class _Interrupt:
-    """Sets `asked` at the first Ctrl-C or SIGTERM, for the loop to end the run. A second one stops at once.
-
-    The handlers are in place inside the `with` block only.
-    """
-
-    def __enter__(self) -> _Interrupt:
-        self.asked = False
-        self._before: dict[signal.Signals, Any] = {}
-        try:
-            for name in (signal.SIGINT, signal.SIGTERM):
-                self._before[name] = signal.signal(name, self._ask)
-        except ValueError:
-            pass  # Outside the main thread no handler can be set: signals keep the handlers that they have.
-        return self
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        for name, handler in self._before.items():
-            signal.signal(name, handler)

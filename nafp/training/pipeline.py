@@ -7,7 +7,7 @@ seed and its position in the stream. Threads, the number of hosts and interrupti
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import grain.python as grain
@@ -16,6 +16,7 @@ import numpy as np
 from nafp import errors
 from nafp.audio import segments
 from nafp.corpora import banks, corpus
+from nafp.training import order as orders
 
 Batch = dict[str, np.ndarray]
 TRIES = 8  # Draws of noise before a quiet stretch is taken.
@@ -122,7 +123,7 @@ class ClipReader:
     """Reads the clip of one window, and the noise and speech that its position in the stream draws.
 
     segment, context, margin: in samples, as in `augment.Settings`. variants: degraded versions of all samples of the
-    source, of which the position draws one.
+    source, of which the position draws one. replicas: with more than one, each has noise and a version of its own.
     """
 
     def __init__(
@@ -137,16 +138,20 @@ class ClipReader:
         noise: Noise | None = None,
         speech: Noise | None = None,
         variants: Sequence[np.ndarray] = (),
+        replicas: int = 1,
     ):
         self._samples, self._windows, self._seed = source.samples, windows, seed
-        self._variants = variants
+        self._variants, self._replicas = variants, replicas
         self._before, self._after = context + margin, segment + margin
         self._noise, self._speech = noise, speech
         self._bounds = np.array([(t.first_sample, t.first_sample + t.n_samples) for t in source.tracks], np.int64)
         self._margin = margin
 
     def __call__(self, position: int, window: int) -> Batch:
-        """Returns one example: clip int16 [clip_samples], track, position, and noise, speech and degraded if any."""
+        """Returns one example: clip int16 [clip_samples], track, position, and noise, speech and degraded if any.
+
+        With several replicas, noise, speech and degraded have one row for each.
+        """
         start, track = int(self._windows.start[window]), int(self._windows.track[window])
         example = {
             "clip": self.clip(start, track),
@@ -154,14 +159,21 @@ class ClipReader:
             "position": np.asarray(position % 2**32, np.uint32),
         }
         rng = np.random.default_rng((self._seed, position))
-        if self._noise is not None:
-            example["noise"] = self._noise.draw(rng)
-        if self._speech is not None:
-            example["speech"] = self._speech.draw(rng)
+        noise, speech = self._noise, self._speech
+        if noise is not None:
+            example["noise"] = self._for_each(lambda: noise.draw(rng))
+        if speech is not None:
+            example["speech"] = self._for_each(lambda: speech.draw(rng))
         if self._variants:
-            degraded = self._variants[int(rng.integers(len(self._variants)))]
-            example["degraded"] = self.clip(start, track, degraded)
+            example["degraded"] = self._for_each(lambda: self.clip(start, track, self._variant(rng)))
         return example
+
+    def _for_each(self, draw: Callable[[], np.ndarray]) -> np.ndarray:
+        """Draws [n] for one replica, [replicas, n] for several."""
+        return draw() if self._replicas == 1 else np.stack([draw() for _ in range(self._replicas)])
+
+    def _variant(self, rng: np.random.Generator) -> np.ndarray:
+        return self._variants[int(rng.integers(len(self._variants)))]
 
     def clip(self, start: int, track: int, samples: np.ndarray | None = None) -> np.ndarray:
         """Reads context + margin samples before `start` and segment + margin after it. Outside the track is silence."""
@@ -184,14 +196,16 @@ def batches(
     hosts: int = 1,
     read_threads: int,
     prefetch: int,
+    order: orders.Epochs | None = None,
 ) -> Stream:
     """Returns this host's share of the global batches, without end. Every epoch has an order of its own.
 
     pairs: the pairs in the global batch, a multiple of `hosts`, or errors.Invalid is raised. Host h takes the pairs
-    h, h + hosts, ... of each global batch. prefetch: batches read ahead, by `read_threads` threads.
+    h, h + hosts, ... of each global batch. prefetch: batches read ahead, by `read_threads` threads. order: without
+    one, every epoch has each window once, in any order.
     """
     share = _share_of(pairs, hosts)
-    stream = _order(n_windows, seed).map_with_index(read)
+    stream = _order(n_windows, seed, order).map_with_index(read)
     if hosts > 1:
         stream = stream[host::hosts]
     stream = stream.batch(share, drop_remainder=True)
@@ -199,7 +213,9 @@ def batches(
     return iter(stream.to_iter_dataset(options))
 
 
-def numbers(n_windows: int, *, seed: int, pairs: int, host: int = 0, hosts: int = 1) -> Stream:
+def numbers(
+    n_windows: int, *, seed: int, pairs: int, host: int = 0, hosts: int = 1, order: orders.Epochs | None = None
+) -> Stream:
     """Returns the windows and positions that `batches` would read, in the same order.
 
     For recordings that lie on the accelerator: a batch is {"window": int32 [b], "position": uint32 [b]}.
@@ -213,13 +229,15 @@ def numbers(n_windows: int, *, seed: int, pairs: int, host: int = 0, hosts: int 
             "position": (position % 2**32).astype(np.uint32),
         }
 
-    stream = _order(n_windows, seed)[host::hosts]
+    stream = _order(n_windows, seed, order)[host::hosts]
     stream = stream.batch(share, drop_remainder=True).map_with_index(numbered)
     return iter(stream.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)))
 
 
-def _order(n_windows: int, seed: int) -> grain.MapDataset:
+def _order(n_windows: int, seed: int, order: orders.Epochs | None) -> grain.MapDataset:
     """Returns the numbers of the windows, epoch after epoch without end, each epoch in an order of its own."""
+    if order is not None:
+        return grain.MapDataset.source(order)
     return grain.MapDataset.range(n_windows).seed(seed).shuffle().repeat()
 
 

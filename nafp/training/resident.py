@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nafp.corpora import corpus
-from nafp.training import augment, pipeline
+from nafp.training import augment, draws, pipeline
 
 _KEYS = {"noise": 3, "speech": 4}  # Folded into the key of a pair; `augment` folds in 0, 1 and 2.
 
@@ -128,7 +128,8 @@ def read(
 ) -> dict[str, jax.Array]:
     """Turns the windows [b] and positions [b] of a batch into the clips, tracks, noise and speech of a host's batch.
 
-    keys: [b], one per pair, folded from the seed and its position.
+    keys: [b], one per pair, folded from the seed and its position. With several replicas, noise and speech have a row
+    for each.
     """
     window = batch["window"]
     full = {
@@ -138,7 +139,11 @@ def read(
     }
     for name, stretches in (("noise", recordings.noise), ("speech", recordings.speech)):
         if stretches is not None:
-            full[name] = _drawn(recordings.samples, stretches, keys, _KEYS[name], s.heard_samples)
+            drawn = [
+                _drawn(recordings.samples, stretches, draws.of_replicas(keys, i), _KEYS[name], s.heard_samples)
+                for i in range(s.replicas)
+            ]
+            full[name] = drawn[0] if s.replicas == 1 else jnp.stack(drawn, axis=1)
     return full
 
 

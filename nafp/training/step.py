@@ -16,8 +16,9 @@ import ml_collections
 import numpy as np
 import optax
 
-from nafp.models import network, spectrogram
-from nafp.training import augment, losses, masks, optimizers, pipeline, resident
+from nafp import config as config_lib
+from nafp.models import front_ends, network, spectrogram
+from nafp.training import augment, draws, losses, masks, optimizers, pipeline, resident
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Num, Shaped
@@ -55,7 +56,8 @@ class Banks(NamedTuple):
 class Recipe(NamedTuple):
     """What a step is made of, unpacked from the configuration once.
 
-    rate: step -> learning rate, as the optimizer uses it. mel: the keywords of `spectrogram.log_mel`.
+    rate: step -> learning rate, as the optimizer uses it. mel: the keywords of `spectrogram.log_mel`. sees_batch:
+    whether the spectrogram of a segment depends on the rest of the global batch. anchors: those of the global batch.
     """
 
     model: nn.Module
@@ -63,34 +65,42 @@ class Recipe(NamedTuple):
     rate: optax.Schedule
     augment: augment.Settings
     mel: dict[str, Any]
+    sees_batch: bool
     seed: int
+    anchors: int
     loss: losses.Loss
-    temperature: float
     mask_same_track: bool
     memory: int
     micro_batch: int
 
 
-def recipe_of(config: ml_collections.ConfigDict, settings: augment.Settings, *, total_steps: int) -> Recipe:
-    """Unpacks the configuration into what a step is made of."""
-    rate = learning_rate(config.optimizer, total_steps=total_steps, batch_size=config.train.batch_size)
+def recipe_of(
+    config: ml_collections.ConfigDict, settings: augment.Settings, *, total_steps: int, epoch_steps: int = 0
+) -> Recipe:
+    """Unpacks the configuration into what a step is made of. epoch_steps: the steps of an epoch, 0 for all steps."""
+    rate = learning_rate(
+        config.optimizer, total_steps=total_steps, epoch_steps=epoch_steps, batch_size=config.train.batch_size
+    )
     return Recipe(
-        model=network.create(config, axis_name=AXIS if config.model.norm == "batch_norm" else None),
+        model=network.create(config, axis_name=AXIS),
         optimizer=_optimizer(config.optimizer, rate),
         rate=rate,
         augment=settings,
-        mel=network.mel_settings(config),
+        mel=network.mel_settings(config, training=True),
+        sees_batch=front_ends.of_settings(config.spectrogram).sees_batch,
         seed=config.seed,
-        loss=losses.LOSSES[config.loss.name],
-        temperature=config.loss.temperature,
+        anchors=config_lib.anchors(config),
+        loss=losses.create(config.loss.name, config.loss),
         mask_same_track=config.loss.mask_same_track,
         memory=config.loss.memory,
         micro_batch=config.train.micro_batch,
     )
 
 
-def learning_rate(section: ml_collections.ConfigDict, *, total_steps: int, batch_size: int) -> optax.Schedule:
-    """Unpacks config.optimizer into step -> learning rate."""
+def learning_rate(
+    section: ml_collections.ConfigDict, *, total_steps: int, batch_size: int, epoch_steps: int = 0
+) -> optax.Schedule:
+    """Unpacks config.optimizer into step -> learning rate. epoch_steps: the steps of an epoch, 0 for all steps."""
     peak = optimizers.peak_rate(
         learning_rate=section.learning_rate, scale_with_batch=section.scale_with_batch, batch_size=batch_size
     )
@@ -101,6 +111,9 @@ def learning_rate(section: ml_collections.ConfigDict, *, total_steps: int, batch
         warmup_steps=section.warmup_steps,
         final_share=section.final_share,
         restart_share=section.restart_share,
+        epoch_steps=epoch_steps or total_steps,
+        fall_epochs=section.fall_epochs,
+        per_epoch=section.rate_per_epoch,
     )
 
 
@@ -113,6 +126,8 @@ def _optimizer(section: ml_collections.ConfigDict, rate: optax.Schedule) -> opta
         b1=section.b1,
         b2=section.b2,
         eps=section.eps,
+        bias_correction=section.bias_correction,
+        norm_clamp=section.norm_clamp,
     )
 
 
@@ -135,10 +150,23 @@ def _empty_past(recipe: Recipe, variables: Any, mel: jax.Array) -> Past:
     return Past(jnp.zeros((n, dim), jnp.float32), jnp.full(n, -1, jnp.int32))
 
 
-def spectrograms(recipe: Recipe, batch: Batch, banks: Banks) -> Float[Array, "rows F T"]:
-    """Cuts, degrades, transforms and masks a batch of int16 clips. Returns [2b, F, T], anchors then replicas."""
+def spectrograms(recipe: Recipe, batch: Batch, banks: Banks, *, mapped: bool = False) -> Float[Array, "rows F T"]:
+    """Cuts, degrades, transforms and masks a batch of int16 clips of b windows.
+
+    mapped: whether this is one device's share, with the axis "data" around it. Returns [(1 + R) b, F, T], the anchors
+    and then each of the R replicas.
+    """
     keys = keys_of(recipe.seed, batch["position"])
-    return jnp.concatenate(seen(recipe, keys, *heard(recipe.augment, keys, batch, banks)))
+    sounds = heard(recipe.augment, keys, batch, banks)
+    return jnp.concatenate(seen(recipe, mask_keys(recipe, batch["position"]), *sounds, mapped=mapped))
+
+
+def mask_keys(recipe: Recipe, positions: Num[Array, " b"]) -> Shaped[Array, " b"]:
+    """Returns the keys that draw the masks of pairs at these positions in the stream: one for each, or one for all.
+
+    The positions of one global batch have the same quotient by its pairs, on every device.
+    """
+    return keys_of(recipe.seed, positions // recipe.anchors if recipe.augment.chain.mask_batch else positions)
 
 
 def keys_of(seed: int, positions: Num[Array, " b"]) -> Shaped[Array, " b"]:
@@ -149,37 +177,86 @@ def keys_of(seed: int, positions: Num[Array, " b"]) -> Shaped[Array, " b"]:
 
 def heard(
     settings: augment.Settings, keys: Shaped[Array, " b"], batch: Batch, banks: Banks
-) -> tuple[Float[Array, "b S"], Float[Array, "b S"]]:
-    """Cuts and degrades a batch of int16 clips into waveforms: (anchors, replicas), each float32 [b, S]."""
+) -> tuple[Float[Array, "b S"], Float[Array, "copies S"]]:
+    """Cuts and degrades a batch of int16 clips into waveforms: (anchors [b, S], replicas [R b, S]), float32.
+
+    The R replicas come one after another, each of all anchors.
+    """
     real = {
         name: batch[name].astype(jnp.float32) / 32768.0
         for name in ("clip", "noise", "speech", "degraded")
         if name in batch
     }
-    return augment.pairs(
-        settings,
-        keys,
-        real["clip"],
-        real.get("noise"),
-        real.get("speech"),
-        banks.rooms,
-        banks.microphones,
-        real.get("degraded"),
-    )
+    several = settings.replicas > 1
+    anchors, replicas = real["clip"], []
+    for i in range(settings.replicas):
+        own = {
+            name: real[name][:, i] if several else real[name]
+            for name in ("noise", "speech", "degraded")
+            if name in real
+        }
+        anchors, replica = augment.pairs(
+            settings,
+            keys,
+            real["clip"],
+            own.get("noise"),
+            own.get("speech"),
+            banks.rooms,
+            banks.microphones,
+            own.get("degraded"),
+            number=i,
+        )
+        replicas.append(replica)
+    return anchors, replicas[0] if not several else jnp.concatenate(replicas)
 
 
 def seen(
-    recipe: Recipe, keys: Shaped[Array, " b"], anchors: Float[Array, "b S"], replicas: Float[Array, "b S"]
-) -> tuple[Float[Array, "b F T"], Float[Array, "b F T"]]:
-    """Transforms both sides [b, S] and masks them as the network gets them: (anchors, replicas), each [b, F, T]."""
-    mels = [spectrogram.log_mel(side, **recipe.mel) for side in (anchors, replicas)]
+    recipe: Recipe,
+    keys: Shaped[Array, " b"],
+    anchors: Float[Array, "b S"],
+    replicas: Float[Array, "copies S"],
+    *,
+    mapped: bool = False,
+) -> tuple[Float[Array, "b F T"], Float[Array, "copies F T"]]:
+    """Transforms anchors [b, S] and replicas [R b, S] and masks them as the network gets them, with `mask_keys`.
+
+    mapped: as for `spectrograms`.
+    """
+    if recipe.sees_batch:
+        mels = _transformed_together(recipe, anchors, replicas, mapped)
+    else:
+        mels = [spectrogram.log_mel(side, **recipe.mel) for side in (anchors, replicas)]
     chain = recipe.augment.chain
     if chain.enabled:
-        side_keys = jax.vmap(jax.random.split)(keys)  # [b, 2]: the two sides are masked independently.
-        mels[1] = masks.masked(side_keys[:, 1], mels[1], chain=chain)
+        of_anchors, of_replicas = _side_keys(recipe, keys)
+        mels[1] = masks.masked(of_replicas, mels[1], chain=chain)
         if chain.mask_anchors:
-            mels[0] = masks.masked(side_keys[:, 0], mels[0], chain=chain)
+            mels[0] = masks.masked(of_anchors, mels[0], chain=chain)
     return mels[0], mels[1]
+
+
+def _transformed_together(recipe: Recipe, anchors: jax.Array, replicas: jax.Array, mapped: bool) -> list[jax.Array]:
+    """Transforms the global batch in one call, for a front end that sees it, and returns this device's two sides."""
+    sounds, n = jnp.concatenate([anchors, replicas]), len(anchors)
+    if not mapped:
+        mels = spectrogram.log_mel(sounds, **recipe.mel)
+    else:
+        all_mels = spectrogram.log_mel(jax.lax.all_gather(sounds, AXIS, tiled=True), **recipe.mel)
+        mels = jax.lax.dynamic_slice_in_dim(all_mels, jax.lax.axis_index(AXIS) * len(sounds), len(sounds))
+    return [mels[:n], mels[n:]]
+
+
+def _side_keys(recipe: Recipe, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the keys that mask the anchors [b] and the replicas [R b], of the mask keys [b].
+
+    Sides are masked independently, unless the whole batch has one mask.
+    """
+    n = recipe.augment.replicas
+    if recipe.augment.chain.mask_batch:
+        return keys, jnp.concatenate([keys] * n)
+    sides = jax.vmap(jax.random.split)(keys)  # [b, 2].
+    copies = [draws.of_replicas(sides[:, 1], i) for i in range(n)]
+    return sides[:, 0], copies[0] if n == 1 else jnp.concatenate(copies)
 
 
 def train_step(recipe: Recipe, state: State, batch: Batch, banks: Banks) -> tuple[State, dict[str, jax.Array]]:
@@ -190,7 +267,7 @@ def train_step(recipe: Recipe, state: State, batch: Batch, banks: Banks) -> tupl
     if banks.recordings is not None:
         keys = keys_of(recipe.seed, batch["position"])
         batch = resident.read(recipe.augment, banks.recordings, keys, batch)
-    mels = spectrograms(recipe, batch, banks)
+    mels = spectrograms(recipe, batch, banks, mapped=True)
     if recipe.micro_batch and recipe.micro_batch < mels.shape[0]:
         z, pull, stats = _embed_in_parts(recipe, state, mels)
     else:
@@ -211,7 +288,7 @@ def _apply(recipe: Recipe, params: Any, stats: Any, mels: jax.Array) -> tuple[ja
 
 
 def _embed_at_once(recipe: Recipe, state: State, mels: jax.Array) -> tuple[jax.Array, Pullback, Any]:
-    """Embeds mels [2b, F, T]. Returns (fingerprints [2b, D], their pullback to the parameters, batch statistics)."""
+    """Embeds mels [N, F, T]. Returns (fingerprints [N, D], their pullback to the parameters, batch statistics)."""
     z, pull, stats = jax.vjp(lambda p: _apply(recipe, p, state.batch_stats, mels), state.params, has_aux=True)
     return z, lambda dz: pull(dz)[0], stats
 
@@ -244,12 +321,12 @@ def _embed_in_parts(recipe: Recipe, state: State, mels: jax.Array) -> tuple[jax.
 def _loss(
     recipe: Recipe, z: jax.Array, tracks: jax.Array, past: Past | None
 ) -> tuple[jax.Array, jax.Array, jax.Array, Past | None]:
-    """Computes this device's share of the loss of fingerprints z [2b, D] of `tracks` [b].
+    """Computes this device's share of the loss of fingerprints z [(1 + R) b, D] of `tracks` [b].
 
     Returns (the share, its gradient by z, the share of replicas whose nearest anchor is their own, the next past).
     """
-    mine = z.reshape(2, -1, z.shape[-1])
-    everyone = jax.lax.all_gather(mine, AXIS, axis=1, tiled=True)  # [2, B, D]
+    mine = z.reshape(1 + recipe.augment.replicas, -1, z.shape[-1])
+    everyone = jax.lax.all_gather(mine, AXIS, axis=1, tiled=True)  # [1 + R, B, D]
     all_tracks = jax.lax.all_gather(tracks, AXIS, tiled=True)
     n_mine = mine.shape[1]
     first = jax.lax.axis_index(AXIS) * n_mine
@@ -260,15 +337,15 @@ def _loss(
             mine,
             everyone,
             first_pair=first,
-            temperature=recipe.temperature,
             same_track=same_track,
             memory=None if past is None else (past.z, _never(past, tracks)),
+            over_devices=lambda number: jax.lax.psum(number, AXIS),
         )
 
     loss, (d_mine, d_everyone) = jax.value_and_grad(share, argnums=(0, 1))(mine, everyone)
     d_mine += jax.lax.psum_scatter(d_everyone, AXIS, scatter_dimension=1, tiled=True)
-    nearest = jnp.argmax(mine[1] @ everyone[0].T, axis=1)
-    accuracy = (nearest == first + jnp.arange(n_mine)).mean()
+    nearest = jnp.argmax(mine[1:] @ everyone[0].T, axis=-1)  # [R, b]
+    accuracy = (nearest == (first + jnp.arange(n_mine))[None]).mean()
     return loss, d_mine.reshape(z.shape), accuracy, _remembered(past, everyone[0], all_tracks)
 
 

@@ -61,7 +61,7 @@ class MiniSearch:
 
     def __init__(self, recipe: step.Recipe, banks: step.Banks, examples: Examples, *, lengths: Sequence[int]):
         self._examples, self._lengths, self._banks = examples, lengths, banks
-        settings = recipe.augment
+        settings = recipe.augment._replace(replicas=1)
 
         def embed(variables: Any, batch: step.Batch, banks: step.Banks) -> jax.Array:
             keys = step.keys_of(recipe.seed + 1, batch["position"])  # Other noise than training's.

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from nafp import errors
 from nafp.audio import decode
-from nafp.database import database, from_audio
+from nafp.corpora import lists
+from nafp.database import database, from_audio, song_list
 
 DONE, NOTHING = 0, 1  # Exit codes.
 _MOST_LINES = 20  # Files to name of each kind.
@@ -39,6 +40,8 @@ def run(
     opened = database.open_or_create(folder, checkpoint=checkpoint, storage=storage, hop_s=hop_s)
     with opened, decode.hushed():  # Decoders write remarks past Python.
         report = opened.add(audio, metadata=metadata, runtime=runtime, batch_size=batch_size, threads=threads)
+        listed = [track.path for name in audio if lists.is_list(name) for track in lists.read(name)]
+        song_list.note(folder, listed)
         n_tracks = len(opened)
     print(described(report, folder, n_tracks=n_tracks, wall_s=time.monotonic() - began_s))
     return DONE if report.added or report.unchanged or report.known or report.renamed else NOTHING
@@ -50,6 +53,8 @@ def parsed(tags: Sequence[str]) -> dict[str, str]:
     for key, equals, value in pairs:
         if not key or not equals:
             raise errors.Invalid(f"--tag={key}{value}: KEY=VALUE is needed, such as --tag=artist=Somebody")
+        if not f"{key}{value}".isprintable() or any("\ud800" <= letter <= "\udfff" for letter in key + value):
+            raise errors.Invalid(f"--tag={key}={value!a}: is not printable text in UTF-8")
     return {key: value for key, _, value in pairs}
 
 
@@ -80,5 +85,8 @@ def _named(kind: str, files: Sequence[tuple[str, str]], between: str = "") -> li
     """Writes how many files are of a kind, and names them with the reason."""
     if not files:
         return []
-    lines = [f"{len(files)} {kind}:", *(f"  {path}{f' {between}' if between else ':'} {reason}" for path, reason in files[:_MOST_LINES])]
+    lines = [
+        f"{len(files)} {kind}:",
+        *(f"  {path}{f' {between}' if between else ':'} {reason}" for path, reason in files[:_MOST_LINES]),
+    ]
     return [*lines, f"  and {len(files) - _MOST_LINES} more"] if len(files) > _MOST_LINES else lines

@@ -7,7 +7,6 @@ prints its report and returns the exit code: 0 when done, 1 when nothing is left
 from __future__ import annotations
 
 import csv
-import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,33 +16,24 @@ from nafp.audio import decode
 from nafp.corpora import corpus, kinds, lists, manifest, row_ids, splits
 from nafp.datasets import audioset, registry
 from nafp.jobs import choices
+from nafp.verbs import subverbs
 
 _MOST_LINES = 20  # A report prints this many; the file that is written has them all.
 
 
 def run(verb: str, sources: Sequence[str], settings: Mapping[str, Any]) -> int:
     """Runs a verb and returns its exit code. Raises errors.Invalid for a verb or a setting that does not exist."""
-    if verb not in VERBS:
-        given = f"corpus: no {verb!r};" if verb else "corpus: name a verb;"
-        raise errors.Invalid(f"{given} there are {', '.join(VERBS)}.{choices.closest(verb, VERBS)}")
+    subverbs.require("corpus", verb, VERBS)
     _check(verb, settings)
     return VERBS[verb](list(sources), **settings)
 
 
 def _check(verb: str, settings: Mapping[str, Any]) -> None:
     """Raises errors.Invalid for settings that the verb does not take or lacks, before hours of work."""
-    parameters = inspect.signature(VERBS[verb]).parameters
-    for name in settings:
-        if name not in parameters:
-            taken = ", ".join(f"--{parameter}" for parameter in list(parameters)[1:])
-            raise errors.Invalid(f"corpus {verb} takes no --{name}; it takes {taken or 'nothing'}")
-    needed = [
-        name
-        for name, parameter in parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty and not settings.get(name)
-    ]
-    if needed:
-        raise errors.Invalid(f"corpus {verb} needs --{' and --'.join(needed)}")
+    subverbs.check(f"corpus {verb}", VERBS[verb], settings)
+    if verb in ("scan", "convert"):  # Elsewhere they name several.
+        for name, allowed in (("kind", kinds.KINDS), ("split", kinds.SPLITS)):
+            choices.require(f"--{name}", settings.get(name) or allowed[0], tuple(filter(None, allowed)))
     folder = os.path.dirname(os.path.abspath(settings.get("out") or ""))
     if verb != "build" and not os.path.isdir(folder):  # `build` makes the folder.
         raise errors.Invalid(f"--out={settings['out']}: there is no folder {folder}")
@@ -261,13 +251,11 @@ def _dataset(folders: list[str], name: str, options: registry.Options, wanted: s
 
 
 def _listed(sources: list[str], root: str, kind: str, split: str) -> list[manifest.Track]:
-    """Reads several lists into one, each path once. kind, split: of the tracks whose list does not say."""
+    """Reads several lists into one, each path once. kind, split: of all tracks, "" for those that the lists give."""
     tracks: dict[str, manifest.Track] = {}
     for source in sources:
-        is_bare = lists.is_list(source) and not source.lower().endswith(".csv")  # Such a list has no kinds.
         for track in lists.read(source, root=root):
-            kind_of_track = kind if kind and is_bare else track.kind
-            tracks.setdefault(track.path, track._replace(split=track.split or split, kind=kind_of_track))
+            tracks.setdefault(track.path, track._replace(split=split or track.split, kind=kind or track.kind))
     return list(tracks.values())
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TextIO
 
 from nafp import errors
-from nafp.database import database, network_file
+from nafp.corpora import lists
+from nafp.database import database, network_file, song_list
 from nafp.identify import answers, asking, clips, identifier, pfann_files
 from nafp.jobs import outputs
 from nafp.search import confidence
@@ -43,6 +44,7 @@ class IdentifyRequest(NamedTuple):
     probability: float = asking.LEAST_PROBABLE
     format: str = "text"
     out: str | None = None
+    songs: str | None = None
 
 
 class PreparedIdentifier(NamedTuple):
@@ -90,6 +92,8 @@ def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None)
     _require_out(request.format, request.out)
     if request.out:
         outputs.require(request.out, verb="nafp identify", is_former=pfann_files.is_former, inputs=request.names)
+    if request.songs and request.format != "pfann":
+        raise errors.Invalid("--songs orders the columns of the files of --format=pfann; other formats have none")
     searched = opened(request, prepare=prepare)
     heard = list(
         clips.listed(request.names, sample_rate_hz=searched.rate_hz, longest_s=asking.LONGEST_S, raw_hz=request.raw_hz)
@@ -102,12 +106,20 @@ def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None)
         sample_rate_hz=searched.rate_hz,
         format=request.format,
         out=request.out,
+        songs=_songs(request),
         top=request.top,
         least=request.probability,
     )
     for trouble in searched.troubles():
         print(f"damaged: {trouble}", file=sys.stderr)
     return code
+
+
+def _songs(request: IdentifyRequest) -> list[str]:
+    """Returns the songs that have a column in the files of pfann: those of --songs, else of the database's lists."""
+    if request.songs:
+        return [track.path for track in lists.read(request.songs)]
+    return song_list.read(request.database) if request.database else []
 
 
 def opened(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None) -> PreparedIdentifier:
@@ -220,6 +232,7 @@ def tell(
     *,
     format: str = "text",
     out: str | None = None,
+    songs: Sequence[str] = (),
     sample_rate_hz: int,
     top: int = 1,
     least: float = asking.LEAST_PROBABLE,
@@ -227,13 +240,13 @@ def tell(
 ) -> int:
     """Writes the reply to each clip as soon as it is there, names clips that cannot be read, returns the exit code.
 
-    out: with format pfann, the file that pfann's matcher would write. to: where the other formats go, standard output
-    unless given.
+    out: with format pfann, the file that pfann's matcher would write. songs: as of `pfann_files.Files`. to: where the
+    other formats go, standard output unless given.
     """
     _require_out(format, out)
     answered = replies(heard, asked, sample_rate_hz=sample_rate_hz, top=top, least=least)
     if out:
-        return _write_pfann(out, answered, asked)
+        return _write_pfann(out, answered, asked, songs)
     to, counts = to or sys.stdout, Counts()
     if answers.header(format):
         print(answers.header(format), file=to, flush=True)
@@ -251,10 +264,13 @@ def _require_out(format: str, out: str | None) -> None:
 
 
 def _write_pfann(
-    out: str, answered: Iterable[tuple[answers.Reply, identifier.RankedClip | None]], asked: identifier.Identifier
+    out: str,
+    answered: Iterable[tuple[answers.Reply, identifier.RankedClip | None]],
+    asked: identifier.Identifier,
+    songs: Sequence[str],
 ) -> int:
     counts = Counts()
-    with pfann_files.Files(out, asked.rows) as files:
+    with pfann_files.Files(out, asked.rows, songs) as files:
         for reply, ranking in answered:
             files.add(reply.query, ranking)
             counts.add(reply)

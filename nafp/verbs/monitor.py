@@ -200,7 +200,9 @@ class _Listener:
                 self._n_found = int(saved["n_found"])
                 self._monitor.restore(saved["monitor"])
             except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-                raise errors.Invalid(f"{self._request.state}: is damaged: {error!r}; remove it to start anew") from error
+                raise errors.Invalid(
+                    f"{self._request.state}: is damaged: {error!r}; remove it to start anew"
+                ) from error
         with self._bar() as bar:
             try:
                 self._hear(bar)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grain.python as grain
@@ -71,14 +71,16 @@ class Checkpoints:
     ) -> None:
         """Starts to save a checkpoint. Returns once the arrays are copied, while they are still being written.
 
-        variables, state: trees of numpy arrays, which the caller no longer changes. stream: the grain iterator.
+        variables, state: trees of numpy arrays, which the caller no longer changes. stream: the grain iterator, None
+        where the batches follow from the step alone.
         """
         items = dict(
             params=ocp.args.StandardSave(variables),
             state=ocp.args.StandardSave(state),
-            data=grain.PyGrainCheckpointSave(stream),
             config=ocp.args.JsonSave(config.to_dict()),
         )
+        if stream is not None:
+            items["data"] = grain.PyGrainCheckpointSave(stream)
         metrics = {METRIC: _UNSCORED if score is None else float(score)}
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
 
@@ -87,8 +89,9 @@ class Checkpoints:
         items = dict(
             params=ocp.args.StandardRestore(_empty_like(variables)),
             state=ocp.args.StandardRestore(_empty_like(state)),
-            data=grain.PyGrainCheckpointRestore(stream),
         )
+        if stream is not None:
+            items["data"] = grain.PyGrainCheckpointRestore(stream)
         restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         return restored["params"], restored["state"]
 
@@ -114,11 +117,16 @@ class Checkpoints:
         self._manager.close()
 
 
-def load(source: str, *, abstract_variables: Callable[[ml_collections.ConfigDict], Any]) -> trained.Trained:
+def load(
+    source: str,
+    *,
+    abstract_variables: Callable[[ml_collections.ConfigDict], Any],
+    read_config: Callable[[Mapping[str, Any]], ml_collections.ConfigDict] = settings.from_dict,
+) -> trained.Trained:
     """Reads the network of RUN, RUN@STEP or RUN@best.
 
-    abstract_variables: returns the shapes of a configuration's variables, as a tree. Raises nafp.errors.NotFound or
-    nafp.errors.Invalid with the steps there are.
+    abstract_variables: returns the shapes of a configuration's variables, as a tree. read_config: turns what was saved
+    into a configuration. Raises nafp.errors.NotFound or nafp.errors.Invalid with the steps there are.
     """
     run, which = split(source)
     manager = ocp.CheckpointManager(
@@ -128,7 +136,7 @@ def load(source: str, *, abstract_variables: Callable[[ml_collections.ConfigDict
     try:
         step = _choose(manager, run, which)
         text = manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
-        config = settings.from_dict(text)
+        config = read_config(text)
         shapes = _empty_like(abstract_variables(config))
         params = manager.restore(step, args=ocp.args.Composite(params=ocp.args.StandardRestore(shapes)))
     finally:

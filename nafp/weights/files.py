@@ -30,8 +30,8 @@ import numpy as np
 
 from nafp import config as settings
 from nafp import errors
-from nafp.jobs import choices, whole_files
-from nafp.models import filterbank, identities, numpy_network
+from nafp.jobs import choices, plain_files, whole_files
+from nafp.models import filterbank, front_ends, identities, numpy_network
 
 FORMATS = ("npz", "safetensors")
 DTYPES = ("float32", "float16")
@@ -198,7 +198,9 @@ def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 def bank_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """Returns the keywords of `nafp.models.filterbank`'s functions."""
     chosen = {name: config.spectrogram[name] for name in ("n_fft", "n_mels", "low_hz", "high_hz")}
-    return {**chosen, "sample_rate_hz": config.audio.sample_rate_hz}
+    front_end = front_ends.of_settings(config.spectrogram)
+    filters = {"scale": front_end.scale, "area_norm": front_end.area_norm}
+    return {**chosen, **filters, "sample_rate_hz": config.audio.sample_rate_hz}
 
 
 def _bank_sha256(bank: filterbank.MelBank) -> str:
@@ -251,7 +253,8 @@ def _save_npz(file: IO[bytes], arrays: Mapping[str, np.ndarray], about: Mapping[
 
 
 def _read_npz(path: pathlib.Path) -> _Contents:
-    with np.load(path, allow_pickle=False) as file:
+    # numpy leaves a damaged file open if it opened it itself.
+    with plain_files.opened(path) as data, np.load(data, allow_pickle=False) as file:
         about = {name: file[name].item() for name in file.files if name in (*_ABOUT, _BANK_SHA256, _CONFIG_SHA256)}
         return _Contents({name: file[name] for name in file.files if "/" in name}, about)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nafp import errors
 from nafp.jobs import choices
 from nafp.models import protocol
-from nafp.weights import trained
+from nafp.weights import tensor_bundles, trained
 
 if TYPE_CHECKING:
     from nafp.models import network
@@ -21,6 +21,7 @@ _CPU_SHARE = 32  # The least for each device that a CPU is split into.
 _ACCELERATOR_BATCH_SIZE = 512  # For each device.
 _SHIPPED = pathlib.Path(__file__).parent
 _EXPORTED = (".npz", ".safetensors")
+_FOREIGN = (".pt", ".pth", ".ckpt")
 RUNTIMES = ("auto", "jax", "numpy")
 
 
@@ -54,7 +55,8 @@ def shipped() -> list[str]:
 def weights_file(source: str) -> pathlib.Path:
     """Returns the file of a shipped network, or any other source as a path.
 
-    Raises nafp.errors.NotFound for a plain word that is neither a shipped network nor a file or folder here.
+    Raises nafp.errors.NotFound for a plain word that is neither a shipped network nor a file or folder here, and
+    nafp.errors.Invalid for a network of another system, which must be converted first.
     """
     if source in shipped():
         return _SHIPPED / f"{source}.safetensors"
@@ -64,6 +66,11 @@ def weights_file(source: str) -> pathlib.Path:
         raise errors.NotFound(
             f"{source}: neither a shipped network ({', '.join(shipped())}) nor a run's folder nor a file here."
             f"{choices.closest(source, shipped())}"
+        )
+    if (path.suffix in _FOREIGN and path.is_file()) or tensor_bundles.latest(path):
+        raise errors.Invalid(
+            f"{source}: a network of another system; make it ours: "
+            f"nafp export --from={source} --out=network.safetensors"
         )
     return path
 

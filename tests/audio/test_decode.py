@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from nafp import errors
-from nafp.audio import containers, decode, ffmpeg, headers
+from nafp.audio import containers, decode, ffmpeg, headers, rates, windows
 from tests import tunes
 
 needs_ffmpeg = pytest.mark.skipif(not ffmpeg.installed(), reason="ffmpeg is not installed")
@@ -151,7 +151,7 @@ def test_an_mp3_without_a_length_header_is_read_to_its_end(folder, tmp_path):
 
 
 def test_an_mp3_with_a_length_header_is_left_alone(folder):
-    assert headers.open_untagged_mp3(os.fspath(folder / "tune.mp3")) is None
+    assert headers.links(os.fspath(folder / "tune.mp3")) == [windows.WHOLE]
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "mp3"])
@@ -266,12 +266,17 @@ def test_a_video_without_sound_is_refused(tmp_path):
 def test_no_ffmpeg_stays_behind_when_a_stream_is_dropped(folder):
     blocks = decode.stream(folder / "tune.m4a", sample_rate_hz=8000, block_s=0.1)
     next(blocks)
-    children = pathlib.Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-    if not children.exists():
+    if not pathlib.Path(f"/proc/self/task/{os.getpid()}/children").exists():
         pytest.skip("no list of children here")
-    before = set(children.read_text().split())
+    before = children()
     blocks.close()
-    assert set(children.read_text().split()) < before
+    assert children() < before
+
+
+def children():
+    """Returns the processes that any thread of this one has started and that have not ended."""
+    lists = pathlib.Path("/proc/self/task").glob("*/children")
+    return {child for text in lists for child in text.read_text().split()}
 
 
 def test_undecodable_survives_pickling():
@@ -351,3 +356,42 @@ def test_settings_that_cannot_be_meant_are_refused(folder):
         decode.load(folder / "tune.wav", sample_rate_hz=8000, start_s=-1)
     with pytest.raises(errors.Undecodable, match="ends before second 15"):
         decode.load(folder / "tune.wav", sample_rate_hz=8000, start_s=15)
+
+
+def with_flipped_bit(path, sample):
+    """Writes five seconds of a tune as float, with the highest bit of one sample's exponent flipped."""
+    samples = tunes.tune(5.0, sample_rate_hz=8000)
+    samples.view(np.uint32)[sample] ^= 1 << 30
+    soundfile.write(path, samples, 8000, subtype="FLOAT")
+    return samples
+
+
+def test_one_absurd_sample_is_damage_by_name_and_not_a_silent_track(tmp_path):
+    samples = with_flipped_bit(tmp_path / "a.wav", 3 * 8000 + 7)
+    assert np.isfinite(samples).all()
+    with pytest.raises(errors.Undecodable, match=r"a sample of -?\d.*e\+3\d where full scale is 1 in second 3"):
+        decode.load(tmp_path / "a.wav", sample_rate_hz=8000)
+    remarks = []
+    blocks = decode.stream(tmp_path / "a.wav", sample_rate_hz=8000, complain=remarks.append, mend=True)
+    mended = np.concatenate(list(blocks))
+    expected = np.where(np.abs(samples) < 2, samples, 0)
+    np.testing.assert_array_equal(mended, expected)
+    assert len(remarks) == 1
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 44100])
+def test_no_sample_that_is_no_number_leaves_the_decoder(tmp_path, rate_hz):
+    samples = tunes.stereo(2.0, sample_rate_hz=rate_hz)
+    samples[100:110] = np.finfo(np.float32).max  # A finite number. Its sum, and what resampling makes of it, are not.
+    soundfile.write(tmp_path / "a.wav", samples, rate_hz, subtype="FLOAT")
+    with pytest.raises(errors.Undecodable, match="full scale is 1 in second 0"):
+        decode.load(tmp_path / "a.wav", sample_rate_hz=8000)
+    (mended,) = decode.stream(tmp_path / "a.wav", sample_rate_hz=8000, complain=lambda reason: None, mend=True)
+    assert np.abs(mended).max() < 2
+
+
+def test_resampling_is_checked_after_its_end(tmp_path, monkeypatch):
+    tunes.write(tmp_path / "a.wav", tunes.tune(1.0))
+    monkeypatch.setattr(rates, "resampled", lambda *_, **__: iter([np.float32([0, np.nan])]))
+    with pytest.raises(errors.Undecodable, match="NaN or infinite samples once at 8000 Hz"):
+        decode.load(tmp_path / "a.wav", sample_rate_hz=8000)

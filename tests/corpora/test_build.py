@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -217,7 +218,7 @@ def test_a_long_recording_is_no_response(tmp_path):
     assert "longer than 30 s" in built.failures[0].reason
 
 
-def test_settings_that_cannot_be_meant_are_refused_before_work_starts(built, audio, tmp_path):
+def test_settings_that_cannot_be_meant_are_refused_before_work_starts(built, audio, tmp_path, monkeypatch):
     tracks = scanned(audio)
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters/mum.txt").write_text("dear mum")
@@ -230,6 +231,7 @@ def test_settings_that_cannot_be_meant_are_refused_before_work_starts(built, aud
     with pytest.raises(ValueError, match="twice"):
         corpus.build(tracks[:1] * 2, tmp_path / "C", jobs=0)
     huge = [manifest.Track(tracks[0].path, seconds=1e12)]
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=64 << 20))
     with pytest.raises(ValueError, match="GB free"):
         corpus.build(huge, tmp_path / "C", jobs=0)
     with pytest.raises(ValueError, match="no corpus; nafp corpus build makes one"):

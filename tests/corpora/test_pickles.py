@@ -178,8 +178,12 @@ HOSTILE = {
         "buffer size|not a pickle",
     ),
     "a shape of exabytes": (
-        NUMPY + b"_frombuffer\n(C\x01xcnumpy\ndtype\n" + text("S1") + b"\x85R(J\xff\xff\xff\x7fJ\xff\xff\xff\x7ft"
-        + text("C") + b"tR.",
+        NUMPY
+        + b"_frombuffer\n(C\x01xcnumpy\ndtype\n"
+        + text("S1")
+        + b"\x85R(J\xff\xff\xff\x7fJ\xff\xff\xff\x7ft"
+        + text("C")
+        + b"tR.",
         "reshape|not a pickle",
     ),
     "a compressed text": (b"c_codecs\nencode\n(" + text("x") + text("zlib") + b"tR.", "encodes something else"),
@@ -192,7 +196,7 @@ HOSTILE = {
     "a huge text": (b"\x80\x04\x8d" + (2**62).to_bytes(8, "little") + b"x.", "only|exceeds|expected"),
     "a huge bytearray": (b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b"x.", "only|exceeds|expected"),
     "a huge integer": (b"\x80\x02\x8b\x00\x00\x10\x00" + bytes(1 << 20) + b".", "uses LONG4"),
-}  # fmt: skip
+}
 
 # Reads each file in a child with 500 MB to spare, because a crash or a full memory is a result, too.
 READS = """

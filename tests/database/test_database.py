@@ -10,6 +10,7 @@ import pytest
 from nafp import errors
 from nafp.database import catalogue, index_segments, writer
 from nafp.search import rows
+from tests import databases
 from tests.databases import SEAL, fill, names, snapped, unit
 
 
@@ -187,6 +188,15 @@ def test_a_track_takes_the_place_of_one_of_its_name(folder):
     book = catalogue.Catalogue(folder)
     assert (book.track("1").n_rows, book.track("1").metadata) == (9, {})
     assert book.counts() == (3, 89, 4.0)
+
+
+def test_tracks_come_in_pages_and_by_part_of_their_name_or_metadata(tmp_path):
+    opened = databases.filled(tmp_path / "db", 12)
+    numbers = [[track.id for track in opened.page(after=after, limit=5)] for after in (0, 5, 10, 99)]
+    assert numbers == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10], [11, 12], []]
+    assert [track.name for track in opened.page(text="C/1")] == ["/music/1.wav", "/music/10.wav", "/music/11.wav"]
+    assert [track.metadata["title"] for track in opened.page(text="title 7")] == ["Title 7"]
+    assert [opened.page(text=text) for text in ("%", "_", "'", "\\", "nothing")] == [[]] * 5
 
 
 def test_names_that_are_no_text_are_kept(folder):

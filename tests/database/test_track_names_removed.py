@@ -7,7 +7,15 @@ import pytest
 from nafp import errors
 from tests import databases
 
-NAMES = ("/m/000004.mp3", "/m/01_02.mp3", "/m/mix [ab].opus", "/m/mix a.opus", "/m/mix b.opus", "/n/twice.mp3", "/o/twice.mp3")
+NAMES = (
+    "/m/000004.mp3",
+    "/m/01_02.mp3",
+    "/m/mix [ab].opus",
+    "/m/mix a.opus",
+    "/m/mix b.opus",
+    "/n/twice.mp3",
+    "/o/twice.mp3",
+)
 
 
 @pytest.fixture

@@ -267,6 +267,20 @@ def test_responses_of_the_air_database_become_wav_files_of_their_rooms(tmp_path)
     assert len(built.select(kind="room")) == 4
 
 
+def test_a_mat_file_of_any_name_and_number_of_channels_is_a_response(tmp_path):
+    home, ears = tmp_path / "mat", np.zeros((2, 2400))
+    ears[0, 60], ears[1, 80] = 0.5, 0.25
+    write_air(home / "hall" / "binaural.mat", ears, room="Hall")
+    write_air(home / "booth" / "binaural.mat", ears.T, room="")
+    tracks, failures = air.scan(str(home), converted=str(tmp_path / "wav"))
+    assert not failures
+    assert [track.group for track in tracks] == ["air/binaural", "air/hall"]
+    assert len({track.path for track in tracks}) == 2  # Equal names in two folders are two files.
+    for track in tracks:
+        heard = decode.load(track.path, sample_rate_hz=48000)
+        np.testing.assert_allclose(heard, ears[0] / 0.5, atol=1 / 16384)
+
+
 def test_microphones_rooms_and_musan_get_kinds_and_groups(tmp_path):
     sound(tmp_path / "micirp/IR_AKGD12.wav")
     tracks, _ = registry.find("micirp").scan(str(tmp_path / "micirp"), OPTIONS)

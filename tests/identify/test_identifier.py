@@ -55,6 +55,16 @@ def test_rate_of_the_clip_does_not_matter(opened, tmp_path):
     assert (again.track, again.start_s) == (best.track, best.start_s)
 
 
+def test_vectors_computed_elsewhere_get_the_answer_of_the_sound(opened):
+    clip = decode.load(MUSIC[1], sample_rate_hz=8000, start_s=5.0, seconds=6.0)
+    heard = opened[1].rank(clip, sample_rate_hz=8000)
+    assert opened[1].rank_vectors({1.0: opened[1]._network.track(clip)}).answers == heard.answers
+    heard = opened[1].rank(clip[:32000], sample_rate_hz=8000)  # A short clip is looked at twice, with more rows.
+    assert heard.shifts == 2
+    several = opened[1].rank_vectors({version.speed: version.vectors for version in heard.heard}, shifts=heard.shifts)
+    assert several.answers == heard.answers
+
+
 def test_two_query_rows_for_each_of_the_store_place_a_clip_between_rows(opened):
     first = opened[1]
     finer = identifier.Identifier(first._network, first.rows, first._index, shifts=2, speeds="none")

@@ -1,4 +1,5 @@
 import os
+import time
 
 import pytest
 
@@ -37,3 +38,44 @@ def test_an_error_in_a_worker_ends_the_run_with_its_trace():
 def test_an_error_for_a_person_comes_out_of_a_worker_as_it_is():
     with pytest.raises(errors.Unwritable, match=r"^a\.i16: cannot be written$"):
         list(worker_processes.run(answer, [1, "unwritable", 3], jobs=1))
+
+
+def slow_answer(task):
+    if task == "hang":
+        time.sleep(60)
+    return answer(task), os.getpid()
+
+
+@pytest.fixture(scope="module")
+def workers():
+    with worker_processes.Workers(slow_answer, jobs=1, greeting=0) as opened:
+        yield opened
+
+
+def test_one_process_answers_task_after_task(workers):
+    first, second = workers.ask(1, within_s=60), workers.ask(2, within_s=60)
+    assert (first[0], second[0]) == (2, 4)
+    assert first[1] == second[1] != os.getpid()
+
+
+def test_a_process_that_gives_no_answer_is_killed_and_replaced(workers):
+    _, before = workers.ask(1, within_s=60)
+    with pytest.raises(TimeoutError, match=r"^gave no answer within 0\.2 s$"):
+        workers.ask("hang", within_s=0.2)
+    with pytest.raises(ProcessLookupError):
+        os.kill(before, 0)
+    assert workers.ask(3, within_s=60)[0] == 6
+
+
+def test_a_process_that_dies_of_a_task_is_replaced_and_one_that_raises_goes_on(workers):
+    assert workers.ask("crash", within_s=60) == worker_processes.Crash("crashed the decoder (signal 11)")
+    _, now = workers.ask(1, within_s=60)
+    with pytest.raises(errors.Unwritable):
+        workers.ask("unwritable", within_s=60)
+    assert workers.ask(1, within_s=60) == (2, now)
+
+
+def test_nobody_waits_for_ever_for_a_free_process():
+    none = worker_processes.Workers(slow_answer, jobs=0, greeting=0)
+    with pytest.raises(TimeoutError, match="no process was free"):
+        none.ask(1, within_s=0.01)

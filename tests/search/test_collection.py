@@ -46,6 +46,13 @@ def test_windows_are_the_rows_from_each_start(rows, n):
     np.testing.assert_array_equal(rows.windows(starts, n), rows.take(places))
 
 
+def test_rows_of_one_part_are_not_copied(rows):
+    whole, first = rows.read(0, len(rows)), int(rows.edges[1])
+    assert np.shares_memory(rows.at_once(0, first), rows.parts[0])
+    for start, stop in ((0, first), (0, first - 1), (1, len(rows)), (0, len(rows))):
+        np.testing.assert_array_equal(rows.at_once(start, stop), whole[start:stop])
+
+
 def test_every_row_knows_its_track(rows):
     tracks = rows.track_of(np.arange(25))
     expected = [0] * 5 + [2] * 7 + [3] * 4 + [4] * 9

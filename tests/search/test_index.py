@@ -148,6 +148,43 @@ def test_the_original_kinds_have_the_original_parameters():
     assert (refined.refine_pq.M, refined.refine_pq.nbits) == (4, 4)
 
 
+@pytest.mark.parametrize("n_dummy", [2500, 2000])  # At the edge of a part, and elsewhere.
+def test_a_graph_is_built_in_the_calls_of_the_original(n_dummy, monkeypatch):
+    monkeypatch.setattr(collection.Collection.blocks, "__defaults__", (700,))
+    chosen = index.as_original(index.plan("HNSW", n_rows=3000, dim=16), n_dummy=n_dummy, n_rows=3000)
+    theirs = faiss.IndexHNSWFlat(16, 16)
+    theirs.hnsw.efConstruction = 80
+    theirs.add(VECTORS[:n_dummy])
+    theirs.add(VECTORS[n_dummy:])
+    _, expected = theirs.search(QUERIES, 20)
+    _, rows = index.build(ROWS, chosen).search(QUERIES)
+    np.testing.assert_array_equal(rows, expected)
+    _, in_blocks = index.build(ROWS, chosen._replace(add_rows=())).search(QUERIES)
+    assert (in_blocks != expected).any()
+
+
+@pytest.mark.parametrize("kind", index.KINDS)
+def test_a_kind_may_be_written_in_capitals(kind):
+    plan = index.plan(kind, n_rows=10**6, dim=128)
+    assert index.plan(kind.upper(), n_rows=10**6, dim=128) == plan
+    assert index.plan("IVF8,Flat", n_rows=10**6, dim=128).factory == "IVF8,Flat"
+
+
+def test_an_index_says_how_many_rows_it_was_trained_on():
+    chosen = index.plan("IVF8,Flat", n_rows=3000, dim=16)
+    few = collection.Collection([VECTORS[:900]])
+    trained_rows = [
+        index.build(ROWS, plan, train_on=train_on).about["trained_rows"]
+        for plan, train_on in (
+            (chosen, None),
+            (chosen, few),
+            (chosen._replace(train_rows=400), few),
+            (index.plan("l2", n_rows=3000, dim=16), few),
+        )
+    ]
+    assert trained_rows == [3000, 900, 400, 0]
+
+
 def test_auto_probes_a_sixth_of_the_lists_and_says_why():
     few = index.plan("auto", n_rows=999_999, dim=128)
     many = index.plan("auto", n_rows=5_000_000, dim=128)

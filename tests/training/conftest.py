@@ -6,13 +6,13 @@ The tests compile much and run little.
 import jax
 import pytest
 
-from nafp.training import augment, losses, masks, step, validation
+from nafp.training import augment, losses, masks, playback, step, triplets, validation
 from tests import shapes
 
 
 @pytest.fixture(scope="package", autouse=True)
 def checked_shapes():
-    with shapes.held(augment, losses, masks, step, validation):
+    with shapes.held(augment, losses, masks, playback, step, triplets, validation):
         yield
 
 

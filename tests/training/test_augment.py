@@ -7,13 +7,13 @@ import pytest
 import scipy.signal
 
 from nafp import config as config_lib
-from nafp.training import augment
+from nafp.training import augment, draws, playback
 from tests import shapes
 
 RATE_HZ = 8000
-pairs = jax.jit(shapes.checked(augment.pairs), static_argnums=0)
+pairs = jax.jit(shapes.checked(augment.pairs), static_argnums=0, static_argnames="number")
 cut_off = jax.jit(shapes.checked(augment.cut_off), static_argnames="sample_rate_hz")
-play = jax.jit(shapes.checked(augment.play), static_argnames=("n_samples", "pivot"))
+play = jax.jit(shapes.checked(playback.play), static_argnames=("n_samples", "pivot"))
 
 
 def noise(n, seed=0):
@@ -177,3 +177,78 @@ def test_noise_is_heard_at_the_ratio_drawn_whether_before_or_after_the_room():
         anchors, replicas = pairs(s, keys, clips, sounds, None, None, None)
         for anchor, replica in zip(np.asarray(anchors), np.asarray(replicas)):
             assert power_db(anchor) - power_db(replica - anchor) == pytest.approx(6.0, abs=1e-2)
+
+
+def drawn_offsets(n=400, **changes):
+    """Returns where n anchors and their replicas begin, in samples from the grid."""
+    s = only(**changes)
+    ramp = jnp.arange(s.clip_samples, dtype=jnp.float32)
+    keys = jax.random.split(jax.random.key(0), n)
+    sides = pairs(s, keys, jnp.tile(ramp, (n, 1)), None, None, None, None)
+    return [np.asarray(side[:, 0]) - (s.context + s.margin) for side in sides]
+
+
+def test_offsets_of_pfann_are_later_than_the_grid_on_both_sides():
+    later = {"offset_direction": "later", "offset_from": "grid"}
+    for side in drawn_offsets(offset_s=0.2, context_s=0.1, **later):
+        assert (side.min(), side.max()) == (pytest.approx(0, abs=60), pytest.approx(1600, abs=60))
+        assert ((side >= 0) & (side <= 1600)).all()
+
+
+def test_offsets_of_the_benchmark_are_rare_never_small_and_of_replicas_alone():
+    changes = {"offset_s": 0.25, "offset_least_s": 0.1, "offset_probability": 0.3, "offset_anchors": False}
+    anchors, replicas = drawn_offsets(context_s=0.1, **changes)
+    assert (anchors == 0).all()
+    moved = replicas[replicas != 0]
+    assert 0.2 < len(moved) / len(replicas) < 0.4
+    assert np.abs(moved).min() >= 800
+    assert np.abs(moved).max() <= 2000
+    assert 0.35 < (moved < 0).mean() < 0.65
+
+
+def test_parts_of_the_range_of_ratios_are_drawn_by_their_weights():
+    level = draws.Level(1.0, 0.0, 15.0, weights=(50, 30, 20))
+    ratios = np.asarray(jax.vmap(level.draw)(jax.random.split(jax.random.key(1), 4000)))
+    shares, _ = np.histogram(ratios, bins=[0, 5, 10, 15])
+    np.testing.assert_allclose(shares / 4000, [0.5, 0.3, 0.2], atol=0.03)
+    assert 0 <= ratios.min() <= ratios.max() <= 15
+
+
+def test_one_draw_decides_on_both_filters():
+    section = {"low_hz": 2000.0, "high_hz": 2000.0, "probability": 0.5}
+    filters = {f"{name}.{key}": value for name in ("low_pass", "high_pass") for key, value in section.items()}
+    clip = jnp.array(noise(8000))
+    keys = jax.random.split(jax.random.key(2), 64)
+
+    def kinds(**changes):
+        s = only(context_s=0.0, **filters, **changes)
+        _, replicas = pairs(s, keys, jnp.tile(clip, (64, 1)), None, None, None, None)
+        power = np.abs(np.fft.rfft(replicas)) ** 2
+        whole = np.abs(np.fft.rfft(clip)) ** 2
+        bands = (slice(100, 900), slice(3000, 3900))
+        bass, treble = (power[:, band].sum(1) < 0.5 * whole[band].sum() for band in bands)
+        return {(bool(b), bool(t)) for b, t in zip(bass, treble)}
+
+    assert kinds(filters_together=True) == {(False, False), (True, True)}
+    assert len(kinds()) == 4
+
+
+def test_replicas_of_an_anchor_differ_and_their_anchor_does_not():
+    s = settings(**{"context_s": 0.1, "offset_s": 0.1, "replicas": 3})
+    clips, keys = clips_and_keys(s, n=2)
+    sounds = jnp.array(np.stack([noise(s.heard_samples, 30 + i) for i in range(2)]))
+    drawn = [pairs(s, keys, clips, sounds, None, None, None, number=i) for i in range(2)]
+    np.testing.assert_array_equal(drawn[0][0], drawn[1][0])
+    assert not np.allclose(drawn[0][1], drawn[1][1])
+
+
+def test_a_circular_response_wraps_round_and_the_peak_of_a_replica_is_one():
+    response = noise(600, 8)
+    made = augment.bank(response[None], clip_samples=8000, kept_samples=8000, circular=True)
+    clip = noise(8000, 9)
+    expected = np.fft.irfft(np.fft.rfft(clip) * np.fft.rfft(response, 8000), 8000)
+    np.testing.assert_allclose(augment.convolve(jnp.array(clip), made.spectra[0]), expected, atol=1e-5)
+    s = only(**{"context_s": 0.0, "room.probability": 1.0, "peak_replicas": True})
+    anchors, replicas = pairs(s, jax.random.split(jax.random.key(0), 1), jnp.array(clip)[None], None, None, made, None)
+    np.testing.assert_allclose(replicas[0], expected / np.abs(expected).max(), atol=1e-4)
+    np.testing.assert_array_equal(anchors[0], clip)

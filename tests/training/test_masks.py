@@ -1,5 +1,8 @@
 """Laws of the masks in spectrograms."""
 
+import json
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,3 +51,44 @@ def test_holes_are_filled_as_asked(fill):
             assert low <= values.min()
             assert values.max() <= high
             assert values.std() > 0
+
+
+FACTS = json.loads((pathlib.Path(__file__).parents[1] / "vectors" / "masks.json").read_text())
+
+
+def boxes(**changes):
+    """Returns (height, width, first bin, first frame) of 2,000 masks; 0 where there is none."""
+    changed, _ = holes(-jnp.ones((2000, 256, 32)), **{"fill": "zeros", **changes})
+    found = []
+    for axis in (2, 1):
+        inside = (changed == 0).any(axis=axis)
+        found += [inside.sum(axis=1), inside.argmax(axis=1)]
+    return found[0], found[2], found[1], found[3]
+
+
+@pytest.mark.parametrize(
+    "mask, name", [("cutout", "cutout"), ("frequency_mask", "horizontal"), ("time_mask", "vertical")]
+)
+def test_centred_masks_are_as_large_as_the_originals_and_where_they_are(mask, name):
+    found = boxes(**{f"{mask}.probability": 1.0, "mask_placing": "centred"})
+    for drawn, fact in zip(found, ("rows_freq", "frames_time", "first_freq", "first_time")):
+        theirs = FACTS["original"][name][fact]
+        spread = max(theirs["max"] - theirs["min"], 1)
+        assert theirs["min"] <= drawn.min() <= theirs["min"] + 0.04 * spread
+        assert theirs["max"] - 0.04 * spread <= drawn.max() <= theirs["max"] + 0.01 * spread
+        assert drawn.mean() == pytest.approx(theirs["mean"], abs=0.04 * spread)
+
+
+def test_started_masks_are_those_of_the_benchmark():
+    cutout = {"probability": 1.0, "low": 0.0, "high": 0.5, "time_high": 0.1}
+    changes = {f"cutout.{key}": value for key, value in cutout.items()} | {"mask_placing": "started"}
+    height, width, first_bin, first_frame = boxes(**changes)
+    assert (height.max(), width.max()) == (127, 2)
+    assert (height == 0).mean() == pytest.approx(FACTS["bench"]["share_empty"], abs=0.04)
+    assert (height * width / 8192).mean() == pytest.approx(FACTS["bench"]["mean"], rel=0.1)
+    for low, high, start, end in FACTS["bench_boxes"]:
+        assert high - low <= height.max()
+        assert end - start <= width.max()
+        assert low <= first_bin.max()
+        assert start <= first_frame.max()
+    assert (first_bin.max() < 128, first_frame.max() < 28) == (True, True)

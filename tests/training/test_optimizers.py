@@ -1,5 +1,8 @@
 """Schedules reach their rates, and optimizers scale the steps of the right parameters."""
 
+import json
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import optax
 import pytest
 
 from nafp import config as config_lib
+from nafp.config import foreign_benchmark, foreign_original, foreign_pfann
 from nafp.training import optimizers, step
 
 
@@ -97,3 +101,66 @@ def test_weights_of_kernels_alone_decay():
     shrunk, plain = after(1, weight_decay=0.1, name="lamb"), after(1)
     assert not np.allclose(shrunk["kernel"], plain["kernel"], rtol=1e-6)
     np.testing.assert_array_equal(shrunk["norm_scale"], plain["norm_scale"])
+
+
+VECTORS = pathlib.Path(__file__).parents[1] / "vectors"
+STEPS = np.load(VECTORS / "optimizers.npz")
+RATES = json.loads((VECTORS / "schedules.json").read_text())
+RULES = {
+    "naf_lamb": foreign_original.LAMB | {"optimizer.weight_decay": 1e-6},
+    "keras_adam": foreign_original.ADAM,
+    "pfann_lamb": foreign_pfann.LAMB,
+    "pfann_adam": {"optimizer.name": "adam", "optimizer.eps": foreign_pfann.FIXED["optimizer.eps"]},
+    "bench_lamb": foreign_benchmark.LAMB,
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("learning_rate", [1e-2, 1e-4])
+def test_the_rules_of_the_five_systems_take_their_steps(rule, learning_rate):
+    settings = {name.removeprefix("optimizer."): value for name, value in RULES[rule].items()}
+    made = optimizer(learning_rate=learning_rate, **settings)
+    params = {name: jnp.array(STEPS[f"param_{name}"]) for name in ("a", "b", "zero")}
+    state = made.init(params)
+    for i in range(1, 6):
+        slopes = {name: jnp.array(STEPS[f"grad_step{i}_{name}"]) for name in params}
+        updates, state = made.update(slopes, state, params)
+        params = optax.apply_updates(params, updates)
+        for name in params:
+            expected = STEPS.get(f"{rule}_lr{learning_rate}_step{i}_{name}")
+            if expected is not None:
+                np.testing.assert_allclose(params[name], expected, rtol=1e-6, atol=5e-7)
+
+
+def epochs(name, steps_per_epoch=3, **changes):
+    """Returns the rates of the epochs of a vector, and checks that they hold for all steps of each."""
+    told = RATES[name]
+    section = config_lib.default().optimizer
+    section.update({"learning_rate": told["lr"], "rate_per_epoch": True, "final_share": told["eta_min"] / told["lr"]})
+    section.update(changes)
+    total = 100 * steps_per_epoch
+    rate = step.learning_rate(section, total_steps=total, epoch_steps=steps_per_epoch, batch_size=640)
+    first = [float(rate(epoch * steps_per_epoch)) for epoch in told["epochs"]]
+    last = [float(rate((epoch + 1) * steps_per_epoch - 1)) for epoch in told["epochs"]]
+    np.testing.assert_array_equal(first, last)
+    return np.array(first), np.array(told["values"])
+
+
+@pytest.mark.parametrize("name", ["benchmark", "song_mine"])
+def test_a_cosine_rises_again_after_the_epochs_of_its_fall(name):
+    ours, theirs = epochs(name, schedule="cosine_waves", fall_epochs=100)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+def test_pfanns_cosine_falls_from_epoch_to_epoch():
+    ours, theirs = epochs("pfann")
+    np.testing.assert_allclose(ours[:-1], theirs[:-1], rtol=1e-4)  # The last would be a restart; no run reaches it.
+
+
+@pytest.mark.parametrize("name, schedule", [("original", "cosine"), ("original_restarts", "cosine_restarts")])
+def test_the_originals_schedules_change_from_step_to_step(name, schedule):
+    told = RATES[name]
+    section = config_lib.default().optimizer
+    section.update(dict(learning_rate=told["initial"], schedule=schedule, final_share=told["alpha"]))
+    rate = step.learning_rate(section, total_steps=1000, batch_size=640)
+    np.testing.assert_allclose([float(rate(i)) for i in told["steps"]], told["lr"], rtol=1e-3, atol=1e-12)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nafp.corpora import corpus, manifest
-from nafp.training import pipeline
+from nafp.training import order, pipeline
 
 RECORDINGS = pathlib.Path(__file__).parents[1] / "recordings" / "RECORDINGS.csv"
 SEGMENT, HOP, CONTEXT, MARGIN = 8000, 4000, 8000, 3200
@@ -133,3 +133,55 @@ def test_a_restored_stream_goes_on_as_if_nothing_had_happened(recordings, listed
 def test_a_batch_that_hosts_cannot_share_is_refused(recordings, listed):
     with pytest.raises(ValueError, match="8 pairs does not divide among 3 hosts"):
         stream(recordings, listed, hosts=3)
+
+
+TRACK = np.repeat(np.arange(20), 7)
+
+
+def drawn(order_of, n):
+    """Returns the first n windows that both pipelines draw in an order, on one host and on two."""
+    numbers = dict(seed=0, pairs=4, order=order_of)
+    one = np.concatenate([b["window"] for b in take(pipeline.numbers(len(TRACK), **numbers), n // 4)])
+    hosts = [take(pipeline.numbers(len(TRACK), host=h, hosts=2, **numbers), n // 4) for h in (0, 1)]
+    together = np.concatenate([np.stack([a["window"], b["window"]], axis=1).ravel() for a, b in zip(*hosts)])
+    np.testing.assert_array_equal(one, together)
+    return one
+
+
+def test_in_two_stages_each_chunk_of_tracks_is_finished_before_the_next():
+    made = order.in_two_stages(TRACK, tracks=5, seed=3)
+    first, second = drawn(made, 280).reshape(2, 140)
+    assert sorted(first) == sorted(second) == list(range(140))
+    for epoch in (first, second):
+        chunks = TRACK[epoch].reshape(4, 35)
+        assert [len(set(chunk)) for chunk in chunks.tolist()] == [5] * 4
+        assert all((np.diff(chunk) != 0).mean() > 0.5 for chunk in chunks)  # Shuffled within.
+    assert set(TRACK[first[:35]]) != set(TRACK[second[:35]])
+
+
+def test_an_epoch_may_have_one_window_of_each_track_drawn_anew():
+    made = order.one_of_each(TRACK, seed=3)
+    assert made.length == 20
+    first, second = drawn(made, 40).reshape(2, 20)
+    for epoch in (first, second):
+        assert sorted(TRACK[epoch]) == list(range(20))
+    assert sorted(first) != sorted(second)
+
+
+def test_clips_follow_an_order_and_go_on_where_they_stood(recordings, listed):
+    made = order.one_of_each(listed.track, seed=1)
+    running = stream(recordings, listed, order=made)
+    windows = pipeline.numbers(len(listed.start), seed=5, pairs=8, order=made)
+    for clips, few in zip(take(running, 3), take(windows, 3)):
+        np.testing.assert_array_equal(clips["track"], listed.track[few["window"]])
+    state, expected = running.get_state(), take(running, 2)
+    fresh = stream(recordings, listed, order=order.one_of_each(listed.track, seed=1))
+    fresh.set_state(state)
+    assert same(take(fresh, 2), expected)
+
+
+def test_each_replica_has_noise_of_its_own_and_the_first_is_that_of_a_single_one(recordings, listed):
+    one, three = reader(recordings, listed)(9, 4), reader(recordings, listed, replicas=3)(9, 4)
+    np.testing.assert_array_equal(one["clip"], three["clip"])
+    np.testing.assert_array_equal(one["noise"], three["noise"][0])
+    assert len({noise.tobytes() for noise in three["noise"]}) == 3

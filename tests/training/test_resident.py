@@ -169,3 +169,12 @@ def test_numbers_go_on_where_they_stood(listed):
     found = next(again)
     for name in expected:
         np.testing.assert_array_equal(expected[name], found[name])
+
+
+def test_each_replica_has_noise_of_its_own_and_the_first_is_that_of_a_single_one(recordings, listed):
+    one, three = settings(), settings(**{"augment.replicas": 3})
+    there = laid(recordings, listed, one)
+    single, several = read(one, there, np.arange(4)), read(three, there, np.arange(4))
+    assert several["noise"].shape == (4, 3, one.heard_samples)
+    np.testing.assert_array_equal(several["noise"][:, 0], single["noise"])
+    assert not np.array_equal(several["noise"][:, 1], several["noise"][:, 2])

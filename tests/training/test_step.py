@@ -45,11 +45,13 @@ def recipe_and_state(c, *, real_network=False):
 
 
 def batch(recipe, n_pairs, seed=0):
+    """Returns a batch in which each replica has noise of its own."""
     rng, s = np.random.default_rng(seed), recipe.augment
+    copies = () if s.replicas == 1 else (s.replicas,)
     clip = s.context + s.segment + 2 * s.margin
     return {
         "clip": rng.integers(-9000, 9000, (n_pairs, clip)).astype(np.int16),
-        "noise": rng.integers(-9000, 9000, (n_pairs, s.context + s.segment)).astype(np.int16),
+        "noise": rng.integers(-9000, 9000, (n_pairs, *copies, s.context + s.segment)).astype(np.int16),
         "track": (np.arange(n_pairs, dtype=np.int32) // 2),
         "position": np.arange(n_pairs, dtype=np.uint32) + 1000 * seed,
     }
@@ -94,13 +96,13 @@ def plain_losses(c, n_steps=4, n_pairs=8):
 
     def loss_of(params, b, past, past_tracks):
         z = recipe.model.apply({"params": params}, step.spectrograms(recipe, b, made))
-        n, logits = z.shape[0] // 2, z @ z.T / recipe.temperature
+        n, logits = z.shape[0] // 2, z @ z.T / c.loss.temperature
         tracks = jnp.concatenate([b["track"]] * 2)
         partner = (jnp.arange(2 * n) + n) % (2 * n)
         unrelated = (tracks[:, None] != tracks[None, :]) if recipe.mask_same_track else ~jnp.eye(2 * n, dtype=bool)
         allowed = unrelated | (jnp.arange(2 * n)[None, :] == partner[:, None])
         logits = jnp.where(allowed, logits, -1e9)
-        before = jnp.where(tracks[:, None] == past_tracks[None, :], -1e9, z @ past.T / recipe.temperature)
+        before = jnp.where(tracks[:, None] == past_tracks[None, :], -1e9, z @ past.T / c.loss.temperature)
         before = before.at[:n].set(-1e9)  # Replicas only.
         logits = jnp.concatenate([logits, before], axis=1)
         return optax.softmax_cross_entropy_with_integer_labels(logits, partner).mean(), z[:n]
@@ -190,3 +192,37 @@ def test_order_within_the_batch_does_not_change_the_loss():
     first = run(one[0], {k: v[None] for k, v in b.items()}, one[1])["loss"]
     again = run(one[0], {k: v[order][None] for k, v in b.items()}, one[1])["loss"]
     np.testing.assert_allclose(first, again, rtol=1e-5)
+
+
+SEVERAL = {
+    "augment.enabled": True,
+    "augment.replicas": 2,
+    "augment.mask_batch": True,
+    "train.batch_size": 24,
+    "spectrogram.front_end": "original",
+    "loss.name": "triplet",
+}
+
+
+def test_replicas_one_mask_and_a_front_end_that_sees_the_batch_are_the_same_on_two_devices_and_in_parts():
+    one, params = run_pmap(tiny(**SEVERAL), 1, n_steps=2)
+    two, params_of_two = run_pmap(tiny(**SEVERAL, **{"train.micro_batch": 4}), 2, n_steps=2)
+    np.testing.assert_allclose(two, one, rtol=2e-5)
+    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(params_of_two)):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_one_draw_of_masks_holds_for_a_batch_and_both_sides_and_changes_from_batch_to_batch():
+    c = tiny(**SEVERAL, **{"spectrogram.n_mels": 64, "augment.cutout.probability": 1.0, "augment.fill": "zeros"})
+    recipe, _ = recipe_and_state(c)
+    b = batch(recipe, 8)
+    sounds = step.heard(recipe.augment, step.keys_of(0, b["position"]), b, banks(recipe))
+    masked = []
+    for first in (0, 8):
+        keys = step.mask_keys(recipe, b["position"] + first)
+        anchors, replicas = step.seen(recipe, keys, *sounds)
+        together = np.concatenate([anchors, replicas])
+        masked.append((together == 0).all(axis=0))
+        assert together.shape[0] == 24
+        assert masked[-1].any()
+    assert not np.array_equal(*masked)

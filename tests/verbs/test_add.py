@@ -5,7 +5,7 @@ import functools
 import pytest
 
 from nafp import errors
-from nafp.database import database, from_audio
+from nafp.database import database, from_audio, song_list
 from nafp.verbs import add
 from tests import databases, tunes
 
@@ -55,6 +55,10 @@ def test_exit_codes_say_whether_anything_gave_a_track(tmp_path, capsys):
     assert "1 were there already" in capsys.readouterr().out
     with database.Database.open(db) as opened:
         assert [track.metadata for track in opened.tracks()] == [{"mood": "calm"}]
+    assert song_list.read(db) == []
+    (tmp_path / "list.txt").write_text("bad.wav\ngood.flac\nmissing.wav\n")
+    assert run([str(tmp_path / "list.txt")]) == add.DONE
+    assert song_list.read(db) == [str(tmp_path / name) for name in ("bad.wav", "good.flac", "missing.wav")]
 
 
 @pytest.mark.parametrize("names, tags", [(["nothing.wav"], []), ([], ["calm"])])

@@ -13,7 +13,7 @@ import pytest
 
 from nafp import cli
 from nafp.audio import decode
-from nafp.database import database
+from nafp.database import database, song_list
 from nafp.identify import clips, identifier
 from nafp.search import confidence
 from nafp.verbs import identify
@@ -127,7 +127,11 @@ def test_pfanns_files_can_be_read_as_pfann_writes_them(db, cut, tmp_path, capsys
     assert [line[1] for line in lines][:2] == [KNOWN[1].stem, "error"]
     detail = list(csv.reader(io.StringIO((tmp_path / "result_detail.csv").read_text())))
     assert detail[0] == ["query", "answer", "score", "time", "part_scores"]
-    score, time_s, *parts = (float(value) for value in detail[1][2:])
+    assert {len(line) for line in detail} == {5}
+    assert detail[2] == [str(cut / "broken.wav"), "error", "-inf", "0", ""]
+    score, time_s = (float(value) for value in detail[1][2:4])
+    parts = [float(part) for part in detail[1][4].split(" ")]
+    assert len(parts) == 9
     assert time_s == pytest.approx(4.0, abs=0.3)
     assert np.mean(parts) == pytest.approx(score, abs=1e-3)
     songs = (tmp_path / "result_songs.txt").read_text().splitlines()
@@ -135,6 +139,39 @@ def test_pfanns_files_can_be_read_as_pfann_writes_them(db, cut, tmp_path, capsys
     assert songs[board[0, :, 0].argmax()] == KNOWN[1].stem
     assert board[0, :, 0].max() == pytest.approx(score, abs=1e-5)
     assert not board[1].any()
+
+
+def test_a_song_that_failed_keeps_its_column(db, cut, tmp_path, capsys):
+    listed = ["broken.mp3", f"{KNOWN[1].stem}", "twice.wav", "twice.wav", f"music/{KNOWN[0].stem}"]
+    (tmp_path / "songs.txt").write_text("\n".join(listed) + "\n")
+    outs = [str(tmp_path / f"{name}.tsv") for name in ("plain", "listed", "noted")]
+    asked(capsys, [cut / "known.wav"], db, format="pfann", out=outs[0])
+    asked(capsys, [cut / "known.wav"], db, format="pfann", out=outs[1], songs=str(tmp_path / "songs.txt"))
+    try:
+        song_list.note(db, [str(tmp_path / "broken.mp3"), KNOWN[1].stem])
+        song_list.note(db, [KNOWN[1].stem, "later.wav"])
+        asked(capsys, [cut / "known.wav"], db, format="pfann", out=outs[2])
+    finally:
+        (db / song_list.FILE).unlink()
+    songs, boards = [], []
+    for out in outs:
+        songs.append(
+            [pathlib.Path(line).name for line in pathlib.Path(out[:-4] + "_songs.txt").read_text().split("\n")]
+        )
+        boards.append(np.fromfile(out + ".bin", np.float32).reshape(-1, 2))
+    rest = [path.stem for path in KNOWN[2:]]
+    assert songs[0] == [*(path.stem for path in KNOWN), ""]
+    assert songs[1] == ["broken.mp3", KNOWN[1].stem, "twice.wav", KNOWN[0].stem, *rest, ""]
+    assert songs[2] == ["broken.mp3", KNOWN[1].stem, "later.wav", KNOWN[0].stem, *rest, ""]
+    for names, board in zip(songs[1:], boards[1:]):
+        for song, cell in zip(names, board):
+            expected = boards[0][songs[0].index(song)] if song in songs[0] else np.zeros(2)
+            np.testing.assert_array_equal(cell, expected)
+
+
+def test_songs_are_for_the_files_of_pfann(db, cut):
+    with pytest.raises(ValueError, match="--songs orders the columns"):
+        identify.run(identify.IdentifyRequest([str(cut / "known.wav")], str(db), songs="songs.txt"))
 
 
 def test_formats_and_files_go_together(db, cut):

@@ -3,13 +3,25 @@
 import numpy as np
 import pytest
 
-from nafp.models import convolution, fingerprinter, layers, network, norms, numpy_network, spectrogram
+from nafp.models import (
+    convolution,
+    fingerprinter,
+    head,
+    layers,
+    network,
+    norms,
+    numpy_network,
+    numpy_spectrogram,
+    spectrogram,
+)
 from tests import networks, shapes
 
 
 @pytest.fixture(scope="package", autouse=True)
 def checked_shapes():
-    with shapes.held(convolution, fingerprinter, layers, network, norms, numpy_network, spectrogram):
+    with shapes.held(
+        convolution, fingerprinter, head, layers, network, norms, numpy_network, numpy_spectrogram, spectrogram
+    ):
         yield
 
 

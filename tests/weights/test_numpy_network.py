@@ -9,7 +9,7 @@ import pytest
 from nafp import config as config_lib
 from nafp import errors
 from nafp.jobs import threads
-from nafp.models import fingerprinter, network, numpy_network, spectrogram
+from nafp.models import fingerprinter, head, network, numpy_layers, numpy_network, numpy_spectrogram, spectrogram
 from nafp.weights import files
 from tests import networks
 
@@ -68,16 +68,22 @@ def test_every_option_gives_what_jax_gives(waveforms, norm, activation, order, d
 )
 def test_the_spectrogram_is_that_of_jax(waveforms, changes):
     settings = {**network.mel_settings(config_lib.default()), **changes}
-    found = numpy_network.log_mel(waveforms, **settings)
+    found = numpy_spectrogram.log_mel(waveforms, **settings)
     assert found.dtype == np.float32
     by_jax = jax.jit(functools.partial(spectrogram.log_mel, **settings))(waveforms)
     np.testing.assert_allclose(found, by_jax, atol=1e-4)
 
 
 def test_what_is_no_setting_is_the_same_in_both():
-    assert fingerprinter.Fingerprinter.time_strides == numpy_network._TIME_STRIDES
-    assert fingerprinter.Fingerprinter.epsilon == numpy_network._EPSILON
-    assert fingerprinter._TINY == numpy_network._TINY_LENGTH
+    assert head._TINY == numpy_layers._TINY_LENGTH
+    assert np.float64(str(numpy_layers._HEAD_EPSILON)) == head.NORM_EPSILON
+
+
+def test_a_network_has_the_defaults_of_the_configuration():
+    model = config_lib.default().model
+    assert {name: getattr(fingerprinter.Fingerprinter, name) for name in model if name != "name"} == {
+        name: model[name] for name in model if name != "name"
+    }
 
 
 def test_a_fingerprint_depends_on_its_segment_alone(small, waveforms):

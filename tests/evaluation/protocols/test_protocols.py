@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from evaluation.protocols import protocol as protocols
@@ -196,6 +197,34 @@ def test_the_originals_dataset_is_taken_as_it_is(tmp_path):
     assert {cell["rate"] for cell in found.values() if int(cell["asked"])} == {"1.0"}
 
 
+def test_missing_test_ids_are_named_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set").mkdir()
+    asked, extract = protocols.load("original-mini"), Extract()
+    with pytest.raises(FileNotFoundError, match=r"test_ids_icassp2021\.npy is not in .*set, .*set/eval, \., eval"):
+        run(tmp_path / "set", tmp_path / "out", asked, extract=extract)
+    with pytest.raises(FileNotFoundError, match=r"mine\.npy: no such file"):
+        run(tmp_path / "set", tmp_path / "out", asked, extract=extract, settings={"ids": "mine.npy"})
+    assert not extract.made
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_test_ids_of_the_original_are_asked_for(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "eval").mkdir()
+    np.save(tmp_path / "eval" / "test_ids_icassp2021.npy", [3, 1, 20])
+    text = 'kind = "aligned"\n[evaluation]\nids = "icassp"\nindex = "l2"\nlengths_s = [1.0]\nmetrics = ["exact"]\n'
+    run(place, tmp_path / "out", protocol(tmp_path / "aligned.toml", text))
+    assert {int(cell["asked"]) for cell in cells(tmp_path / "out").values()} == {3}
+
+
+def test_a_protocol_names_its_matcher(place, tmp_path):
+    asked = protocol(tmp_path / "clips.toml", CLIPS + 'matcher = "vote"\nk = 4\n')
+    run(place, tmp_path / "out", asked)
+    settings = json.loads((tmp_path / "out" / "results" / "results.json").read_text())["run"]["settings"]
+    assert (settings["matcher"], settings["k"]) == ("vote", 4)
+
+
 def test_flags_that_the_protocol_decides_are_refused(place, tmp_path):
     asked = protocol(tmp_path / "clips.toml", CLIPS)
     with pytest.raises(ValueError, match="--lengths is decided by protocol clips"):
@@ -280,6 +309,8 @@ def test_every_shipped_protocol_can_be_read_and_its_conditions_rendered():
         ('[evaluation]\nmetrics = ["songs"]', "evaluation.metrics: no songs; there are exact"),
         ("[evaluation]\nlengths_s = [30]", "asks for 30 s of clips of 10 s"),
         ('kind = "given"', "needs queries.folder"),
+        ('[evaluation]\nmatcher = "best"', "evaluation.matcher = 'best': allowed are diagonal, vote, window"),
+        ('[evaluation]\nmatcher = "vote"\nspeeds = "auto"', "are for matcher = 'diagonal'"),
         ("queries = ", "not TOML"),
         ('kind = "aligned"\n[evaluation]\nspeeds = "auto"', "evaluation.speeds is for .* rows stay in place"),
         ('kind = "aligned"\n[evaluation]\nrepeats = true', "evaluation.repeats is for .* row answers row"),

@@ -176,6 +176,13 @@ def test_what_cannot_be_is_said_before_any_work(source, tmp_path):
         pairs.render(source, source, tmp_path, **SETTINGS)
 
 
+def test_every_split_may_take_the_noise_of_one_split(source, tmp_path):
+    settings = {**SETTINGS, "variants": 1, "count": 1}
+    pairs.render(source, source, tmp_path / "pairs", noise_split="train", **settings)
+    with open(tmp_path / "pairs" / stored.DETAILS, newline="") as file:
+        assert all(line["noise"].endswith("train") for line in csv.DictReader(file))
+
+
 def test_a_split_without_noise_of_its_own_takes_that_of_the_first(source, tmp_path, caplog):
     rows = [row for row in manifest.read(source.path) if (row.kind, row.split) != ("noise", "val")]
     manifest.write(tmp_path / "tracks.csv", rows)

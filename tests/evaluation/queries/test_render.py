@@ -344,3 +344,34 @@ def test_the_command_renders(place, tmp_path):
     assert other.returncode != 0
     assert "seed: 0, now 1" in other.stderr
     assert "Traceback" not in other.stderr
+
+
+def test_noise_and_responses_may_be_of_another_split_than_the_music(place, tmp_path):
+    tracks = manifest.read(place)
+    split = [track._replace(split="test" if track.kind == "music" else "train") for track in tracks]
+    manifest.write(tmp_path / "tracks.csv", split)
+    apart = material.Material(tmp_path / "tracks.csv")
+    settings: dict[str, Any] = {"count": 1, "seconds": 2.0, "names": ["n5.room.mic"], "jobs": 1}
+    with pytest.raises(ValueError, match="no microphone of split test"):
+        render.render(apart, apart, tmp_path / "queries", **settings)
+    rows = render.render(apart, apart, tmp_path / "queries", noise_split="train", **settings)
+    assert rows[0]["noise"].startswith("noise")
+    assert rows[0]["reverb"] == "room"
+    with pytest.raises(FileExistsError, match="other settings"):
+        render.render(apart, apart, tmp_path / "queries", noise_split="train", **{**settings, "names": ["n5"]})
+    clean = {**settings, "names": ["clean"]}
+    render.render(apart, apart, tmp_path / "clean", **clean)
+    render.render(apart, apart, tmp_path / "clean", noise_split="test", **clean)  # What it would be without.
+    with pytest.raises(FileExistsError, match="other settings"):
+        render.render(apart, apart, tmp_path / "clean", noise_split="train", **clean)
+    aligned = render.render_aligned(apart, apart, tmp_path / "aligned", noise_split="train", names=["n5"], jobs=1)
+    assert len(aligned) == 3
+
+
+def test_references_and_noise_may_be_lists(place, tmp_path):
+    of_kind = {kind: [t.path for t in manifest.read(place) if t.kind == kind] for kind in ("music", "noise")}
+    for kind, paths in of_kind.items():
+        (tmp_path / f"{kind}.txt").write_text("\n".join(paths))
+    places = {name: str(tmp_path / f) for name, f in (("source", "music.txt"), ("noise", "noise.txt"), ("out", "q"))}
+    request = verbs.QueriesRequest(**places, conditions=["n5"], count=2, seconds=2.0, show=False)
+    assert "2 queries" in verbs.render(request)

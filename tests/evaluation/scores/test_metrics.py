@@ -32,6 +32,14 @@ def test_half_a_row_is_exact_and_one_row_is_near():
     assert right([[11.2, 50]], [[3, 4]])["song"]
 
 
+@pytest.mark.parametrize("metric, rows", [("exact", 0.5), ("near", 1.0)])
+@pytest.mark.parametrize("start", [10.0, 5e7 + 1 / 3])
+def test_the_border_is_exact_but_for_rounding(metric, rows, start):
+    for sign in (-1, 1):
+        assert right([[start + sign * rows]], [[3]], truth=(start, 3))[metric]
+        assert not right([[start + sign * (rows + 0.0005)]], [[3]], truth=(start, 3))[metric]  # 0.25 ms too far.
+
+
 def test_the_right_row_of_another_track_is_wrong_unless_rows_decide():
     assert not any(right([[10, 50]], [[4, 3]]).values())
     by_row = right([[10, 50]], [[4, 3]], by_row=True)

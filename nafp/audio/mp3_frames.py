@@ -1,0 +1,184 @@
+"""How many frames an MP3 file has, whatever its header states.
+
+A Xing header states the number of frames, but not of those that were joined behind with `cat`. libsndfile guesses the
+length of a file of variable bit rate without that header from its first frame, and stops reading there: it may read
+only a third of the file. So frames are counted, and libsndfile gets a Xing header with their number.
+"""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import re
+import struct
+from typing import NamedTuple
+
+from nafp.audio.windows import WHOLE, Link
+
+# kbit/s of MPEG layer III by index, and Hz of version 1 (halved and quartered for 2 and 2.5):
+# ISO/IEC 11172-3 and 13818-3, table of the frame header.
+_KBPS = {
+    1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_HZ = (44100, 48000, 32000)
+_VERSION = {3: 1, 2: 2, 0: 3}  # The two version bits: MPEG 1, 2 and 2.5.
+_SIDE_INFO = {(1, False): 32, (1, True): 17, (2, False): 17, (2, True): 9}  # Bytes; (version, mono)
+# The first bytes of a frame of layer III, as far as a bit rate and a sampling rate are not reserved.
+_HEAD = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xeb]", re.DOTALL)
+_LEAST_BYTES = 24  # The smallest frame: 8 kbit/s at 24 kHz.
+_MOST_BYTES = 1441  # The greatest frame: 320 kbit/s at 32 kHz.
+_JUNK_BYTES = 1 << 20  # Between a tag and the first frame.
+_STRAY_BYTES = 1 << 16  # Before the first frame of a file without a tag, which may be of another kind.
+_MOST_TAGS = 64
+
+
+class _Frame(NamedTuple):
+    n_samples: int
+    n_bytes: int
+    version: int  # 1, or 2 for MPEG 2 and 2.5
+    mono: bool
+    hz: int
+
+
+class _Stated(NamedTuple):
+    """What the header in the first frame states. at: where its number of frames is. n_bytes: 0 if it states none."""
+
+    is_xing: bool
+    at: int
+    n_frames: int
+    n_bytes: int
+
+
+def links(data: mmap.mmap, *, thorough: bool) -> list[Link]:
+    """Returns the one link of an MP3 file, with a header that states the number of its frames.
+
+    A file without frames is one link, too.
+
+    thorough: whether to count the frames. Otherwise a header is believed if it fits the size of the file.
+    """
+    tags_end, first = _first_frame(data)
+    if first is None:
+        return [WHOLE]
+    stated, start = _stated(data, first), first if first > tags_end else 0
+    if stated and stated.is_xing and not thorough and _fits(stated, len(data) - first):
+        return [Link(start=start)]
+    return [_counted(data, first, start, stated)]
+
+
+def _counted(data: mmap.mmap, first: int, start: int, stated: _Stated | None) -> Link:
+    frame = _frame(data[first : first + 4])
+    assert frame is not None
+    n_frames = _count_frames(data, first) - (stated is not None)
+    promise_s = stated.n_frames * frame.n_samples / frame.hz if stated else 0.0
+    if stated is None or not stated.is_xing:
+        is_cut = stated is not None and n_frames + 1 < stated.n_frames <= len(data) // _LEAST_BYTES
+        extra = stated is not None  # The frame of another header is sound to the decoder: silence.
+        prefix = _xing(data[first : first + 4], n_frames + extra)
+        return Link(prefix, first, promise_s=promise_s if is_cut else None)
+    if abs(n_frames - stated.n_frames) <= 1:
+        return Link(start=start)
+    if n_frames < stated.n_frames <= len(data) // _LEAST_BYTES and not _fits(stated, len(data) - first):
+        return Link(start=start)  # Cut off.
+    n_bytes = frame.n_bytes
+    head = bytearray(data[first : first + n_bytes])
+    at = stated.at - first
+    head[at : at + 4] = struct.pack(">I", n_frames)
+    if stated.n_bytes:
+        head[at + 4 : at + 8] = struct.pack(">I", min(len(data) - first, 0xFFFFFFFF))
+    return Link(bytes(head), first + n_bytes, promise_s=promise_s if stated.n_frames < n_frames else None)
+
+
+def _fits(stated: _Stated, n_bytes: int) -> bool:
+    """Returns whether the stated number of bytes is that of the file, but for tags, and of so many frames."""
+    is_possible = _LEAST_BYTES * stated.n_frames <= n_bytes <= _MOST_BYTES * (stated.n_frames + 2) + 4096
+    return bool(stated.n_bytes) and 0 <= n_bytes - stated.n_bytes <= 4096 + n_bytes // 200 and is_possible
+
+
+@functools.lru_cache(4096)
+def _frame(header: bytes) -> _Frame | None:
+    """Returns what the first four bytes of a frame say, None for bytes that are none."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = _VERSION.get(header[1] >> 3 & 3), header[1] >> 1 & 3
+    rate, hz = header[2] >> 4, header[2] >> 2 & 3
+    if version is None or layer != 1 or rate in (0, 15) or hz == 3:
+        return None
+    n_samples = 1152 if version == 1 else 576
+    bits_per_s = _KBPS[min(version, 2)][rate] * 1000
+    padding = header[2] >> 1 & 1
+    rate_hz = _HZ[hz] >> (version - 1)
+    return _Frame(
+        n_samples, n_samples // 8 * bits_per_s // rate_hz + padding, min(version, 2), header[3] >> 6 == 3, rate_hz
+    )
+
+
+def _first_frame(data: mmap.mmap) -> tuple[int, int | None]:
+    """Returns where ID3v2 tags end, and the position of the first frame that two others follow, past some junk."""
+    at = 0
+    for _ in range(_MOST_TAGS):
+        if data[at : at + 3] != b"ID3" or len(data) < at + 10:
+            break
+        a, b, c, d = data[at + 6 : at + 10]
+        at += 10 + (a << 21 | b << 14 | c << 7 | d)
+    return at, _resumed(data, at, min(len(data), at + (_JUNK_BYTES if at else _STRAY_BYTES)), n_more=2)
+
+
+def _resumed(data: mmap.mmap, at: int, end: int, *, n_more: int = 1) -> int | None:
+    """Returns the first frame in these bytes that `n_more` others follow, or the end of the file."""
+    for match in _HEAD.finditer(data, at, end):
+        first = position = match.start()
+        for _ in range(n_more + 1):
+            frame = _frame(data[position : position + 4])
+            if frame is None:
+                break
+            position += frame.n_bytes
+            if position >= len(data):
+                return first
+        else:
+            return first
+    return None
+
+
+def _stated(data: mmap.mmap, first: int) -> _Stated | None:
+    """Returns what a Xing, Info or VBRI header in the first frame states."""
+    frame = _frame(data[first : first + 4])
+    if frame is None:
+        return None
+    at = first + 4 + _SIDE_INFO[frame.version, frame.mono]
+    if data[at : at + 4] in (b"Xing", b"Info"):
+        flags = struct.unpack(">I", data[at + 4 : at + 8])[0]
+        n_frames, n_bytes = struct.unpack(">II", data[at + 8 : at + 16])
+        return _Stated(True, at + 8, n_frames, n_bytes if flags & 2 else 0) if flags & 1 else None
+    if data[first + 36 : first + 40] == b"VBRI":
+        n_bytes, n_frames = struct.unpack(">II", data[first + 46 : first + 54])
+        return _Stated(False, first + 50, n_frames, n_bytes)
+    return None
+
+
+def _count_frames(data: mmap.mmap, at: int) -> int:
+    n_frames, last = 0, len(data) - 4
+    while at < last:
+        frame = _frame(data[at : at + 4])
+        if frame:
+            n_frames += 1
+            at += frame.n_bytes
+            continue
+        resumed = _resumed(data, at + 1, len(data))
+        if resumed is None:
+            break
+        at = resumed
+    return n_frames
+
+
+def _xing(header: bytes, n_frames: int) -> bytes:
+    """Returns the silent frame that an encoder writes first: the file's own header, "Xing", the number of frames.
+
+    header: the first four bytes of a frame.
+    """
+    highest = bytes([header[0], header[1] | 1, 14 << 4 | header[2] & 0x0C, header[3]])
+    frame = _frame(highest)  # The highest bit rate, so that the count fits in.
+    assert frame is not None
+    start = highest + bytes(_SIDE_INFO[frame.version, frame.mono])
+    start += b"Xing" + struct.pack(">II", 1, n_frames)
+    return start + bytes(frame.n_bytes - len(start))

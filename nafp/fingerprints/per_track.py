@@ -1,0 +1,132 @@
+"""Fingerprints each track of a source into a file of its own, as the benchmark and song_mine keep them.
+
+    OUT/SONG.npy           float32 [n, D]
+    OUT/fingerprints.json  the network and the hop that made the files; further files must be of the same
+
+SONG is the file's name without its suffix. Where two tracks share it, their folders are kept, too: OUT/ALBUM/SONG.npy.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from nafp import errors
+from nafp.fingerprints import extract, heard, stream
+from nafp.jobs import progress, whole_files
+from nafp.models import identities, protocol
+
+_ABOUT = "fingerprints.json"
+
+
+class Written(NamedTuple):
+    """What `write` did. n_before: files that were there and stayed."""
+
+    report: extract.ExtractionReport
+    n_before: int
+
+
+def write(
+    network: protocol.Network,
+    source: str,
+    folder: str | os.PathLike,
+    *,
+    split: str | None = None,
+    hop_s: float | None = None,
+    short: str = "auto",
+    overwrite: bool = False,
+) -> Written:
+    """Writes FOLDER/SONG.npy for every track that has none yet.
+
+    source, split, hop_s, short: as for `extract.extract`. overwrite: whether to make the files anew. Under
+    jax.distributed every process does its share and reports that. Raises errors.Invalid if the files in
+    the folder are of another network or hop.
+    """
+    folder, network = pathlib.Path(folder), heard.at_hop(network, hop_s)
+    tracks = heard.filled_up(
+        heard.listed(source, network.sample_rate_hz, split), short=short, n_samples=network.segment
+    )
+    paths = _paths(folder, [track.name for track in tracks])
+    _begin(folder, network, overwrite=overwrite)
+    mine = tracks[jax.process_index() :: jax.process_count()]
+    left = [track for track in mine if overwrite or not paths[track.name].exists()]
+    seconds, reports = {track.name: track.seconds for track in left}, []
+    with progress.Progress(sum(seconds.values()), "s of audio") as shown:
+        for outcome in stream.fingerprints(left, network):
+            if outcome.reason:
+                shown.note(f"skipped {outcome.name}: {outcome.reason}")
+            else:
+                _save(paths[outcome.name], outcome.vectors)
+            shown.add(seconds[outcome.name])
+            reports.append(extract.counted(outcome))
+    return Written(extract.total(reports), len(mine) - len(left))
+
+
+def describe(report: extract.ExtractionReport, n_before: int, folder: str, *, wall_s: float) -> str:
+    """Returns the closing lines: files and fingerprints written, the speed, and files that failed or are damaged."""
+    before = f", {n_before} were there" if n_before else ""
+    line = f"{folder}: {report.n_tracks} files, {report.n_rows} fingerprints{before}; {extract.pace(report, wall_s)}"
+    return "\n".join([line, *extract.troubles(report)])
+
+
+def _paths(folder: pathlib.Path, names: list[str]) -> dict[str, pathlib.Path]:
+    """Returns the file of each track, by its name."""
+    stems = {name: pathlib.Path(name).stem for name in names}
+    n_named = collections.Counter(stems.values())
+    shared = [os.path.dirname(name) for name, stem in stems.items() if n_named[stem] > 1]
+    above = os.path.commonpath(shared) if shared else ""
+    paths = {}
+    for name, stem in stems.items():
+        inside = os.path.splitext(os.path.relpath(name, above))[0] if n_named[stem] > 1 else stem
+        paths[name] = folder / f"{inside}.npy"
+    _require_unique(paths)
+    return paths
+
+
+def _require_unique(paths: dict[str, pathlib.Path]) -> None:
+    """Raises errors.Invalid for two tracks of one file: song.wav and song.mp3 of one folder."""
+    first: dict[pathlib.Path, str] = {}
+    for name, path in paths.items():
+        if first.setdefault(path, name) != name:
+            raise errors.Invalid(f"{first[path]} and {name} would both become {path}: rename one, or leave one out")
+
+
+def _begin(folder: pathlib.Path, network: protocol.Network, *, overwrite: bool) -> None:
+    """Notes what the files of the folder are made by. Raises errors.Invalid if that is something else already."""
+    about = {"hop_s": network.hop / network.sample_rate_hz, "model": dict(network.identity)}
+    path = folder / _ABOUT
+    before = _read(path)
+    if before and not overwrite and not _agree(before, about):
+        raise errors.Invalid(
+            f"{folder}: holds fingerprints of another network or hop ({path.name}); --overwrite makes all files anew, "
+            "another --out keeps them"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_files.opened(path) as file:
+        json.dump({**about, "config": network.config.to_dict()}, file, indent=1)
+
+
+def _agree(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    same_hop = abs(one.get("hop_s", 0) - other["hop_s"]) < 1e-9
+    return same_hop and identities.same_network(one.get("model"), other["model"])
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise errors.Invalid(f"{path}: cannot be read ({error}); remove it, or give another --out") from None
+
+
+def _save(path: pathlib.Path, vectors: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_files.opened(path, "wb") as file:
+        np.save(file, np.asarray(vectors, np.float32))

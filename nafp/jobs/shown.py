@@ -1,0 +1,33 @@
+"""How names and tags of somebody else appear before a person: no byte of them commands a terminal or a spreadsheet.
+
+JSON needs none of this, because it escapes by itself. It stays exact.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Control characters, line and paragraph separators, marks that turn the direction of writing, and the bytes of file
+# names that are no text (as surrogates).
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # A spreadsheet computes a cell that begins with one of these.
+
+
+def plain(text: object) -> str:
+    """Returns a text on one line, with an escape such as \\x1b or \\n for each character that a terminal would obey."""
+    return _UNSEEN.sub(_escape, str(text))
+
+
+def cell(value: object) -> object:
+    """Returns a value for a CSV or TSV file: a text as `plain`, with ' before what a spreadsheet would compute."""
+    if not isinstance(value, str):
+        return value
+    text = plain(value)
+    return f"'{text}" if value.startswith(_FORMULA) else text
+
+
+def _escape(match: re.Match) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # A byte, as Python keeps it in a file name.
+        return f"\\x{code - 0xDC00:02x}"
+    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(match[0], f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")

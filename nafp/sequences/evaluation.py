@@ -1,0 +1,166 @@
+"""Scores the second stage, as AMG-Embedding does, beside the first stage alone.
+
+first    the first stage alone: every row of a query is searched among all rows, and the diagonal decides
+single   the single stage: pieces of a query are searched among the vectors of chunks
+two      the two stages: the same, and then the rows of the ten best chunks are searched
+
+Chunk: the answer is the chunk in which the query begins, or the next one. Place: it is the very row. The recordings
+that are only there to be confused with (dummy) come first, as in AMG-Embedding. It lists their files unsorted in one
+place and sorted in the other, so that its second stage may open the wrong chunk. Here both have one order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from nafp import errors
+from nafp.sequences import chunks, recordings, search
+from nafp.sequences.embedder import Embedder
+
+FIRST, SINGLE, TWO = METHODS = ("first", "single", "two")
+
+
+class Line(NamedTuple):
+    """Scores of a method at one length. Counts of right answers: top-1 and top-10, by chunk and by place.
+
+    seconds: of a query. asked: queries. n_bytes: of what is searched in memory. ms: a query, embedding included. In the
+    single stage nothing is known of places: -1.
+    """
+
+    method: str
+    seconds: float
+    asked: int
+    chunk_top1: int
+    chunk_top10: int
+    place_top1: int
+    place_top10: int
+    n_bytes: int
+    ms: float
+
+
+class Query(NamedTuple):
+    """A query: its rows, the number of its recording in the database, and the row in it at which the query begins."""
+
+    rows: np.ndarray
+    recording: int
+    start: int
+
+
+class Index:
+    """The chunks of all recordings, dummy first, and their vectors.
+
+    first_chunk, first_row: of each recording of the database. chunks: rows [L, D] of each. vectors: float32 [C, E].
+    rows: float32 [N, D], all rows, those after the last chunk of a recording too.
+    """
+
+    def __init__(self, network: Embedder, dummy: recordings.Recordings | None, db: recordings.Recordings):
+        size, n_dummy = network.chunk_rows, len(dummy.rows) if dummy else 0
+        held = [*(dummy.rows if dummy else []), *db.rows]
+        cuts = [chunks.cut(len(rows), size) for rows in held]
+        self.size = size
+        self.chunks = [rows[first : first + size] for rows, firsts in zip(held, cuts) for first in firsts]
+        if not self.chunks:
+            raise errors.Invalid(f"no recording has the {size} rows of a chunk ({network.seconds} s)")
+        began = time.perf_counter()
+        self.vectors = network(self.chunks)
+        self.build_s = time.perf_counter() - began
+        self.rows = np.concatenate(held)
+        self.first_chunk = np.cumsum([0, *map(len, cuts)])[n_dummy:-1]
+        self.n_chunks = np.array([len(firsts) for firsts in cuts[n_dummy:]])
+        self.first_row = np.cumsum([0, *map(len, held)])[n_dummy:-1]
+
+
+def queries(
+    asked: recordings.Recordings, answers: Sequence[int], starts: recordings.Starts, length: int
+) -> list[Query]:
+    """Cuts the queries of one length, in rows."""
+    return [
+        Query(rows[start : start + length], answer, start)
+        for rows, answer in zip(asked.rows, answers)
+        for start in starts.within(len(rows), length)
+    ]
+
+
+def evaluate(
+    network: Embedder,
+    index: Index,
+    asked: recordings.Recordings,
+    answers: Sequence[int],
+    starts: recordings.Starts,
+    *,
+    seconds: Sequence[float],
+    methods: Sequence[str] = METHODS,
+) -> Iterator[Line]:
+    """Yields the scores of every method at every length. Lengths that no query has are left out."""
+    ways: dict[str, Callable[[list[Query]], Line]] = {
+        FIRST: lambda some: _first_stage(index, some),
+        SINGLE: lambda some: _second_stage(network, index, some, fine=False),
+        TWO: lambda some: _second_stage(network, index, some, fine=True),
+    }
+    for length in starts.lengths(seconds):
+        if some := queries(asked, answers, starts, length):
+            for method in methods:
+                yield ways[method](some)
+
+
+def _second_stage(network: Embedder, index: Index, some: Sequence[Query], *, fine: bool) -> Line:
+    began = time.perf_counter()
+    cuts = search.pieces(len(some[0].rows), network.chunk_rows)
+    pieces = [query.rows[first : first + n] for query in some for first, n in cuts]
+    found = [part.reshape(len(some), len(cuts), -1) for part in search.nearest(index.vectors, network(pieces))]
+    coarse = [search.single_stage(*pair) for pair in zip(*found)]
+    if fine:
+        rankings = [search.two_stage(query.rows, ranking.places, index.chunks) for query, ranking in zip(some, coarse)]
+    ms = 1000 * (time.perf_counter() - began) / len(some)
+    if not fine:
+        return _line(SINGLE, index, some, [r.places for r in coarse], None, index.vectors.nbytes, ms)
+    rows = [ranking.places for ranking in rankings]
+    chunk_of_row = [places // index.size for places in rows]
+    right = [int(index.first_chunk[q.recording]) * index.size + q.start for q in some]
+    return _line(TWO, index, some, chunk_of_row, (rows, right), index.vectors.nbytes, ms)
+
+
+def _first_stage(index: Index, some: Sequence[Query]) -> Line:
+    began, length = time.perf_counter(), len(some[0].rows)
+    numbers = search.nearest(index.rows, np.concatenate([query.rows for query in some]))[1]
+    rows = []
+    for query, nearest in zip(some, numbers.reshape(len(some), length, -1)):
+        places, scores = search.diagonals(query.rows, nearest, index.rows)
+        rows.append(places[np.argsort(-scores, kind="stable")[: search.K]])
+    ms = 1000 * (time.perf_counter() - began) / len(some)
+    right = [int(index.first_row[query.recording]) + query.start for query in some]
+    # The chunk of a row of the right recording; any other recording's row is none.
+    chunk_of_row = [
+        index.first_chunk[q.recording] + (places - index.first_row[q.recording]) // index.size
+        for places, q in zip(rows, some)
+    ]
+    return _line(FIRST, index, some, chunk_of_row, (rows, right), index.rows.nbytes, ms)
+
+
+def _line(
+    method: str,
+    index: Index,
+    some: Sequence[Query],
+    chunks_found: Sequence[np.ndarray],
+    by_place: tuple[Sequence[np.ndarray], Sequence[int]] | None,
+    n_bytes: int,
+    ms: float,
+) -> Line:
+    """Counts right answers: by chunk, and by place where (rows found, right rows) are given."""
+    own = [int(index.first_chunk[query.recording]) + query.start // index.size for query in some]
+    of_chunk = [_right(found, {chunk, chunk + 1}) for found, chunk in zip(chunks_found, own)]
+    of_place = [_right(found, {row}) for found, row in zip(*by_place)] if by_place else [(-1, -1)]
+    chunk_top1, chunk_top10 = (sum(column) for column in zip(*of_chunk))
+    place_top1, place_top10 = (sum(column) for column in zip(*of_place))
+    seconds = (len(some[0].rows) + 1) / 2
+    return Line(method, seconds, len(some), chunk_top1, chunk_top10, place_top1, place_top10, n_bytes, ms)
+
+
+def _right(found: np.ndarray, right: set[int]) -> tuple[int, int]:
+    """Returns whether the first, and whether any of the answers is right: 0 or 1 each."""
+    hits = [answer in right for answer in found.tolist()]
+    return int(bool(hits and hits[0])), int(any(hits))

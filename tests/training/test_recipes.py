@@ -1,0 +1,115 @@
+"""Every recipe trains: the shipped configurations, shrunk, on the recordings of the repository."""
+
+import importlib
+import json
+import math
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nafp import config as config_lib
+from nafp import errors
+from nafp.corpora import corpus, manifest
+from nafp.models import network
+from nafp.training import augment, data, loop, sounds, step
+
+ROOT = pathlib.Path(__file__).parents[2]
+RECORDINGS = ROOT / "tests" / "recordings" / "RECORDINGS.csv"
+RECIPES = {
+    "original": (),
+    "original:120": ("120",),
+    "now_playing": (),
+    "pfann": (),
+    "benchmark": (),
+    "benchmark:no_cut_off": ("no_cut_off",),
+    "audsearch": (),
+    "song_mine": (),
+}
+CHANNELS = (4, 4, 8, 8, 8, 8, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recipes") / "corpus"
+    corpus.build(manifest.read(RECORDINGS), folder, jobs=2)
+    return folder
+
+
+def shrunk(recipe, folder, **changes):
+    """Returns a shipped recipe for a network and batches small enough for a test. Nothing else is changed."""
+    c = importlib.import_module(f"configs.{recipe.split(':')[0]}").get_config(*RECIPES[recipe])
+    with c.unlocked():
+        c.model.channels = (
+            tuple(channels // 32 for channels in c.model.channels) if c.model.name != "nafp" else CHANNELS
+        )
+        c.model.dim, c.model.head_hidden = c.model.channels[-1], 4
+        c.train.batch_size = 8 * (1 + c.augment.replicas)
+        c.train.steps = 2
+        c.data.corpus, c.data.read_threads = str(folder), 2
+        c.validate.every_epochs = 0
+        c.update_from_flattened_dict(changes)
+    return config_lib.validated(c)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on_device", ["no", "yes"])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_trains_two_steps(recordings, tmp_path, recipe, on_device):
+    loop.train(shrunk(recipe, recordings, **{"data.on_device": on_device}), str(tmp_path / "run"))
+    lines = (tmp_path / "run" / "losses.jsonl").read_text().splitlines()
+    losses = [float.fromhex(json.loads(line)["hex"]) for line in lines]
+    assert len(losses) == 2
+    assert all(map(math.isfinite, losses))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_opens_its_data_and_its_step_fits_together(recordings, recipe):
+    """Traces the step with the batches of both pipelines, and compiles nothing."""
+    epochs = [traced_epoch(shrunk(recipe, recordings, **{"data.on_device": where})) for where in ("no", "yes")]
+    assert epochs[0] == epochs[1]
+
+
+def traced_epoch(c):
+    """Traces the step of a recipe with its first batch, and returns the number of windows in an epoch."""
+    settings = augment.settings(audio=c.audio, augment=c.augment)
+    opened, made = data.open_data(c, settings), step.recipe_of(c, settings, total_steps=2, epoch_steps=2)
+    n_mels, n_frames = network.mel_shape(c)
+    state = jax.eval_shape(lambda: step.initial(made, n_mels=n_mels, n_frames=n_frames))
+    one = jax.tree.map(lambda x: jnp.asarray(x)[None], (next(opened.stream), opened.banks))
+    mapped = jax.vmap(lambda *given: step.train_step(made, *given), in_axes=(None, 0, 0), axis_name=step.AXIS)
+    after, scores = jax.eval_shape(mapped, state, *one)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert scores["loss"].shape == (1,)
+    return opened.epoch
+
+
+def test_rooms_and_microphones_are_one_bank_of_short_responses(recordings):
+    c = shrunk("original", recordings)
+    settings = augment.settings(audio=c.audio, augment=c.augment)
+    source = corpus.Corpus.open(str(recordings))
+    banks = sounds.Sounds(source, settings, -60.0).banks("train")
+    kinds = [len(source.select(kind=kind, split="train")) for kind in ("room", "microphone")]
+    assert banks.microphones is None
+    assert (banks.rooms.spectra.shape, banks.rooms.n_samples) == ((sum(kinds), 4001), 600)
+    assert sounds.Sounds(source, settings, -60.0).lacking("train") == []
+
+
+def test_a_circular_response_needs_an_even_number_of_samples(recordings):
+    c = shrunk("original", recordings, **{"augment.context_s": 0.125125})
+    settings = augment.settings(audio=c.audio, augment=c.augment)
+    with pytest.raises(errors.Invalid, match="which must be an even number"):
+        sounds.Sounds(corpus.Corpus.open(str(recordings)), settings, -60.0).banks("train")
+
+
+def test_one_window_a_track_makes_short_epochs(recordings):
+    c = shrunk("benchmark", recordings)
+    opened = data.open_data(c, augment.settings(audio=c.audio, augment=c.augment))
+    assert opened.epoch == len(np.unique(opened.windows.track)) < len(opened.windows.start)
+    starts = (
+        opened.windows.start
+        - np.array([t.first_sample for t in corpus.Corpus.open(str(recordings)).tracks])[opened.windows.track]
+    )
+    assert (starts % 8000 == 0).all()
