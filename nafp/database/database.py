@@ -101,6 +101,10 @@ class Database:
     @property
     def troubles(self) -> list[str]:
         """Damaged or missing files, in words. What is whole still answers."""
+        calibration = self.folder / network_file.CONFIDENCE
+        if calibration.name in self.about["files"] and not calibration.exists():
+            lost = f"{calibration}: is missing: answers have no probability, and no clip is refused"
+            return [lost, *self._now().troubles]
         return self._now().troubles
 
     @property

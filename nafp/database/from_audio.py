@@ -38,7 +38,8 @@ class AddReport:
     added: names of new tracks. n_rows, seconds: their fingerprints and audio. unchanged: how many recordings were in
     the database from the same file. replaced: names of tracks whose file has other audio than before. known: (path,
     track with the same audio). renamed: (name before, name now) of tracks whose audio is in another file than before.
-    described: names of tracks that were there and got other metadata. failures, damaged: (path, reason) of files that gave nothing, or less than promised.
+    described: names of tracks that were there and got other metadata. failures, damaged: (path, reason) of files that
+    gave nothing, or less than promised.
     """
 
     added: list[str] = dataclasses.field(default_factory=list)

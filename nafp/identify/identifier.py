@@ -141,6 +141,9 @@ class Identifier:
             ranking = ask()
             damaged = [n for n, place in enumerate(ranking.positions) if not self.rows.is_whole(place)]
             if not damaged:
+                if not any(is_answer(answer, least) for answer in ranking.answers):
+                    best = match.best_of_each_track(ranking.ranking.tracks)[: match.TOP]
+                    self.rows.look_over(ranking.ranking.tracks[best])
                 return ranking._replace(lost=lost)
             self._left_out |= {ranking.positions[number] for number in damaged}
             lost += [ranking.answers[n].track for n in damaged if is_answer(ranking.answers[n], least)]
@@ -173,10 +176,10 @@ class Identifier:
         """Returns whether the best answer is heard from the beginning of a clip to its end, about."""
         heard = ranking.heard[ranking.ranking.heard]
         cosines = speeds.part_scores(heard, ranking.ranking, 0, self.rows, shifts=ranking.shifts)
-        spoken = np.flatnonzero(heard.vectors[:: ranking.shifts].any(axis=1)[: len(cosines)])
+        spoken = np.flatnonzero(np.asarray(heard.vectors[:: ranking.shifts].any(axis=1))[: len(cosines)])
         first, stop = parts.heard_rows(cosines)
         aside = asking.ASIDE_S / self.rows.hop_s
-        return first - spoken[0] < aside and spoken[-1] + 1 - stop < aside
+        return first - int(spoken[0]) < aside and int(spoken[-1]) + 1 - stop < aside
 
     def _answered_parts(self, version: speeds.ClipAtSpeed, shifts: int) -> list[tuple[Answer, int]]:
         """Returns the sure answers of parts of one version of a clip, each with the position of its track."""
@@ -201,14 +204,6 @@ class Identifier:
             )
             answers.append((answer, part.track))
         return answers
-
-    def rank_vectors(self, vectors: Mapping[float, np.ndarray], *, shifts: int = 1, top: int = match.TOP) -> RankedClip:
-        """Ranks the best places of a clip whose fingerprints were computed elsewhere, by the network of the collection.
-
-        vectors: float32 [n, D] at each speed that was undone, the clip's own, 1, first. shifts: their rows for each row
-        of the collection. A caller that is not sure of the answer looks closer itself: with more speeds and rows.
-        """
-        return self._places(self._find(vectors, shifts), shifts, top)
 
     def _checked(self, samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
         """Returns the part of a clip that counts, float32 [S]. Raises nafp.errors.Invalid for what is no clip."""

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import zlib
-from typing import Any, TextIO
+from typing import IO, Any
 
 from nafp import errors
 from nafp.audio import live
@@ -45,7 +45,7 @@ class MonitorJournal:
         self._saved = ""
         resumed = self._read()
         self._files = contextlib.ExitStack()
-        self._out: TextIO = sys.stdout
+        self._out: IO[Any] = sys.stdout
         if out:
             mode = "r+" if resumed and os.path.exists(out) else "w"
             file = open(out, mode, encoding=_ENCODING, errors=_ERRORS)  # noqa: SIM115 - see `close`
@@ -105,7 +105,7 @@ class MonitorJournal:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise errors.Invalid(f"{self._path}: is not a state of nafp monitor; name another --state") from None
-        if crc not in (None, _checksum(saved)) or not (n_bytes is None or isinstance(n_bytes, int) and n_bytes >= 0):
+        if crc not in (None, _checksum(saved)) or not (n_bytes is None or (isinstance(n_bytes, int) and n_bytes >= 0)):
             raise errors.Invalid(f"{self._path}: is damaged; remove it to start anew")
         changed = [name for name, value in self._settings.items() if settings.get(name) != value]
         if changed:

@@ -64,7 +64,8 @@ class Candidates(NamedTuple):
 
     tracks, starts: int64 [C]. since: int64 [C], the first query row that proposed the start. sums: float32 [C, L],
     cosines summed along the diagonal. counted: int64 [C], rows to average over; less than L only by the original's
-    border rule. heard: int64 [L], how many of the first 1, 2, ... query rows say something. between: float32 [C, L], the sums half a row further on, or None.
+    border rule. heard: int64 [L], how many of the first 1, 2, ... query rows say something. between: float32 [C, L],
+    the sums half a row further on, or None.
     """
 
     tracks: np.ndarray

@@ -1,7 +1,8 @@
 """Finds the parts of a clip that hold a recording: another one, talk or noise may come before, after or between.
 
-Each proposed start gives a diagonal of cosines, one for each query row. A row above FLOOR is evidence that the recording
-is heard there, one below is evidence against. The part of a diagonal with the largest sum is where it is heard.
+Each proposed start gives a diagonal of cosines, one for each query row. A row above FLOOR is evidence that the
+recording is heard there, one below is evidence against. The part of a diagonal with the largest sum is where it is
+heard.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ class Part(NamedTuple):
     """A part of a clip that holds a recording.
 
     track: by position. start: row of the collection at which the clip, not the part, begins; it may lie between two
-    rows and before the track. first, stop: the query rows of the part. score: mean cosine over the rows of the part that
-    say something. elsewhere: the same of the best place elsewhere, 0 if there is none. evidence: see LEAST_EVIDENCE.
+    rows and before the track. first, stop: the query rows of the part. score: mean cosine over the rows of the part
+    that say something. elsewhere: the same of the best place elsewhere, 0 if there is none. evidence: see
+    LEAST_EVIDENCE.
     """
 
     track: int
@@ -53,7 +55,7 @@ def found(query: np.ndarray, near: np.ndarray, rows: collection.Collection) -> l
     query: float32 [n, D], one for each row of the collection; zeros for what says nothing. near: int64 [n, K], the
     nearest rows of each, -1 for none.
     """
-    diagonals, is_free = _diagonals(query, near, rows), query.any(axis=1)
+    diagonals, is_free = _diagonals(query, near, rows), np.asarray(query.any(axis=1))
     parts: list[Part] = []
     while len(diagonals.tracks) and len(parts) < _MOST:
         part = _best(diagonals, is_free, rows)

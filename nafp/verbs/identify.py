@@ -50,8 +50,8 @@ class IdentifyRequest(NamedTuple):
 class PreparedIdentifier(NamedTuple):
     """What clips are identified with.
 
-    identifier: the network and the fingerprints. rate_hz: the rate to decode clips at. troubles: returns what is damaged
-    in the database, as far as is known by then.
+    identifier: the network and the fingerprints. rate_hz: the rate to decode clips at. troubles: returns what is
+    damaged in the database, as far as is known by then.
     """
 
     identifier: identifier.Identifier

@@ -2,7 +2,8 @@
 
 The file holds arrays by name: `params/block1_time/kernel` and so on, `batch_stats/...` if the norm has any, and the mel
 filters and the window, `spectrogram/filters` and `spectrogram/window`. It states `format`, `config` (JSON), `step`,
-`source`, `sha256`, `spectrogram_sha256` and `config_sha256`. An .npz has these as further entries, a .safetensors as its metadata.
+`source`, `sha256`, `spectrogram_sha256` and `config_sha256`. An .npz has these as further entries, a .safetensors as
+its metadata.
 
 `sha256` hashes the parameters as version 0.1 does, so that this version and that one read each other's files. Files of
 version 0.1 have no `spectrogram` entries.

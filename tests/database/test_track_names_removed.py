@@ -68,7 +68,7 @@ def test_what_is_no_name_is_refused_with_what_it_could_mean(opened, which, reaso
 def test_patterns_are_asked_for(opened):
     assert opened.remove(glob="mix ?.opus") == ["/m/mix a.opus", "/m/mix b.opus"]
     assert len(opened.remove(["f0.wav"], glob=["/filler/*", "twice.*"])) == 10
-    with pytest.raises(errors.UnknownTrack, match="no track .* fits"):
+    with pytest.raises(errors.UnknownTrack, match=r"no track .* fits"):
         opened.remove(glob="*.flac")
 
 

@@ -1,4 +1,4 @@
-"""Silence, hum, hiss and other music in a clip neither hide the track that is in a part of it, nor are taken for one."""
+"""Silence, hum, hiss and other music in a clip neither hide the track in a part of it, nor are taken for one."""
 
 import pathlib
 

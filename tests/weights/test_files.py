@@ -1,8 +1,8 @@
 """An exported network is the trained one: in its file, under JAX, and in numpy without JAX."""
 
+import contextlib
 import json
 import os
-import contextlib
 import pathlib
 import subprocess
 import sys
