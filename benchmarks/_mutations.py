@@ -52,7 +52,7 @@ def seeds(folder: pathlib.Path, samples: np.ndarray) -> list[pathlib.Path]:
                 file.write(samples[at : at + 32768][::step])
     found = [folder / name for name in _SNDFILE]
     for name, options in _FFMPEG.items() if ffmpeg.installed() else ():
-        command = ["ffmpeg", "-v", "error", "-y", "-i", folder / "original.wav", *options, folder / name]
+        command = ["ffmpeg", "-v", "error", "-y", "-i", str(folder / "original.wav"), *options, str(folder / name)]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
         found.append(folder / name)
     for name, parts in {"chain.ogg": "vorbis.ogg", "joined.flac": "flac.flac", "joined.mp3": "tagged.mp3"}.items():

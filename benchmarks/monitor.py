@@ -28,7 +28,6 @@ from nafp.identify import identifier
 from nafp.models import protocol
 from nafp.monitor import stretches
 from nafp.search import collection, index, store
-from nafp.verbs import monitor
 from nafp.weights import sources
 
 _CORPUS = flags.DEFINE_string("corpus", None, "The corpus of music, noise and speech. Required.", required=True)
@@ -72,7 +71,7 @@ def main(argv: list[str]) -> None:
     unknown = (folder / mixes.UNKNOWN).read_text().splitlines()
     rows = known_rows(store.Store.open(_STORE.value, _NAME.value), unknown)
     searched = index.build(rows, index.plan("auto", n_rows=len(rows), dim=rows.dim))
-    speeds = monitor.speeds(network, _MAX_SPEED.value / 100)
+    speeds = stretches.speeds(network, _MAX_SPEED.value / 100)
     about = {"tracks": len(rows.tracks), "rows": len(rows), "speeds": speeds}
     settings = json.loads((folder / mixes.SETTINGS).read_text())
     about |= {

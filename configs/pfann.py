@@ -17,5 +17,4 @@ def get_config():
     for mask in (c.augment.cutout, c.augment.frequency_mask, c.augment.time_mask):
         mask.low, mask.high = 0.1, 0.5
     c.augment.microphone.seconds = 0.5
-    c.optimizer.final_share = 1e-3
     return c

@@ -24,7 +24,7 @@ _SETTINGS: dict[str, tuple] = {  # The defaults are those of `evaluation.scores.
     "n_probe": (flags.DEFINE_integer, "Inverted lists to search for each query row. Default: the index's own."),
     "train_rows": (flags.DEFINE_integer, "Rows to train the index on. Default: the index's own number."),
     "index_folder": (flags.DEFINE_string, "Folder that keeps built indexes; empty for none. Default: STORE."),
-    "compat": (flags.DEFINE_bool, "Count as the original does: no borders, trained on dummies. Default: no."),
+    "compat": (flags.DEFINE_bool, "Count as the original, and write its raw_score.npy, too. Default: no."),
     "matcher": (flags.DEFINE_string, "diagonal, vote (majority) or window. Default: diagonal."),
     "shifts": (flags.DEFINE_integer, "Query rows for each row of the database (frame_shift_mul). Default: 1."),
     "between": (flags.DEFINE_bool, "Match half a row on, too, with the diagonal matcher. Default: yes."),

@@ -4,11 +4,12 @@ import pathlib
 import sys
 import types
 from collections.abc import Callable
-from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from nafp import errors
+
+from . import log_lines
 
 
 def run(main: Callable[[list[str]], int | None], *parts: types.ModuleType) -> None:
@@ -20,6 +21,7 @@ def run(main: Callable[[list[str]], int | None], *parts: types.ModuleType) -> No
     for module in (sys.argv[0], *parts):
         for flag in flags.FLAGS.get_key_flags_for_module(module):
             flags.FLAGS.register_key_flag_for_module(verb, flag)
+    logging.get_absl_handler().setFormatter(log_lines.Formatter())
     sys.argv[0] = verb  # The heading of --help, which would be the launcher's path.
     app.run(lambda argv: sys.exit(main(argv)), flags_parser=_parsed)
 
@@ -31,26 +33,20 @@ def wrong(text: str) -> errors.Invalid:
 
 def _parsed(argv: list[str]) -> list[str]:
     """Parses the flags. A wrong one ends the command with one line."""
-    if "config" in flags.FLAGS:
-        from . import foreign
+    from . import foreign
 
+    if "config" in flags.FLAGS:
         argv[:] = foreign.rewritten(argv)
         sys.argv[:] = argv  # Where ml_collections looks for --config.section.name.
     try:
-        words = flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        if configuration := "config" in flags.FLAGS and flags.FLAGS["config"].value:
+            configuration.is_locked  # noqa: B018 - ml_collections notices a missing file at its first use.
+    except (OSError, SyntaxError, NameError, ImportError) as error:
+        raise wrong(foreign.refused(argv, error)) from error
     except (flags.Error, AttributeError, KeyError, TypeError) as error:  # From --config.section.name.
         raise wrong(_in_words(error)) from error
-    if "config" in flags.FLAGS and flags.FLAGS["config"].present:
-        _require_configuration(flags.FLAGS["config"])
-    return words
-
-
-def _require_configuration(flag: Any) -> None:
-    """Raises errors.Invalid for a missing configuration file, which ml_collections notices at its first use only."""
-    try:
-        flag.value.is_locked  # noqa: B018 - the access raises
-    except OSError as error:
-        raise wrong(f"--config={flag.config_filename}: no such configuration file") from error
+    return rest
 
 
 def _in_words(error: Exception) -> str:

@@ -18,7 +18,9 @@ _FROM = flags.DEFINE_string(
     None,
     "In place of --checkpoint: the network of another system. A checkpoint of TensorFlow, or a torch file.",
 )
-_CONFIG = flags.DEFINE_string("from_config", None, "pfann's JSON, if it is not beside the torch file.")
+_CONFIG = flags.DEFINE_string(
+    "from_config", None, "pfann's JSON, if it is not beside the torch file. The original's YAML, if not default."
+)
 _FRONT_END = flags.DEFINE_string(
     "from_front_end",
     None,

@@ -27,6 +27,26 @@ def rewritten(argv: list[str]) -> list[str]:
     return line
 
 
+def named(argv: list[str]) -> str:
+    """Returns the configuration file that a command line names, "" if it names none."""
+    for i, word in enumerate(argv):
+        name, given, path = word.partition("=")
+        if name.lstrip("-") == "config":
+            return path if given else "".join(argv[i + 1 : i + 2])
+    return ""
+
+
+def refused(argv: list[str], error: Exception) -> str:
+    """Says why the configuration file that a command line names cannot be read."""
+    reason = "no such configuration file" if isinstance(error, OSError) else f"no configuration in Python: {error}"
+    return f"--config={named(argv)}: {reason}"
+
+
+def shown(filename: str) -> str:
+    """Returns a configuration's file as it was given on the command line. filename: what ml_collections reads."""
+    return filename.removeprefix(f"{foreign.__file__}:")
+
+
 def _tell(path: str) -> None:
     reading = foreign.read(path)
     print(f"{path} is a configuration of {reading.system}:", *reading.notes, sep="\n  ", file=sys.stderr)

@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
 
     return index.run(
         argv[1],
-        out=_OUT.value,
+        out=_OUT.value or "",
         names=_NAME.value,
         kind=_INDEX.value,
         metric=_METRIC.value,

@@ -3,7 +3,7 @@
 from absl import flags
 from ml_collections import config_flags
 
-from . import devices, rooms
+from . import devices, foreign, rooms
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration of a training; listen writes what it would hear.", lock_config=True
@@ -23,7 +23,7 @@ def of_training(out: str, *, count: int, seconds: float) -> None:
     audio = config.audio
     clips = page.from_training(pairs, sample_rate_hz=audio.sample_rate_hz, segment_s=audio.segment_s)
     folder = config.data.pairs or config.data.corpus
-    title = f"Training on {folder}: {config_flags.get_config_filename(flags.FLAGS['config'])}"
+    title = f"Training on {folder}: {foreign.shown(config_flags.get_config_filename(flags.FLAGS['config']))}"
     page.write(out, clips, title=title, about=page.settings_text(config.augment.to_dict()))
 
 

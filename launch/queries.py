@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from . import exits, listening, rooms
+from . import exits, listening, rooms, spectrograms
 
 # The defaults are those of `evaluation.queries.verbs.QueriesRequest`. A test compares them with these texts.
 _SETTINGS: dict[str, tuple[Callable[..., Any], str]] = {
@@ -26,6 +26,8 @@ _SETTINGS: dict[str, tuple[Callable[..., Any], str]] = {
     "snr_db": (flags.DEFINE_list, "Signal-to-noise ratios, dB; each adds the condition n<SNR>.room.mic."),
     "count": (flags.DEFINE_integer, "Clips per condition. Default: 100; listen: 4, or 6 with --config; pairs: all."),
     "seconds": (flags.DEFINE_float, "Length of a clip, s. Default: 10; listen: 5; pairs: 30, of one condition."),
+    "form": (flags.DEFINE_string, "Form of pairs: waveforms, or song_mine for spectrograms. Default: waveforms."),
+    "segments": (flags.DEFINE_integer, "Seconds of each recording, of pairs in song_mine's form. Default: 5."),
     "variants": (flags.DEFINE_integer, "Degraded versions of each recording, of pairs. Default: 10."),
     "sample_rate_hz": (flags.DEFINE_integer, "Sample rate of pairs: that of the network to train. Default: 8000."),
     "seed": (flags.DEFINE_integer, "Seed of all that is drawn. Default: 0."),
@@ -47,6 +49,8 @@ def main(argv: list[str]) -> None:
     if argv[1] == "listen" and listening.is_given():
         listening.of_training(given["out"], count=given.get("count", 6), seconds=given.get("seconds", 5.0))
         print(given["out"])
+    elif argv[1] == "pairs" and given.get("form", "waveforms") != "waveforms":
+        print(verbs.render_seconds(verbs.QueriesRequest(**given), spectrogram=spectrograms.by_form(**given)))
     else:
         print(verbs.VERBS[argv[1]](verbs.QueriesRequest(**given)))
 

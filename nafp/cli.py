@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import nafp
 from nafp import errors
+from nafp.jobs import shown
 
 # Verb -> what it does. `nafp VERB ARGUMENTS` runs the launcher of that name with these arguments.
 VERBS = {
@@ -25,6 +26,7 @@ VERBS = {
     "add": "put recordings into a database; resumes",
     "identify": "say which recording a clip comes from, and where in it",
     "monitor": "say what is played in a long recording or a stream, and when",
+    "serve": "answer over HTTP: identify, monitor, list, add",
     "list": "list the tracks of a database",
     "info": "say how large a database is, and what is in it",
     "remove": "take tracks out of a database",
@@ -42,6 +44,13 @@ EXTRAS = {
     "torch": "pip install 'nafp[bench]'",
     "av": "pip install 'nafp[containers]'",
     "sounddevice": "pip install 'nafp[mic]'",
+    "sklearn": "pip install 'nafp[ensemble]'",
+    "h11": "pip install 'nafp[serve]'",
+    "prometheus_client": "pip install 'nafp[serve]'",
+    "python_multipart": "pip install 'nafp[serve]'",
+    "starlette": "pip install 'nafp[serve]'",
+    "uvicorn": "pip install 'nafp[serve]'",
+    "websockets": "pip install 'nafp[serve]'",
 }
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What a machine refuses. A file that is missing is not among them: whoever opens it says so in words of its own.
@@ -156,5 +165,5 @@ def _refuse(verb: str) -> None:
 
 def _fail(text: str, *, code: int = 2) -> NoReturn:
     """Prints one line and ends with exit code 2, the code of every verb that cannot work. 1 means nothing found."""
-    print(text, file=sys.stderr)
+    print(shown.plain(text), file=sys.stderr)
     sys.exit(code)

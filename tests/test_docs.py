@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from nafp import cli, config
+from nafp.sequences import settings
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = sorted(
@@ -101,12 +102,14 @@ def test_every_command_has_a_verb_and_flags_that_exist(page):
 def test_every_setting_exists(page):
     text = text_of(page)
     names = {name.removeprefix(".") for name in SETTING.findall(text)} | set(CHANGE.findall(text))
-    known = config.default()
     for name in names:
-        section = known
-        for part in name.split("."):
-            assert part in section, f"{page}: config.{name}"
-            section = section[part]
+        assert any(has(known, name) for known in (config.default(), settings.default())), f"{page}: config.{name}"
+
+
+def has(known, name: str) -> bool:
+    """Returns whether a configuration has a setting, by its full name: the first stage's, or the second's."""
+    section, _, rest = name.partition(".")
+    return section in known and (not rest or has(known[section], rest))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])

@@ -23,8 +23,13 @@ MODULES = {
     "faiss-gpu": "faiss",
     "orbax-checkpoint": "orbax",
     "pillow": "PIL",
+    "pyyaml": "yaml",
+    "prometheus-client": "prometheus_client",
+    "python-multipart": "python_multipart",
+    "scikit-learn": "sklearn",
 }
-EXTRA_MODULES = {"PIL", "av", "faiss", "jaxtyping", "matplotlib", "sounddevice", "torch"}
+EXTRA_MODULES = {"PIL", "av", "faiss", "jaxtyping", "matplotlib", "sklearn", "sounddevice", "torch"}
+EXTRA_MODULES |= {"h11", "prometheus_client", "python_multipart", "starlette", "uvicorn"}
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +147,36 @@ def test_a_wheel_knows_its_verbs_anywhere(wheel, tmp_path):
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
 
     assert help_of(tmp_path / "empty", str(tmp_path / "site")) == help_of(ROOT, "")
+
+
+def extras_of(text: str) -> set[str]:
+    """Returns the extras that a file names, as EXTRAS=a,b or .[a,b]."""
+    listings = re.findall(r"EXTRAS=([a-z0-9,]+)|\.\[([a-z0-9,]+)\]", text)
+    return {extra for listing in listings for extra in "".join(listing).split(",")}
+
+
+def test_the_image_and_the_conda_environment_name_what_there_is(setup):
+    image, conda = ((ROOT / name).read_text() for name in ("Dockerfile", "environment.yml"))
+    known = set(setup["options.extras_require"])
+    for text in (image, conda):
+        assert extras_of(text)
+        assert extras_of(text) <= known
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake (\w+)", image.partition("FROM")[2])) <= targets
+    for python in re.findall(r"python[:=](3\.\d+)", image + conda):
+        assert f"Programming Language :: Python :: {python}" in setup["metadata"]["classifiers"]
+
+
+def test_the_image_installs_by_the_command_of_the_makefile_and_checks_as_ci_does():
+    commands = re.findall(r"^RUN (make .+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert commands == ["make install EXTRAS=cpu,serve,test && .ci/run", "make install EXTRAS=$EXTRAS && rm -rf .git"]
+    for extras in ("cpu,serve,test", "cpu"):
+        line = ["make", "--dry-run", "--always-make", "install", f"EXTRAS={extras}"]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+        assert f"pip install --quiet --editable '.[{extras}]'" in done.stdout, done.stderr
+
+
+def test_the_image_leaves_out_what_git_ignores_but_keeps_the_history_that_smoke_archives():
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {".venv/", ".demo/", "build/", "dist/"} <= set(ignored)
+    assert not {".git", ".git/"} & set(ignored)

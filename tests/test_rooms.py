@@ -29,6 +29,7 @@ ORDER = (
     "nafp/training",
     "nafp/sequences",
     "nafp/database",
+    "nafp/serving",
     "nafp/verbs",
     "nafp/cli",
     "nafp/__main__",
@@ -53,8 +54,14 @@ OWNER = {
     "tinytag": {"nafp/audio/tags.py"},
     "orbax": {"nafp/weights/checkpoints.py"},
     "librosa": {"nafp/models/filterbank.py"},
+    "sklearn": {"evaluation/scores/ensemble.py"},
     "yaml": {"nafp/config/foreign.py"},
     "safetensors": {"nafp/weights/files.py"},
+    "prometheus_client": {"nafp/serving/metrics.py"},
+    "python_multipart": {"nafp/serving/bodies.py"},
+    "starlette": {"nafp/serving/app.py"},
+    "uvicorn": {"nafp/serving/connections.py", "nafp/serving/server.py"},
+    "h11": {"nafp/serving/connections.py"},  # Whose states uvicorn's own class lays open.
     # The second knows how to put grain's iterator into an orbax checkpoint.
     "grain": {"nafp/training/pipeline.py", "nafp/weights/checkpoints.py"},
 }

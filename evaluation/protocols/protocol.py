@@ -20,6 +20,7 @@ from ..scores import answers, metrics
 # clips from any place; whole tracks degraded in place (aligned), or degraded elsewhere (given); one long recording
 KINDS = ("clips", "aligned", "given", "recording")
 _Section = TypeVar("_Section")
+_MOST = 1e9  # More clips, seconds or neighbours than any protocol needs.
 _SHIPPED = pathlib.Path(__file__).parent / "files"
 
 
@@ -168,6 +169,8 @@ def _typed(value: Any, default: Any, where: str) -> Any:
         value = str(value)
     if type(value) is not type(default):
         raise errors.Invalid(f"{where} = {value!r}: should be like {default!r}")
+    if type(value) in (int, float) and not 0 <= value <= _MOST:  # False for nan.
+        raise errors.Invalid(f"{where} = {value!r}: a number from 0 to {_MOST:g} is needed, such as {default!r}")
     return value
 
 

@@ -57,7 +57,7 @@ class Clip(NamedTuple):
     failure: str = ""
 
 
-class _Rendered(NamedTuple):
+class RenderedPart(NamedTuple):
     """A part and its degraded variants, int16 [S] each. failure: why there are none, or empty."""
 
     clean: np.ndarray | None
@@ -92,8 +92,8 @@ def render(
     if variants < 1 or seconds < SHORTEST_S:
         raise errors.Invalid(f"{variants} variants of {seconds:g} s given; at least 1 of {SHORTEST_S:g} s is needed")
     chain = queries.parse(names, unshifted=True)
-    surroundings = _surroundings(noise, chain, splits, noise_split)
-    pieces = [piece for split in splits for piece in _chosen(source, split, count, seed)]
+    surroundings = surroundings_by_split(noise, chain, splits, noise_split)
+    pieces = [piece for split in splits for piece in chosen(source, split, count, seed)]
     if len({piece.name for piece in pieces}) < len(pieces):
         raise errors.Invalid(f"{source.path}: has no splits, or one name twice; give one --split")
     settings = {"names": list(names), "variants": variants, "seconds": seconds, "seed": seed}
@@ -104,8 +104,8 @@ def render(
     if writer.is_finished:
         return _described(out)
 
-    def rendered(part: RecordingPart) -> _Rendered:
-        return _render(source, part, chain, surroundings[part.piece.split], variants, sample_rate_hz, seed)
+    def rendered(part: RecordingPart) -> RenderedPart:
+        return rendered_part(source, part, chain, surroundings[part.piece.split], variants, sample_rate_hz, seed)
 
     with contextlib.closing(writer):
         _fill(writer, pieces, rendered, seconds=seconds, jobs=jobs or os.cpu_count() or 1, show=show)
@@ -136,10 +136,10 @@ def clips(
     errors.Invalid if no recording of the split is long enough.
     """
     chain = queries.parse(names, unshifted=True)
-    surroundings = _surroundings(noise, chain, [split], noise_split)[split]
+    surroundings = surroundings_by_split(noise, chain, [split], noise_split)[split]
     parts = [
         part
-        for number, piece in enumerate(_chosen(source, split, 0, seed))
+        for number, piece in enumerate(chosen(source, split, 0, seed))
         for part in _whole_parts(number, piece, seconds, per_track)
     ]
     if not parts:
@@ -149,8 +149,8 @@ def clips(
         parts = [parts[i] for i in drawn]
     left = [part for part in parts if (part.piece.name, part.first_s) not in done]
 
-    def rendered(part: RecordingPart) -> _Rendered:
-        return _render(source, part, chain, surroundings, variants, sample_rate_hz, seed)
+    def rendered(part: RecordingPart) -> RenderedPart:
+        return rendered_part(source, part, chain, surroundings, variants, sample_rate_hz, seed)
 
     return len(parts), (_as_clip(*entry) for entry in _in_order(rendered, iter(left), jobs or os.cpu_count() or 1))
 
@@ -168,7 +168,7 @@ def _whole_parts(number: int, piece: material.Piece, seconds: float, most: int) 
     return [RecordingPart(number, piece, place, n, place * seconds, seconds) for place in places]
 
 
-def _as_clip(part: RecordingPart, result: _Rendered) -> Clip:
+def _as_clip(part: RecordingPart, result: RenderedPart) -> Clip:
     failure = result.failure
     if not failure and result.details and not result.details[0]["condition"]:
         failure = "silence"
@@ -176,7 +176,7 @@ def _as_clip(part: RecordingPart, result: _Rendered) -> Clip:
     return Clip(part.piece.name, part.first_s, samples, failure)
 
 
-def _surroundings(
+def surroundings_by_split(
     noise: material.Material, chain: Sequence[conditions.Condition], splits: Sequence[str], noise_split: str
 ) -> dict[str, material.Surroundings]:
     """Returns the surroundings of each split: its own, or, as in training, those of the first split.
@@ -196,7 +196,7 @@ def _surroundings(
     return surroundings
 
 
-def _chosen(source: material.Material, split: str, count: int, seed: int) -> list[material.Piece]:
+def chosen(source: material.Material, split: str, count: int, seed: int) -> list[material.Piece]:
     """Draws `count` recordings of a split, in the order of the source."""
     music = source.select(kind="music", split=split)
     pieces = [p for p in music if p.n_samples >= SHORTEST_S * p.sample_rate_hz]
@@ -226,7 +226,7 @@ def _parts(pieces: Sequence[material.Piece], done: Iterable[int], seconds: float
 def _fill(
     writer: static_pairs.PairsWriter,
     pieces: Sequence[material.Piece],
-    rendered: Callable[[RecordingPart], _Rendered],
+    rendered: Callable[[RecordingPart], RenderedPart],
     *,
     seconds: float,
     jobs: int,
@@ -258,8 +258,8 @@ def _fill(
 
 
 def _in_order(
-    rendered: Callable[[RecordingPart], _Rendered], parts: Iterator[RecordingPart], jobs: int
-) -> Iterator[tuple[RecordingPart, _Rendered]]:
+    rendered: Callable[[RecordingPart], RenderedPart], parts: Iterator[RecordingPart], jobs: int
+) -> Iterator[tuple[RecordingPart, RenderedPart]]:
     """Yields parts and their results in order. Threads work a few parts ahead, which bounds the memory."""
     pool = futures.ThreadPoolExecutor(jobs)
     waiting: collections.deque[tuple[RecordingPart, futures.Future]] = collections.deque()
@@ -275,7 +275,7 @@ def _in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def _render(
+def rendered_part(
     source: material.Material,
     part: RecordingPart,
     chain: Sequence[conditions.Condition],
@@ -283,13 +283,13 @@ def _render(
     variants: int,
     sample_rate_hz: int,
     seed: int,
-) -> _Rendered:
+) -> RenderedPart:
     """Renders one part and its variants."""
     rate = part.piece.sample_rate_hz
     try:
         samples, begin_s = _read(source, part)
     except errors.Undecodable as error:
-        return _Rendered(None, [], [], error.reason)
+        return RenderedPart(None, [], [], error.reason)
     head = segments.to_samples(part.first_s - begin_s, rate)
     length = segments.to_samples(part.seconds, rate)
     cut = functools.partial(_cut, part=part, begin_s=begin_s, rate=rate, sample_rate_hz=sample_rate_hz)
@@ -306,7 +306,7 @@ def _render(
         degraded.append(cut(take.samples))
         place = {"start_s": f"{part.first_s:g}", "variant": str(variant)}
         details.append({**place, "condition": "" if is_silent else condition.name, **take.notes})
-    return _Rendered(cut(samples), degraded, details)
+    return RenderedPart(cut(samples), degraded, details)
 
 
 def _cut(samples: np.ndarray, *, part: RecordingPart, begin_s: int, rate: int, sample_rate_hz: int) -> np.ndarray:

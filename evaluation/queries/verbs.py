@@ -5,9 +5,11 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import numpy as np
+
 from nafp import errors
 
-from . import conditions, material, page, pairs
+from . import conditions, material, page, pairs, seconds
 from . import render as queries
 
 _T = TypeVar("_T")
@@ -27,6 +29,8 @@ class QueriesRequest:
     count: int | None = None
     seconds: float | None = None
     variants: int = pairs.VARIANTS
+    form: str = "waveforms"
+    segments: int = seconds.SEGMENTS
     sample_rate_hz: int = 8000
     seed: int = 0
     spliced: bool = False
@@ -100,6 +104,26 @@ def render_pairs(request: QueriesRequest) -> str:
         count=_or(request.count, 0),
         variants=request.variants,
         seconds=_or(request.seconds, pairs.STRETCH_S),
+        sample_rate_hz=request.sample_rate_hz,
+        seed=request.seed,
+        jobs=request.jobs,
+        show=request.show,
+    )
+
+
+def render_seconds(request: QueriesRequest, *, spectrogram: Callable[[np.ndarray], np.ndarray]) -> str:
+    """Renders a static training set in song_mine's form. spectrogram: turns segments [n, S] into [n, F, T]."""
+    source, noise = request.materials()
+    return seconds.render(
+        source,
+        noise,
+        request.out,
+        spectrogram=spectrogram,
+        splits=request.split or ["train"],
+        noise_split=request.noise_split or "",
+        names=request.conditions or pairs.CONDITIONS,
+        count=_or(request.count, 0),
+        segments=request.segments,
         sample_rate_hz=request.sample_rate_hz,
         seed=request.seed,
         jobs=request.jobs,

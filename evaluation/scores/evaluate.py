@@ -165,10 +165,13 @@ def _row_aligned(
     needs = [answers.rows_needed(length, rule.shifts) for length in lengths]
     # Drawn ids leave room for the longest query that any track has room for.
     room = max((n for n in needs if n <= every.n_rows.max()), default=0)
-    fits = np.full(n_rows, True) if rule.as_original else every.n_rows >= room
-    wanted = ids.checked(request.ids, request.store)
     asked = ids.read(
-        wanted, n_rows=n_rows, fits=fits, seed=request.seed, longest=max(lengths), as_original=rule.as_original
+        ids.checked(request.ids, request.store),
+        n_rows=n_rows,
+        fits=every.n_rows >= room,
+        seed=request.seed,
+        longest=max(lengths),
+        as_original=rule.as_original,
     )
     notes = []
     if not given.database.tracks:
@@ -236,7 +239,7 @@ def _introduce(request: Request, asked: _QuerySide, given: stores.Inputs, about:
 
 
 def _trained(about: dict[str, Any]) -> str:
-    n = about["trained_rows"]
+    n = about.get("trained_rows", 0)
     return f"trained on {n} rows" if n else "nothing to train"
 
 

@@ -47,7 +47,7 @@ class Reader:
         self.channels = int(streams[0].get("channels") or 0)
         if self.sample_rate_hz < 1 or self.channels < 1:
             raise errors.FfmpegFailed("ffprobe cannot tell its sample rate or its channels")
-        self.seconds = _seconds(header, os.path.getsize(path))
+        self.seconds = _seconds(header, path)
         self.length_s = self.seconds
         self.tolerance_s = headers.tolerance_s(self.seconds, n_streams=int(header["format"].get("nb_streams", 1)))
 
@@ -77,20 +77,29 @@ class Reader:
 
 
 def listen(
-    inputs: list[str], *, sample_rate_hz: int, block_s: float, stdin: IO[bytes] | None = None
+    inputs: list[str],
+    *,
+    sample_rate_hz: int,
+    block_s: float,
+    stdin: IO[bytes] | None = None,
+    patience_s: float = 0.0,
 ) -> Iterator[np.ndarray]:
     """Yields the audio of an input of any kind, mono float32 [S], until it ends or the iterator is closed.
 
     inputs: ffmpeg's arguments up to the input, such as ["-i", URL]. block_s: the longest block in seconds. stdin: the
-    file that the input "pipe:0" reads. Raises errors.FfmpegFailed if no audio comes, or if the input breaks off.
+    file that the input "pipe:0" reads. patience_s: after so long without sound ffmpeg is ended, 0 for never. Raises
+    errors.FfmpegFailed if no audio comes, or if the input breaks off.
     """
     arguments = [*([] if stdin else ["-nostdin"]), "-v", "error", *inputs, "-map", "0:a:0"]
     arguments += ["-ac", "1", "-ar", str(sample_rate_hz), "-c:a", "pcm_f32le", "-f", "f32le"]
     n_bytes = 4 * max(1, round(block_s * sample_rate_hz))
     with _running([*arguments, "-flush_packets", "1", "-"], stdin) as decoder:
-        while data := decoder.read(n_bytes):
-            yield np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
-        failure = decoder.failure(inputs[-1])
+        try:
+            while data := decoder.read(n_bytes, patience_s):
+                yield np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
+            failure = decoder.failure(inputs[-1])
+        except TimeoutError as error:
+            failure = f"ffmpeg {error} and was ended"
         if failure:
             raise errors.FfmpegFailed(failure)
 
@@ -141,13 +150,13 @@ def _probe(path: str) -> dict[str, Any]:
     return json.loads(output or b"{}")
 
 
-def _seconds(header: dict[str, Any], n_bytes: int) -> float:
+def _seconds(header: dict[str, Any], path: str) -> float:
     """Returns the length that a container states, 0.0 if it states none, or one that cannot be true."""
     about = header.get("format", {})
     if not headers.states_length(about.get("format_name", "")):
         return 0.0
     seconds = header["streams"][0].get("duration") or about.get("duration")
-    return headers.believed(float(seconds or 0.0), n_bytes)
+    return headers.believed(max(float(seconds or 0.0), headers.asf_seconds(path)), os.path.getsize(path))
 
 
 def _reason(remarks: bytes, path: str) -> str:

@@ -15,6 +15,10 @@ from nafp.audio.windows import WHOLE, Link
 # Not even silence is coded in less than a byte a second. A header that states a longer file is damaged, but for the
 # first bytes of a file that was cut off, which state all of it.
 _LEAST_BYTES_PER_S, _GRACE_S = 1.0, 3600.0
+# Microsoft's Advanced Systems Format: the first bytes of a file, and of its File Properties Object.
+_ASF_START = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_HEAD_BYTES = 1 << 16
 # Containers of these names (ffmpeg's) state their length. ffmpeg guesses that of the others from a bit rate.
 _STATING = frozenset(
     "aiff ape asf au avi caf flac flv matroska mov mp4 mpc mpc8 ogg tak tta w64 wav webm wv".split()  # noqa: SIM905
@@ -48,6 +52,17 @@ def _links(data: mmap.mmap, thorough: bool) -> list[Link]:
 def believed(seconds: float, n_bytes: int) -> float:
     """Returns the length that a header states, 0.0 (unknown) if a file of this size cannot be that long."""
     return seconds if 0.0 < seconds <= _GRACE_S + n_bytes / _LEAST_BYTES_PER_S else 0.0
+
+
+def asf_seconds(path: str) -> float:
+    """Returns the length that a WMA file states, 0.0 if it states none. ffmpeg goes by what is there of the file."""
+    with open(path, "rb") as file:
+        head = file.read(_ASF_HEAD_BYTES)
+    at = head.find(_ASF_PROPERTIES) if head.startswith(_ASF_START) else -1
+    if at < 0 or len(head) < at + 92:
+        return 0.0
+    duration, _, preroll_ms, flags = struct.unpack("<QQQI", head[at + 64 : at + 92])  # In steps of 100 ns.
+    return 0.0 if flags & 1 else max(0.0, duration / 1e7 - preroll_ms / 1e3)  # 1: a broadcast, of unknown length.
 
 
 def tolerance_s(seconds: float, *, n_streams: int) -> float:

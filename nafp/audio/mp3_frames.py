@@ -28,6 +28,7 @@ _SIDE_INFO = {(1, False): 32, (1, True): 17, (2, False): 17, (2, True): 9}  # By
 _HEAD = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xeb]", re.DOTALL)
 _LEAST_BYTES = 24  # The smallest frame: 8 kbit/s at 24 kHz.
 _MOST_BYTES = 1441  # The greatest frame: 320 kbit/s at 32 kHz.
+_LONGEST_S = 3600.0  # A file of a few bytes may be what is left of a longer one.
 _JUNK_BYTES = 1 << 20  # Between a tag and the first frame.
 _STRAY_BYTES = 1 << 16  # Before the first frame of a file without a tag, which may be of another kind.
 _MOST_TAGS = 64
@@ -72,13 +73,13 @@ def _counted(data: mmap.mmap, first: int, start: int, stated: _Stated | None) ->
     n_frames = _count_frames(data, first) - (stated is not None)
     promise_s = stated.n_frames * frame.n_samples / frame.hz if stated else 0.0
     if stated is None or not stated.is_xing:
-        is_cut = stated is not None and n_frames + 1 < stated.n_frames <= len(data) // _LEAST_BYTES
+        is_cut = stated is not None and n_frames + 1 < stated.n_frames
         extra = stated is not None  # The frame of another header is sound to the decoder: silence.
         prefix = _xing(data[first : first + 4], n_frames + extra)
         return Link(prefix, first, promise_s=promise_s if is_cut else None)
     if abs(n_frames - stated.n_frames) <= 1:
         return Link(start=start)
-    if n_frames < stated.n_frames <= len(data) // _LEAST_BYTES and not _fits(stated, len(data) - first):
+    if n_frames < stated.n_frames and promise_s <= _LONGEST_S + len(data) and not _fits(stated, len(data) - first):
         return Link(start=start)  # Cut off.
     n_bytes = frame.n_bytes
     head = bytearray(data[first : first + n_bytes])

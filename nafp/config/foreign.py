@@ -57,11 +57,17 @@ def read(path: str) -> Reading:
         )
     if system is foreign_benchmark:
         tree = foreign_benchmark.flat(tree)
-    whole = {**_DEFAULTS.get(system.NAME, {}), **tree}
+    whole = _over(_DEFAULTS.get(system.NAME, {}), tree)
     told = foreign_keys.read(whole, system.KEYS, system=system.NAME)
     if told.refused:
         raise errors.Invalid(f"{path}, a configuration of {system.NAME}: {'; '.join(told.refused)}")
     return Reading(system.NAME, _changed({**system.FIXED, **told.settings}), told.notes)
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lays one tree over another, section by section."""
+    nested = {k: _over(below[k], v) for k, v in above.items() if isinstance(v, Mapping) and k in below}
+    return {**below, **above, **nested}
 
 
 def _changed(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:

@@ -149,7 +149,7 @@ KEYS: dict[str, keys.Key] = {
     **{f"TD_AUG.VAL_{name}": keys.ignored(_ONE_DEGRADATION) for name in ("SNR", "BG_AUG", "SPEECH_AUG", "IR_AUG")},
     **{f"TD_AUG.TS_{name}": keys.ignored(_EVALUATION) for name in ("SNR", "BG_AUG", "SPEECH_AUG", "IR_AUG")},
     "SPEC_AUG.SPECAUG_CHAIN": keys.into(_masks),
-    "SPEC_AUG.SPECAUG_PROBS": keys.ignored("It is read with SPECAUG_CHAIN."),
+    "SPEC_AUG.SPECAUG_PROBS": keys.into(lambda *_: {}, why="It is read with SPECAUG_CHAIN."),
     "SPEC_AUG.SPECAUG_N_HOLES": keys.only((1,), "nafp cuts one hole of each kind"),
     "SPEC_AUG.SPECAUG_HOLE_FILL": keys.into(_fill, why="The original's min fills the mean."),
     "DEVICE.CPU_N_WORKERS": keys.to("data.read_threads", int),

@@ -38,6 +38,7 @@ FIXED: dict[str, Any] = {
     "optimizer.name": "adam",
     "optimizer.eps": 1e-8,
     "optimizer.rate_per_epoch": True,
+    "optimizer.final_share": 1e-3,
 }
 LAMB = {
     "optimizer.name": "lamb",
@@ -106,7 +107,6 @@ KEYS: dict[str, keys.Key] = {
     "fftconv_n": keys.ignored("Transforms are always long enough for a linear convolution."),
     "dynamic_range": keys.ignored("pfann itself does not use it."),
     "clips_per_song": keys.ignored("Every window of a track is trained on."),
-    "hard_negative": keys.ignored("pfann itself does not use it."),
     "indexer": keys.ignored("Indexes are chosen when databases are made and searched, not in training."),
     "sample_rate": keys.to("audio.sample_rate_hz", int),
     "segment_size": keys.to("audio.segment_s", float),

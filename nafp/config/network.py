@@ -19,6 +19,7 @@ ORDERS = ("before_norm", "after_norm")
 PADDINGS = ("same", "symmetric")
 FORMS = ("auto", "gemm", "lax")
 DTYPES = ("auto", "float32", "bfloat16")
+N_BLOCKS = 8  # Convolution blocks of the published networks that `nafp` computes, each with a stride of its own.
 
 SECTIONS: dict[str, Any] = dict(
     audio=dict(

@@ -138,8 +138,14 @@ def sources(
     readable, unreadable = manifest.fill(wanted)
     stream = functools.partial(decode.stream, sample_rate_hz=sample_rate_hz, block_s=block_s)
     good = [Source(track.path, track.seconds, functools.partial(stream, track.path)) for track in readable]
-    bad = [Source(failure.path, 0.0, functools.partial(_refuse, failure)) for failure in [*failures, *unreadable]]
+    bad = [refused(*failure) for failure in [*failures, *unreadable]]
     return good + bad
+
+
+def refused(name: str, reason: str) -> Source:
+    """Returns a source that gives no audio, for this reason."""
+    failure = manifest.Failure(name, reason.removeprefix(name).lstrip(":, "))
+    return Source(name, 0.0, functools.partial(_refuse, failure))
 
 
 def _listed(path: str) -> tuple[list[manifest.Track], list[manifest.Failure]]:

@@ -8,9 +8,15 @@
     aug/ir/{tr,ts}                               room, or microphone where the path says so
     aug/speech/{train,dev,test}                  speech, train, val or test
 
-These are the folder names of github.com/mimbres/neural-audio-fp. Other sizes than 10k, 500 and 30s are known too.
+These are the folder names of github.com/mimbres/neural-audio-fp. Other sizes than 10k, 500 and 30s are known too. Those
+of song_mine, which splits its audio so:
+
+    online_data/{train,val}/{train,val}_set                  music, train or val
+    online_data/{train,val}/{train,val}_background_noises    noise, train or val
+    online_data/{train,val}/{train,val}_impulse_responses    room, or microphone where the path says so
 """
 
+import itertools
 import re
 from typing import NamedTuple
 
@@ -49,6 +55,10 @@ _MUSIC = (
 _MICROPHONE = re.compile(r"(?<![a-z])(microphone|mic)s?(?![a-z]|[ _-]?\d)")  # mic_2 is a position.
 
 
+_SONG_MINE = re.compile(r"(train|val)_(set|background_noises|impulse_responses)")
+_SONG_MINE_KINDS = {"set": "music", "background_noises": "bg", "impulse_responses": "ir"}
+
+
 class Place(NamedTuple):
     """What the path of a file tells about it."""
 
@@ -80,7 +90,11 @@ def place(path: str, inside: str) -> Place:
     the folder of the file (its album, its package).
     """
     folders = path.replace("\\", "/").split("/")[:-1]
-    return _original(folders, path) or _by_folders(inside.replace("\\", "/").split("/")[:-1], path)
+    return (
+        _original(folders, path)
+        or _song_mine(folders, path)
+        or _by_folders(inside.replace("\\", "/").split("/")[:-1], path)
+    )
 
 
 def is_original(path: str) -> bool:
@@ -98,6 +112,14 @@ def _original(folders: list[str], path: str) -> Place | None:
         if folder == "aug" and following[:1] in (["bg"], ["ir"], ["speech"]):
             split = known_split("".join(following[1:]))
             return Place(known_kind(following[0], path), split, following[0])
+    return None
+
+
+def _song_mine(folders: list[str], path: str) -> Place | None:
+    for above, folder in itertools.pairwise(folders):
+        match = _SONG_MINE.fullmatch(folder)
+        if match and above == match[1]:
+            return Place(known_kind(_SONG_MINE_KINDS[match[2]], path) or "music", match[1], folder)
     return None
 
 

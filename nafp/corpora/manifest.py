@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import kinds, list_text
-from nafp.jobs import progress, whole_files
+from nafp.jobs import progress, shown, whole_files
 
 Number = TypeVar("Number", int, float)
 _MOST = 1e9  # 30 years in seconds, and more hertz and channels than sound has.
@@ -167,7 +167,7 @@ def report(failures: Sequence[Failure], what: str) -> str:
     """Returns a text that lists the failures with their number and reasons, "" if there are none."""
     if not failures:
         return ""
-    lines = [f"  {failure.path}: {failure.reason}\n" for failure in failures]
+    lines = [shown.plain(f"  {failure.path}: {failure.reason}") + "\n" for failure in failures]
     return f"{len(failures)} file{'s' if len(failures) > 1 else ''} {what}:\n{''.join(lines)}"
 
 

@@ -14,6 +14,7 @@ import functools
 import glob
 import hashlib
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -22,7 +23,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, tags
-from nafp.corpora import build, corpus, manifest
+from nafp.corpora import build, corpus, list_text, manifest
 from nafp.database import writer
 from nafp.fingerprints import stream
 from nafp.jobs import progress
@@ -92,15 +93,29 @@ def listed(names: Sequence[str], *, sample_rate_hz: int) -> list[NewRecording]:
     """Lists the recordings behind names, each once.
 
     names: files, folders, lists (.txt .m3u .csv), corpus folders, patterns such as "*.mp3", or "-" as `matching` has
-    it. Raises errors.Invalid for a name that is none of these.
+    it. A list that cannot be read is a recording that fails, beside others. Raises errors.Invalid for a name that is
+    none of these, and if nothing is left.
     """
     recordings: dict[str, NewRecording] = {}
+    refused: dict[str, errors.Error] = {}
     for path in matching(names):
-        is_file = not (os.path.isdir(path) and build.is_corpus(path))
-        columns = _columns(path) if path.lower().endswith(".csv") else {}
-        for source in corpus.sources(path, sample_rate_hz=sample_rate_hz):
-            recordings.setdefault(source.name, NewRecording(source, is_file, columns.get(source.name, {})))
-    return list(recordings.values())
+        try:
+            for recording in _behind(path, sample_rate_hz):
+                recordings.setdefault(recording.source.name, recording)
+        except errors.Error as error:
+            refused[path] = error
+    if refused and not recordings:
+        raise next(iter(refused.values()))
+    failing = [NewRecording(corpus.refused(path, str(error)), False, {}) for path, error in refused.items()]
+    return [*recordings.values(), *failing]
+
+
+def _behind(path: str, sample_rate_hz: int) -> Iterator[NewRecording]:
+    """Yields the recordings behind a path."""
+    is_file = not (os.path.isdir(path) and build.is_corpus(path))
+    columns = _columns(path) if path.lower().endswith(".csv") else {}
+    for source in corpus.sources(path, sample_rate_hz=sample_rate_hz):
+        yield NewRecording(source, is_file, columns.get(source.name, {}))
 
 
 def matching(names: Sequence[str]) -> list[str]:
@@ -108,7 +123,7 @@ def matching(names: Sequence[str]) -> list[str]:
 
     Raises errors.Invalid for a name that matches nothing.
     """
-    lines = (line.rstrip("\n") for line in sys.stdin) if "-" in names else ()
+    lines = _from_stdin() if "-" in names else []
     paths = []
     for name in [name for name in (*names, *lines) if name not in ("-", "")]:
         matches = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True))
@@ -116,6 +131,13 @@ def matching(names: Sequence[str]) -> list[str]:
             raise errors.Invalid(f"{name}: no such file, folder, list or pattern of audio; nothing was added")
         paths += matches
     return paths
+
+
+def _from_stdin() -> list[str]:
+    """Reads names from standard input as `list_text` reads a list: file names are bytes, in any encoding."""
+    stream = getattr(sys.stdin, "buffer", None)
+    data = stream.read() if stream else sys.stdin.read().encode(errors="surrogateescape")
+    return list_text.names(list_text.text(data, "standard input"), "standard input", os.getcwd())
 
 
 class _Adding:
@@ -283,10 +305,15 @@ def _columns(path: str) -> dict[str, dict[str, str]]:
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
-    """Returns the size of a file in bytes and the time of its last change in ns. None if it is missing."""
+    """Returns the size of a file in bytes and the time of its last change in ns.
+
+    None if it is missing or empty, and for a pipe or a device: /proc/kmsg looks empty and waits for ever.
+    """
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
         return None
     return status.st_size, status.st_mtime_ns
 

@@ -16,7 +16,10 @@ FILE = "songs.txt"
 
 
 def note(folder: str | os.PathLike, songs: Sequence[str]) -> None:
-    """Adds songs to the list of a database, each once. The caller is the writer of the database."""
+    """Adds songs to the list of a database, each once.
+
+    Of two processes that do so at the same moment, one may lose its songs. Adding the list again brings them back.
+    """
     before = read(folder)
     after = list(dict.fromkeys([*before, *songs]))
     if after != before:

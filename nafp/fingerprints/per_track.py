@@ -99,7 +99,8 @@ def _require_unique(paths: dict[str, pathlib.Path]) -> None:
 
 def _begin(folder: pathlib.Path, network: protocol.Network, *, overwrite: bool) -> None:
     """Notes what the files of the folder are made by. Raises errors.Invalid if that is something else already."""
-    about = {"hop_s": network.hop / network.sample_rate_hz, "model": dict(network.identity)}
+    about: dict[str, Any] = {"hop_s": network.hop / network.sample_rate_hz, "model": dict(network.identity)}
+    about["config"] = network.config.to_dict()
     path = folder / _ABOUT
     before = _read(path)
     if before and not overwrite and not _agree(before, about):
@@ -109,12 +110,13 @@ def _begin(folder: pathlib.Path, network: protocol.Network, *, overwrite: bool) 
         )
     folder.mkdir(parents=True, exist_ok=True)
     with whole_files.opened(path) as file:
-        json.dump({**about, "config": network.config.to_dict()}, file, indent=1)
+        json.dump(about, file, indent=1)
 
 
 def _agree(one: dict[str, Any], other: dict[str, Any]) -> bool:
     same_hop = abs(one.get("hop_s", 0) - other["hop_s"]) < 1e-9
-    return same_hop and identities.same_network(one.get("model"), other["model"])
+    same_sight = one.get("config", {}).get("spectrogram") == other["config"]["spectrogram"]
+    return same_hop and same_sight and identities.same_network(one.get("model"), other["model"])
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:

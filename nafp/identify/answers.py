@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from nafp.identify import asking
+from nafp.jobs import shown
 
 FORMATS = ("text", "json", "csv", "tsv")
 COLUMNS = (
@@ -103,9 +104,9 @@ def as_table(reply: Reply, format: str = "csv") -> str:
 
 def as_text(reply: Reply) -> str:
     """Returns a reply for people to read, one line for each answer."""
-    clip = f"{pathlib.PurePath(reply.query).name} ({reply.seconds:.1f} s)"
+    clip = f"{shown.plain(pathlib.PurePath(reply.query).name)} ({reply.seconds:.1f} s)"
     if reply.error:
-        return f"{clip}  →  {reply.error}"
+        return f"{clip}  →  {shown.plain(reply.error)}"
     lines = [f"{clip}  →  {_in_words(answer)}{_part(answer, reply)}" for answer in reply.answers]
     if not lines:
         closest = f"   (closest: {_in_words(reply.closest)})" if reply.closest else ""
@@ -117,7 +118,7 @@ def as_text(reply: Reply) -> str:
 
 def _in_words(answer: Answer) -> str:
     start = f"{'-' if answer.start_s < -0.05 else ''}{_clock(abs(answer.start_s))}"
-    words = [f"{pathlib.PurePath(answer.track).stem}   at {start}"]
+    words = [f"{shown.plain(pathlib.PurePath(answer.track).stem)}   at {start}"]
     if abs(answer.speed - 1) >= 0.005:
         words.append(f"speed {100 * (answer.speed - 1):+.1f} %")
     words.append(f"score {answer.score:.2f}   margin {answer.margin:.2f}")
@@ -149,5 +150,5 @@ def _rounded(answer: Answer) -> dict[str, object]:
 
 def _separated(values: Sequence[object], format: str) -> str:
     line = io.StringIO()
-    csv.writer(line, delimiter="\t" if format == "tsv" else ",", lineterminator="").writerow(values)
+    csv.writer(line, delimiter="\t" if format == "tsv" else ",", lineterminator="").writerow(map(shown.cell, values))
     return line.getvalue()

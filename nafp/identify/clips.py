@@ -34,14 +34,20 @@ def listed(names: Sequence[str], *, sample_rate_hz: int, longest_s: float, raw_h
     """Yields the clips behind names: audio files, folders of them, lists (.txt, .m3u, .csv), corpora, "-".
 
     sample_rate_hz: rate to decode at. longest_s: seconds to load of each clip, at most. raw_hz: rate of standard input
-    if it is bare float32, little endian, mono; 0 for an audio file of any format. A clip that cannot be read raises
-    when it is loaded, not here.
+    if it is bare float32, little endian, mono; 0 for an audio file of any format. A clip that cannot be read, and a
+    list that cannot be read beside other names, raises when it is loaded, not here.
     """
     for name in names:
         if name == STDIN:
             yield Clip(name, lambda: _from_stdin(sys.stdin.buffer, sample_rate_hz, longest_s, raw_hz))
         elif is_several(name):
-            yield from _several(name, sample_rate_hz, longest_s)
+            try:
+                several = list(_several(name, sample_rate_hz, longest_s))
+            except errors.Error as error:
+                if len(names) == 1:
+                    raise
+                several = [_refused(name, errors.Undecodable(name, str(error).removeprefix(f"{name}: ")))]
+            yield from several
         else:
             yield _file(name, sample_rate_hz, longest_s)
 
@@ -69,6 +75,13 @@ def _file(path: str, sample_rate_hz: int, longest_s: float) -> Clip:
         return samples, max(heard_s, decode.probe(path).seconds if heard_s >= longest_s else 0.0)
 
     return Clip(path, load)
+
+
+def _refused(name: str, error: errors.Undecodable) -> Clip:
+    def load() -> tuple[np.ndarray, float]:
+        raise error
+
+    return Clip(name, load)
 
 
 def _several(name: str, sample_rate_hz: int, longest_s: float) -> Iterator[Clip]:
@@ -106,7 +119,9 @@ def _from_stdin(stream: BinaryIO, sample_rate_hz: int, longest_s: float, raw_hz:
         while block := stream.read(1 << 20):
             file.write(block)
         file.flush()
+        tell = decode.listener(STDIN)  # Nobody knows the temporary file.
         try:
-            return _file(file.name, sample_rate_hz, longest_s).load()
+            with decode.complaints(tell):
+                return _file(file.name, sample_rate_hz, longest_s).load()
         except errors.Undecodable as error:
             raise errors.Undecodable(STDIN, error.reason, error.tool_missing) from None

@@ -16,6 +16,7 @@ from nafp.models import identities, protocol
 from nafp.search import collection, confidence, index, index_files, match, parts, speeds, store
 
 BATCH = 10  # Segments for the network: JAX fills batches up, and a clip of ten seconds has 19.
+_LEAST_HZ, _MOST_HZ = 1000, 1e7  # 44.1 is meant in kHz.
 _EVERY_PLACE = 1 << 20  # Places to rank: a track that repeats itself has many.
 
 
@@ -212,7 +213,7 @@ class Identifier:
             raise errors.Invalid(
                 f"a waveform of shape {samples.shape}: one channel [S] is needed; average the channels of others."
             )
-        if sample_rate_hz <= 0:
+        if not _LEAST_HZ <= sample_rate_hz < _MOST_HZ:  # False for NaN.
             raise errors.Invalid(f"sample_rate_hz={sample_rate_hz}: samples per second, such as 44100")
         rate_hz, segment = self._network.sample_rate_hz, self._network.segment
         if len(samples) / sample_rate_hz < segment / rate_hz:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from nafp.jobs import shown
+
 
 class Progress:
     """Counts steps and shows them: one updating line on a terminal, plain lines elsewhere.
@@ -27,7 +29,7 @@ class Progress:
         every_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.total, self.unit, self.label = total, unit, label
+        self.total, self.unit, self.label = total, unit, shown.plain(label)
         self.done, self._done_before, self._status = done, done, ""
         self._show_it, self._out = show, out if out is not None else sys.stderr
         self._live = bool(getattr(self._out, "isatty", bool)())
@@ -51,7 +53,7 @@ class Progress:
     def note(self, text: str) -> None:
         """Prints a separate line above the updating one."""
         self._clear()
-        self._print(text)
+        self._print(shown.plain(text))
 
     def close(self) -> None:
         """Prints the last line. Further calls do nothing."""

@@ -35,6 +35,10 @@ class Crash(NamedTuple):
     reason: str
 
 
+class NoneFree(TimeoutError):
+    """No process was free in time, so that the task was not begun."""
+
+
 class _Worker(NamedTuple):
     process: multiprocessing.process.BaseProcess
     pipe: connection.Connection
@@ -112,14 +116,14 @@ class Workers:
     def ask(self, task: Any, *, within_s: float) -> Any:
         """Returns function(task), or a Crash if the task killed its process. May be called from several threads.
 
-        An error comes out as `run` has it. Raises TimeoutError if no process is free, or if there is no answer, within
-        this many seconds. A process that does not answer in time is killed, and another takes its place.
+        An error comes out as `run` has it. Raises NoneFree if no process is free within this many seconds, and
+        TimeoutError if it gives no answer. It is killed then, and another takes its place.
         """
         end_s = time.monotonic() + within_s
         try:
             worker = self._idle.get(timeout=within_s)
         except queue.Empty:
-            raise TimeoutError(f"no process was free for {within_s:g} s") from None
+            raise NoneFree(f"no process was free for {within_s:g} s") from None
         try:
             worker.pipe.send(task)
             if not worker.pipe.poll(max(0.0, end_s - time.monotonic())):

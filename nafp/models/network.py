@@ -55,7 +55,8 @@ class JaxNetwork:
 
     One batch shape is compiled: smaller batches are padded, larger ones are cut. batch_size: segments in a batch,
     rounded up to a multiple of the devices. dtype: type of the products. A fingerprint depends on its segment alone,
-    except with the front end "original", whose spectrograms depend on the batch of a device.
+    except with the front end "original", whose spectrograms depend on the batch of a device. Silence fills up a batch,
+    and counts there.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class JaxNetwork:
 
     def track(self, samples: Float[np.ndarray, " S"]) -> Float32[np.ndarray, "n D"]:
         """Computes the fingerprints of a whole waveform at the hop."""
+        protocol.require_sound(samples)
         return self(segments.frame(samples, segment=self.segment, hop=self.hop))
 
     def at_hop(self, hop: int) -> JaxNetwork:

@@ -84,6 +84,7 @@ class NumpyNetwork:
 
     def track(self, samples: Float[np.ndarray, " S"]) -> Float32[np.ndarray, "n D"]:
         """Computes the fingerprints of a whole waveform at the hop."""
+        protocol.require_sound(samples)
         return self(segments.frame(samples, segment=self.segment, hop=self.hop))
 
     def start(self, waveforms: Float32[np.ndarray, "B S"]) -> Float32[np.ndarray, "B D"]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Float32
 
 
+_HUGE = 2.0**32  # As in nafp.audio.decode: its square is still a float32.
+
+
 class Network(Protocol):
     """A trained network, which computes the fingerprints of audio segments. `nafp.load` opens one.
 
@@ -39,7 +42,7 @@ class Network(Protocol):
         ...
 
     def track(self, samples: Float[np.ndarray, " S"]) -> Float32[np.ndarray, "n D"]:
-        """Computes the fingerprints of a whole waveform at the hop."""
+        """Computes the fingerprints of a whole waveform at the hop. Raises nafp.Error for one that is no sound."""
         ...
 
     def start(self, waveforms: Float32[np.ndarray, "B S"]) -> Any:
@@ -52,6 +55,12 @@ class Network(Protocol):
     def at_hop(self, hop: int) -> Network:
         """Returns the same network with another hop, in samples."""
         ...
+
+
+def require_sound(samples: np.ndarray) -> None:
+    """Raises nafp.errors.Invalid for samples that would give fingerprints that are no numbers."""
+    if not (samples.max(initial=0) < _HUGE and samples.min(initial=0) > -_HUGE):  # False for NaN.
+        raise errors.Invalid("the waveform has NaN, infinity or absurdly large samples in it; full scale is -1..1")
 
 
 def require_segments(network: Network, waveforms: np.ndarray) -> None:

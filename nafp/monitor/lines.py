@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from nafp.jobs import shown
 from nafp.monitor.stretches import Stretch
 
 FORMATS = ("text", "json", "csv")
@@ -75,7 +76,7 @@ def as_text(stretch: Stretch, *, heard_at: str = "") -> str:
         return f"{when}   (unknown)"
     change = 100 * (stretch.speed - 1)
     parts = [
-        f"{when}   {pathlib.PurePath(stretch.track).stem}",
+        f"{when}   {shown.plain(pathlib.PurePath(stretch.track).stem)}",
         f"from {clock(stretch.track_start_s)}",
         *([f"speed {change:+.1f} %"] if abs(change) >= 0.25 else []),
         f"score {stretch.score:.2f}",
@@ -95,5 +96,5 @@ def clock(seconds: float) -> str:
 
 def _separated(values: Iterable[object]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(["" if value is None else value for value in values])
+    csv.writer(line, lineterminator="").writerow(["" if value is None else shown.cell(value) for value in values])
     return line.getvalue()

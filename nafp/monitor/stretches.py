@@ -298,3 +298,9 @@ def watch(monitor: Monitor, blocks: Iterable[np.ndarray]) -> Iterator[Stretch]:
     for block in blocks:
         yield from monitor.hear(block)
     yield from monitor.finish()
+
+
+def speeds(network: protocol.Network, most: float) -> list[float]:
+    """Returns the speeds to listen at, so that tracks up to `most` (0.05: 5 %) faster or slower are found."""
+    tolerance = asking.tolerance(trained_with=float(network.config.augment.get("speed", 0.0)))
+    return asking.speeds_within(most, tolerance=tolerance)

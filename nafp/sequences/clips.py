@@ -125,7 +125,7 @@ class Writer:
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         whole_files.tidy(self.folder)
-        self.places = _read_table(self.folder / TABLE)
+        self.places = places(self.folder)
         if not self.places and any(NAME.fullmatch(path.name) for path in self.folder.iterdir()):
             raise errors.AlreadyExists(f"{folder}: holds clips without {TABLE}; give another --out")
         self._begin(json.loads(json.dumps(about)))
@@ -162,8 +162,9 @@ def about_of(folder: str | os.PathLike) -> dict[str, Any]:
         raise errors.Invalid(f"{path} is no JSON ({error}); remove it to use the clips without it") from None
 
 
-def _read_table(path: pathlib.Path) -> list[Place]:
-    """Reads the table of a folder. A last line that a kill left incomplete is cut off."""
+def places(folder: str | os.PathLike) -> list[Place]:
+    """Reads where the clips of a folder were cut, [] if it does not say. A line that a kill left incomplete is cut."""
+    path = pathlib.Path(folder) / TABLE
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from nafp.sequences import batches, chunks, networks, settings
+from nafp.sequences import batches, chunks, foreign, networks, settings
 from nafp.weights import checkpoints
 
 BATCH = 256  # Sequences that are embedded together. One shape is compiled, and smaller batches are padded.
@@ -63,11 +64,15 @@ class Embedder:
         return float((analysis or {}).get("flops", float("nan")))
 
 
-def load(source: str) -> Embedder:
-    """Opens RUN, RUN@STEP or RUN@best of `nafp amg train`.
+def load(source: str, *, seconds: int = 0) -> Embedder:
+    """Opens RUN, RUN@STEP or RUN@best of `nafp amg train`, or a checkpoint of AMG-Embedding (.pth).
 
-    Raises nafp.errors.NotFound or nafp.errors.Invalid with the steps there are, and for a network of the first stage.
+    seconds: the longest sequence of a .pth, which does not say it; 0 for 10. Raises nafp.errors.NotFound or
+    nafp.errors.Invalid with the steps there are, and for a network of the first stage.
     """
+    if source.endswith(foreign.ENDINGS):
+        variables, config = foreign.read(source, seconds=seconds)
+        return Embedder(variables, config, name=pathlib.Path(source).name)
     trained = checkpoints.load(source, abstract_variables=_abstract_variables, read_config=settings.from_dict)
     return Embedder(trained.variables, trained.config, name=trained.source)
 

@@ -153,7 +153,8 @@ class _Session:
                 self._check(scores, meter)
                 reason = self._reason_to_stop(meter, interrupt)
                 score = self._validate(at_once=bool(reason) or self.done == self.total) if not interrupt.asked else None
-                if self.done % self.config.checkpoint.every_steps == 0 or self.done == self.total or score or reason:
+                due = self.done % self.config.checkpoint.every_steps == 0 or self.done == self.total
+                if due or score is not None or reason:
                     self._save(score)
                     saved = self.done
         self.kept.wait()

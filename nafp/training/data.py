@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,10 +13,12 @@ import numpy as np
 from nafp import config as config_lib
 from nafp import errors
 from nafp.audio import segments
-from nafp.corpora import corpus, static_pairs
-from nafp.training import augment, order, pipeline, resident, step, validation
+from nafp.corpora import corpus, spectrogram_pairs, static_pairs
+from nafp.models import network
+from nafp.training import augment, order, pipeline, ready_pairs, resident, step, validation
 from nafp.training import sounds as sounds_lib
 
+_Reader = Callable[[int, int], pipeline.Batch]  # (position, window) -> example.
 VALIDATION_BATCH = 64  # Clips embedded at once in the mini-search.
 
 
@@ -110,7 +114,7 @@ class _Order(NamedTuple):
         """Returns the number of windows in an epoch."""
         return len(np.unique(windows.track)) if self.one_a_track else len(windows.start)
 
-    def batches(self, windows: pipeline.TrainingWindows, reader: pipeline.ClipReader) -> pipeline.Stream:
+    def batches(self, windows: pipeline.TrainingWindows, reader: _Reader) -> pipeline.Stream:
         return pipeline.batches(
             len(windows.start),
             reader,
@@ -146,7 +150,7 @@ class _Held(NamedTuple):
     def is_in(self, music: corpus.Corpus) -> bool:
         return bool(music.select(kind="music", split=self.split))
 
-    def examples(self, windows: pipeline.TrainingWindows, reader: pipeline.ClipReader) -> validation.Examples:
+    def examples(self, windows: pipeline.TrainingWindows, reader: _Reader) -> validation.Examples:
         return validation.examples(
             windows, reader, tracks=self.tracks, rows_per_track=self.rows_per_track, batch_size=VALIDATION_BATCH
         )
@@ -160,6 +164,7 @@ class _Plan(NamedTuple):
     """What the configuration asks for, in plain values. sounds_split: of the noise and responses of training."""
 
     pairs: str
+    mel_shape: tuple[int, int]
     corpus: str
     noise_corpus: str
     split: str
@@ -195,6 +200,7 @@ def _unpacked(config: ml_collections.ConfigDict, settings: augment.Settings) -> 
     excerpt = segments.to_samples(validation.EXCERPT_S, rate_hz)
     return _Plan(
         pairs=data.pairs,
+        mel_shape=network.mel_shape(config),
         corpus=data.corpus,
         noise_corpus=data.noise_corpus,
         split=data.train_split,
@@ -262,6 +268,8 @@ def lies_on_device(wanted: str, n_bytes: int) -> bool:
 
 def _open_pairs(plan: _Plan) -> Data:
     """Opens a static set. Nothing is degraded online, so training has no banks."""
+    if spectrogram_pairs.is_set(plan.pairs):
+        return _open_spectrograms(plan)
     static, cutter = static_pairs.Pairs(plan.pairs), plan.cutter
     _check_rate(static.corpus, cutter.settings.sample_rate_hz)
     windows = cutter.training_windows(static.corpus, split=plan.split, fraction=plan.fraction)
@@ -278,6 +286,29 @@ def _open_pairs(plan: _Plan) -> Data:
         notes.append(plan.held.absent)
     stream = plan.order.batches(windows, reader)
     return Data(windows, plan.order.length(windows), stream, step.Banks(None, None), examples, validation_banks, notes)
+
+
+def _open_spectrograms(plan: _Plan) -> Data:
+    """Opens a set of spectrograms, clean and degraded, of which nothing is heard any more."""
+    if plan.replicas > 1:
+        raise errors.Invalid(f"{plan.pairs}: has one replica for each anchor, config.augment.replicas={plan.replicas}")
+    reader = ready_pairs.ReadyPairs(
+        spectrogram_pairs.SpectrogramPairs(plan.pairs, split=plan.split), shape=plan.mel_shape
+    )
+    windows, examples, none = reader.windows(), None, step.Banks(None, None)
+    notes = [f"{len(windows.track)} pairs of spectrograms from {plan.pairs}"]
+    validation_banks = none
+    if plan.held.wanted and plan.corpus:
+        music, sounds = _corpora(plan)
+        examples, validation_banks = _validation(plan, music, sounds, sounds.banks(plan.sounds_split), notes)
+    elif plan.held.wanted and os.path.isdir(os.path.join(plan.pairs, spectrogram_pairs.SETS["val"])):
+        held = spectrogram_pairs.SpectrogramPairs(plan.pairs, split=plan.held.split)
+        read = ready_pairs.ReadyPairs(held, shape=plan.mel_shape)
+        examples = plan.held.examples(read.windows(), read)
+    elif plan.held.wanted:
+        notes.append(plan.held.absent)
+    stream = plan.order.batches(windows, reader)
+    return Data(windows, plan.order.length(windows), stream, none, examples, validation_banks, notes)
 
 
 def _validation(

@@ -1,4 +1,4 @@
-"""The readable files of a run: its configuration, environment, log, losses and TensorBoard scalars."""
+"""The readable files of a run: its configuration, environment, log, losses, and what TensorBoard shows."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 
 from nafp import __version__
 from nafp import config as config_lib
+from nafp.training import pictures
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "grain", "orbax-checkpoint", "numpy")
 
@@ -50,6 +52,18 @@ class RunLog:
         if self._board is not None:
             for name, value in scores.items():
                 self._board.add_scalar(name, value, step)
+
+    def image(self, step: int, name: str, levels: np.ndarray) -> None:
+        """Writes a picture of grey levels, uint8 [height, width], for TensorBoard, if that is installed."""
+        if self._board is not None:
+            from tensorboardX.proto import summary_pb2
+
+            height, width = levels.shape
+            picture = summary_pb2.Summary.Image(
+                height=height, width=width, colorspace=1, encoded_image_string=pictures.png(levels)
+            )
+            value = summary_pb2.Summary.Value(tag=name, image=picture)
+            self._board.file_writer.add_summary(summary_pb2.Summary(value=[value]), step)
 
     def close(self) -> None:
         if self._active:

@@ -17,7 +17,7 @@ from nafp import config as config_lib
 from nafp import errors
 from nafp.jobs import interrupts
 from nafp.models import network
-from nafp.training import augment, beginning, data, journal, pipeline, step, validation
+from nafp.training import augment, beginning, data, journal, pictures, pipeline, step, validation
 from nafp.weights import checkpoints
 
 
@@ -196,7 +196,8 @@ class _Session:
         self.log.say(f"epoch {epoch}: top-1 % of the mini-search by segments  {rates}")
         if jax.process_index() == 0:
             path = run / "similarity" / f"{self.done:07d}.png"
-            validation.picture(similarity, path, title=f"step {self.done}")
+            pictures.draw(similarity, path, title=f"step {self.done}")
+            self.log.image(self.done, "validation/similarity", pictures.grey(similarity))
         self.stopping = self.stopping.after(scores["score"])
         return scores["score"]
 

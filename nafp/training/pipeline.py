@@ -188,7 +188,7 @@ class ClipReader:
 
 def batches(
     n_windows: int,
-    read: ClipReader,
+    read: Callable[[int, int], Batch],
     *,
     seed: int,
     pairs: int,

@@ -156,9 +156,12 @@ def spectrograms(recipe: Recipe, batch: Batch, banks: Banks, *, mapped: bool = F
     mapped: whether this is one device's share, with the axis "data" around it. Returns [(1 + R) b, F, T], the anchors
     and then each of the R replicas.
     """
+    of_masks = mask_keys(recipe, batch["position"])
+    if "mels" in batch:  # Ready pairs of spectrograms.
+        return jnp.concatenate(_masked(recipe, of_masks, [batch["mels"][:, 0], batch["mels"][:, 1]]))
     keys = keys_of(recipe.seed, batch["position"])
     sounds = heard(recipe.augment, keys, batch, banks)
-    return jnp.concatenate(seen(recipe, mask_keys(recipe, batch["position"]), *sounds, mapped=mapped))
+    return jnp.concatenate(seen(recipe, of_masks, *sounds, mapped=mapped))
 
 
 def mask_keys(recipe: Recipe, positions: Num[Array, " b"]) -> Shaped[Array, " b"]:
@@ -226,6 +229,11 @@ def seen(
         mels = _transformed_together(recipe, anchors, replicas, mapped)
     else:
         mels = [spectrogram.log_mel(side, **recipe.mel) for side in (anchors, replicas)]
+    return _masked(recipe, keys, mels)
+
+
+def _masked(recipe: Recipe, keys: jax.Array, mels: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Masks the spectrograms of anchors and replicas as the recipe says."""
     chain = recipe.augment.chain
     if chain.enabled:
         of_anchors, of_replicas = _side_keys(recipe, keys)

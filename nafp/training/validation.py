@@ -6,8 +6,7 @@ degraded are the queries. The search is exhaustive, and the score of a sequence 
 
 from __future__ import annotations
 
-import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -32,7 +31,7 @@ class Examples(NamedTuple):
 
 def examples(
     windows: pipeline.TrainingWindows,
-    read: pipeline.ClipReader,
+    read: Callable[[int, int], pipeline.Batch],
     *,
     tracks: int,
     rows_per_track: int,
@@ -64,6 +63,9 @@ class MiniSearch:
         settings = recipe.augment._replace(replicas=1)
 
         def embed(variables: Any, batch: step.Batch, banks: step.Banks) -> jax.Array:
+            if "mels" in batch:  # Ready pairs of spectrograms.
+                sides = batch["mels"][:, 0], batch["mels"][:, 1]
+                return jnp.stack([jnp.asarray(recipe.model.apply(variables, mel)) for mel in sides])
             keys = step.keys_of(recipe.seed + 1, batch["position"])  # Other noise than training's.
             start = settings.context + settings.margin
             clean = batch["clip"][:, start : start + settings.segment].astype(jnp.float32) / 32768.0
@@ -74,44 +76,63 @@ class MiniSearch:
         self._embed = jax.jit(embed)
 
     def __call__(self, variables: Any) -> tuple[dict[str, float], np.ndarray]:
-        """Returns ({"top1_L": rate for every length L, "score": their mean}, similarities [n, n], queries in rows)."""
+        """Returns (the scores of `scores`, similarities [n, n] with queries in rows)."""
         variables = jax.device_put(variables)
         z = [np.asarray(self._embed(variables, batch, self._banks)) for batch in self._examples.batches]
         clean, degraded = np.concatenate(z, axis=1)[:, : len(self._examples.track)]
         similarity = degraded @ clean.T
-        rates = {f"top1_{n}": top1(similarity, self._examples.track, n_segments=n) for n in self._lengths}
-        finite = [rate for rate in rates.values() if np.isfinite(rate)]
-        return {**rates, "score": float(np.mean(finite)) if finite else 0.0}, similarity
+        return scores(similarity, self._examples.track, lengths=self._lengths), similarity
 
 
-def top1(similarity: Float[np.ndarray, "n n"], track: Int[np.ndarray, " n"], *, n_segments: int) -> float:
-    """Computes the share of sequences whose best place is exactly their own. NaN if no track is that long.
+def scores(
+    similarity: Float[np.ndarray, "n n"], track: Int[np.ndarray, " n"], *, lengths: Sequence[int]
+) -> dict[str, float]:
+    """Computes what the original shows of its mini-search, and the mean over the lengths by which a run is judged.
 
-    similarity: [n, n], query row by database row, both in the order of `track` [n]. Sequences stay inside a track.
+    similarity: [n, n], query row by database row, both in the order of `track` [n]. Returns for every length L of
+    sequences, in segments, the shares top1_L, top3_L and top10_L whose own place is among the first, and rank_L, its
+    mean rank from 0. NaN where no track is that long. Also the mean distances of rows, 0 to 2, to their own
+    ("positive_distance") and to those of other tracks ("negative_distance"), and "score", the mean of top1.
+    """
+    values: dict[str, float] = {}
+    for length in lengths:
+        own = ranks(similarity, track, n_segments=length)
+        for most in (1, 3, 10):
+            values[f"top{most}_{length}"] = float(np.mean(own < most)) if len(own) else float("nan")
+        values[f"rank_{length}"] = float(np.mean(own)) if len(own) else float("nan")
+    finite = [values[f"top1_{length}"] for length in lengths if np.isfinite(values[f"top1_{length}"])]
+    return {**values, **_distances(similarity, track), "score": float(np.mean(finite)) if finite else 0.0}
+
+
+def ranks(
+    similarity: Float[np.ndarray, "n n"], track: Int[np.ndarray, " n"], *, n_segments: int
+) -> Int[np.ndarray, " m"]:
+    """Returns for every sequence how many places score better than its own. Of equal places the first is better.
+
+    Sequences stay inside a track. Without a track that is long enough there are none.
     """
     n = len(track) - n_segments + 1
-    if n < 1:
-        return float("nan")
-    whole = track[:n] == track[n_segments - 1 :]
+    whole = track[:n] == track[n_segments - 1 :] if n > 0 else np.zeros(0, bool)
     if not whole.any():
-        return float("nan")
+        return np.zeros(0, np.int64)
     total = np.zeros((n, n), np.float32)
     for i in range(n_segments):
         total += similarity[i : i + n, i : i + n]
     total[:, ~whole] = -np.inf
-    return float(np.mean(total.argmax(axis=1)[whole] == np.flatnonzero(whole)))
+    own = total.diagonal()[:, None]
+    better = (total > own) | ((total == own) & np.tri(n, k=-1, dtype=bool))
+    return better.sum(axis=1)[whole]
 
 
-def picture(similarity: np.ndarray, path: pathlib.Path, *, title: str, n_rows: int = 120) -> None:
-    """Draws the first rows of the similarity matrix into a PNG. A bright diagonal shows a network that recognises."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def top1(similarity: Float[np.ndarray, "n n"], track: Int[np.ndarray, " n"], *, n_segments: int) -> float:
+    """Computes the share of sequences whose best place is exactly their own. NaN if no track is that long."""
+    own = ranks(similarity, track, n_segments=n_segments)
+    return float(np.mean(own == 0)) if len(own) else float("nan")
 
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    image = axes.imshow(similarity[:n_rows, :n_rows], vmin=-0.2, vmax=1.0, cmap="magma")
-    axes.set(xlabel="database row (clean)", ylabel="query row (degraded)", title=title)
-    figure.colorbar(image, label="cosine similarity")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+
+def _distances(similarity: np.ndarray, track: np.ndarray) -> dict[str, float]:
+    """Computes the mean distances of unit vectors, from their cosines."""
+    apart = np.sqrt(np.maximum(2 - 2 * similarity, 0))
+    others = track[:, None] != track[None]
+    values = {"positive_distance": float(apart.diagonal().mean())}
+    return values | ({"negative_distance": float(apart[others].mean())} if others.any() else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import lists
 from nafp.database import database, from_audio, song_list
+from nafp.jobs import shown
 
 DONE, NOTHING = 0, 1  # Exit codes.
 _MOST_LINES = 20  # Files to name of each kind.
@@ -40,11 +42,19 @@ def run(
     opened = database.open_or_create(folder, checkpoint=checkpoint, storage=storage, hop_s=hop_s)
     with opened, decode.hushed():  # Decoders write remarks past Python.
         report = opened.add(audio, metadata=metadata, runtime=runtime, batch_size=batch_size, threads=threads)
-        listed = [track.path for name in audio if lists.is_list(name) for track in lists.read(name)]
-        song_list.note(folder, listed)
+        song_list.note(folder, _listed(audio))
         n_tracks = len(opened)
     print(described(report, folder, n_tracks=n_tracks, wall_s=time.monotonic() - began_s))
     return DONE if report.added or report.unchanged or report.known or report.renamed else NOTHING
+
+
+def _listed(audio: Sequence[str]) -> list[str]:
+    """Returns the paths of the music in the lists among these names, without lists that cannot be read."""
+    paths: list[str] = []
+    for name in filter(lists.is_list, audio):
+        with contextlib.suppress(errors.Error):  # The report names it.
+            paths += [track.path for track in lists.read(name) if track.kind == "music"]
+    return paths
 
 
 def parsed(tags: Sequence[str]) -> dict[str, str]:
@@ -85,8 +95,7 @@ def _named(kind: str, files: Sequence[tuple[str, str]], between: str = "") -> li
     """Writes how many files are of a kind, and names them with the reason."""
     if not files:
         return []
-    lines = [
-        f"{len(files)} {kind}:",
-        *(f"  {path}{f' {between}' if between else ':'} {reason}" for path, reason in files[:_MOST_LINES]),
-    ]
+    marked = f" {between}" if between else ":"
+    named = [shown.plain(f"  {path}{marked} {reason}") for path, reason in files[:_MOST_LINES]]
+    lines = [f"{len(files)} {kind}:", *named]
     return [*lines, f"  and {len(files) - _MOST_LINES} more"] if len(files) > _MOST_LINES else lines

@@ -138,19 +138,20 @@ def evaluate(
     lengths: Sequence[str] = ("5", "10", "15", "30"),
     starts: str = "5",
     methods: Sequence[str] = (),
+    seconds: float = 0.0,
     out: str = "",
     prepare: Callable[[], None],
 ) -> int:
     """Scores the second stage beside the first one alone, with what each costs."""
     from nafp.sequences import evaluation, recordings
 
-    seconds, chosen = _seconds(lengths), list(methods or evaluation.METHODS)
+    asked_s, chosen = _seconds(lengths), list(methods or evaluation.METHODS)
     for method in chosen:
         choices.require("--methods", method, evaluation.METHODS)
     prepare()
     from nafp.sequences import embedder
 
-    network = embedder.load(checkpoint)
+    network = embedder.load(checkpoint, seconds=int(seconds))
     places = recordings.starts(starts, chunk_seconds=network.seconds)
     opened = [
         recordings.opened(path, dim=network.dim, chunk_rows=network.chunk_rows) if path else None
@@ -162,9 +163,9 @@ def evaluate(
     assert asked is not None
     answers = recordings.answers(asked, database)
     index = evaluation.Index(network, confusers, database)
-    lines = list(evaluation.evaluate(network, index, asked, answers, places, seconds=seconds, methods=chosen))
+    lines = list(evaluation.evaluate(network, index, asked, answers, places, seconds=asked_s, methods=chosen))
     if not lines:
-        raise errors.Invalid(f"{query}: no recording is as long as {min(seconds):g} s")
+        raise errors.Invalid(f"{query}: no recording is as long as {min(asked_s):g} s")
     text = f"{described(lines)}\n\n{costs(network, index)}"
     print(text)
     if out:

@@ -13,7 +13,7 @@ from nafp import errors
 from nafp.corpora import lists
 from nafp.database import database, network_file, song_list
 from nafp.identify import answers, asking, clips, identifier, pfann_files
-from nafp.jobs import outputs
+from nafp.jobs import outputs, shown
 from nafp.search import confidence
 from nafp.weights import sources
 
@@ -68,7 +68,7 @@ class Counts:
     def add(self, reply: answers.Reply) -> None:
         """Counts a reply, and names on standard error a clip that could not be read."""
         if reply.error:
-            print(f"{reply.query}: {reply.error}", file=sys.stderr, flush=True)
+            print(shown.plain(f"{reply.query}: {reply.error}"), file=sys.stderr, flush=True)
         self.failed += bool(reply.error)
         self.found += bool(reply.answers)
         self.unknown += not reply.error and not reply.answers

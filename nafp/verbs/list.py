@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from nafp import errors
 from nafp.database import catalogue, database
+from nafp.jobs import shown
 
 FOUND, NOTHING = 0, 1  # Exit codes.
 _FIELDS = ("id", "name", "seconds", "fingerprints", "added", "damage", "digest")
@@ -65,12 +66,12 @@ def _line(track: catalogue.DatabaseTrack, format: str) -> str:
     if format == "json":
         return json.dumps(record(track))
     if format == "names":
-        return _printable(track.name)
+        return shown.plain(track.name)
     metadata = track.metadata
     title = " — ".join(metadata[key] for key in ("artist", "title") if metadata.get(key))
     minutes, seconds = divmod(round(track.seconds), 60)
     name = f"{title}  ({Path(track.name).name})" if title else track.name
-    return _printable(f"{track.id:6}  {minutes:3}:{seconds:02}  {name}")
+    return shown.plain(f"{track.id:6}  {minutes:3}:{seconds:02}  {name}")
 
 
 def _write_table(tracks: list[catalogue.DatabaseTrack], out: TextIO, *, delimiter: str) -> int:
@@ -78,10 +79,5 @@ def _write_table(tracks: list[catalogue.DatabaseTrack], out: TextIO, *, delimite
     columns = list(dict.fromkeys([*_FIELDS, *(key for fields in records for key in fields)]))
     table = csv.DictWriter(out, columns, restval="", delimiter=delimiter, lineterminator="\n")
     table.writeheader()
-    table.writerows({key: _printable(str(value)) for key, value in fields.items()} for fields in records)
+    table.writerows({key: shown.cell(value) for key, value in fields.items()} for fields in records)
     return len(records)
-
-
-def _printable(text: str) -> str:
-    """Replaces the bytes of a file name that are no text by question marks."""
-    return text.encode(errors="replace").decode()

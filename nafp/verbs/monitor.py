@@ -17,7 +17,7 @@ from nafp import errors
 from nafp.audio import live
 from nafp.database import database, snapshot
 from nafp.identify import asking, identifier
-from nafp.jobs import outputs, progress
+from nafp.jobs import outputs, progress, shown
 from nafp.models import identities, protocol
 from nafp.monitor import lines, state, stretches
 from nafp.search import collection, confidence, index, index_files, store
@@ -136,12 +136,6 @@ def _store(request: MonitorRequest) -> OpenedCollection:
     return OpenedCollection(network, rows, index_files.opened(rows, plan, folder), None)
 
 
-def speeds(network: protocol.Network, most: float) -> list[float]:
-    """Returns the speeds to listen at, so that tracks up to `most` (0.05: 5 %) faster or slower are found."""
-    tolerance = asking.tolerance(trained_with=float(network.config.augment.get("speed", 0.0)))
-    return asking.speeds_within(most, tolerance=tolerance)
-
-
 def _check(request: MonitorRequest) -> None:
     """Raises errors.Invalid for inputs and settings that do not go together."""
     streams = [name for name in request.names if _is_live(name)]
@@ -166,7 +160,7 @@ def _watch(name: str, request: MonitorRequest, opened: OpenedCollection, journal
         about = live.opened(name)
         return _Listener(about, request, opened, journal).listen()
     except errors.Undecodable as error:
-        print(error, file=sys.stderr)
+        print(shown.plain(error), file=sys.stderr)
         return FAILED
 
 
@@ -183,7 +177,7 @@ class _Listener:
             opened.rows,
             opened.searched,
             calibrated=opened.calibrated,
-            speeds=speeds(opened.network, request.max_speed / 100),
+            speeds=stretches.speeds(opened.network, request.max_speed / 100),
         )
         self._began = datetime.datetime.now().astimezone() if about.is_live else None
         self._started_s = time.monotonic()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from nafp import errors
 from nafp.database import database
+from nafp.jobs import shown
 
 FOUND, NOTHING = 0, 1  # Exit codes.
 
@@ -22,6 +23,6 @@ def run(folder: str, tracks: Sequence[str] = (), *, ids: Sequence[int] = (), glo
         except errors.UnknownTrack as error:
             print(f"nafp remove: {error}; nothing was removed", file=sys.stderr)
             return NOTHING
-        print("\n".join(f"removed {name}" for name in names))
+        print("\n".join(shown.plain(f"removed {name}") for name in names))
         print(f"{folder}: {len(opened)} tracks")
     return FOUND

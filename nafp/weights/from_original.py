@@ -21,20 +21,22 @@ UNDER = ("model/", "optimizer/iter/")  # What is read of a checkpoint. The optim
 FRONT_ENDS = ("nafp", "original")
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _STEP = f"optimizer/iter{_SUFFIX}"
+_N_BLOCKS = 8
 _AXES = (("1x3", "time"), ("3x1", "frequency"))
 
 
 def convert(
-    arrays: Mapping[str, np.ndarray], *, front_end: str
+    arrays: Mapping[str, np.ndarray], *, front_end: str, given: ml_collections.ConfigDict | None = None
 ) -> tuple[dict[str, Any], ml_collections.ConfigDict, int]:
     """Returns (variables, configuration, step).
 
-    arrays: by the names in the checkpoint. front_end: one of FRONT_ENDS. Raises KeyError for a missing parameter.
+    arrays: by the names in the checkpoint. front_end: one of FRONT_ENDS. given: how the network sees sound, None for
+    the original's `default.yaml`. Raises KeyError for a missing parameter.
     """
     model = {name.removeprefix("model/").removesuffix(_SUFFIX): array for name, array in arrays.items()}
     params: dict[str, Any] = {}
     statistics: dict[str, np.ndarray] = {}
-    for block in range(1, settings.network.N_BLOCKS + 1):
+    for block in range(1, _N_BLOCKS + 1):
         for taps, axis in _AXES:
             above, name = f"front_conv/layer_with_weights-{block - 1}", f"block{block}_{axis}"
             norm = f"{above}/BN_{taps}"
@@ -49,7 +51,7 @@ def convert(
                 statistics[f"{name}_variance"] = model[f"{norm}/moving_variance"].reshape(1, 1, 1, -1)
     params["head"] = _head(model)
     step = int(arrays.get(_STEP, 0))
-    return {"params": params, "batch_stats": statistics}, _config(params, statistics, front_end), step
+    return {"params": params, "batch_stats": statistics}, _config(params, statistics, front_end, given), step
 
 
 def _head(model: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -67,9 +69,19 @@ def _head(model: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def _config(params: Mapping[str, Any], statistics: Mapping[str, Any], front_end: str) -> ml_collections.ConfigDict:
+def _config(
+    params: Mapping[str, Any],
+    statistics: Mapping[str, Any],
+    front_end: str,
+    given: ml_collections.ConfigDict | None,
+) -> ml_collections.ConfigDict:
     c = settings.default()
-    c.model.channels = tuple(len(params[f"block{i}_time"]["bias"]) for i in range(1, settings.network.N_BLOCKS + 1))
+    if given is not None:
+        c.audio.update(given.audio)
+        for name in ("n_fft", "stft_hop", "n_mels", "low_hz", "high_hz"):
+            c.spectrogram[name] = given.spectrogram[name]
+        c.spectrogram.maxnorm = given.spectrogram.maxnorm
+    c.model.channels = tuple(len(params[f"block{i}_time"]["bias"]) for i in range(1, _N_BLOCKS + 1))
     c.model.dim, c.model.head_hidden = params["head"]["hidden_bias"].shape
     is_2d = params["block1_time"]["norm_scale"].ndim == 3
     c.model.norm = "batch_norm" if statistics else "layer_norm2d" if is_2d else "layer_norm1d"

@@ -2,7 +2,7 @@
 
 original    a checkpoint of TensorFlow: its prefix, its .index, or the folder that names its latest checkpoint
 pfann       model.pt or checkpointN.ckpt, with the configs.json beside it, or MODEL.json beside MODEL.pt
-benchmark   the .pt of a fingerprinter, of which song_mine's is one
+benchmark   the .pt of a fingerprinter, of which song_mine's is one, or of audsearch
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import numpy as np
 
 from nafp import config as settings
 from nafp import errors
+from nafp.config import foreign
 from nafp.jobs import choices
 from nafp.models import identities
-from nafp.weights import from_benchmark, from_original, from_pfann, tensor_bundles, torch_files, trained
+from nafp.weights import from_audsearch, from_benchmark, from_original, from_pfann, tensor_bundles, torch_files, trained
 
 _KNOWN = "need a checkpoint of TensorFlow (the original), or a model.pt of pfann or the benchmark"
 
@@ -33,9 +34,10 @@ def read(
     """Reads a trained network of another system.
 
     source: a file of torch.save, or a checkpoint of TensorFlow. settings_file: pfann's JSON, where it is not beside the
-    parameters. front_end: "nafp" (default) or "original" for a network of the original, "benchmark" (default) or
-    "song_mine" for one of these two, see `from_original` and `nafp.models.front_ends`; pfann's file says its own.
-    Raises errors.NotFound, and errors.Invalid for what is not a network that can be converted.
+    parameters, or the original's YAML, where it is not `default.yaml`. front_end: "nafp" (default) or "original" for a
+    network of the original, "benchmark" (default) or "song_mine" for one of these two, see `from_original` and
+    `nafp.models.front_ends`; pfann's file says its own. Raises errors.NotFound, and errors.Invalid for what is not a
+    network that can be converted.
     """
     path = pathlib.Path(source)
     prefix = tensor_bundles.latest(path)
@@ -45,7 +47,8 @@ def read(
         if prefix:
             chosen = _chosen(front_end, from_original.FRONT_ENDS)
             arrays = tensor_bundles.read(prefix, under=from_original.UNDER)
-            variables, config, step = from_original.convert(arrays, front_end=chosen)
+            given = foreign.read(os.fspath(settings_file)).config if settings_file else None
+            variables, config, step = from_original.convert(arrays, front_end=chosen, given=given)
         else:
             variables, config, step = _from_torch(path, settings_file, front_end)
     except (KeyError, ValueError) as error:
@@ -72,7 +75,8 @@ def _from_torch(path: pathlib.Path, settings_file: str | os.PathLike | None, fro
         _chosen(front_end, ("pfann",))
         epoch = contents.get("epoch", 0) if "model" in contents else 0
         return (*from_pfann.convert(arrays, _pfann_settings(path, settings_file)), int(epoch))
-    return (*from_benchmark.convert(arrays, front_end=_chosen(front_end, from_benchmark.FRONT_ENDS)), 0)
+    network = from_audsearch if from_audsearch.MARK in arrays else from_benchmark
+    return (*network.convert(arrays, front_end=_chosen(front_end, network.FRONT_ENDS)), 0)
 
 
 def _pfann_settings(path: pathlib.Path, settings_file: str | os.PathLike | None) -> dict[str, Any]:

@@ -275,3 +275,33 @@ def test_the_commands_do_what_they_say(bad_files, tmp_path):
     wrong = nafp("build", "--manifest=/nowhere.csv", f"--out={corpus}")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("nafp corpus: /nowhere.csv: No such file")
+
+
+def test_a_few_absurd_samples_do_not_turn_a_track_down_to_nothing(tmp_path):
+    samples = tunes.tune(4.0, sample_rate_hz=8000)
+    spoiled = samples.copy()
+    spoiled[[100, 9000]] = 1e4, -1e6
+    soundfile.write(tmp_path / "a.wav", spoiled, 8000, subtype="FLOAT")
+    soundfile.write(tmp_path / "b.wav", 32768 * samples, 8000, subtype="FLOAT")  # In steps of int16: another unit.
+    built = corpus.build([manifest.Track(str(tmp_path / name)) for name in ("a.wav", "b.wav")], tmp_path / "C", jobs=0)
+    spoiled[[100, 9000]] = 1, -1
+    np.testing.assert_array_equal(built.audio(built.tracks[0]), decode.to_int16(spoiled))
+    assert built.damaged == [
+        (str(tmp_path / "a.wav"), "2 samples far beyond full scale, up to 1e+06 times; they are clipped")
+    ]
+    assert np.abs(built.audio(built.tracks[1])).max() >= 32767
+
+
+def test_a_sample_that_no_unit_explains_is_refused_by_name(tmp_path):
+    samples = tunes.tune(4.0, sample_rate_hz=8000)
+    samples.view(np.uint32)[5000] ^= 1 << 30
+    soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")
+    tunes.write(tmp_path / "b.wav", tunes.tune(2.0))
+    built = corpus.build([manifest.Track(str(tmp_path / name)) for name in ("a.wav", "b.wav")], tmp_path / "C", jobs=0)
+    assert "where full scale is 1 in second 0" in built.failures[0].reason
+
+
+def test_a_length_that_cannot_be_true_reserves_no_space(tmp_path):
+    path = tunes.write(tmp_path / "a.wav", tunes.tune(2.0))
+    built = corpus.build([manifest.Track(str(path), seconds=1e9)], tmp_path / "C", jobs=0)
+    assert built.seconds(built.tracks[0]) == 2.0

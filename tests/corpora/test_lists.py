@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from nafp import errors
 from nafp.corpora import corpus, lists, manifest, row_ids
 from tests import tunes
 
@@ -127,3 +128,96 @@ def test_ids_that_do_not_fit_their_list_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not an array of row numbers"):
         row_ids.read(tmp_path / "o.npy")
     assert not (tmp_path / "p").exists()
+
+
+def listed(folder, text, suffix=".m3u", encoding="utf-8"):
+    path = folder / f"list{suffix}"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+    return [os.path.relpath(track.path, folder) for track in lists.read(path)]
+
+
+ODD = ("#1 hit.opus", " two  ends ", "100%25.wav", "a\\b.wav", "music/ä ö.mp3", "#tag.mp3")
+
+
+@pytest.fixture
+def odd(tmp_path):
+    for name in ODD:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"sound")
+    return tmp_path
+
+
+def test_a_name_is_taken_as_it_stands_where_such_a_file_exists(odd):
+    assert listed(odd, "\n".join(ODD) + "\n") == list(ODD)
+    assert listed(odd, "\r\n".join(ODD) + "\r\n") == list(ODD)
+    assert listed(odd, "\r".join(["a.wav", "b.wav"])) == ["a.wav", "b.wav"]
+
+
+def test_remarks_are_no_names(odd):
+    remarks = "#EXTM3U\n#EXTINF:3,Song.mp3\n# old/song.mp3\n#\n# a word\n#music/ä ö.mp3\n"
+    assert listed(odd, remarks + "a.wav\n") == ["a.wav"]
+    assert listed(odd, remarks + "#2 hit.opus\n") == ["#2 hit.opus"]  # Missing, and not silently so.
+
+
+def test_a_playlist_may_write_names_as_urls_and_with_backslashes(odd):
+    text = f"file://{odd}/music/%C3%A4%20%C3%B6.mp3\nmusic/%C3%A4%20%C3%B6.mp3\nmusic\\ä ö.mp3\n  a.wav \n"
+    assert listed(odd, text) == [*3 * ["music/ä ö.mp3"], "a.wav"]
+    assert listed(odd, f"FILE://localhost{odd}/gone%20.wav") == ["gone .wav"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "cp1252"])
+def test_a_list_may_have_any_usual_encoding(odd, encoding):
+    assert listed(odd, "music/ä ö.mp3\r\na.wav\r\n", encoding=encoding) == ["music/ä ö.mp3", "a.wav"]
+
+
+def test_a_name_that_is_no_text_is_read_as_its_bytes(tmp_path):
+    (tmp_path / "l.txt").write_bytes(b"\xff\xfe\xfd.wav")
+    with pytest.raises(errors.Invalid, match="begins as UTF-16"):
+        lists.read(tmp_path / "l.txt")
+    (tmp_path / "l.txt").write_bytes(b"a\xff.wav\n")
+    assert lists.read(tmp_path / "l.txt")[0].path == os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.wav")
+
+
+def test_what_cannot_be_a_list_is_refused_in_one_line(tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    os.symlink("/dev/zero", tmp_path / "device.m3u")
+    os.mkfifo(tmp_path / "pipe.pkl")
+    (tmp_path / "folder.txt").mkdir()
+    (tmp_path / "nul.txt").write_bytes(b"a.wav\nb.wav\n\0\0\0")
+    (tmp_path / "long.txt").write_text("a.wav\n" + 100_000 * "x")
+    (tmp_path / "utf16.txt").write_bytes("a.wav\n".encode("utf-16-le"))  # Without its mark.
+    for name, reason in {
+        "pipe.txt": "a pipe or a device, not a list",
+        "device.m3u": "a pipe or a device, not a list",
+        "pipe.pkl": "a pipe or a device, not a list",
+        "folder.txt": "a folder, not a list",
+        "nul.txt": "line 3: a NUL byte",
+        "long.txt": "line 2: 100000 characters",
+        "utf16.txt": "line 1: a NUL byte.*UTF-8",
+    }.items():
+        with pytest.raises(errors.Invalid, match=reason):
+            lists.read(tmp_path / name)
+
+
+def test_a_name_with_a_line_break_is_refused_by_text_lists_and_kept_by_tables(tmp_path):
+    track = manifest.Track(str(tmp_path / "a\nb.wav"))
+    with pytest.raises(errors.Invalid, match="no way to write a line break"):
+        lists.write(tmp_path / "l.txt", [track])
+    lists.write(tmp_path / "l.csv", [track])
+    assert lists.read(tmp_path / "l.csv") == [track]
+
+
+@pytest.mark.parametrize("start_s", ["nan", "inf", "-1", "soon", ""])
+def test_a_place_that_is_none_is_refused(tmp_path, start_s):
+    (tmp_path / "p.csv").write_text(f"path,start_s\na.wav,{start_s}\n")
+    with pytest.raises(errors.Invalid, match="is not a number of seconds of at least 0"):
+        row_ids.read_places(tmp_path / "p.csv")
+
+
+def test_a_table_that_cannot_be_is_refused_in_one_line(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "huge.csv").write_text("path,start_s\na.wav," + 200_000 * "1")
+    (tmp_path / "other.csv").write_text("file\na.wav\n")
+    for name, reason in {"pipe": "a pipe", "huge": "line 2: field larger", "other": "path and start_s are"}.items():
+        with pytest.raises(errors.Invalid, match=reason):
+            row_ids.read_places(tmp_path / f"{name}.csv")

@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from nafp import errors
 from nafp.audio import decode, ffmpeg
 from nafp.corpora import kinds as original_tree
 from nafp.corpora import manifest
@@ -249,3 +250,59 @@ def test_without_ffmpeg_what_needs_it_is_a_failure_among_tracks(folder):
 def test_every_suffix_is_lower_case_and_of_one_reader():
     assert not decode.SNDFILE & decode.FFMPEG
     assert all(s == s.lower() and s.startswith(".") for s in decode.SNDFILE | decode.FFMPEG)
+
+
+def test_a_folder_that_cannot_be_read_is_named(folder, monkeypatch):
+    scandir = os.scandir
+
+    def refusing(path):
+        if os.fspath(path).endswith("disc 2"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    tracks, failures = manifest.scan(str(folder))
+    assert names(tracks, folder) == ["a/3.WAV", "b/1.flac", "b/2.wav"]
+    assert failures[0] == (str(folder / "a/disc 2"), "the folder cannot be read: Permission denied")
+    with pytest.raises(ValueError, match="disc 2: the folder cannot be read"):
+        manifest.audio_files(folder)
+    with pytest.raises(
+        ValueError, match=r"no audio files below .*disc 2: the folder cannot be read: Permission denied"
+    ):
+        manifest.scan(str(folder / "a/disc 2"))
+
+
+def test_a_link_to_itself_is_one_file_that_cannot_be_read(folder):
+    os.symlink(folder / "b/loop.wav", folder / "b/loop.wav")
+    os.symlink(folder / "loop", folder / "loop")
+    tracks, failures = manifest.scan(str(folder))
+    assert len(tracks) == 4
+    assert "b/loop.wav" in names(failures, folder)
+
+
+@pytest.mark.parametrize("value", ["1e300", "1e12", "nan", "inf", "-1", "1_0e999"])
+def test_an_absurd_length_is_refused_with_its_line(tmp_path, value):
+    with pytest.raises(errors.Invalid, match=r"line 2: seconds: .* (cannot be true|not a number)"):
+        manifest.read(write_rows(tmp_path / "tracks.csv", ["path", "seconds"], ["a.wav", value]))
+
+
+def test_a_table_in_western_european_bytes_is_read_as_text_and_finds_its_files(tmp_path):
+    tunes.write(tmp_path / "Café.wav", tunes.tune(0.5))
+    text = "path,title\r\nCafé.wav,Déjà vu – “live”\r\nnaïve.wav,plain\r\n"
+    (tmp_path / "tracks.csv").write_bytes(text.encode("cp1252"))
+    tracks = manifest.read(tmp_path / "tracks.csv")
+    assert tracks[0] == manifest.Track(str(tmp_path / "Café.wav"), extra=(("title", "Déjà vu – “live”"),))
+    assert tracks[1].path == os.fsdecode(os.fsencode(tmp_path) + b"/na\xefve.wav")  # Nobody knows its encoding.
+    (tmp_path / "tracks.csv").write_bytes(text.encode("utf-16"))
+    assert manifest.read(tmp_path / "tracks.csv")[0] == tracks[0]
+
+
+def test_a_table_that_no_program_can_have_meant_is_refused_with_its_line(tmp_path):
+    (tmp_path / "nul.csv").write_bytes(b"path\na.wav\nb\0.wav\n")
+    (tmp_path / "huge.csv").write_text("path,title\na.wav," + 200_000 * "x" + "\n")
+    (tmp_path / "open.csv").write_text('path\na.wav\n"b.wav\n' + 40_000 * "c.wav\n")
+    os.mkfifo(tmp_path / "pipe.csv")
+    reasons = {"nul": "line 3: a NUL byte", "huge": "line 2: field larger", "open": "quote left open", "pipe": "a pipe"}
+    for name, reason in reasons.items():
+        with pytest.raises(errors.Invalid, match=reason):
+            manifest.read(tmp_path / f"{name}.csv")

@@ -267,3 +267,48 @@ def test_other_columns_of_a_list_and_other_tags_reach_a_track_that_is_there(open
         file.write(data)
     add(opened, music / "0.flac")
     assert opened.track(str(music / "0.flac")).metadata["title"] == "Tagged since"
+
+
+def test_one_bad_list_is_named_and_costs_no_other_argument(opened, music, tmp_path):
+    (tmp_path / "nul.m3u").write_bytes(b"\0\0")
+    (tmp_path / "odd.csv").write_text("name\na.wav\n")
+    report = add(opened, tmp_path / "nul.m3u", music / "0.flac", tmp_path / "odd.csv", music / "1.flac")
+    assert called(opened) == ["0.flac", "1.flac"]
+    (_, nul), (_, odd) = report.failures
+    assert nul == "line 1: a NUL byte, which no name has; save the list as UTF-8"
+    assert odd == "columns ['name']; a column named path is needed"
+    with pytest.raises(ValueError, match="NUL byte"):
+        add(opened, tmp_path / "nul.m3u")
+
+
+def test_a_pipe_or_a_device_in_a_list_is_named_and_nothing_waits(opened, music, tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    os.symlink("/dev/zero", tmp_path / "zero.flac")
+    names = ["pipe.wav", "zero.flac", "/dev/tty", "/proc/kmsg", str(music / "0.flac")]
+    (tmp_path / "l.txt").write_text("\n".join(names))
+    report = add(opened, tmp_path / "l.txt")
+    assert called(opened) == ["0.flac"]
+    assert len(report.failures) == 4
+
+
+def test_names_from_standard_input_may_end_in_carriage_returns_and_be_any_bytes(opened, music, monkeypatch):
+    shutil.copy(music / "1.flac", os.fsencode(music) + b"/\xff.flac")
+    lines = b"%b/0.flac\r\n%b/\xff.flac\r\n" % (os.fsencode(music), os.fsencode(music))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    assert len(add(opened, "-").added) == 2
+
+
+def test_western_european_metadata_are_kept_as_text(opened, music, tmp_path):
+    (music / "list.csv").write_bytes("path,title\n0.flac,Déjà vu\n".encode("cp1252"))
+    add(opened, music / "list.csv")
+    assert next(opened.tracks()).metadata["title"] == "Déjà vu"
+
+
+def test_a_length_that_nobody_knew_stores_no_false_alarm(opened, music):
+    data = bytearray((music / "0.flac").read_bytes())
+    data[21] |= 0x0F
+    data[22:26] = b"\xff\xff\xff\xff"  # 2^36 samples: 50 days.
+    (music / "0.flac").write_bytes(data)
+    report = add(opened, music / "0.flac")
+    assert report.damaged == []
+    assert next(opened.tracks()).damage == ""

@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 
+from nafp import errors
 from nafp.audio import decode
 from nafp.fingerprints import extract
 from nafp.identify import identifier
-from nafp.models import numpy_network
+from nafp.models import network, numpy_network
 from tests import networks
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -55,16 +56,6 @@ def test_rate_of_the_clip_does_not_matter(opened, tmp_path):
     assert (again.track, again.start_s) == (best.track, best.start_s)
 
 
-def test_vectors_computed_elsewhere_get_the_answer_of_the_sound(opened):
-    clip = decode.load(MUSIC[1], sample_rate_hz=8000, start_s=5.0, seconds=6.0)
-    heard = opened[1].rank(clip, sample_rate_hz=8000)
-    assert opened[1].rank_vectors({1.0: opened[1]._network.track(clip)}).answers == heard.answers
-    heard = opened[1].rank(clip[:32000], sample_rate_hz=8000)  # A short clip is looked at twice, with more rows.
-    assert heard.shifts == 2
-    several = opened[1].rank_vectors({version.speed: version.vectors for version in heard.heard}, shifts=heard.shifts)
-    assert several.answers == heard.answers
-
-
 def test_two_query_rows_for_each_of_the_store_place_a_clip_between_rows(opened):
     first = opened[1]
     finer = identifier.Identifier(first._network, first.rows, first._index, shifts=2, speeds="none")
@@ -106,3 +97,20 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("jax", "scipy
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("rate_hz", [44.1, 8, 0, -8000, float("nan"), float("inf")])
+def test_a_rate_that_no_clip_has_is_refused(opened, rate_hz):
+    with pytest.raises(errors.Invalid, match="samples per second, such as 44100"):
+        opened[1].identify(np.zeros(80_000, np.float32), sample_rate_hz=rate_hz)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
+def test_no_rows_that_are_no_numbers_come_out_of_a_network(bad):
+    samples = np.zeros(16_000, np.float32)
+    samples[9000] = bad
+    with pytest.raises(errors.Invalid, match="NaN, infinity or absurdly large"):
+        untrained(0).track(samples)
+    jax_network = network.JaxNetwork.__new__(network.JaxNetwork)  # It asks before it computes.
+    with pytest.raises(errors.Invalid, match="NaN, infinity or absurdly large"):
+        jax_network.track(samples)

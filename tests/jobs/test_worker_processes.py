@@ -77,5 +77,5 @@ def test_a_process_that_dies_of_a_task_is_replaced_and_one_that_raises_goes_on(w
 
 def test_nobody_waits_for_ever_for_a_free_process():
     none = worker_processes.Workers(slow_answer, jobs=0, greeting=0)
-    with pytest.raises(TimeoutError, match="no process was free"):
+    with pytest.raises(worker_processes.NoneFree, match="no process was free"):
         none.ask(1, within_s=0.01)

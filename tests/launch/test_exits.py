@@ -33,6 +33,14 @@ def test_a_mistyped_flag_ends_every_verb_with_one_line_and_code_2(verb):
         ((*TRAIN, "--config.nope.x=1"), "--config has no setting 'nope'"),
         ((*TRAIN, "--config.train.batch_size=many"), "flag --config.train.batch_size=many: invalid literal"),
         (("train", "--config=configs/none.py", "--workdir=run"), "--config=configs/none.py: no such configuration"),
+        (
+            ("train", "--config=configs/none.py", "--workdir=run", "--config.seed=1"),
+            "--config=configs/none.py: no such configuration",
+        ),
+        (
+            ("train", "--config=tests/recordings/RECORDINGS.csv", "--workdir=run", "--config.seed=1"),
+            "no configuration in Python: invalid decimal literal",
+        ),
         (("train",), "--config and --workdir must be given"),
         ((*TRAIN, "now"), "unexpected arguments ['now']"),
         (("extract",), "--checkpoint and --source and --out must be given"),

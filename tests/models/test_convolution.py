@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nafp.models import by_hand, convolution, cpu_stack, layers
+from nafp import config
+from nafp.models import by_hand, convolution, cpu_stack, layers, numpy_layers
 
 # Axis, its length and stride: even and odd, single, and too short for all three taps.
 CASES = [(1, 8, 2), (2, 6, 2), (1, 7, 2), (2, 5, 1), (2, 2, 1), (1, 2, 2), (2, 1, 1), (1, 1, 2)]
@@ -25,28 +26,40 @@ def kernel_shape(axis, n_inputs, n_outputs):
     return (*((3, 1) if axis == 1 else (1, 3)), n_inputs, n_outputs)
 
 
+@pytest.mark.parametrize("padding", config.network.PADDINGS)
 @pytest.mark.parametrize("axis,n,stride", CASES)
 @pytest.mark.parametrize("inputs,outputs", [((3, 3), 5), ((1, 1), 5), ((3, 1), 3)])
-def test_both_forms_are_the_same_convolution(axis, n, stride, inputs, outputs):
+def test_both_forms_are_the_same_convolution(axis, n, stride, inputs, outputs, padding):
     n_channels, n_inputs = inputs  # The last case is depthwise.
     x = signal(axis, n, n_channels)
     kernel, bias = normal(1, *kernel_shape(axis, n_inputs, outputs)), normal(2, outputs)
-    convolve = functools.partial(convolution.apply, x, kernel, bias, axis=axis, stride=stride)
+    convolve = functools.partial(convolution.apply, x, kernel, bias, axis=axis, stride=stride, padding=padding)
     np.testing.assert_allclose(convolve(form="gemm"), convolve(form="lax"), atol=1e-5)
 
 
+@pytest.mark.parametrize("padding", config.network.PADDINGS)
 @pytest.mark.parametrize("axis,n,stride", CASES)
-def test_gradients_of_columns_are_put_back_where_they_were_read(axis, n, stride):
+def test_gradients_of_columns_are_put_back_where_they_were_read(axis, n, stride, padding):
     x = signal(axis, n)
-    seen, pull = jax.vjp(lambda x: convolution.columns(x, axis, stride), x)
+    seen, pull = jax.vjp(lambda x: convolution.columns(x, axis, stride, padding), x)
     dy = normal(3, *seen.shape)
-    ours = convolution.uncolumns(dy, n, axis, stride)
+    ours = convolution.uncolumns(dy, n, axis, stride, padding)
     np.testing.assert_allclose(ours, pull(dy)[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("n,stride,expected", [(8, 2, (0, 1)), (7, 2, (1, 1)), (5, 1, (1, 1))])
 def test_padding_is_that_of_keras(n, stride, expected):
     assert convolution.same_padding(n, stride) == expected
+    assert convolution.zeros_around(n, stride, "same") == expected
+    assert convolution.zeros_around(n, stride, "symmetric") == (1, 1)
+
+
+@pytest.mark.parametrize("n, stride", [(8, 2), (7, 2), (5, 1)])
+def test_numpy_reads_what_jax_reads(n, stride):
+    for padding in config.network.PADDINGS:
+        x = np.asarray(signal(1, n))
+        theirs = convolution.columns(x, 1, stride, padding)
+        np.testing.assert_array_equal(numpy_layers.columns(x, 1, stride, padding), theirs)
 
 
 def test_the_form_follows_the_backend():
@@ -58,7 +71,7 @@ def test_the_form_follows_the_backend():
 STYLE = layers.Style("layer_norm2d", "elu", "before_norm", 1e-3, "gemm")
 
 
-def small_stack(activation="elu"):
+def small_stack(activation="elu", **changes):
     plan = layers.plan((8, 6), channels=(2, 3), time_strides=(2, 1), depthwise=False)
     parameters = [
         {
@@ -69,11 +82,11 @@ def small_stack(activation="elu"):
         }
         for i, layer in enumerate(plan)
     ]
-    return plan, parameters, STYLE._replace(activation=activation)
+    return plan, parameters, STYLE._replace(activation=activation, **changes)
 
 
-def gradients(stack, activation):
-    plan, parameters, style = small_stack(activation)
+def gradients(stack, activation, **changes):
+    plan, parameters, style = small_stack(activation, **changes)
     x, target = normal(4, 4, 8, 6, 1), normal(5, 4, *plan[-1].shape)
     return jax.jit(jax.grad(lambda x, p: jnp.sum(stack(x, plan, p, style) * target), argnums=(0, 1)))(x, parameters)
 
@@ -86,10 +99,27 @@ def by_autodiff(activation):
 @pytest.mark.parametrize("activation", ["elu", "relu"])
 @pytest.mark.parametrize("groups", [((1, 1), (2, 2)), ((4, 4),)])
 def test_the_backward_pass_by_hand_equals_autodiff(activation, groups):
-    plan, _, style = small_stack(activation)
-    assert by_hand.covers(plan, style, jnp.float32)
     ours = gradients(functools.partial(cpu_stack.stack, groups=groups), activation)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(by_autodiff(activation)), strict=True):
+    assert_the_same(ours, by_autodiff(activation))
+
+
+OTHERS = [
+    pytest.param("relu", "after_norm", "same", marks=pytest.mark.slow),
+    ("elu", "after_norm", "symmetric"),
+]
+
+
+@pytest.mark.parametrize("activation, order, padding", OTHERS)
+def test_the_backward_pass_by_hand_covers_the_layers_of_other_systems(activation, order, padding):
+    settings = {"activation_order": order, "padding": padding}
+    ours = gradients(functools.partial(cpu_stack.stack, groups=((1, 1), (2, 2))), activation, **settings)
+    assert_the_same(ours, gradients(layers.stack, activation, **settings))
+    plan, _, style = small_stack(activation, **settings)
+    assert by_hand.covers(plan, style, jnp.float32)
+
+
+def assert_the_same(ours, theirs):
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * (1 + np.abs(b).max()))
 
 

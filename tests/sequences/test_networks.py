@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nafp import errors
-from nafp.sequences import lstm, networks, transformer
+from nafp.sequences import embedder, foreign, lstm, networks, transformer
 from nafp.sequences.layouts import from_torch
 
 VECTORS = pathlib.Path(__file__).parents[1] / "vectors" / "amg"
@@ -24,7 +24,9 @@ KINDS |= {name: lambda h, _: 1 + 0.25 * h for name in ("gamma", "var")}
 
 
 def tiny(name: str) -> dict:
-    with np.load(VECTORS / f"tiny_{TINY[name][1]}.npz") as tensors:
+    if name == "lstm":
+        return foreign.read(VECTORS / "tiny_mlstm.pth")[0]
+    with np.load(VECTORS / "tiny_mt.npz") as tensors:
         return from_torch(name, dict(tensors), heads=2)
 
 
@@ -80,6 +82,17 @@ def test_networks_have_as_many_parameters_as_they_say(name, layers, count):
 def test_an_unknown_network_is_answered_with_the_known_ones():
     with pytest.raises(errors.Invalid, match=r"allowed are densenet, lstm, transformer\. Did you mean 'transformer'"):
         networks.create("tranformer")
+
+
+def test_a_checkpoint_of_the_original_tells_its_settings():
+    network = embedder.load(str(VECTORS / "tiny_mlstm.pth"), seconds=5)
+    model = network.config.model
+    assert (model.name, model.width, model.layers) == ("lstm", 5, 2)
+    assert (network.dim, network.size, network.seconds, network.most) == (8, 6, 5, 12)
+    with pytest.raises(errors.Invalid, match="seconds=7: allowed are 5, 10, 15, 30"):
+        embedder.load(str(VECTORS / "tiny_mlstm.pth"), seconds=7)
+    with pytest.raises(errors.Error, match="test_networks"):
+        embedder.load(str(pathlib.Path(__file__).with_suffix(".pth")))
 
 
 def test_tensors_of_something_else_are_refused():

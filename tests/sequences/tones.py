@@ -23,12 +23,14 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def folder(path: pathlib.Path, *, n_clips: int = 12, versions: int = 3, n_rows: int = 20) -> pathlib.Path:
-    """Writes a folder of clips, as `nafp amg clips` does."""
+def folder(
+    path: pathlib.Path, *, n_clips: int = 12, versions: int = 3, n_rows: int = 20, by: float = 0.2
+) -> pathlib.Path:
+    """Writes a folder of clips, as `nafp amg clips` does. by: how far the degraded versions stray."""
     writer = clips.Writer(path, {"model": {"sha256": "ab"}})
     for number in range(n_clips):
         rows = sequence(number, n_rows)
-        copies = [degraded(rows, 100 * number + version) for version in range(1, versions)]
+        copies = [degraded(rows, 100 * number + version, by=by) for version in range(1, versions)]
         writer.append(clips.Place(f"song{number}", 0.0), [rows, *copies])
     return path
 

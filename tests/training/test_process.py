@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from nafp.training import validation
+from nafp.training import pictures
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -32,7 +32,7 @@ print({name: value for name, value in os.environ.items() if before.get(name) != 
 def test_a_picture_chooses_no_backend(tmp_path, monkeypatch):
     matplotlib = pytest.importorskip("matplotlib")
     before = dict.__getitem__(matplotlib.rcParams, "backend")
-    validation.picture(np.eye(4), tmp_path / "similarity" / "1.png", title="step 1")
+    pictures.draw(np.eye(4), tmp_path / "similarity" / "1.png", title="step 1")
     assert (tmp_path / "similarity" / "1.png").read_bytes()[:4] == b"\x89PNG"
     assert dict.__getitem__(matplotlib.rcParams, "backend") is before
 

@@ -24,8 +24,8 @@ TOLERANCE = 1e-4  # Of a fingerprint's numbers.
 @pytest.fixture(scope="module")
 def systems():
     """The numbers of the systems, and the waveforms [4, 8000] that they are of."""
-    with np.load(VECTORS / "imports.npz") as file, np.load(VECTORS / "front_ends.npz") as inputs:
-        return {**file, "waveforms": inputs["waveforms"]}
+    files = [dict(np.load(VECTORS / f"{name}.npz")) for name in ("networks", "imports", "front_ends")]
+    return files[0] | files[1] | {"waveforms": files[2]["waveforms"]}
 
 
 def spectrograms(trained, waveforms, *, training: bool) -> np.ndarray:
@@ -109,6 +109,13 @@ def test_what_cannot_be_converted_is_one_line(tmp_path):
         imports.read(tmp_path / "strange.pt")
 
 
+def test_the_originals_configuration_says_how_the_network_sees_sound(tmp_path):
+    given = tmp_path / "own.yaml"
+    given.write_text("BSZ: {TR_BATCH_SZ: 120, TR_N_ANCHOR: 60}\nMODEL: {HOP: 0.25, F_MIN: 100.0}\n")
+    config = imports.read(ORIGINAL, settings_file=given).config
+    assert (config.audio.hop_s, config.spectrogram.low_hz, config.spectrogram.floor) == (0.25, 100.0, "fixed")
+
+
 @pytest.mark.parametrize("path", [PFANN, ORIGINAL, ORIGINAL / "ckpt-1", ORIGINAL / "ckpt-1.index"])
 def test_a_network_of_another_system_is_told_how_to_become_ours(path):
     for runtime in ("jax", "numpy"):
@@ -170,10 +177,41 @@ def test_the_benchmarks_network_of_its_own_size_gives_its_fingerprints(systems, 
     mel = spectrograms(trained, systems["waveforms"][[0, 2, 3]], training=False)
     by_jax = network.create(trained.config, dtype="float32").apply(trained.variables, mel)
     for ours in (fingerprints(trained, mel), np.asarray(by_jax)):
-        assert_equal(ours, systems["benchmark_fingerprinter"])
+        assert_equal(ours, systems["bench_fingerprinter"])
     assert (
         imports.read(tmp_path / "fingerprinter.pt", front_end="song_mine").config.spectrogram.front_end == "song_mine"
     )
+
+
+@pytest.mark.slow
+def test_audsearch_of_its_own_size_gives_its_fingerprints(systems, tmp_path):
+    names: list[tuple[str, tuple[int, ...], str, int]] = []
+
+    def layer(convolution_name: str, norm_name: str, n: int, n_in: int) -> None:
+        names.extend(convolution(convolution_name, (n, n_in, 3, 3)) + norm(norm_name, (n,)))
+        names.extend([(f"{norm_name}.running_mean", (n,), "mean", 1), (f"{norm_name}.running_var", (n,), "gamma", 1)])
+
+    above, n_in, bins, frames = "encoder.encoder", 32, 256, 32
+    layer(f"{above}.frontend.0", f"{above}.frontend.1", 32, 1)
+    for i, n in enumerate((32, 64, 128, 256, 512, 1024), 1):
+        bins, frames = (bins, frames) if i == 1 else (bins // 2, -(-frames // 2))
+        block = f"{above}.resblock{i}"
+        for j, n_inputs in ((1, n_in), (2, n)):
+            layer(f"{block}.conv{j}", f"{block}.bn{j}", n, n_inputs)
+            if j == 2 and i > 1:
+                names += convolution(f"{block}.identity_downsample", (n, n_in, 1, 1))
+            names.append((f"{block}.attention{j}.Wtemp", (n, bins, 1), "weight", bins))
+            names.append((f"{block}.attention{j}.Wspect", (n, frames, 1), "weight", frames))
+        n_in = n
+    names += convolution("head.linear1", (128 * 32, 64, 1)) + convolution("head.linear2", (128, 32, 1))
+    arrays = {name: formula(shape, salt, kind, fan_in) for salt, (name, shape, kind, fan_in) in enumerate(names)}
+    torch_file(tmp_path / "audsearch.pt", arrays)
+    trained = imports.read(tmp_path / "audsearch.pt")
+    assert (
+        sum(array.size for name, array in identities.named(trained.variables).items() if "params" in name) == 19_968_256
+    )
+    network_ = numpy_network.NumpyNetwork(trained.variables, trained.config, identity={})
+    assert_equal(network_(systems["waveforms"][[0, 2, 3]]), systems["bench_audsearch"])
 
 
 def n_parameters(trained) -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from evaluation.queries import material, pairs
 from nafp import config as config_lib
+from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import manifest
 from nafp.corpora import static_pairs as stored
@@ -283,3 +284,29 @@ def test_pairs_of_another_rate_are_refused(rendered):
     c = config(rendered, **{"audio.sample_rate_hz": 16000})
     with pytest.raises(ValueError, match="was built at 8000 Hz"):
         data.open_data(c, augment.settings(audio=c.audio, augment=c.augment))
+
+
+def test_clips_are_whole_stretches_clean_and_degraded_and_the_same_again(source):
+    total, clips = pairs.clips(source, source, split="train", variants=3, seconds=2.5, seed=1)
+    made = list(clips)
+    assert len(made) == total == 2 + 2 + 3  # Tracks of 6.3, 7.3 and 8.3 s.
+    assert [clip.start_s for clip in made] == [0.0, 2.5, 0.0, 2.5, 0.0, 2.5, 5.0]
+    for clip in made:
+        assert clip.samples.shape == (4, 20000)
+        assert not clip.failure
+        assert all(np.any(version != clip.samples[0]) for version in clip.samples[1:])
+    again = list(pairs.clips(source, source, split="train", variants=3, seconds=2.5, seed=1, jobs=1)[1])
+    np.testing.assert_array_equal(made[4].samples, again[4].samples)
+
+
+def test_clips_can_be_drawn_spread_and_left_out(source):
+    settings: dict[str, Any] = {"split": "train", "variants": 1, "seconds": 2.0, "seed": 1}
+    total, clips = pairs.clips(source, source, **settings, per_track=1)
+    first = [(clip.track, clip.start_s) for clip in clips]
+    assert [start_s for _, start_s in first] == [2.0, 2.0, 4.0]
+    total, clips = pairs.clips(source, source, **settings, per_track=1, done=first[:2])
+    assert (total, [(clip.track, clip.start_s) for clip in clips]) == (3, first[2:])
+    total, clips = pairs.clips(source, source, **settings, count=2)
+    assert total == len(list(clips)) == 2
+    with pytest.raises(errors.Invalid, match="no music of split train is as long as 60 s"):
+        pairs.clips(source, source, split="train", seconds=60)

@@ -66,3 +66,10 @@ def test_the_ids_of_the_paper_are_found_beside_the_store_or_missed_by_name(folde
 def test_a_missing_file_of_ids_is_named(folder, tmp_path):
     with pytest.raises(errors.NotFound, match=r"nowhere\.npy: no such file"):
         run(folder, tmp_path / "out", ids="nowhere.npy")
+
+
+@pytest.mark.parametrize("index, said", [("IVF4,Flat", "trained on 60 rows"), ("l2", "nothing to train")])
+def test_how_many_rows_the_index_was_trained_on_is_said(folder, tmp_path, capsys, index, said):
+    for _ in ("built", "read"):
+        run(folder, tmp_path / "out", compat=True, index=index, lengths=(1,), show=True)
+        assert said in capsys.readouterr().out

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from evaluation.scores import evaluate
-from nafp.search import confidence, index
+from nafp.search import collection, confidence, index
 from tests.evaluation.scores.walks import DB, DIM, DUMMY, LENGTHS, QUERY, ROWS, noisy, run, save, save_bare, tracks
 
 
@@ -44,9 +44,10 @@ def original_loop(searched, dummy, db, query, ids, lengths, *, k=20):
     return hits
 
 
-@pytest.mark.parametrize("kind", ["l2", "IVF8,PQ8np"])
+@pytest.mark.parametrize("kind", ["l2", "IVF8,PQ8np", "HNSW"])
 def test_compat_gives_the_numbers_of_the_original_loop(bare, tmp_path, kind, monkeypatch):
     monkeypatch.setattr(index, "LIST_MAJOR_FROM", 1)
+    monkeypatch.setattr(collection.Collection.blocks, "__defaults__", (200,))
     ids = np.array([0, 3, 11, 30, 77, 120, 200, 233, 236, 239])  # Over borders, and past the end.
     np.save(tmp_path / "ids.npy", ids)
     found = run(
@@ -58,11 +59,13 @@ def test_compat_gives_the_numbers_of_the_original_loop(bare, tmp_path, kind, mon
         n_probe=3,
         ids=str(tmp_path / "ids.npy"),
     )
-    theirs = faiss.index_factory(DIM, kind.replace("l2", "Flat"))
+    theirs = faiss.index_factory(DIM, {"l2": "Flat", "HNSW": "HNSW16"}.get(kind, kind))
+    if kind == "HNSW":
+        theirs.hnsw.efConstruction = 80
     theirs.train(DUMMY)
     theirs.add(DUMMY)
     theirs.add(DB)
-    if kind != "l2":
+    if kind.startswith("IVF"):
         theirs.nprobe = 3
     expected = original_loop(theirs, DUMMY, DB, QUERY, ids, LENGTHS)
     for length in LENGTHS:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.scores import evaluate, stores
+from nafp import config as config_lib
 from nafp.search import collection, store
 
 DIM, ROWS = 16, 12
@@ -130,6 +131,14 @@ def test_stores_of_other_models_or_settings_are_refused(folder, name, meta, said
     save(folder, name, unit(10 * ROWS), **meta)
     said = said if name == "strangers" else said.split(" in one")[0].split(" is")[0]
     refused(folder, f"cannot be mixed: {said}", unknown=unknown)
+
+
+def test_a_store_from_before_a_setting_has_the_value_that_it_was_made_by(folder):
+    settings = config_lib.default().spectrogram.to_dict()
+    save(folder, "dummy_db", unit(ROWS, seed=1), config={"spectrogram": settings})
+    older = {key: value for key, value in settings.items() if key != "front_end"}
+    save(folder, "db", unit(10 * ROWS), config={"spectrogram": older})
+    collection.require_one_model([store.Store.open(folder, name) for name in ("dummy_db", "db")])
 
 
 def test_where_a_model_lay_and_how_it_was_trained_is_no_difference(folder):

@@ -1,0 +1,128 @@
+"""Renders single seconds as pairs of spectrograms to train from (see nafp.corpora.spectrogram_pairs).
+
+A few seconds of each recording are drawn, each is degraded once, and the two are stored as spectrograms. This is the
+static method of the song_mine system.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent import futures
+from typing import NamedTuple
+
+import numpy as np
+
+from nafp import errors
+from nafp.audio import decode
+from nafp.corpora import spectrogram_pairs
+from nafp.jobs import progress, whole_files
+
+from . import material, pairs
+from . import render as queries
+
+SEGMENTS = 5  # Seconds of each recording.
+_SAMPLED = 3  # Recordings whose seconds are kept as sound, too.
+
+
+class _Pair(NamedTuple):
+    """A second that is to be rendered.
+
+    file: where its spectrograms go. sample: where its sounds go, without suffix, None for nowhere.
+    """
+
+    part: pairs.RecordingPart
+    file: pathlib.Path
+    sample: pathlib.Path | None
+
+
+def render(
+    source: material.Material,
+    noise: material.Material,
+    out: str | os.PathLike,
+    *,
+    spectrogram: Callable[[np.ndarray], np.ndarray],
+    splits: Sequence[str] = ("train",),
+    noise_split: str = "",
+    names: Sequence[str] = pairs.CONDITIONS,
+    count: int = 0,
+    segments: int = SEGMENTS,
+    sample_rate_hz: int = 8000,
+    seed: int = 0,
+    jobs: int = 0,
+    show: bool = False,
+) -> str:
+    """Renders up to `segments` seconds of every recording of the splits, and returns a summary to print.
+
+    spectrogram: turns segments [n, S] in -1..1 into spectrograms [n, F, T]. splits: train and val. Seconds of silence
+    are left out. Files that are there stay, so that an interrupted set is continued. Other parameters, and errors: as
+    of `pairs.render`.
+    """
+    out = pathlib.Path(out)
+    if strange := set(splits) - set(spectrogram_pairs.SETS):
+        raise errors.Invalid(f"--split={','.join(strange)}: song_mine's sets have {', '.join(spectrogram_pairs.SETS)}")
+    if segments < 1:
+        raise errors.Invalid(f"--segments={segments}: must be at least 1")
+    chain = queries.parse(names, unshifted=True)
+    surroundings = pairs.surroundings_by_split(noise, chain, splits, noise_split)
+    pieces = [piece for split in splits for piece in pairs.chosen(source, split, count, seed)]
+    _require_unique(source, pieces)
+
+    def one(pair: _Pair) -> bool:
+        if pair.file.exists():
+            return True
+        here = surroundings[pair.part.piece.split]
+        rendered = pairs.rendered_part(source, pair.part, chain, here, 1, sample_rate_hz, seed)
+        if rendered.clean is None or not rendered.details[0]["condition"]:
+            return False  # Silence, or beyond the end of a damaged file.
+        sounds = np.stack([decode.to_float(samples) for samples in (rendered.clean, rendered.variants[0])])
+        if pair.sample:
+            for sound, end in zip(sounds, ("", "_augmented")):
+                decode.write_wav(f"{pair.sample}{end}.wav", sound, sample_rate_hz=sample_rate_hz)
+        with whole_files.opened(pair.file, "wb") as file:
+            np.save(file, spectrogram(sounds).astype(np.float32))
+        return True
+
+    wanted = [pair for number, piece in enumerate(pieces) for pair in _pairs(out, number, piece, segments, seed)]
+    for name in (spectrogram_pairs.SAMPLES, *(spectrogram_pairs.SETS[split] for split in splits)):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    with (
+        futures.ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
+        progress.Progress(len(wanted), "seconds", label="pairs", show=show) as bar,
+    ):
+        made = []
+        for pair, is_made in zip(wanted, pool.map(one, wanted), strict=True):
+            made += [pair] if is_made else []
+            bar.add(1)
+    _write_tables(out, splits, made)
+    return f"{out}: {len(made)} pairs of spectrograms of {len(pieces)} recordings"
+
+
+def _require_unique(source: material.Material, pieces: Sequence[material.Piece]) -> None:
+    stems = [material.stem(piece.name) for piece in pieces]
+    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        raise errors.Invalid(f"{source.path}: {len(twice)} names are not unique, such as {twice[0]}")
+
+
+def _pairs(out: pathlib.Path, number: int, piece: material.Piece, segments: int, seed: int) -> Iterable[_Pair]:
+    """Draws the seconds of a recording."""
+    n_seconds = int(piece.n_samples / piece.sample_rate_hz)
+    drawn = np.random.default_rng([seed, number]).permutation(n_seconds)[:segments]
+    folder = out / spectrogram_pairs.SETS[piece.split]
+    for second in sorted(drawn.tolist()):
+        part = pairs.RecordingPart(number, piece, second, n_seconds, float(second), 1.0)
+        name = f"{material.stem(piece.name)}_{second}"
+        sample = out / spectrogram_pairs.SAMPLES / name if number < _SAMPLED else None
+        yield _Pair(part, folder / f"{name}.npy", sample)
+
+
+def _write_tables(out: pathlib.Path, splits: Sequence[str], made: Sequence[_Pair]) -> None:
+    for split in splits:
+        table: dict[str, list[str]] = {}
+        for pair in (pair for pair in made if pair.part.piece.split == split):
+            name = os.path.basename(pair.part.piece.name)
+            table.setdefault(name, []).append(f"{pair.file.stem}{os.path.splitext(name)[1]}")
+        with whole_files.opened(out / spectrogram_pairs.TABLES[split], encoding="utf-8") as file:
+            json.dump(table, file, indent=1)

@@ -1,0 +1,114 @@
+"""The settings of a server, each with its default and the reason for it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import pathlib
+from typing import NamedTuple
+
+from nafp import errors
+from nafp.identify import asking
+from nafp.jobs import threads
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+MEGABYTE = 1 << 20
+_LEAST_TOKEN = 16  # Characters. At a thousand guesses a second even random digits of this length outlive us all.
+
+
+class ServeSettings(NamedTuple):
+    """The settings of `nafp serve`, whose --help explains each. 0 stands for "as many as there are cores"."""
+
+    database: str
+    host: str = "127.0.0.1"
+    port: int = 8765
+    workers: int = 1
+    runtime: str = "auto"
+    hosts: tuple[str, ...] = ()  # Names by which the server may be addressed. None: those of this machine, or any.
+    token: str | None = None  # Opens what changes the database. None: nothing does.
+
+    jobs: int = 0  # Clips at once in each process.
+    waiting: int = 64  # Requests that may wait for one of these. A clip takes some 50 ms, so this is a second or two.
+    megabytes: float = 16.0  # A minute of CD audio has 10.
+    clip_s: float = asking.LONGEST_S  # Audio that is listened to of each clip.
+    sending_s: float = 30.0  # For a request to arrive: 16 MB at 4.5 Mbit/s.
+    decoding_s: float = 10.0  # A minute of any sane file takes under one.
+    request_s: float = 30.0  # From the last byte of a request to its answer.
+    track_megabytes: float = 256.0
+    track_s: float = 3 * 3600.0  # A longer recording is not added.
+    listeners: int = 4  # Streams at once in each process. One costs a thirtieth of a core.
+    listen_s: float = 12 * 3600.0
+    silent_s: float = 60.0  # A stream that sends nothing for so long is closed.
+    connections: int = 512
+    header_s: float = 10.0  # For the head of a request to arrive.
+    header_bytes: int = 16 * 1024
+
+    @property
+    def n_jobs(self) -> int:
+        """Number of clips at once."""
+        return self.jobs or threads.n_threads()
+
+    @property
+    def body_bytes(self) -> int:
+        """Bytes of the largest body with a clip."""
+        return round(self.megabytes * MEGABYTE)
+
+    @property
+    def track_bytes(self) -> int:
+        """Bytes of the largest body with a recording to add."""
+        return round(self.track_megabytes * MEGABYTE)
+
+    @property
+    def track_sending_s(self) -> float:
+        """Seconds for a recording to arrive, as many for each byte as a clip has."""
+        return self.sending_s * max(1.0, self.track_bytes / self.body_bytes)
+
+    @property
+    def known_hosts(self) -> tuple[str, ...]:
+        """Names that a Host header may have, without port. ("*",) for any.
+
+        A server on the loopback that answered to any name could be reached by a page of somebody else in a browser of
+        this machine: its name would first lead there, then here.
+        """
+        if self.hosts:
+            return self.hosts
+        return LOOPBACK if self.host in LOOPBACK else ("*",)
+
+    def opens(self, token: str) -> bool:
+        """Returns whether a token is the right one, in a time that does not depend on it."""
+        if self.token is None:
+            return False
+        given, right = (hashlib.sha256(text.encode(errors="replace")).digest() for text in (token, self.token))
+        return hmac.compare_digest(given, right)
+
+
+def token(file: str | None) -> str | None:
+    """Reads the token from a file, else from the environment variable NAFP_TOKEN. None without either.
+
+    A command line would show it to every user of the machine. Raises errors.Invalid for a short token.
+    """
+    if file:
+        try:
+            text = pathlib.Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise errors.Invalid(f"--token_file={file}: cannot be read: {error}") from error
+    elif "NAFP_TOKEN" in os.environ:
+        text = os.environ["NAFP_TOKEN"].strip()
+    else:
+        return None
+    if len(text) < _LEAST_TOKEN or not text.isascii() or not text.isprintable() or " " in text:
+        raise errors.Invalid(
+            f"the token must have {_LEAST_TOKEN} or more visible ASCII characters; openssl rand -hex 32 makes one"
+        )
+    return text
+
+
+def check(settings: ServeSettings) -> None:
+    """Raises errors.Invalid for settings that cannot be."""
+    positive = (name for name in settings._fields if name.endswith(("_s", "megabytes", "_bytes")))
+    for name in (*positive, "workers", "connections"):
+        if getattr(settings, name) <= 0:
+            raise errors.Invalid(f"--{name}={getattr(settings, name)}: must be more than 0")
+    if settings.clip_s > asking.LONGEST_S:
+        raise errors.Invalid(f"--clip_s={settings.clip_s:g}: a clip is at most {asking.LONGEST_S:g} s")

@@ -1,0 +1,38 @@
+"""`nafp serve`: a database answers over HTTP."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+
+from nafp.database import database
+from nafp.serving import server, service, settings
+
+
+def run(request: settings.ServeSettings, *, prepare: Callable[[], None] = lambda: None) -> int:
+    """Serves until SIGTERM or Ctrl-C, and returns the exit code.
+
+    prepare: called in each process before JAX is used; another process must be able to import it. Raises nafp.Error,
+    before the server listens, for settings that cannot be right and a database that cannot be opened.
+    """
+    settings.check(request)
+    with database.Database.open(request.database) as opened:
+        n_tracks = len(opened)
+
+    def ready(host: str, port: int) -> None:
+        name = f"[{host}]" if ":" in host else host
+        print(
+            f"serving {request.database} ({n_tracks} tracks) at http://{name}:{port}"
+            f"{'' if request.token else ', read-only'}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    server.run(request, functools.partial(opened_service, prepare), ready=ready)
+    return 0
+
+
+def opened_service(prepare: Callable[[], None], request: settings.ServeSettings) -> service.Service:
+    """Opens what a process of the server needs."""
+    return service.Service(request, prepare=prepare)
