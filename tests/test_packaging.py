@@ -26,8 +26,9 @@ MODULES = {
     "pyyaml": "yaml",
     "prometheus-client": "prometheus_client",
     "python-multipart": "python_multipart",
+    "scikit-learn": "sklearn",
 }
-EXTRA_MODULES = {"PIL", "av", "faiss", "jaxtyping", "matplotlib", "sounddevice", "torch"}
+EXTRA_MODULES = {"PIL", "av", "faiss", "jaxtyping", "matplotlib", "sklearn", "sounddevice", "torch"}
 EXTRA_MODULES |= {"h11", "prometheus_client", "python_multipart", "starlette", "uvicorn"}
 
 
