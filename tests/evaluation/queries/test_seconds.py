@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from evaluation.queries import material, verbs
+from evaluation.queries import verbs
 from launch import spectrograms
 from nafp import config as config_lib
 from nafp import errors
