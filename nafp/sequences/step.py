@@ -15,7 +15,10 @@ Batch = dict[str, jax.Array]
 
 
 class State(NamedTuple):
-    """What a step changes. centres: [C, E] of the classes, or [0, E] for a loss without them."""
+    """What a step changes. centres: [C, E] of the classes.
+
+    For a loss without classes they are one of zeros, which stays so: orbax saves no empty arrays.
+    """
 
     step: jax.Array
     params: Any

@@ -120,7 +120,7 @@ class _Session:
         network = networks.create(**config.model)
         self.recipe = step.Recipe(network, adam, config.loss.name, terms, config.seed)
         has_classes = config.loss.name in losses.WITH_CLASSES
-        centres = self.source.centres() if has_classes else np.zeros((0, config.model.dim), np.float32)
+        centres = self.source.centres() if has_classes else np.zeros((1, config.model.dim), np.float32)
         n_rows = chunks.padded_rows(config.chunk.seconds)
         self.state = step.initial(self.recipe, n_rows=n_rows, dim=self.source.dim, centres=jnp.asarray(centres))
         self.done = 0
