@@ -149,5 +149,6 @@ def _listed(path: str, kind: str) -> tuple[list[manifest.Track], list[manifest.F
 
 
 def _piece(track: manifest.Track) -> Piece:
-    n_samples = segments.to_samples(track.seconds, track.sample_rate_hz)
+    seconds = track.seconds or decode.measured_s(track.path)  # A stream without a container states no length.
+    n_samples = segments.to_samples(seconds, track.sample_rate_hz)
     return Piece(track.path, track.kind, track.split, n_samples, track.sample_rate_hz)

@@ -200,7 +200,7 @@ def _cuts(recordings: LongRecordings, lengths_s: Sequence[float], trials: int) -
     """Yields the queries that lie completely within one song. Warns of a recording that ends before its plan."""
     planned_s = max(song.start_s + song.seconds for song in recordings.plan)
     for label, path in recordings.files:
-        total_s = decode.probe(path).seconds
+        total_s = decode.measured_s(path)
         if total_s < planned_s - 1:
             logging.getLogger(__name__).warning(
                 "%s: ends at %.0f s, the plan at %.0f s: do they belong together?", path, total_s, planned_s

@@ -84,6 +84,18 @@ def probe(path: str | os.PathLike) -> Info:
         return Info(reader.length_s, reader.sample_rate_hz, reader.channels)
 
 
+def measured_s(path: str | os.PathLike) -> float:
+    """Returns the seconds of a file: what its header states or, if that is unknown, what can be decoded.
+
+    Raises errors.Undecodable for a file that cannot be read.
+    """
+    info = probe(path)
+    if info.seconds:
+        return info.seconds
+    blocks = stream(path, sample_rate_hz=info.sample_rate_hz, complain=lambda reason: None, mend=True)
+    return segments.to_seconds(sum(map(len, blocks)), info.sample_rate_hz)
+
+
 def load(
     path: str | os.PathLike,
     *,

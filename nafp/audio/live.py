@@ -31,8 +31,8 @@ _PATIENT = [
 ]
 # fmt: on
 # A stream of somebody else must not open a file of this machine. Protocols as ffmpeg names them.
-_REMOTE = "async,cache,crypto,ftp,gopher,gophers,hls,http,httpproxy,https,mmsh,mmst,rist,rtmp,rtmpe,rtmps,rtmpt,rtp,"
-_REMOTE += "rtsp,sctp,sftp,srt,srtp,tcp,tls,udp,udplite,unix"
+_REMOTE = "async,cache,crypto,data,ftp,gopher,gophers,hls,http,httpproxy,https,mmsh,mmst,rist,rtmp,rtmpe,rtmps,rtmpt,"
+_REMOTE += "rtp,rtsp,sctp,sftp,srt,srtp,tcp,tls,udp,udplite,unix"
 
 
 class Input(NamedTuple):

@@ -6,6 +6,8 @@ File names are bytes, not text. A byte of a list that is no UTF-8 becomes a surr
 from __future__ import annotations
 
 import codecs
+import csv
+import io
 import os
 import re
 import stat
@@ -33,6 +35,18 @@ def read(path: str | os.PathLike, *, missing: str = "") -> str:
     except OSError as error:
         raise errors.Invalid(f"{path}: {error.strerror}{missing}") from None
     return text(data, path)
+
+
+def table(path: str | os.PathLike, columns: set[str], *, missing: str = "") -> list[dict[str, str]]:
+    """Reads a CSV file with these columns, and perhaps others, as one dictionary a row. Errors as for `read`."""
+    rows = csv.DictReader(io.StringIO(read(path, missing=missing), newline=""), restval="")
+    try:
+        if not columns <= set(rows.fieldnames or ()):
+            needed = " and ".join(sorted(columns))
+            raise errors.Invalid(f"{os.fspath(path)}: columns {needed} are needed; has {rows.fieldnames}")
+        return list(rows)
+    except csv.Error as error:
+        raise errors.Invalid(f"{os.fspath(path)}, line {rows.line_num + 1}: {error}; is a quote left open?") from None
 
 
 def require_file(path: str | os.PathLike, *, missing: str = "") -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import segments
-from nafp.corpora import manifest, pickles
+from nafp.corpora import list_text, manifest, pickles
 from nafp.jobs import whole_files
 
 SEGMENT_S, HOP_S = 1.0, 0.5
@@ -90,18 +90,18 @@ def ids_of(starts: Iterable[tuple[str, float]], tracks: Sequence[manifest.Track]
 def read_places(path: str | os.PathLike) -> list[tuple[str, float]]:
     """Reads (path, start_s) from a table of `write_places`, or from any table with these columns."""
     folder = os.path.dirname(os.path.abspath(path))
+    rows = list_text.table(path, {"path", "start_s"}, missing="; nafp corpus convert writes such a table")
+    return [(os.path.normpath(os.path.join(folder, row["path"])), _seconds(row["start_s"], path)) for row in rows]
+
+
+def _seconds(text: str, path: str | os.PathLike) -> float:
     try:
-        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = csv.DictReader(file)
-            if not {"path", "start_s"} <= set(rows.fieldnames or ()):
-                raise errors.Invalid(f"{path}: columns path and start_s are needed; has {rows.fieldnames}")
-            return [(os.path.normpath(os.path.join(folder, r["path"])), float(r["start_s"])) for r in rows]
-    except OSError as error:
-        raise errors.Invalid(f"{path}: {error.strerror}; nafp corpus convert writes such a table") from None
-    except (TypeError, ValueError) as error:
-        if isinstance(error, errors.Error):
-            raise
-        raise errors.Invalid(f"{path}: a start_s that is no number of seconds ({error})") from None
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise errors.Invalid(f"{os.fspath(path)}: start_s {text!r} is not a number of seconds of at least 0")
+    return seconds
 
 
 def write_places(path: str | os.PathLike, starts: Iterable[QueryStart]) -> None:

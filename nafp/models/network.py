@@ -55,7 +55,8 @@ class JaxNetwork:
 
     One batch shape is compiled: smaller batches are padded, larger ones are cut. batch_size: segments in a batch,
     rounded up to a multiple of the devices. dtype: type of the products. A fingerprint depends on its segment alone,
-    except with the front end "original", whose spectrograms depend on the batch of a device.
+    except with the front end "original", whose spectrograms depend on the batch of a device. Silence fills up a batch,
+    and counts there.
     """
 
     def __init__(

@@ -19,8 +19,8 @@ _TOGETHER = (1, 4)  # Segments that go together through the first two blocks, an
 class _Layer(NamedTuple):
     kernel: np.ndarray  # [9*C,D], with the norm's scale.
     shift: np.ndarray  # [D], the bias with the norm's shift.
-    spectral: np.ndarray | None  # [T,C]
-    temporal: np.ndarray | None  # [F,C]
+    spectral: np.ndarray  # [T,C], empty where no attention follows, as the next.
+    temporal: np.ndarray  # [F,C]
 
 
 class _Block(NamedTuple):
@@ -67,7 +67,8 @@ def _layer(name: str, variables: Mapping[str, Any]) -> _Layer:
     scale = p["norm_scale"] / np.sqrt(variance + _EPSILON)
     kernel = p["kernel"].reshape(-1, len(scale)) * scale
     shift = p["norm_bias"] + (p["bias"] - mean) * scale
-    attention = [np.ascontiguousarray(p[key].T) if key in p else None for key in ("spectral", "temporal")]
+    nothing = np.zeros((0, 0), np.float32)
+    attention = [np.ascontiguousarray(p.get(key, nothing).T) for key in ("spectral", "temporal")]
     return _Layer(kernel, shift, *attention)
 
 

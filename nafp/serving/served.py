@@ -1,6 +1,6 @@
 """A database that is served: it follows its writers, answers from several threads, and takes changes of its own.
 
-Several processes may serve one database. They map the same files, so its fingerprints are in memory once.
+Several processes may serve one database. They map the same log, so that its fingerprints are in memory once.
 """
 
 from __future__ import annotations

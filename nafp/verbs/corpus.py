@@ -6,14 +6,13 @@ prints its report and returns the exit code: 0 when done, 1 when nothing is left
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nafp import errors
 from nafp.audio import decode
-from nafp.corpora import corpus, kinds, lists, manifest, row_ids, splits
+from nafp.corpora import corpus, kinds, list_text, lists, manifest, row_ids, splits
 from nafp.datasets import audioset, registry
 from nafp.jobs import choices
 from nafp.verbs import subverbs
@@ -311,14 +310,8 @@ def _filled(tracks: list[manifest.Track], jobs: int) -> tuple[list[manifest.Trac
 def _duplicates(path: str) -> list[tuple[str, str]]:
     """Reads the pairs of whole duplicates that `dedup` found: (path, duplicate_of)."""
     folder = os.path.dirname(os.path.abspath(path))
-    try:
-        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = csv.DictReader(file)
-            if not {"path", "duplicate_of"} <= set(rows.fieldnames or ()):
-                raise errors.Invalid(f"{path}: columns path and duplicate_of are needed")
-            whole = [row for row in rows if row.get("how", "whole") != "part"]
-    except OSError as error:
-        raise errors.Invalid(f"{path}: {error.strerror}; nafp corpus dedup writes such a table") from None
+    rows = list_text.table(path, {"path", "duplicate_of"}, missing="; nafp corpus dedup writes such a table")
+    whole = [row for row in rows if row.get("how", "whole") != "part"]
     return [(_path_in(folder, row["path"]), _path_in(folder, row["duplicate_of"])) for row in whole]
 
 

@@ -146,6 +146,9 @@ def test_an_mp3_without_a_length_header_is_read_to_its_end(folder, tmp_path):
     assert soundfile.info(path).duration < 20  # The trap this is about.
     assert decode.probe(path).seconds == pytest.approx(26.0, abs=0.1)
     assert len(whole(path)) / 8000 == pytest.approx(26.0, abs=0.1)
+    for name in ("called.wav", "from standard input"):
+        (tmp_path / name).write_bytes(path.read_bytes())
+        np.testing.assert_array_equal(whole(tmp_path / name), whole(path))
     part = decode.load(path, sample_rate_hz=8000, start_s=15, seconds=2)
     np.testing.assert_allclose(part, whole(path)[15 * 8000 : 17 * 8000], atol=1e-5)
 

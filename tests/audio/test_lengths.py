@@ -224,6 +224,7 @@ def test_a_stream_without_a_container_promises_nothing(tmp_path):
         assert seconds == pytest.approx(9.0, abs=0.1)
         assert remarks == []
         assert decode.probe(tmp_path / name).seconds == 0.0
+        assert decode.measured_s(tmp_path / name) == pytest.approx(9.0, abs=0.1)
 
 
 def test_one_lie_does_not_cost_the_corpus_its_other_files(folder, tmp_path):

@@ -205,3 +205,19 @@ def test_a_name_with_a_line_break_is_refused_by_text_lists_and_kept_by_tables(tm
         lists.write(tmp_path / "l.txt", [track])
     lists.write(tmp_path / "l.csv", [track])
     assert lists.read(tmp_path / "l.csv") == [track]
+
+
+@pytest.mark.parametrize("start_s", ["nan", "inf", "-1", "soon", ""])
+def test_a_place_that_is_none_is_refused(tmp_path, start_s):
+    (tmp_path / "p.csv").write_text(f"path,start_s\na.wav,{start_s}\n")
+    with pytest.raises(errors.Invalid, match="is not a number of seconds of at least 0"):
+        row_ids.read_places(tmp_path / "p.csv")
+
+
+def test_a_table_that_cannot_be_is_refused_in_one_line(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "huge.csv").write_text("path,start_s\na.wav," + 200_000 * "1")
+    (tmp_path / "other.csv").write_text("file\na.wav\n")
+    for name, reason in {"pipe": "a pipe", "huge": "line 2: field larger", "other": "path and start_s are"}.items():
+        with pytest.raises(errors.Invalid, match=reason):
+            row_ids.read_places(tmp_path / f"{name}.csv")

@@ -64,9 +64,9 @@ def test_a_command_shows_its_error_on_one_line(tmp_path):
 
 
 def test_our_remarks_carry_no_prefix_of_the_log():
-    from launch import exits
+    from launch import log_lines
 
-    shaped = exits._OurWords()
+    shaped = log_lines.Formatter()
     ours = logging.LogRecord("nafp.audio.decode", logging.WARNING, "decode.py", 1, "%s: damaged", ("a\x1b.wav",), None)
     assert shaped.format(ours) == "a\\x1b.wav: damaged"
     assert shaped.format(logging.LogRecord("absl", logging.WARNING, "x.py", 1, "theirs", (), None)).startswith("W")

@@ -40,8 +40,11 @@ def checkout(tmp_path):
         "nafp/__main__.py",
         "nafp/cli.py",
         "nafp/errors.py",
+        "nafp/jobs/__init__.py",
+        "nafp/jobs/shown.py",
         "launch/__init__.py",
         "launch/exits.py",
+        "launch/log_lines.py",
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text((ROOT / name).read_text())

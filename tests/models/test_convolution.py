@@ -103,9 +103,13 @@ def test_the_backward_pass_by_hand_equals_autodiff(activation, groups):
     assert_the_same(ours, by_autodiff(activation))
 
 
-@pytest.mark.parametrize(
-    "activation, order, padding", [("relu", "after_norm", "same"), ("elu", "after_norm", "symmetric")]
-)
+OTHERS = [
+    pytest.param("relu", "after_norm", "same", marks=pytest.mark.slow),
+    ("elu", "after_norm", "symmetric"),
+]
+
+
+@pytest.mark.parametrize("activation, order, padding", OTHERS)
 def test_the_backward_pass_by_hand_covers_the_layers_of_other_systems(activation, order, padding):
     settings = {"activation_order": order, "padding": padding}
     ours = gradients(functools.partial(cpu_stack.stack, groups=((1, 1), (2, 2))), activation, **settings)

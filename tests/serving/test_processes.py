@@ -66,7 +66,6 @@ def test_sigterm_finishes_what_the_server_has(filled):
 @pytest.mark.slow
 def test_several_processes_share_the_work_and_the_counts_and_one_that_dies_is_replaced(filled):
     with command(filled, "--workers=2") as (process, port):
-        victim = next(child for child in children(process.pid) if "resource_tracker" not in said_by(child))
         kept: list[tuple] = []
         data = clip()
         threads = [
@@ -81,6 +80,11 @@ def test_several_processes_share_the_work_and_the_counts_and_one_that_dies_is_re
             connection.request("GET", "/metrics")
             text = connection.getresponse().read().decode()
         assert 'nafp_clips_total{outcome="found"} 4.0' in text
+        workers = [child for child in children(process.pid) if "resource_tracker" not in said_by(child)]
+        assert len(workers) == 2
+        for worker in workers:  # One file, mapped by both, is in memory once.
+            assert str(filled / "fingerprints-0000.log") in pathlib.Path(f"/proc/{worker}/maps").read_text()
+        victim = workers[0]
         os.kill(victim, signal.SIGKILL)
         end_s = time.monotonic() + 60
         while victim in children(process.pid) or len(children(process.pid)) < 3:

@@ -40,8 +40,12 @@ ENCODERS = {
 }
 
 
+CASES = ["nafp", "audsearch", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pfann", "benchmark"))]
+
+
 def configured(name):
-    c = test_step.tiny(**{**ENCODERS[name], "model.dim": 8, "model.head_hidden": 3})
+    # The form "lax" compiles fastest. That both forms are one network, the tests of each network hold.
+    c = test_step.tiny(**{**ENCODERS[name], "model.dim": 8, "model.head_hidden": 3, "model.form": "lax"})
     return config_lib.validated(c)
 
 
@@ -64,16 +68,18 @@ def two_steps(c):
 
 
 def test_every_architecture_is_among_them():
+    assert {case if isinstance(case, str) else case.values[0] for case in CASES} == set(ENCODERS)
     names = {encoder.get("model.name", "nafp") for encoder in ENCODERS.values()}
     assert names == set(config_lib.network.ARCHITECTURES)
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_an_encoder_trains_is_exported_and_is_the_same_in_numpy(tmp_path, name):
+@pytest.mark.parametrize("name", CASES)
+def test_an_encoder_trains_is_exported_and_is_the_same_in_numpy(tmp_path, monkeypatch, name):
     c = configured(name)
     losses, variables = two_steps(c)
     assert losses[1] < losses[0]  # The same batch again.
 
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
     sound = tunes.tune(3, sample_rate_hz=8000)
     by_jax = network.JaxNetwork(variables, c, batch_size=8).track(sound)
     np.testing.assert_allclose(np.linalg.norm(by_jax, axis=1), 1, rtol=1e-4)

@@ -103,6 +103,18 @@ def test_any_number_of_threads_gives_the_same_fingerprints(small, waveforms, mon
     np.testing.assert_allclose(small[2](many), alone, atol=1e-6)
 
 
+def test_a_call_is_one_batch_for_the_originals_front_end(waveforms, monkeypatch):
+    c = networks.config(**{"spectrogram.front_end": "original"})
+    variables = networks.trained_variables(c)
+    run = numpy_network.NumpyNetwork(variables, c, identity={})
+    many = np.concatenate([waveforms[1:2]] * 40 + [waveforms[3:4]])  # Two batches; the loudest is in the last.
+    monkeypatch.setattr(threads, "n_threads", lambda: 3)
+    together = run(many)
+    mel = numpy_spectrogram.log_mel(many, **network.mel_settings(c))
+    np.testing.assert_allclose(together, numpy_layers.encode(run._encoder(mel), run._head), atol=1e-5)
+    assert np.abs(together[0] - run(many[:1])[0]).max() > 1e-3
+
+
 def test_a_track_is_its_segments_at_the_hop(small, waveforms):
     run, samples = small[2], waveforms.ravel()[:18000]
     assert (run.sample_rate_hz, run.segment, run.hop, run.dim) == (8000, 8000, 4000, 16)
