@@ -22,6 +22,24 @@ from nafp.jobs import plain_files, whole_files
 
 FILE, COPY = "catalogue.sqlite", "catalogue.copy.sqlite"
 SIDE_FILES = ("-wal", "-shm", "-journal")  # What sqlite puts beside a file while it is open.
+SCHEMA = """
+create table about (key text primary key, value text not null) without rowid;
+create table tracks (
+    id integer primary key autoincrement, name not null unique, seconds real not null,
+    first_row integer not null, n_rows integer not null, crc integer not null,
+    digest text unique, added text not null, damage text not null default '');
+create table metadata (
+    track integer not null references tracks (id) on delete cascade, key text not null, value text not null,
+    primary key (track, key)) without rowid;
+create table sources (
+    path primary key, n_bytes integer not null, changed_ns integer not null, digest text not null,
+    track integer not null references tracks (id) on delete cascade) without rowid;
+create index sources_by_content on sources (n_bytes, digest);
+create index sources_by_track on sources (track);
+create table segments (
+    id integer primary key autoincrement, file text not null, first_row integer not null, n_rows integer not null,
+    n_bytes integer not null, crc integer not null);
+"""
 _WAIT_S = 60.0  # For the transaction of another process. Those of a writer take milliseconds.
 _REFUSED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 # Places in the header of an sqlite file (https://www.sqlite.org/fileformat.html, section 1.3).
