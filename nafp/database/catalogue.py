@@ -34,24 +34,6 @@ _NO_DAMAGE = (
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
 )
-_SCHEMA = """
-create table about (key text primary key, value text not null) without rowid;
-create table tracks (
-    id integer primary key autoincrement, name not null unique, seconds real not null,
-    first_row integer not null, n_rows integer not null, crc integer not null,
-    digest text unique, added text not null, damage text not null default '');
-create table metadata (
-    track integer not null references tracks (id) on delete cascade, key text not null, value text not null,
-    primary key (track, key)) without rowid;
-create table sources (
-    path primary key, n_bytes integer not null, changed_ns integer not null, digest text not null,
-    track integer not null references tracks (id) on delete cascade) without rowid;
-create index sources_by_content on sources (n_bytes, digest);
-create index sources_by_track on sources (track);
-create table segments (
-    id integer primary key autoincrement, file text not null, first_row integer not null, n_rows integer not null,
-    n_bytes integer not null, crc integer not null);
-"""
 
 
 _left_behind: list[sqlite3.Connection] = []  # Connections of a parent, in a process that was forked.
@@ -162,7 +144,7 @@ class Catalogue:
     def create(cls, folder: str | os.PathLike, about: Mapping[str, Any]) -> None:
         """Writes an empty catalogue, whole or not at all. about: the facts that `about()` returns."""
         with catalogue_files.whole(Path(folder) / FILE) as connection:
-            connection.executescript(f"begin; {_SCHEMA} commit;")
+            connection.executescript(f"begin; {catalogue_files.SCHEMA} commit;")
             rows = [(key, json.dumps(value)) for key, value in about.items()]
             connection.executemany("insert into about values (?, ?)", rows)
             connection.execute("pragma journal_mode = wal")
