@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tabulate
-from absl import app, flags
+from absl import app, flags, logging
 
 from benchmarks import _result
 from evaluation.scores import results
@@ -52,6 +52,7 @@ class Proposals(NamedTuple):
 
 def main(argv: list[str]) -> None:
     del argv
+    logging.set_verbosity(logging.ERROR)  # orbax logs every file that it opens.
     rows = collection.Collection.of([store.Store.open(_STORE.value, "db")])
     network = embedder.load(_CHECKPOINT.value)
     lines: list[dict[str, Any]] = []
@@ -155,7 +156,7 @@ def scored(rows: collection.Collection, some: Sequence[Query], proposals: Propos
         ranking = match.rank(query.rows, within, rows, lengths=[length])[0]
         if len(ranking.tracks) and ranking.tracks[0] == query.track:
             tracks += 1
-            places += abs(ranking.starts[0] - query.first) <= 1
+            places += bool(abs(ranking.starts[0] - query.first) <= 1)
     score_s = time.process_time() - began
     share = 100 / len(some)
     return {

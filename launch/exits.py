@@ -33,9 +33,9 @@ def wrong(text: str) -> errors.Invalid:
 
 def _parsed(argv: list[str]) -> list[str]:
     """Parses the flags. A wrong one ends the command with one line."""
-    from . import foreign
-
     if "config" in flags.FLAGS:
+        from . import foreign  # Here: no other verb needs to load it, and the library behind it.
+
         argv[:] = foreign.rewritten(argv)
         sys.argv[:] = argv  # Where ml_collections looks for --config.section.name.
     try:
@@ -43,18 +43,9 @@ def _parsed(argv: list[str]) -> list[str]:
         if configuration := "config" in flags.FLAGS and flags.FLAGS["config"].value:
             configuration.is_locked  # noqa: B018 - ml_collections notices a missing file at its first use.
     except (OSError, SyntaxError, NameError, ImportError) as error:
+        from . import foreign
+
         raise wrong(foreign.refused(argv, error)) from error
     except (flags.Error, AttributeError, KeyError, TypeError) as error:  # From --config.section.name.
-        raise wrong(_in_words(error)) from error
+        raise wrong(log_lines.of_flags(error)) from error
     return rest
-
-
-def _in_words(error: Exception) -> str:
-    """Returns what absl and ml_collections say of a flag, on one line and without Python's names."""
-    missing = [name for name in flags.FLAGS if f"Flag --{name} must have a value" in str(error)]
-    if missing:
-        return f"--{' and --'.join(missing)} must be given"
-    if isinstance(error, (AttributeError, KeyError)) and error.args:
-        lines = str(error.args[0]).strip("'\"").replace("\\n", "\n").replace("\\'", "").splitlines()
-        return f"--config has no setting {lines[0]!r}. {' '.join(lines[1:])}".strip(". ")
-    return " ".join(str(error).split()).rstrip(".")

@@ -1,8 +1,8 @@
-"""What remarks of the package look like on the terminal."""
+"""What remarks of the package, and of absl about flags, look like on the terminal."""
 
 from typing import Any
 
-from absl import logging
+from absl import flags, logging
 
 from nafp.jobs import shown
 
@@ -13,3 +13,14 @@ class Formatter(logging.PythonFormatter):
     def format(self, record: Any) -> str:
         is_ours = record.name.partition(".")[0] == "nafp"
         return shown.plain(record.getMessage()) if is_ours else super().format(record)
+
+
+def of_flags(error: Exception) -> str:
+    """Returns what absl and ml_collections say of a flag, on one line and without Python's names."""
+    missing = [name for name in flags.FLAGS if f"Flag --{name} must have a value" in str(error)]
+    if missing:
+        return f"--{' and --'.join(missing)} must be given"
+    if isinstance(error, (AttributeError, KeyError)) and error.args:
+        lines = str(error.args[0]).strip("'\"").replace("\\n", "\n").replace("\\'", "").splitlines()
+        return f"--config has no setting {lines[0]!r}. {' '.join(lines[1:])}".strip(". ")
+    return " ".join(str(error).split()).rstrip(".")

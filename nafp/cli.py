@@ -3,6 +3,7 @@
 import difflib
 import errno
 import importlib.util
+import io
 import os
 import pathlib
 import runpy
@@ -52,6 +53,12 @@ EXTRAS = {
     "websockets": "pip install 'nafp[serve]'",
 }
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What a machine refuses. A file that is missing is not among them: whoever opens it says so in words of its own.
+_REFUSALS = (
+    *_FULL_DISK,
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR),
+    *(errno.EISDIR, errno.EMFILE, errno.ENFILE, errno.ENXIO, errno.ENODEV, errno.EBUSY, errno.ETXTBSY),
+)
 
 
 def main() -> None:
@@ -95,10 +102,16 @@ def _launchers() -> str:
 def _run(verb: str, *arguments: str) -> None:
     if verb not in available():
         _refuse(verb)
+    for stream in (sys.stdout, sys.stderr):  # Names are bytes, and a terminal need not know their letters.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # The launcher runs as __main__, because absl's --help lists the flags of that module.
     sys.argv = [f"nafp {verb}", *("--help" if word == "-h" else word for word in arguments)]
     try:
-        runpy.run_module(f"{_launchers()}.{verb}", run_name="__main__", alter_sys=True)
+        try:
+            runpy.run_module(f"{_launchers()}.{verb}", run_name="__main__", alter_sys=True)
+        finally:
+            _finish()
     except SystemExit:
         if "--help" not in sys.argv:  # absl exits with 1 after its help.
             raise
@@ -110,14 +123,38 @@ def _run(verb: str, *arguments: str) -> None:
         if error.name not in EXTRAS:
             raise
         _fail(f"nafp {verb}: {error.name} is not installed: {EXTRAS[error.name]}")
-    except errors.Error as error:  # Anything else is a defect and shows its trace.
-        if os.environ.get("NAFP_TRACEBACK"):
+    except Exception as error:
+        words = _in_words(error)
+        if not words or os.environ.get("NAFP_TRACEBACK"):
             raise
-        _fail(f"nafp {verb}: {error}")
-    except OSError as error:
-        if error.errno not in _FULL_DISK:
-            raise
-        _fail(f"nafp {verb}: {error.filename or 'the output'}: cannot be written: the disk is full")
+        _fail(f"nafp {verb}: {words}")
+
+
+def _finish() -> None:
+    """Writes what standard output still holds, so that an error of the disk is one like any other."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # What could not be written would be tried again, and complained of, when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def _in_words(error: Exception) -> str:
+    """Returns what is wrong on one line, "" for a defect of the package, which shows its trace.
+
+    The only place that decides which is which: errors of the package, and what the machine refuses, are no defects.
+    """
+    if isinstance(error, errors.Error):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        where = error.filename if isinstance(error.filename, str) else "the output"
+        if error.errno in _FULL_DISK:
+            return f"{where}: cannot be written: the disk is full"
+        return f"{where}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory{f': {error}' if str(error) else ''}"
+    return ""
 
 
 def _refuse(verb: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nafp import errors
 
-from . import conditions, material, page, pairs, seconds
+from . import conditions, material, page, pairs, spectrogram_sets
 from . import render as queries
 
 _T = TypeVar("_T")
@@ -30,7 +30,7 @@ class QueriesRequest:
     seconds: float | None = None
     variants: int = pairs.VARIANTS
     form: str = "waveforms"
-    segments: int = seconds.SEGMENTS
+    segments: int = spectrogram_sets.SEGMENTS
     sample_rate_hz: int = 8000
     seed: int = 0
     spliced: bool = False
@@ -114,7 +114,7 @@ def render_pairs(request: QueriesRequest) -> str:
 def render_seconds(request: QueriesRequest, *, spectrogram: Callable[[np.ndarray], np.ndarray]) -> str:
     """Renders a static training set in song_mine's form. spectrogram: turns segments [n, S] into [n, F, T]."""
     source, noise = request.materials()
-    return seconds.render(
+    return spectrogram_sets.render(
         source,
         noise,
         request.out,

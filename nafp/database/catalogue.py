@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from nafp import errors
 from nafp.database import catalogue_files, facts
 
 FILE, COPY, SIDE_FILES = catalogue_files.FILE, catalogue_files.COPY, catalogue_files.SIDE_FILES
+_COUNT_CHANGE = (
+    "insert into about values (?, '1') on conflict (key) do update set value = cast(cast(value as integer) + 1 as text)"
+)
 _CHANGES = "changes"  # The fact that counts what was committed, by which the copy knows its catalogue.
 # These say nothing about the file itself.
 _NO_DAMAGE = (
@@ -48,6 +52,9 @@ create table segments (
     id integer primary key autoincrement, file text not null, first_row integer not null, n_rows integer not null,
     n_bytes integer not null, crc integer not null);
 """
+
+
+_left_behind: list[sqlite3.Connection] = []  # Connections of a parent, in a process that was forked.
 
 
 class DatabaseTrack(NamedTuple):
@@ -96,6 +103,7 @@ class Catalogue:
 
     def __init__(self, folder: str | os.PathLike, *, write: bool = False):
         self.folder, self.trouble = Path(folder), ""
+        self._lock, self._is_within, self._process, self._writes = threading.RLock(), False, os.getpid(), write
         self._places: list[tuple] = []
         self._places_state: tuple[int, int] | None = None
         path, copy = self.folder / FILE, self.folder / COPY
@@ -122,8 +130,8 @@ class Catalogue:
             if isinstance(error, sqlite3.Error) and catalogue_files.code(error) in _NO_DAMAGE:
                 raise
             return str(error)
-        # If the copy is not whole either, it is the copy that changed.
-        if is_as_copied or catalogue_files.copy_complaint(copy):
+        # A copy that has the bytes of the catalogue, but not of its stamp, has lost its stamp.
+        if is_as_copied or catalogue_files.is_copy(self._connection, copy):
             return ""
         self._connection.close()
         return "other bytes than were written: the checksum differs"
@@ -172,28 +180,31 @@ class Catalogue:
     @contextlib.contextmanager
     def moment(self) -> Iterator[None]:
         """Within the block, all that is read is the state of one moment."""
-        self._connection.execute("begin")
-        try:
-            yield
-        finally:
-            self._connection.execute("rollback")
+        with self._lock:
+            if self._is_within:  # Of a moment that this thread has begun.
+                yield
+                return
+            self._own().execute("begin")
+            self._is_within = True
+            try:
+                yield
+            finally:
+                self._is_within = False
+                self._connection.execute("rollback")
 
     @contextlib.contextmanager
     def change(self) -> Iterator[None]:
         """Commits all changes of the block together when it ends well, and none of them otherwise."""
-        self._connection.execute("begin immediate")
-        try:
-            yield
-            self._connection.execute(
-                "insert into about values (?, '1') "
-                "on conflict (key) do update set value = cast(cast(value as integer) + 1 as text)",
-                (_CHANGES,),
-            )
-            self._connection.execute("commit")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("rollback")
-            raise
+        with self._lock:
+            self._own().execute("begin immediate")
+            try:
+                yield
+                self._connection.execute(_COUNT_CHANGE, (_CHANGES,))
+                self._connection.execute("commit")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("rollback")
+                raise
 
     def about(self) -> dict[str, Any]:
         """Returns the facts of the whole database: storage, dim, generation of the log, and others."""
@@ -289,7 +300,7 @@ class Catalogue:
 
     def describe(self, number: int, metadata: Mapping[str, str]) -> None:
         """Sets metadata of a track. An empty value removes its key."""
-        rows = [(number, str(key), str(value)) for key, value in metadata.items()]
+        rows = [(number, _words(key), _words(value)) for key, value in metadata.items()]
         self._connection.executemany("insert or replace into metadata values (?, ?, ?)", rows)
         self._connection.execute("delete from metadata where value = ''")
 
@@ -299,6 +310,27 @@ class Catalogue:
             "insert or replace into sources select ?, ?, ?, ?, id from tracks where name = ?",
             (_stored(path), n_bytes, changed_ns, digest, _stored(track)),
         )
+
+    def source(self, path: str) -> tuple[int, int, str] | None:
+        """Returns size, time of change and digest of a file when its audio was noted, or None."""
+        query = "select n_bytes, changed_ns, digest from sources where path = ?"
+        return next(self._rows(query, (_stored(path),)), None)
+
+    def rename(self, names: Mapping[str, str]) -> list[str]:
+        """Gives tracks new names, all at once, so that two can exchange theirs. names: new name by old name.
+
+        A track that has one of the new names, and gets no other, is deleted. Returns the names of these.
+        """
+        replaced = [name for name in names.values() if name not in names and self.has_name(name)]
+        self.delete(replaced)
+        numbers = {old: self.track(old).id for old in names}
+        # Names that no file has: the new ones may be taken until all of them are free.
+        self._set_names([(f"\0{number}", number) for number in numbers.values()])
+        self._set_names([(_stored(names[old]), number) for old, number in numbers.items()])
+        return replaced
+
+    def _set_names(self, names: Sequence[tuple[str | bytes, int]]) -> None:
+        self._connection.executemany("update tracks set name = ? where id = ?", names)
 
     def delete(self, names: Sequence[str]) -> int:
         """Removes tracks and returns how many there were."""
@@ -333,7 +365,22 @@ class Catalogue:
         return "" if lines == ["ok"] else "; ".join(lines)
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[tuple]:
-        return self._connection.execute(query, values)
+        with self._lock:  # Threads share the connection.
+            return iter(self._own().execute(query, values).fetchall())
+
+    def _own(self) -> sqlite3.Connection:
+        """Returns the connection of this process. sqlite forbids a forked one to use that of its parent."""
+        if self._process != os.getpid():
+            if self._writes:
+                raise errors.Invalid(f"{self.folder}: a forked process cannot go on with the writer of its parent")
+            _left_behind.append(self._connection)  # Closing it would end the parent's locks.
+            copy, path = self.folder / COPY, self.folder / FILE
+            if self.trouble:
+                self._connection = catalogue_files.opened_copy(copy)
+            else:
+                self._connection = catalogue_files.opened(path, write=False)
+            self._lock, self._is_within, self._process, self._places_state = threading.RLock(), False, os.getpid(), None
+        return self._connection
 
     def _name(self, query: str, values: Sequence[Any]) -> str | None:
         for (name,) in self._rows(f"{query} limit 1", values):
@@ -342,7 +389,7 @@ class Catalogue:
 
     def _tracks(self, where: str, values: Sequence[Any]) -> Iterator[DatabaseTrack]:
         columns = "id, name, seconds, first_row, n_rows, crc, digest, added, damage"
-        for row in self._connection.execute(f"select {columns} from tracks {where}", values).fetchall():
+        for row in self._rows(f"select {columns} from tracks {where}", values):
             metadata = dict(self._rows("select key, value from metadata where track = ? order by key", (row[0],)))
             yield DatabaseTrack(*row)._replace(name=_text(row[1]), metadata=metadata)
 
@@ -360,6 +407,11 @@ def _stored(name: str) -> str | bytes:
     except UnicodeEncodeError:
         return os.fsencode(name)
     return name
+
+
+def _words(value: object) -> str:
+    """Returns metadata as text that sqlite takes. Bytes of tags that are no text become question marks."""
+    return str(value).encode(errors="replace").decode()
 
 
 def _text(name: str | bytes) -> str:

@@ -1,8 +1,8 @@
 """The sqlite files of a catalogue: how they are opened, written whole, copied, and checked to be what was written.
 
 The copy carries a stamp in two numbers of its header that sqlite leaves to applications: the CRC-32 of its bytes, and
-how many changes it has seen. A catalogue that has seen as many must have the same bytes. This finds a single changed bit
-in either file, for the price of reading one of them.
+how many changes it has seen. A catalogue that has seen as many must have the same bytes. This finds a single changed
+bit in either file, for the price of reading one of them.
 """
 
 from __future__ import annotations
@@ -84,6 +84,14 @@ def is_as_stamped(connection: sqlite3.Connection, copy: Path, *, changes: int) -
     if not stamp.changes or stamp.changes != changes % _MOST_CHANGES:
         return True
     return checksum(connection.serialize()) == stamp.crc
+
+
+def is_copy(connection: sqlite3.Connection, copy: Path) -> bool:
+    """Returns whether a copy has the bytes of a catalogue, whatever its stamp says."""
+    try:
+        return checksum(plain_files.contents(copy)) == checksum(connection.serialize())
+    except OSError:
+        return False
 
 
 def stamp_of(copy: Path) -> Stamp:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,7 @@ from nafp.database import (
     writer_lock,
 )
 from nafp.identify import answers
+from nafp.jobs import several
 from nafp.models import identities, protocol
 from nafp.search import collection, confidence
 from nafp.weights import sources
@@ -58,6 +61,7 @@ class Database:
             raise errors.Invalid(
                 f"{self.folder}: is of format {self.about.get('format')}, this nafp reads {creation.FORMAT}"
             )
+        self._lock = threading.RLock()
         self._snapshot: snapshot.Snapshot | None = None
         self._identifier: identifier.Identifier | None = None
 
@@ -81,7 +85,7 @@ class Database:
         fingerprints, None for the network's own. Twice as much halves the database. Raises errors.AlreadyExists for a
         folder with something in it.
         """
-        creation.create(Path(folder), network=network, storage=storage, hop_s=hop_s)
+        creation.create(Path(folder), network=os.fspath(network), storage=storage, hop_s=hop_s)
         return cls(folder)
 
     @property
@@ -97,6 +101,10 @@ class Database:
     @property
     def troubles(self) -> list[str]:
         """Damaged or missing files, in words. What is whole still answers."""
+        calibration = self.folder / network_file.CONFIDENCE
+        if calibration.name in self.about["files"] and not calibration.exists():
+            lost = f"{calibration}: is missing: answers have no probability, and no clip is refused"
+            return [lost, *self._now().troubles]
         return self._now().troubles
 
     @property
@@ -125,11 +133,13 @@ class Database:
         """
         from nafp.identify import asking, identifier
 
-        if self._identifier is None:
-            network = self.network(runtime=self._runtime, batch_size=identifier.BATCH)
-            self._identifier = identifier.Identifier(network, self.rows, self.index, confidence=self.confidence)
+        with self._lock:
+            if self._identifier is None:
+                network = self.network(runtime=self._runtime, batch_size=identifier.BATCH)
+                self._identifier = identifier.Identifier(network, self.rows, self.index, confidence=self.confidence)
+            asked = self._identifier
         least = asking.LEAST_PROBABLE if least is None else least
-        return self._identifier.identify(waveform, sample_rate_hz=sample_rate_hz, top=top, least=least)
+        return asked.identify(waveform, sample_rate_hz=sample_rate_hz, top=top, least=least)
 
     def __len__(self) -> int:
         """Counts the tracks."""
@@ -149,7 +159,7 @@ class Database:
 
     def add(
         self,
-        audio: Sequence[str],
+        audio: str | os.PathLike | Sequence[str | os.PathLike],
         *,
         metadata: Mapping[str, str] | None = None,
         runtime: str = "auto",
@@ -165,7 +175,7 @@ class Database:
         """
         from nafp.database import from_audio
 
-        recordings = from_audio.listed(audio, sample_rate_hz=self.about["sample_rate_hz"])
+        recordings = from_audio.listed(several.names(audio), sample_rate_hz=self.about["sample_rate_hz"])
         with self._changes() as changes:
             return from_audio.add(
                 changes,
@@ -176,34 +186,59 @@ class Database:
                 show=show,
             )
 
-    def remove(self, which: Sequence[int | str]) -> list[str]:
-        """Removes tracks by number, name, file name or pattern, and returns their names. Raises UnknownTrack.
+    def remove(self, which: int | str | Sequence[int | str] = (), *, glob: str | Sequence[str] = ()) -> list[str]:
+        """Removes tracks, and returns their names. `compact` gives their space back.
 
-        `compact` gives their space back.
+        which: numbers, and names as strings: a name, a file name with or without suffix, a path, or "#17" for number
+        17. glob: patterns. Raises UnknownTrack, and removes nothing, for one that means no track or more than one.
         """
-        names = [name for key in which for name in self.matching(key)]
+        names = [name for key in several.values(which) for name in self._meant(key)]
+        for pattern in several.names(glob):
+            names += track_names.fitting(pattern, self._names(), folder=self.folder)
+        names = list(dict.fromkeys(names))
         with self._changes() as changes:
             changes.remove(names)
         return names
 
+    def _meant(self, which: int | str) -> list[str]:
+        """Returns the name of the one track that a number or a string means. It is never guessed to be a pattern."""
+        if isinstance(which, int):
+            return [self._catalogue.track(which).name]
+        exact = [which] if self._catalogue.has_name(which) else []
+        return exact or track_names.named(which, self._names(), self._by_number(which), folder=self.folder)
+
+    def _by_number(self, which: str) -> str | None:
+        """Returns the name of the track with a number, given as "17" or "#17", or None."""
+        digits = which.removeprefix("#")
+        if not (digits.isascii() and digits.isdecimal() and len(digits) < 19):
+            return None
+        with contextlib.suppress(errors.UnknownTrack):
+            return self._catalogue.track(int(digits)).name
+        return None
+
+    def _names(self) -> list[str]:
+        return [name for _, name, *_ in self._catalogue.places()]
+
     def matching(self, which: int | str) -> list[str]:
         """Returns the names of the tracks that a number, name, file name or pattern ("*/live/*") means.
 
-        Raises errors.UnknownTrack if there is none, or if several tracks have that file name.
+        Raises errors.UnknownTrack if there is none, or if several tracks have that file name. `remove` guesses less.
         """
-        if isinstance(which, str) and self._catalogue.has_name(which):
+        if isinstance(which, int):
+            return [self._catalogue.track(which).name]
+        if self._catalogue.has_name(which):
             return [which]
-        with contextlib.suppress(errors.UnknownTrack, ValueError):  # int() raises the latter for words.
-            return [self._catalogue.track(int(which)).name]
-        names = [name for _, name, *_ in self._catalogue.places()]
-        return track_names.matching(str(which), names, folder=self.folder)
+        by_number = self._by_number(which)
+        return [by_number] if by_number else track_names.matching(which, self._names(), folder=self.folder)
 
-    def merge(self, others: Sequence[str | os.PathLike], *, show: bool = False) -> from_databases.MergeReport:
+    def merge(
+        self, others: str | os.PathLike | Sequence[str | os.PathLike], *, show: bool = False
+    ) -> from_databases.MergeReport:
         """Adds the tracks of other databases of the same network. See `nafp.database.from_databases.merge`."""
         from nafp.database import from_databases
 
         with contextlib.ExitStack() as stack:
-            databases = [stack.enter_context(Database.open(other)) for other in others]
+            databases = [stack.enter_context(Database.open(other)) for other in several.names(others)]
             changes = stack.enter_context(self._changes())
             return from_databases.merge(changes, [database._now() for database in databases], show=show)
 
@@ -287,9 +322,10 @@ class Database:
         self.close()
 
     def _now(self) -> snapshot.Snapshot:
-        if self._snapshot is None:
-            self._snapshot = snapshot.Snapshot(self.folder, self._catalogue)
-        return self._snapshot
+        with self._lock:
+            if self._snapshot is None:
+                self._snapshot = snapshot.Snapshot(self.folder, self._catalogue)
+            return self._snapshot
 
 
 def open_or_create(
@@ -299,6 +335,7 @@ def open_or_create(
 
     Raises errors.Invalid if the database that is there has another network, storage or hop.
     """
+    require_folder(Path(folder))
     if not (Path(folder) / catalogue.FILE).exists():
         return Database.create(folder, network=checkpoint or "small", storage=storage or "float16", hop_s=hop_s)
     database = Database.open(folder)
@@ -323,5 +360,17 @@ def _require(folder: Path) -> None:
     """Raises errors.NotFound if the folder holds no database."""
     if any((folder / name).is_file() for name in (catalogue.FILE, catalogue.COPY)):
         return
+    require_folder(folder)
     reason = "no such folder" if not folder.is_dir() else f"no database: {catalogue.FILE} is missing"
     raise errors.NotFound(f"{folder}: {reason}; nafp add {folder} AUDIO... makes one")
+
+
+def require_folder(folder: Path) -> None:
+    """Raises errors.Invalid for what can be no folder of a database: an address, a pipe or a file."""
+    if "://" in os.fspath(folder) or re.match(r"[a-z]+:/[^/]", os.fspath(folder)):
+        raise errors.Invalid(f"{folder}: is an address; a database is a folder on this machine: copy it here first")
+    if folder.exists() and not folder.is_dir():
+        kind = "a file" if folder.is_file() else "no file and no folder, perhaps a pipe"
+        raise errors.Invalid(
+            f"{folder}: is {kind}; a database is a folder, and comes before the clips: nafp identify DB CLIP..."
+        )

@@ -2,6 +2,9 @@
 
 Audio that the database holds is skipped. The same file, unchanged, is not even opened. The same bytes under another
 name are not decoded. The same audio in another container or with other tags is not written.
+
+Audio decides what a track is, and its name follows: a track whose file no longer holds its audio gets the name of the
+file that does.
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ class AddReport:
 
     added: names of new tracks. n_rows, seconds: their fingerprints and audio. unchanged: how many recordings were in
     the database from the same file. replaced: names of tracks whose file has other audio than before. known: (path,
-    track with the same audio). failures, damaged: (path, reason) of files that gave nothing, or less than promised.
+    track with the same audio). renamed: (name before, name now) of tracks whose audio is in another file than before.
+    described: names of tracks that were there and got other metadata. failures, damaged: (path, reason) of files that
+    gave nothing, or less than promised.
     """
 
     added: list[str] = dataclasses.field(default_factory=list)
@@ -44,6 +49,8 @@ class AddReport:
     unchanged: int = 0
     replaced: list[str] = dataclasses.field(default_factory=list)
     known: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    renamed: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    described: list[str] = dataclasses.field(default_factory=list)
     failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     damaged: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
@@ -76,6 +83,7 @@ def add(
     """
     adding = _Adding(into, dict(metadata or {}), show)
     missing = [recording for recording in recordings if not adding.is_known(recording)]
+    adding.rename()
     if missing:
         adding.run(missing, open_network(), threads)
     return adding.report
@@ -138,27 +146,39 @@ class _Adding:
     def __init__(self, into: writer.DatabaseWriter, metadata: dict[str, str], show: bool):
         self.report = AddReport()
         self._writer, self._metadata, self._show = into, metadata, show
+        self._renamed: dict[str, str] = {}  # New name by present name, until `rename`.
+        self._notes: list[tuple[writer.SourceFile, str]] = []  # Files and their tracks, until `rename`.
         self._files: dict[str, writer.SourceFile] = {}
         self._decoded: dict[str, tuple[str, dict[str, str]]] = {}  # Name -> digest of the audio, metadata.
 
     def is_known(self, recording: NewRecording) -> bool:
         """Returns whether the database holds a recording, by name or by the bytes of its file, and notes it if so."""
         book, name = self._writer.catalogue, recording.source.name
+        metadata = dict(recording.metadata) | self._metadata
         if not recording.is_file:
-            return self._count_unchanged(name) if book.has_name(name) else False
+            return self._note_known(None, name, name, metadata) if book.has_name(name) else False
         stamp = _stamp(name)
         if stamp is None:
             return False
         if track := book.by_source(name, *stamp):
-            return self._count_unchanged(track)
+            return self._note_known(None, name, track, metadata, is_noted=True)
         if not book.has_size(stamp[0]):
             return False
         file = self._files[name] = _read_through(name, stamp)
         track = book.by_content(file.n_bytes, file.digest)
-        if track and (track == name or not book.has_name(name)):
-            self._note_known(file, name, track)
-            return True
-        return False
+        return self._note_known(file, name, track, metadata) if track else False
+
+    def rename(self) -> None:
+        """Gives the names of their present files to all tracks that were found in other files than before.
+
+        Files are noted after that: until then, what was noted before says which track had which name.
+        """
+        if self._renamed:
+            self.report.replaced += self._writer.rename(self._renamed)
+            self.report.renamed += self._renamed.items()
+        for file, track in self._notes:
+            self._writer.note_source(file, self._renamed.get(track, track))
+        self._renamed, self._notes = {}, []
 
     def run(self, recordings: Sequence[NewRecording], network: protocol.Network, threads: int | None) -> None:
         """Fingerprints recordings and adds each as soon as it is done."""
@@ -178,19 +198,55 @@ class _Adding:
                 shown.note(f"stopped; {len(self.report.added)} tracks were added, the same command goes on")
                 raise
 
-    def _count_unchanged(self, track: str) -> bool:
-        self.report.unchanged += 1
-        if self._metadata:
-            self._writer.describe(track, self._metadata)
-        return True
+    def _note_known(
+        self,
+        file: writer.SourceFile | None,
+        name: str,
+        track: str,
+        metadata: Mapping[str, str],
+        *,
+        is_noted: bool = False,
+    ) -> bool:
+        """Notes that the audio of a track is in a file, whose name the track gets if it lost its own. Returns True.
 
-    def _note_known(self, file: writer.SourceFile | None, name: str, track: str) -> None:
+        metadata: what is known of the recording now, which replaces what was known before. is_noted: whether an earlier
+        run has noted that the file holds this audio.
+        """
         if file:
-            self._writer.note_source(file, track)
+            self._notes.append((file, track))
+        if track != name and track not in self._renamed and not self._is_there(track):
+            self._renamed[track] = name
         if track == name:
-            self._count_unchanged(track)
+            self.report.unchanged += 1
+            self._describe(track, metadata)
+        elif self._renamed.get(track) == name:
+            self._describe(track, metadata)
+        elif is_noted:
+            self.report.unchanged += 1
         else:
             self.report.known.append((name, track))
+        return True
+
+    def _is_there(self, track: str) -> bool:
+        """Returns whether the file that a track is named after still holds its audio.
+
+        A name that was never seen as a file here, such as one from a merge, counts as there.
+        """
+        noted, stamp = self._writer.catalogue.source(track), _stamp(track)
+        if noted is None:
+            return True
+        if stamp is None or stamp[0] != noted[0]:
+            return False
+        return stamp[1] == noted[1] or _read_through(track, stamp).digest == noted[2]
+
+    def _describe(self, track: str, metadata: Mapping[str, str]) -> None:
+        """Writes metadata of a track that is there, if they differ from what is known of it."""
+        if not metadata:
+            return
+        known = self._writer.catalogue.track(track).metadata
+        if any(known.get(key, "") != str(value) for key, value in metadata.items()):
+            self._writer.describe(track, metadata)
+            self.report.described.append(track)
 
     def _blocks(self, recording: NewRecording) -> Iterator[np.ndarray]:
         """Digests the audio on its way to the network. Runs in a thread of its own for each file."""
@@ -213,8 +269,10 @@ class _Adding:
             self.report.failures.append((name, outcome.reason))
             return f"skipped: {outcome.reason}"
         if track := self._writer.catalogue.by_digest(digest):
-            self._note_known(file, name, track)
-            return "" if track == name else f"there already, the same audio as {track}"
+            self._note_known(file, name, track, metadata)
+            is_here = name in (track, self._renamed.get(track))
+            self.rename()
+            return "" if is_here else f"there already, the same audio as {track}"
         replaces = self._writer.catalogue.has_name(name)
         self._writer.append(
             name,

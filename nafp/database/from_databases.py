@@ -34,8 +34,9 @@ class MergeReport:
 def merge(into: writer.DatabaseWriter, others: Sequence[snapshot.Snapshot], *, show: bool = False) -> MergeReport:
     """Adds the tracks of other databases. Stopped at any time, the same call goes on.
 
-    Leaves out tracks whose audio the database holds, and tracks whose fingerprints are damaged. A track whose name it holds with other audio gets a new name,
-    "NAME (2)". show: whether to show progress. Raises errors.Invalid, before anything is added, for a database of
+    Leaves out tracks whose audio the database holds, and tracks whose fingerprints are damaged. A track whose name it
+    holds with other audio gets a new name, "NAME (2)". show: whether to show progress. Raises errors.Invalid, before
+    anything is added, for a database of
     another network or hop.
     """
     for other in others:

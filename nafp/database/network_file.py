@@ -62,8 +62,8 @@ def opened(folder: Path, about: Mapping[str, Any], *, runtime: str = "auto", bat
     damage = damage_of(path, about["files"].get(NETWORK))
     if damage:
         raise errors.Invalid(
-            f"{path} is damaged, or is not the network that made these fingerprints, {identity.get('source')}: {damage}; "
-            "restore the file from a copy"
+            f"{path} is damaged, or is not the network that made these fingerprints, {identity.get('source')}: "
+            f"{damage}; restore the file from a copy"
         )
     network = sources.load(os.fspath(path), runtime=runtime, batch_size=batch_size)
     if not identities.same_network(network.identity, identity):

@@ -125,6 +125,11 @@ class DatabaseWriter:
         with self._explained(), self.catalogue.change():
             self.catalogue.describe(self.catalogue.track(name).id, metadata)
 
+    def rename(self, names: Mapping[str, str]) -> list[str]:
+        """Gives tracks new names. See `Catalogue.rename`."""
+        with self._explained(), self.catalogue.change():
+            return self.catalogue.rename(names)
+
     def remove(self, names: Sequence[str]) -> int:
         """Removes tracks, all at once, and returns how many there were. `compact` gives their space back."""
         with self._explained(), self.catalogue.change():

@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from nafp.identify import asking
 from nafp.jobs import shown
 
 FORMATS = ("text", "json", "csv", "tsv")
@@ -26,6 +27,8 @@ COLUMNS = (
     "margin",
     "speed",
     "error",
+    "from_s",
+    "to_s",
 )
 
 
@@ -37,7 +40,8 @@ class Answer(NamedTuple):
     cosine between the fingerprints of the clip and those of the track there, -1..1. probability: chance that this is
     the right track, 0..1; None for a network without a calibration. margin: score minus the best score in another
     recording than that of the first answer, -2..2. speed: tempo of the clip divided by that of the track; 1.04 for a
-    clip that plays 4 % faster. It is 0.83..1.19 at the default speeds.
+    clip that plays 4 % faster. It is 0.83..1.19 at the default speeds. from_s, to_s: seconds of the clip in which the
+    track is heard, if it is a part of the clip; else the whole clip.
     """
 
     track: str
@@ -46,6 +50,8 @@ class Answer(NamedTuple):
     probability: float | None
     margin: float
     speed: float = 1.0
+    from_s: float = 0.0
+    to_s: float | None = None
 
 
 class Reply(NamedTuple):
@@ -53,7 +59,7 @@ class Reply(NamedTuple):
 
     query: name of the clip. seconds: its length. answers: best first; none for a clip that is not in the collection.
     closest: the best candidate, where it was too improbable to be an answer. error: why the clip could not be asked,
-    "" if it could.
+    "" if it could. remark: what else a person should know of it.
     """
 
     query: str
@@ -61,6 +67,7 @@ class Reply(NamedTuple):
     answers: Sequence[Answer] = ()
     closest: Answer | None = None
     error: str = ""
+    remark: str = ""
 
 
 def header(format: str) -> str:
@@ -84,7 +91,8 @@ def as_json(reply: Reply) -> str:
         "seconds": round(reply.seconds, 3),
         "answers": [_rounded(answer) for answer in reply.answers],
     }
-    return json.dumps(record | ({"error": reply.error} if reply.error else {}))
+    notes = {"error": reply.error, "remark": reply.remark}
+    return json.dumps(record | {name: note for name, note in notes.items() if note})
 
 
 def as_table(reply: Reply, format: str = "csv") -> str:
@@ -99,10 +107,12 @@ def as_text(reply: Reply) -> str:
     clip = f"{shown.plain(pathlib.PurePath(reply.query).name)} ({reply.seconds:.1f} s)"
     if reply.error:
         return f"{clip}  →  {shown.plain(reply.error)}"
-    lines = [f"{clip}  →  {_in_words(answer)}" for answer in reply.answers]
+    lines = [f"{clip}  →  {_in_words(answer)}{_part(answer, reply)}" for answer in reply.answers]
     if not lines:
         closest = f"   (closest: {_in_words(reply.closest)})" if reply.closest else ""
-        lines = [f"{clip}  →  not in the collection{closest}"]
+        lines = [f"{clip}  →  {reply.remark or 'not in the collection'}{closest}"]
+    elif reply.remark:
+        lines.append(f"{clip}  →  {reply.remark}")
     return "\n".join(lines)
 
 
@@ -117,13 +127,21 @@ def _in_words(answer: Answer) -> str:
     return "   ".join(words)
 
 
+def _part(answer: Answer, reply: Reply) -> str:
+    """Says where in the clip a track is heard, "" if it is the whole clip."""
+    heard_s = min(reply.seconds, asking.LONGEST_S)
+    if answer.to_s is None or (answer.from_s <= 0 and answer.to_s >= heard_s - 1):
+        return ""
+    return f"   in {_clock(answer.from_s)} - {_clock(answer.to_s)} of the clip"
+
+
 def _clock(seconds: float) -> str:
     minutes, tenths = divmod(round(10 * seconds), 600)
     return f"{minutes}:{tenths / 10:04.1f}"
 
 
 def _rounded(answer: Answer) -> dict[str, object]:
-    digits = dict(start_s=3, score=4, probability=4, margin=4, speed=3)
+    digits = dict(start_s=3, score=4, probability=4, margin=4, speed=3, from_s=3, to_s=3)
     return {
         name: value if name not in digits or value is None else round(float(value), digits[name])
         for name, value in answer._asdict().items()

@@ -31,6 +31,9 @@ SHORT_S = 5.0  # A shorter clip gets twice as many rows in a closer look; others
 HOP_S = 0.5  # Between query rows in the first look, at most.
 SPEEDS = (0.94, 0.97, 1.03, 1.06)  # Undone in a closer look, beside the clip's own speed.
 SLOWEST, FASTEST = 0.5, 2.0  # Speeds that may be asked for.
+SILENCE = 3e-4  # RMS, -70 dB. A quieter segment would match every track that pauses anywhere.
+HUM_HZ = 170.0  # What sounds below this alone is mains (50 or 60 Hz, its second and third) or a motor.
+ASIDE_S = 3.0  # A clip that holds its track but for less than this is answered as a whole.
 # A clip that is this share of a segment, or more, once its speed is undone, is filled up with silence. Of 150 clean
 # clips of one second of the validation split that play 4 % slower, 139 are then found, and 6 without.
 FILLED = 0.9
@@ -38,7 +41,6 @@ FILLED = 0.9
 # Long recordings.
 LISTENING_HOP_S = 0.25  # Between query rows, at most: places between two rows of a track are met, too.
 MAX_SPEED, LARGEST_MAX_SPEED = 4.0, 12.0  # Percent by which tracks may be faster or slower: default and limit.
-SILENCE = 3e-4  # RMS, -70 dB. A quieter segment would match every track that pauses anywhere.
 _LEAST_TOLERANCE = 0.01  # Change of speed that a network trained at one speed bears.
 _BORNE = 0.8  # Share that a network bears of the change of speed it was trained with.
 
@@ -116,9 +118,15 @@ def is_filled(n_samples: int, *, segment: int) -> bool:
     return FILLED * segment <= n_samples < segment
 
 
-def is_silent(waveforms: np.ndarray) -> np.ndarray:
-    """Returns which segments [n, S] are too quiet to be fingerprinted: bool [n]."""
-    return (waveforms**2).mean(axis=1) ** 0.5 < SILENCE
+def says_nothing(waveforms: np.ndarray, *, sample_rate_hz: int) -> np.ndarray:
+    """Returns which segments [n, S] are silent but for a hum below HUM_HZ, and tell no track from another: bool [n]."""
+    import numpy as np  # Here: a command's defaults need no numpy.
+
+    n_samples = waveforms.shape[1]
+    window = np.hanning(n_samples + 1)[:-1].astype(np.float32)  # Without it a hum leaks into all frequencies.
+    powers = np.abs(np.fft.rfft(waveforms * window, axis=1)) ** 2
+    squares = 2 * powers[:, math.ceil(HUM_HZ * n_samples / sample_rate_hz) :].sum(axis=1)
+    return squares < SILENCE**2 * n_samples * float((window**2).sum())
 
 
 def tolerance(*, trained_with: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ from nafp.audio import decode, segments
 from nafp.identify import asking
 from nafp.identify.answers import Answer
 from nafp.models import identities, protocol
-from nafp.search import collection, confidence, index, index_files, match, speeds, store
+from nafp.search import collection, confidence, index, index_files, match, parts, speeds, store
 
 BATCH = 10  # Segments for the network: JAX fills batches up, and a clip of ten seconds has 19.
 _LEAST_HZ, _MOST_HZ = 1000, 1e7  # 44.1 is meant in kHz.
@@ -49,6 +49,7 @@ class Identifier:
         hop_s = network.hop / network.sample_rate_hz
         self.rows, self._policy = rows, asking.policy(hop_s=hop_s, speeds=speeds, shifts=shifts)
         self._network, self._index, self._confidence = network, searched, confidence
+        self._left_out: set[int] = set()  # Tracks, by position, whose fingerprints are not those written.
 
     @classmethod
     def open(
@@ -84,11 +85,16 @@ class Identifier:
         """Names the tracks that a mono waveform [S] in -1..1 comes from, best first, each with its best place.
 
         top: tracks to return at most. least: probability below which a track is no answer, so that the list is empty
-        for a clip that is not in the collection. Only the first `asking.LONGEST_S` seconds count. Raises
-        nafp.errors.Invalid for a clip shorter than one segment, and for anything but one channel of finite numbers.
+        for a clip that is not in the collection. Only the first `asking.LONGEST_S` seconds count, and segments that say
+        nothing do not. A clip that holds tracks in parts of it is answered with these parts. Raises nafp.errors.Invalid
+        for a clip shorter than one segment, for anything but one channel of finite numbers, and if the only answers are
+        tracks whose fingerprints are damaged.
         """
-        ranking = self.rank(samples, sample_rate_hz=sample_rate_hz, top=top)
-        return [answer for answer in ranking.answers if is_answer(answer, least)]
+        ranking = self.rank(samples, sample_rate_hz=sample_rate_hz, top=top, least=least)
+        found = [answer for answer in ranking.answers if is_answer(answer, least)]
+        if not found and ranking.lost:
+            raise errors.Invalid(lost_in_words(ranking.lost))
+        return found
 
     def identify_file(
         self, path: str | os.PathLike, *, top: int = 5, least: float = asking.LEAST_PROBABLE
@@ -98,14 +104,107 @@ class Identifier:
         samples = decode.load(path, sample_rate_hz=rate_hz, seconds=asking.LONGEST_S)
         return self.identify(samples, sample_rate_hz=rate_hz, top=top, least=least)
 
-    def rank(self, samples: np.ndarray, *, sample_rate_hz: int, top: int = match.TOP) -> RankedClip:
-        """Ranks the best places of the `top` best tracks, however improbable."""
+    def rank(
+        self,
+        samples: np.ndarray,
+        *,
+        sample_rate_hz: int,
+        top: int = match.TOP,
+        least: float = asking.LEAST_PROBABLE,
+    ) -> RankedClip:
+        """Ranks the best places of the `top` best tracks, however improbable.
+
+        Tracks whose fingerprints are not those written are left out; those that would reach `least` are in `lost`.
+        """
         samples = self._checked(samples, sample_rate_hz)
+        return self._whole(lambda: self._asked(samples, sample_rate_hz, top), least)
+
+    def rank_vectors(
+        self,
+        vectors: Mapping[float, np.ndarray],
+        *,
+        shifts: int = 1,
+        top: int = match.TOP,
+        least: float = asking.LEAST_PROBABLE,
+    ) -> RankedClip:
+        """Ranks the best places of a clip whose fingerprints were computed elsewhere, by the network of the collection.
+
+        vectors: float32 [n, D] at each speed that was undone, the clip's own, 1, first; zeros for a segment that says
+        nothing. shifts: their rows for each row of the collection. A caller that is not sure of the answer looks closer
+        itself: with more speeds and rows.
+        """
+        return self._whole(lambda: self._in_parts(self._places(self._find(vectors, shifts), shifts, top), top), least)
+
+    def _whole(self, ask: Callable[[], RankedClip], least: float) -> RankedClip:
+        """Asks until no track is named whose fingerprints are not those written."""
+        lost: list[str] = []
+        while True:
+            ranking = ask()
+            damaged = [n for n, place in enumerate(ranking.positions) if not self.rows.is_whole(place)]
+            if not damaged:
+                if not any(is_answer(answer, least) for answer in ranking.answers):
+                    best = match.best_of_each_track(ranking.ranking.tracks)[: match.TOP]
+                    self.rows.look_over(ranking.ranking.tracks[best])
+                return ranking._replace(lost=lost)
+            self._left_out |= {ranking.positions[number] for number in damaged}
+            lost += [ranking.answers[n].track for n in damaged if is_answer(ranking.answers[n], least)]
+
+    def _asked(self, samples: np.ndarray, sample_rate_hz: int, top: int) -> RankedClip:
+        """Looks at a clip, again if that is not sure, and then at its parts."""
         ranking = self._look(samples, sample_rate_hz, self._policy.first, top)
         closer = self._policy.closer(clip_s=len(samples) / sample_rate_hz)
         if closer and not ranking.is_sure:
             ranking = self._look(samples, sample_rate_hz, closer, top)
-        return ranking
+        return self._in_parts(ranking, top)
+
+    def _in_parts(self, ranking: RankedClip, top: int) -> RankedClip:
+        """Replaces the answers by those of parts of the clip, if these are sure and the whole clip is not one track."""
+        if not self.is_calibrated or (ranking.is_sure and self._is_throughout(ranking)):
+            return ranking
+        best: list[tuple[Answer, int]] = []
+        for version in ranking.heard:
+            found = self._answered_parts(version, ranking.shifts)
+            if found and (not best or found[0][0].score > best[0][0].score + speeds.HANDICAP):
+                best = found
+        if not best or (ranking.is_sure and len(best) == 1 and best[0][1] == ranking.positions[0]):
+            return ranking
+        taken = {place for _, place in best}
+        rest = [pair for pair in zip(ranking.answers, ranking.positions) if pair[1] not in taken]
+        answers, positions = zip(*(best + [(doubted(answer), place) for answer, place in rest])[:top])
+        return ranking._replace(answers=list(answers), positions=list(positions), n_parts=len(best))
+
+    def _is_throughout(self, ranking: RankedClip) -> bool:
+        """Returns whether the best answer is heard from the beginning of a clip to its end, about."""
+        heard = ranking.heard[ranking.ranking.heard]
+        cosines = speeds.part_scores(heard, ranking.ranking, 0, self.rows, shifts=ranking.shifts)
+        spoken = np.flatnonzero(np.asarray(heard.vectors[:: ranking.shifts].any(axis=1))[: len(cosines)])
+        first, stop = parts.heard_rows(cosines)
+        aside = asking.ASIDE_S / self.rows.hop_s
+        return first - int(spoken[0]) < aside and int(spoken[-1]) + 1 - stop < aside
+
+    def _answered_parts(self, version: speeds.ClipAtSpeed, shifts: int) -> list[tuple[Answer, int]]:
+        """Returns the sure answers of parts of one version of a clip, each with the position of its track."""
+        hop_s, segment_s = self.rows.hop_s, self._network.segment / self._network.sample_rate_hz
+        answers = []
+        for part in parts.found(version.vectors[::shifts], version.near[::shifts], self.rows):
+            margin, n_rows = part.score - part.elsewhere, part.stop - part.first
+            probability = asking.probability(self._confidence, length=n_rows, score=part.score, margin=margin)
+            if not asking.is_sure(probability, margin):
+                continue
+            first_row = int(self.rows.borders(np.array([part.track]))[0][0])
+            from_s, to_s = part.first * hop_s, (part.stop - 1) * hop_s + segment_s
+            answer = Answer(
+                self.rows.tracks[part.track] if self.rows.tracks else "",
+                (part.start - first_row) * hop_s,
+                part.score,
+                probability,
+                margin,
+                version.speed,
+                from_s / version.speed,
+                to_s / version.speed,
+            )
+            answers.append((answer, part.track))
+        return answers
 
     def _checked(self, samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
         """Returns the part of a clip that counts, float32 [S]. Raises nafp.errors.Invalid for what is no clip."""
@@ -128,20 +227,47 @@ class Identifier:
 
     def _look(self, samples: np.ndarray, sample_rate_hz: int, look: asking.Look, top: int) -> RankedClip:
         """Fingerprints, searches and ranks a clip once."""
-        versions = self._hear(samples, sample_rate_hz, look)
-        places = speeds.rank(versions, self.rows, shifts=look.shifts, top=_EVERY_PLACE)[0]
-        answers = self._answers(places, versions[0].lengths[0], top)
-        return RankedClip(answers, places, versions, look.shifts)
+        return self._places(self._hear(samples, sample_rate_hz, look), look.shifts, top)
+
+    def _places(self, versions: list[speeds.ClipAtSpeed], shifts: int, top: int) -> RankedClip:
+        """Ranks the places of a clip that was searched for."""
+        places = speeds.rank(versions, self.rows, shifts=shifts, top=_EVERY_PLACE)[0]
+        rows = versions[0].vectors[::shifts]
+        to_s = (len(rows) - 1) * self.rows.hop_s + self._network.segment / self._network.sample_rate_hz
+        answers = self._answers(places, int(rows.any(axis=1).sum()), top, to_s=to_s)
+        positions = places.tracks[match.best_of_each_track(places.tracks)[:top]].tolist()
+        return RankedClip(answers, places, versions, shifts, positions)
 
     def _hear(self, samples: np.ndarray, sample_rate_hz: int, look: asking.Look) -> list[speeds.ClipAtSpeed]:
         """Fingerprints a clip at all speeds of a look, in one batch, and searches for all of them at once."""
         framed = {speed: self._framed(samples, sample_rate_hz, speed, look.shifts) for speed in look.speeds}
         framed = {speed: waveforms for speed, waveforms in framed.items() if len(waveforms)}
-        vectors = self._network(np.concatenate(list(framed.values())))
-        _, neighbours = self._index.search(vectors)
+        vectors = self._fingerprints(np.concatenate(list(framed.values())))
         ends = np.cumsum([len(waveforms) for waveforms in framed.values()])[:-1]
-        versions = zip(framed, np.split(vectors, ends), np.split(neighbours, ends))
-        return [speeds.ClipAtSpeed(speed, own, near, [len(own[:: look.shifts])]) for speed, own, near in versions]
+        return self._find(dict(zip(framed, np.split(vectors, ends))), look.shifts)
+
+    def _find(self, vectors: Mapping[float, np.ndarray], shifts: int) -> list[speeds.ClipAtSpeed]:
+        """Searches for the fingerprints of all speeds at once. Rows of zeros say nothing and are near nothing."""
+        rows = np.concatenate(list(vectors.values()))
+        is_heard = rows.any(axis=1)
+        neighbours = np.full((len(rows), 1), -1)
+        if is_heard.any():
+            _, near = self._index.search(rows[is_heard])
+            neighbours = np.full((len(rows), near.shape[1]), -1)
+            neighbours[is_heard] = near
+        if self._left_out:
+            neighbours[np.isin(self.rows.track_of(neighbours), list(self._left_out))] = -1
+        ends = np.cumsum([len(own) for own in vectors.values()])[:-1]
+        versions = zip(vectors.items(), np.split(neighbours, ends))
+        return [speeds.ClipAtSpeed(speed, own, near, [len(own[::shifts])]) for (speed, own), near in versions]
+
+    def _fingerprints(self, waveforms: np.ndarray) -> np.ndarray:
+        """Returns fingerprints [n, D] of segments, zeros for what says nothing."""
+        is_heard = ~asking.says_nothing(waveforms, sample_rate_hz=self._network.sample_rate_hz)
+        vectors = np.zeros((len(waveforms), self._network.dim), np.float32)
+        if is_heard.any():
+            vectors[is_heard] = self._network(waveforms[is_heard])
+        return vectors
 
     def _framed(self, samples: np.ndarray, sample_rate_hz: int, speed: float, shifts: int) -> np.ndarray:
         """Undoes the speed of a clip and cuts it into segments [n, S]. A clip that is too short then gives n = 0."""
@@ -151,8 +277,11 @@ class Identifier:
             slowed = np.pad(slowed, (0, segment - len(slowed)))
         return segments.frame(slowed, segment=segment, hop=self._network.hop // shifts)
 
-    def _answers(self, places: speeds.ClipRanking, length: int, top: int) -> list[Answer]:
-        """Returns the best place of each of the `top` best tracks. length: of the clip, in segments."""
+    def _answers(self, places: speeds.ClipRanking, length: int, top: int, *, to_s: float) -> list[Answer]:
+        """Returns the best place of each of the `top` best tracks.
+
+        length: of the clip, in segments that say something. to_s: the same in seconds, with all segments.
+        """
         best = match.best_of_each_track(places.tracks)[:top]
         tracks, starts, scores = (values[best] for values in (places.tracks, places.starts, places.scores))
         matches = match.matches(match.Ranking(tracks, starts, scores, places.elsewhere, starts), self.rows)
@@ -164,6 +293,8 @@ class Identifier:
                 asking.probability(self._confidence, length=length, score=found.score, margin=found.margin),
                 found.margin,
                 float(speed),
+                0.0,
+                to_s,
             )
             for found, speed in zip(matches, places.speeds[best])
         ]
@@ -174,12 +305,23 @@ class RankedClip(NamedTuple):
 
     answers: the best place of each track, best first, improbable ones too. ranking: every proposed place. heard: the
     versions of the clip that were searched for, one per speed. shifts: their rows for each row of the collection.
+    positions: the track of each answer, by position in the collection. n_parts: how many of the first answers are of
+    parts of the clip, 0 if the clip is answered as a whole. lost: tracks that would be answers if their fingerprints
+    were not damaged.
     """
 
     answers: list[Answer]
     ranking: speeds.ClipRanking
     heard: list[speeds.ClipAtSpeed]
     shifts: int
+    positions: Sequence[int] = ()
+    n_parts: int = 0
+    lost: Sequence[str] = ()
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether no segment of the clip says anything: it is silent, or holds nothing but hum."""
+        return not self.heard[0].vectors.any()
 
     @property
     def is_sure(self) -> bool:
@@ -202,6 +344,16 @@ def require_same(identity: Mapping[str, Any], stores: Sequence[store.Store]) -> 
 def is_answer(candidate: Answer, least: float = asking.LEAST_PROBABLE) -> bool:
     """Returns whether `candidate` reaches `least`. Without a calibration there is no probability, and all pass."""
     return asking.is_probable(candidate.probability, least)
+
+
+def doubted(candidate: Answer) -> Answer:
+    """Returns a candidate for the whole of a clip that is answered in parts: it explains none, and is no answer."""
+    return candidate._replace(probability=0.0 if candidate.probability is not None else None)
+
+
+def lost_in_words(lost: Sequence[str]) -> str:
+    """Says that the answers to a clip are tracks whose fingerprints are damaged."""
+    return f"{', '.join(lost)}: would be the answer, but its fingerprints are damaged; nafp verify names all damage"
 
 
 def listening_rate_hz(sample_rate_hz: int) -> int:

@@ -26,6 +26,12 @@ from nafp.search import collection, match, speeds
 DETAIL = ("query", "answer", "score", "time", "part_scores")
 
 
+def is_former(head: bytes) -> bool:
+    """Returns whether the first bytes of a file are those of a RESULT.tsv: query, tab, answer."""
+    first, end, _ = head.partition(b"\n")
+    return bool(end) and first.count(b"\t") == 1 and b"\0" not in head
+
+
 class Files:
     """The files of one run. They are written line by line, and get their names when they are closed.
 

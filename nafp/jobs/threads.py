@@ -55,8 +55,18 @@ def fit_for_faiss() -> Iterator[None]:
         log.setLevel(level)
 
 
+_forked: list[bool] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _forked.append(True))
+
+
 def n_threads() -> int:
-    """Returns the number of cores that this process may use. The environment variable NAFP_THREADS lowers it."""
+    """Returns the number of cores that this process may use. The environment variable NAFP_THREADS lowers it.
+
+    It is 1 in a forked process: the pools of OpenMP did not come along, and faiss would wait for them for ever.
+    """
+    if _forked:
+        return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("NAFP_THREADS", "")
     return max(1, min(cores, int(asked))) if asked.isdigit() else cores

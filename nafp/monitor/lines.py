@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import pathlib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,7 +27,15 @@ COLUMNS = (
     "speed",
     "heard_at",
 )
+# How a text begins: the name of an input, or a time, which in live audio follows the date.
+_TEXT = re.compile(r"== .|(\d{4}-\d\d-\d\d [\d:+-]+  )?(\d+:)?\d+:\d\d\.\d - ")
 _DIGITS = {"score": 4, "probability": 4, "margin": 4, "speed": 4}  # Seconds have two.
+
+
+def is_former(head: bytes) -> bool:
+    """Returns whether the first bytes of a file are those of lines written here, in any of FORMATS."""
+    text = head.decode("utf-8", errors="replace")
+    return text.startswith((_separated(COLUMNS), '{"recording": ')) or bool(_TEXT.match(text))
 
 
 def header(format: str) -> str:

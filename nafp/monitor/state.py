@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import sys
-from typing import Any, TextIO
+import zlib
+from typing import IO, Any
 
 from nafp import errors
 from nafp.audio import live
+from nafp.jobs import plain_files, whole_files
 
 _FORMAT = 1
 _ENCODING, _ERRORS = "utf-8", "surrogateescape"  # File names are bytes that need not be text.
@@ -43,12 +45,13 @@ class MonitorJournal:
         self._saved = ""
         resumed = self._read()
         self._files = contextlib.ExitStack()
-        self._out: TextIO = sys.stdout
+        self._out: IO[Any] = sys.stdout
         if out:
-            file = open(out, "r+" if resumed else "w", encoding=_ENCODING, errors=_ERRORS)  # noqa: SIM115 - see `close`
+            mode = "r+" if resumed and os.path.exists(out) else "w"
+            file = open(out, mode, encoding=_ENCODING, errors=_ERRORS)  # noqa: SIM115 - see `close`
             self._out = self._files.enter_context(file)
             if resumed:
-                self._out.truncate(resumed["n_bytes"])
+                self._out.truncate(resumed["n_bytes"] or 0)
                 self._out.seek(0, os.SEEK_END)
         if first_line and not resumed:
             self.write(first_line)
@@ -59,7 +62,7 @@ class MonitorJournal:
         Raises nafp.errors.Invalid if the file has changed since.
         """
         state = self._inputs.get(_key(about))
-        if state and state["file"] != _file(about):
+        if state and dict(state).get("file") != _file(about):
             raise errors.Invalid(f"{about.name}: has changed since {self._path} was written; remove that to start anew")
         if self._names and not state:
             self.write(f"== {about.name}")
@@ -78,15 +81,12 @@ class MonitorJournal:
         if self._out is not sys.stdout:
             os.fsync(self._out.fileno())
             n_bytes = self._out.tell()
-        text = json.dumps({"settings": self._settings, "n_bytes": n_bytes, "inputs": self._inputs})
+        content = {"settings": self._settings, "n_bytes": n_bytes, "inputs": self._inputs}
+        text = json.dumps(content | {"crc": _checksum(content)})
         if text == self._saved:
             return
-        partial = f"{self._path}.tmp"
-        with open(partial, "w", encoding=_ENCODING, errors=_ERRORS) as file:
+        with whole_files.opened(self._path, encoding=_ENCODING, errors=_ERRORS) as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self._path)
         self._saved = text
 
     def close(self) -> None:
@@ -97,16 +97,25 @@ class MonitorJournal:
         if not self._path or not os.path.exists(self._path):
             return None
         try:
-            with open(self._path, encoding=_ENCODING, errors=_ERRORS) as file:
-                saved = json.load(file)
-            settings, self._inputs = saved["settings"], saved["inputs"]
-        except (ValueError, KeyError, TypeError):
+            saved = json.loads(plain_files.contents(self._path).decode(_ENCODING, _ERRORS))
+            settings, self._inputs = dict(saved["settings"]), dict(saved["inputs"])
+            crc = saved.pop("crc", None)  # Earlier versions wrote none.
+            n_bytes = saved["n_bytes"]
+        except errors.Error:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise errors.Invalid(f"{self._path}: is not a state of nafp monitor; name another --state") from None
+        if crc not in (None, _checksum(saved)) or not (n_bytes is None or (isinstance(n_bytes, int) and n_bytes >= 0)):
+            raise errors.Invalid(f"{self._path}: is damaged; remove it to start anew")
         changed = [name for name, value in self._settings.items() if settings.get(name) != value]
         if changed:
             what = ", ".join("the database" if name == "searched" else name for name in changed)
             raise errors.Invalid(f"{self._path}: was written with other settings ({what}); remove it to start anew")
         return saved
+
+
+def _checksum(content: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode(_ENCODING, _ERRORS))
 
 
 def _key(about: live.Input) -> str:

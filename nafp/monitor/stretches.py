@@ -255,7 +255,7 @@ class _Ear:
         missing = _missing(self._vectors, speeds, first, last)
         if missing:
             waveforms = np.concatenate([self._waveforms(speed, rows) for speed, rows in missing.items()])
-            is_heard = ~asking.is_silent(waveforms)
+            is_heard = ~asking.says_nothing(waveforms, sample_rate_hz=self._rate_hz)
             vectors = np.zeros((len(waveforms), self._network.dim), np.float32)
             vectors[is_heard] = self._network(waveforms[is_heard])
             _hold(self._vectors, missing, list(vectors))

@@ -1,7 +1,7 @@
 """Opens an index file that is known to be the one that was written, because faiss trusts what it reads.
 
-Of single bits changed in index files, some made faiss find nothing without a word, take a gigabyte, or hang. To read and
-compare the 32 MB of a million rows takes 0.02 s.
+Of single bits changed in index files, some made faiss find nothing without a word, take a gigabyte, or hang. To read
+and compare the 32 MB of a million rows takes 0.02 s.
 """
 
 import os

@@ -86,6 +86,9 @@ class Collection:
         """Returns whether the rows of a track, by position, are those written. True where no checksum is known."""
         return True
 
+    def look_over(self, tracks: Int[np.ndarray, " T"]) -> None:
+        """Looks for damage that could hide a track, before a clip is said to be in none. tracks: the likeliest ones."""
+
     def read(self, start: int, stop: int) -> Float32[np.ndarray, "n D"]:
         """Copies rows start .. stop."""
         out = np.empty((stop - start, self.dim), np.float32)

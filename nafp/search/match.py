@@ -64,7 +64,8 @@ class Candidates(NamedTuple):
 
     tracks, starts: int64 [C]. since: int64 [C], the first query row that proposed the start. sums: float32 [C, L],
     cosines summed along the diagonal. counted: int64 [C], rows to average over; less than L only by the original's
-    border rule. between: float32 [C, L], the sums half a row further on, or None.
+    border rule. heard: int64 [L], how many of the first 1, 2, ... query rows say something. between: float32 [C, L],
+    the sums half a row further on, or None.
     """
 
     tracks: np.ndarray
@@ -72,6 +73,7 @@ class Candidates(NamedTuple):
     since: np.ndarray
     sums: np.ndarray
     counted: np.ndarray
+    heard: np.ndarray
     between: np.ndarray | None
 
 
@@ -92,6 +94,7 @@ def rank(
 
     neighbours: the nearest rows of each query row, -1 for none. lengths: in segments. top: starts to keep.
 
+    A query row of zeros says nothing: silence, for example. It counts in no mean.
     shifts: query rows per row of the database (pfann's frame_shift_mul). Rows s, s + shifts, ... are one phase, and a
     length L covers L rows of phase 0 and L - 1 of each other phase.
     sharpness: if above 0, a cosine c counts as exp(-sharpness (1 - c)^2) (pfann's score_alpha).
@@ -105,7 +108,7 @@ def rank(
     phases = [
         _scored(
             query[phase::shifts],
-            _proposed(neighbours[phase::shifts], rows, as_original=as_original),
+            proposed(neighbours[phase::shifts], rows, as_original=as_original),
             rows,
             sharpness=sharpness,
             as_original=as_original,
@@ -154,8 +157,8 @@ def between_rows(
     return sums / np.sqrt(np.maximum(squares, 1))  # Opposite rows have no mean.
 
 
-def _proposed(
-    neighbours: np.ndarray, rows: collection.Collection, *, as_original: bool
+def proposed(
+    neighbours: np.ndarray, rows: collection.Collection, *, as_original: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the distinct proposals: tracks [C], starts [C], ascending, and the first proposing query row [C]."""
     offsets, column = np.nonzero(neighbours >= 0)
@@ -192,7 +195,7 @@ def _scored(
     tracks, starts, since = _with_those_before(*proposed) if between else proposed
     n = len(query)
     cosines = np.empty((1 + between, len(starts), n), np.float32)
-    is_inside = _is_inside(tracks, starts, n + between, rows, as_original=as_original)
+    is_inside = is_inside_tracks(tracks, starts, n + between, rows, as_original=as_original)
     for start in range(0, len(starts), _BLOCK):
         block = slice(start, start + _BLOCK)
         windows = rows.windows(starts[block], n + between)
@@ -201,17 +204,20 @@ def _scored(
             cosines[1, block] = between_rows(windows, query, is_inside[block])
     if sharpness:
         cosines = np.exp(-sharpness * (1 - cosines) ** 2)
+    is_heard = query.any(axis=1)
     cosines[0][~is_inside[:, :n]] = 0
+    cosines[:, :, ~is_heard] = 0
     if between and sharpness:
         cosines[1][~(is_inside[:, :n] | is_inside[:, 1:])] = 0
     np.cumsum(cosines, axis=2, out=cosines)
     shortened = len(rows) - starts if as_original else np.full_like(starts, n)
     halves = cosines[1] if between else None
-    return Candidates(tracks, starts, since, cosines[0], np.minimum(shortened, n), halves)
+    heard = np.cumsum(is_heard)
+    return Candidates(tracks, starts, since, cosines[0], np.minimum(shortened, n), heard, halves)
 
 
-def _is_inside(
-    tracks: np.ndarray, starts: np.ndarray, n: int, rows: collection.Collection, *, as_original: bool
+def is_inside_tracks(
+    tracks: np.ndarray, starts: np.ndarray, n: int, rows: collection.Collection, *, as_original: bool = False
 ) -> np.ndarray:
     """Returns which of the n rows from each start on are in its track (as_original: in the collection), bool [C, n]."""
     first_rows, end_rows = (0, len(rows)) if as_original else rows.borders(tracks)
@@ -243,13 +249,13 @@ def _ranked(
     ]
     tracks, starts, scores, halves = map(np.concatenate, zip(*parts))
     order = np.argsort(-scores, kind="stable")
-    elsewhere = _elsewhere(tracks[order], starts[order], scores[order], rows, length, twin_cosine=twin_cosine)
+    rival = elsewhere(tracks[order], starts[order], scores[order], rows, length, twin_cosine=twin_cosine)
     order = order[:top]
     return Ranking(
         tracks[order],
         starts[order] + halves[order],
         scores[order].astype(np.float32),
-        elsewhere,
+        rival,
         starts[order],
     )
 
@@ -264,11 +270,12 @@ def _at(candidates: Candidates, n_rows: int, late: float) -> tuple[np.ndarray, n
     if candidates.between is not None:
         further = candidates.between[live, n_rows - 1]
         sums, halves = np.maximum(sums, further), 0.5 * (further > sums)
-    scores = sums / np.minimum(candidates.counted[live], n_rows)
+    n_heard = max(1, int(candidates.heard[n_rows - 1]))
+    scores = sums / np.minimum(candidates.counted[live], n_heard)
     return candidates.tracks[live], candidates.starts[live] - late, scores, halves
 
 
-def _elsewhere(
+def elsewhere(
     tracks: np.ndarray,
     starts: np.ndarray,
     scores: np.ndarray,

@@ -229,7 +229,8 @@ def _along(
     at = first[:, None] - reach + np.arange(cosines.shape[1])
     low, high = (edge[:, None] for edge in borders)
     cosines[(at < low) | (at >= high)] = 0
-    return cosines[:, paths + reach, np.arange(len(query))].mean(axis=3)
+    n_heard = max(1, int(query.any(axis=1).sum()))  # A row of zeros says nothing and counts in no mean.
+    return cosines[:, paths + reach, np.arange(len(query))].sum(axis=3) / n_heard
 
 
 def _vertex(beside: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def run(
         song_list.note(folder, _listed(audio))
         n_tracks = len(opened)
     print(described(report, folder, n_tracks=n_tracks, wall_s=time.monotonic() - began_s))
-    return DONE if report.added or report.unchanged or report.known else NOTHING
+    return DONE if report.added or report.unchanged or report.known or report.renamed else NOTHING
 
 
 def _listed(audio: Sequence[str]) -> list[str]:
@@ -63,6 +63,8 @@ def parsed(tags: Sequence[str]) -> dict[str, str]:
     for key, equals, value in pairs:
         if not key or not equals:
             raise errors.Invalid(f"--tag={key}{value}: KEY=VALUE is needed, such as --tag=artist=Somebody")
+        if not f"{key}{value}".isprintable() or any("\ud800" <= letter <= "\udfff" for letter in key + value):
+            raise errors.Invalid(f"--tag={key}={value!a}: is not printable text in UTF-8")
     return {key: value for key, _, value in pairs}
 
 
@@ -81,15 +83,19 @@ def described(report: from_audio.AddReport, folder: str, *, n_tracks: int, wall_
     known = [(path, f"the same audio as {track}") for path, track in report.known]
     replaced = [(name, "has other audio than before") for name in report.replaced]
     lines += _named("there under another name", known)
+    lines += _named("renamed, because their audio is in another file now", report.renamed, "is now")
     lines += _named("replaced", replaced)
+    lines += [f"{len(report.described)} got other metadata"] if report.described else []
     lines += _named("skipped", report.failures)
     lines += _named("damaged", report.damaged)
     return "\n".join(lines)
 
 
-def _named(kind: str, files: Sequence[tuple[str, str]]) -> list[str]:
+def _named(kind: str, files: Sequence[tuple[str, str]], between: str = "") -> list[str]:
     """Writes how many files are of a kind, and names them with the reason."""
     if not files:
         return []
-    lines = [f"{len(files)} {kind}:", *(shown.plain(f"  {path}: {reason}") for path, reason in files[:_MOST_LINES])]
+    marked = f" {between}" if between else ":"
+    named = [shown.plain(f"  {path}{marked} {reason}") for path, reason in files[:_MOST_LINES]]
+    lines = [f"{len(files)} {kind}:", *named]
     return [*lines, f"  and {len(files) - _MOST_LINES} more"] if len(files) > _MOST_LINES else lines

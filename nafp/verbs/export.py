@@ -6,6 +6,7 @@ import os
 import pathlib
 
 from nafp import errors
+from nafp.jobs import outputs
 
 
 def run(
@@ -33,8 +34,8 @@ def run(
         raise errors.Invalid(
             "--from_config and --from_front_end say how to read a network of another system: --from=FILE"
         )
-    if out.is_dir():
-        raise errors.Invalid(f"--out={out} is a folder: name the file to write in it.")
+    inputs = [name for name in (checkpoint, foreign, settings_file) if name]
+    outputs.require(out, verb="nafp export", is_former=_is_network, inputs=inputs)
     from nafp.weights import files, imports, sources
 
     if checkpoint:
@@ -48,3 +49,8 @@ def run(
         f"{name}  →  {out}: {written.n_parameters:,} parameters as {dtype}, "
         f"{written.n_bytes:,} bytes, sha256 {written.sha256[:12]}"
     )
+
+
+def _is_network(head: bytes) -> bool:
+    """Returns whether the first bytes of a file are those of an exported network, in either format."""
+    return b"nafp network" in head or b"params/" in head

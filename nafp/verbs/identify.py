@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,12 +13,13 @@ from nafp import errors
 from nafp.corpora import lists
 from nafp.database import database, network_file, song_list
 from nafp.identify import answers, asking, clips, identifier, pfann_files
-from nafp.jobs import shown
+from nafp.jobs import outputs, shown
 from nafp.search import confidence
 from nafp.weights import sources
 
 FOUND, NOTHING, FAILED = 0, 1, 2  # Exit codes. As with grep, a failure outweighs what was found.
 FORMATS = (*answers.FORMATS, "pfann")
+_SILENCE_DB = 20 * math.log10(asking.SILENCE)
 _FEW_CLIPS = 8  # Up to this many, starting JAX takes longer than answering with numpy.
 
 
@@ -48,13 +50,13 @@ class IdentifyRequest(NamedTuple):
 class PreparedIdentifier(NamedTuple):
     """What clips are identified with.
 
-    identifier: the network and the fingerprints. rate_hz: the rate to decode clips at. troubles: what is damaged in the
-    database.
+    identifier: the network and the fingerprints. rate_hz: the rate to decode clips at. troubles: returns what is
+    damaged in the database, as far as is known by then.
     """
 
     identifier: identifier.Identifier
     rate_hz: int
-    troubles: Sequence[str] = ()
+    troubles: Callable[[], Sequence[str]] = tuple
 
 
 class Counts:
@@ -88,6 +90,8 @@ def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None)
     prepare: called before JAX is used. Raises nafp.Error, before work starts, for settings that cannot be right.
     """
     _require_out(request.format, request.out)
+    if request.out:
+        outputs.require(request.out, verb="nafp identify", is_former=pfann_files.is_former, inputs=request.names)
     if request.songs and request.format != "pfann":
         raise errors.Invalid("--songs orders the columns of the files of --format=pfann; other formats have none")
     searched = opened(request, prepare=prepare)
@@ -106,7 +110,7 @@ def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None)
         top=request.top,
         least=request.probability,
     )
-    for trouble in searched.troubles:
+    for trouble in searched.troubles():
         print(f"damaged: {trouble}", file=sys.stderr)
     return code
 
@@ -137,7 +141,8 @@ def _in_database(request: IdentifyRequest, runtime: str) -> PreparedIdentifier:
         speeds=request.speeds,
         confidence=_calibration(request) if request.confidence else opened_database.confidence,
     )
-    return PreparedIdentifier(asked, identifier.listening_rate_hz(network.sample_rate_hz), opened_database.troubles)
+    rate_hz = identifier.listening_rate_hz(network.sample_rate_hz)
+    return PreparedIdentifier(asked, rate_hz, lambda: opened_database.troubles)
 
 
 def _in_store(request: IdentifyRequest, runtime: str) -> PreparedIdentifier:
@@ -200,13 +205,25 @@ def replies(
             yield answers.Reply(clip.name, 0.0, error=str(error)), None
             continue
         try:
-            ranking = asked.rank(samples, sample_rate_hz=sample_rate_hz, top=max(2, top))
+            ranking = asked.rank(samples, sample_rate_hz=sample_rate_hz, top=max(2, top), least=least)
         except errors.Error as error:
             yield answers.Reply(clip.name, seconds, error=str(error)), None
             continue
-        probable = [answer for answer in ranking.answers if identifier.is_answer(answer, least)][:top]
-        closest = ranking.answers[0] if ranking.answers and not probable else None
-        yield answers.Reply(clip.name, seconds, probable, closest), ranking
+        yield _reply(clip.name, seconds, ranking, top=top, least=least), ranking
+
+
+def _reply(name: str, seconds: float, ranking: identifier.RankedClip, *, top: int, least: float) -> answers.Reply:
+    """Chooses the answers of a ranking, and says what else is to know of the clip."""
+    probable = [answer for answer in ranking.answers if identifier.is_answer(answer, least)]
+    if not probable and ranking.lost:
+        return answers.Reply(name, seconds, error=identifier.lost_in_words(ranking.lost))
+    remark = ""
+    if ranking.says_nothing:
+        remark = f"silent: there is nothing above {_SILENCE_DB:.0f} dB that could be compared"
+    elif ranking.n_parts > top:
+        remark = f"holds {ranking.n_parts} tracks or more; --top={ranking.n_parts} or nafp monitor names them"
+    closest = ranking.answers[0] if ranking.answers and not probable else None
+    return answers.Reply(name, seconds, probable[:top], closest, remark=remark)
 
 
 def tell(

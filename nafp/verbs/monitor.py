@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from nafp import errors
 from nafp.audio import live
 from nafp.database import database, snapshot
 from nafp.identify import asking, identifier
-from nafp.jobs import progress, shown
+from nafp.jobs import outputs, progress, shown
 from nafp.models import identities, protocol
 from nafp.monitor import lines, state, stretches
 from nafp.search import collection, confidence, index, index_files, store
@@ -69,6 +72,8 @@ def run(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) 
     prepare: called before JAX is used. Raises nafp.Error, before work starts, for settings that cannot be right.
     """
     _check(request)
+    if request.out and not (request.state and os.path.exists(request.state)):
+        outputs.require(request.out, verb="nafp monitor", is_former=lines.is_former, inputs=request.names)
     opened = open_collection(request, prepare=prepare)
     settings = {
         "searched": opened.digest,
@@ -83,9 +88,26 @@ def run(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) 
         first_line=lines.header(request.format),
         names=request.format == "text" and len(request.names) > 1,
     )
-    with contextlib.closing(journal):
+    with contextlib.closing(journal), _ended_by_sigterm():
         codes = [_watch(name, request, opened, journal) for name in request.names]
     return max(codes, key=(NOTHING, FOUND, FAILED).index)
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Makes SIGTERM end listening as Ctrl-C does: the track that is being played is still written."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # Only the main thread hears signals.
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def open_collection(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) -> OpenedCollection:
@@ -165,11 +187,16 @@ class _Listener:
     def listen(self) -> int:
         """Listens, writes a line for each stretch, and returns the exit code."""
         saved = self._journal.begin(self._about)
-        if saved and saved["is_done"]:
-            return FOUND if saved["n_found"] else NOTHING
+        if saved and saved.get("is_done"):
+            return FOUND if saved.get("n_found") else NOTHING
         if saved:
-            self._n_found = saved["n_found"]
-            self._monitor.restore(saved["monitor"])
+            try:
+                self._n_found = int(saved["n_found"])
+                self._monitor.restore(saved["monitor"])
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+                raise errors.Invalid(
+                    f"{self._request.state}: is damaged: {error!r}; remove it to start anew"
+                ) from error
         with self._bar() as bar:
             try:
                 self._hear(bar)

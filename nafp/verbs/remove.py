@@ -12,14 +12,14 @@ from nafp.jobs import shown
 FOUND, NOTHING = 0, 1  # Exit codes.
 
 
-def run(folder: str, tracks: Sequence[str]) -> int:
-    """Removes the tracks that these numbers, names and patterns name, and returns the exit code.
+def run(folder: str, tracks: Sequence[str] = (), *, ids: Sequence[int] = (), glob: Sequence[str] = ()) -> int:
+    """Removes the tracks that these names, numbers and patterns name, and returns the exit code.
 
     If one of them names no track, nothing is removed.
     """
     with database.Database.open(folder) as opened:
         try:
-            names = opened.remove(tracks)
+            names = opened.remove([*tracks, *ids], glob=glob)
         except errors.UnknownTrack as error:
             print(f"nafp remove: {error}; nothing was removed", file=sys.stderr)
             return NOTHING

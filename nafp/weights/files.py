@@ -2,7 +2,8 @@
 
 The file holds arrays by name: `params/block1_time/kernel` and so on, `batch_stats/...` if the norm has any, and the mel
 filters and the window, `spectrogram/filters` and `spectrogram/window`. It states `format`, `config` (JSON), `step`,
-`source`, `sha256`, `spectrogram_sha256` and `config_sha256`. An .npz has these as further entries, a .safetensors as its metadata.
+`source`, `sha256`, `spectrogram_sha256` and `config_sha256`. An .npz has these as further entries, a .safetensors as
+its metadata.
 
 `sha256` hashes the parameters as version 0.1 does, so that this version and that one read each other's files. Files of
 version 0.1 have no `spectrogram` entries.
@@ -30,7 +31,7 @@ import numpy as np
 
 from nafp import config as settings
 from nafp import errors
-from nafp.jobs import choices, whole_files
+from nafp.jobs import choices, plain_files, whole_files
 from nafp.models import filterbank, front_ends, identities, numpy_network
 
 FORMATS = ("npz", "safetensors")
@@ -253,7 +254,8 @@ def _save_npz(file: IO[bytes], arrays: Mapping[str, np.ndarray], about: Mapping[
 
 
 def _read_npz(path: pathlib.Path) -> _Contents:
-    with np.load(path, allow_pickle=False) as file:
+    # numpy leaves a damaged file open if it opened it itself.
+    with plain_files.opened(path) as data, np.load(data, allow_pickle=False) as file:
         about = {name: file[name].item() for name in file.files if name in (*_ABOUT, _BANK_SHA256, _CONFIG_SHA256)}
         return _Contents({name: file[name] for name in file.files if "/" in name}, about)
 

@@ -193,6 +193,82 @@ def test_twice_the_hop_halves_the_rows_and_still_finds(memory, music, network):
         assert (best.track, best.start_s) == (str(music / "2.flac"), pytest.approx(0.5, abs=0.26))
 
 
+def places(opened, music):
+    """Returns which tune each name stands for, by its length in seconds."""
+    return {os.path.basename(track.name): round(track.seconds) for track in opened.tracks()}
+
+
+def swap(one, other):
+    one.rename(one.with_name("aside"))
+    other.rename(one)
+    one.with_name("aside").rename(other)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_names_follow_audio_that_was_exchanged(opened, music, backwards):
+    add(opened, music)
+    swap(music / "0.flac", music / "2.flac")
+    report = add(opened, *sorted(music.iterdir(), reverse=backwards))
+    assert places(opened, music) == {"0.flac": 5, "1.flac": 4, "2.flac": 3}
+    assert (len(report.renamed), report.replaced, report.added, report.unchanged) == (2, [], [], 1)
+    assert add(opened, music).unchanged == 3
+    swap(music / "0.flac", music / "2.flac")  # And back.
+    add(opened, music)
+    assert places(opened, music) == {"0.flac": 3, "1.flac": 4, "2.flac": 5}
+
+
+def test_names_follow_audio_that_moved_to_the_name_of_a_file_that_is_gone(opened, music):
+    add(opened, music)
+    (music / "1.flac").unlink()
+    (music / "2.flac").rename(music / "1.flac")
+    report = add(opened, music)
+    assert places(opened, music) == {"0.flac": 3, "1.flac": 5}
+    assert report.renamed == [(str(music / "2.flac"), str(music / "1.flac"))]
+    assert report.replaced == [str(music / "1.flac")]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("is_converted", [False, True])
+def test_a_moved_file_survives_another_at_its_old_place(opened, music, backwards, is_converted):
+    add(opened, music)
+    moved = music / ("new.wav" if is_converted else "new.flac")
+    if is_converted:
+        samples, _ = soundfile.read(music / "0.flac", dtype="int16")
+        soundfile.write(moved, samples, RATE)
+        (music / "0.flac").unlink()
+    else:
+        (music / "0.flac").rename(moved)
+    tunes.write(music / "0.flac", tunes.tune(7.0, sample_rate_hz=RATE, seed=50), RATE)
+    add(opened, *sorted(music.iterdir(), reverse=backwards))
+    assert places(opened, music) == {moved.name: 3, "0.flac": 7, "1.flac": 4, "2.flac": 5}
+    assert add(opened, music).unchanged == 4
+
+
+def test_a_copy_does_not_take_the_name_of_a_file_that_is_there(opened, music):
+    add(opened, music)
+    os.utime(music / "0.flac")  # Another time, the same bytes.
+    shutil.copy(music / "0.flac", music / "a.flac")
+    report = add(opened, music / "a.flac")
+    assert (report.renamed, len(report.known), called(opened)) == ([], 1, ["0.flac", "1.flac", "2.flac"])
+
+
+def test_other_columns_of_a_list_and_other_tags_reach_a_track_that_is_there(opened, music, tmp_path):
+    table = tmp_path / "list.csv"
+    table.write_text(f"path,label\n{music / '0.flac'},First\n")
+    add(opened, table)
+    table.write_text(f"path,label\n{music / '0.flac'},Second\n")
+    report = add(opened, table)
+    assert (report.unchanged, report.described) == (1, [str(music / "0.flac")])
+    assert opened.track(str(music / "0.flac")).metadata["label"] == "Second"
+    assert add(opened, table).described == []
+    data, _ = soundfile.read(music / "0.flac", dtype="int16")
+    with soundfile.SoundFile(music / "0.flac", "w", RATE, 1, "PCM_16") as file:
+        file.title = "Tagged since"
+        file.write(data)
+    add(opened, music / "0.flac")
+    assert opened.track(str(music / "0.flac")).metadata["title"] == "Tagged since"
+
+
 def test_one_bad_list_is_named_and_costs_no_other_argument(opened, music, tmp_path):
     (tmp_path / "nul.m3u").write_bytes(b"\0\0")
     (tmp_path / "odd.csv").write_text("name\na.wav\n")

@@ -31,6 +31,8 @@ def test_json_is_one_object_a_line_with_what_scripts_read():
         "probability",
         "margin",
         "speed",
+        "from_s",
+        "to_s",
     ]
     assert record["answers"][0]["score"] == pytest.approx(0.81234567, abs=1e-4)
 

@@ -50,9 +50,25 @@ def test_a_clip_of_nine_tenths_of_a_segment_is_filled_up(n_samples, is_filled):
     assert asking.is_filled(n_samples, segment=8000) is is_filled
 
 
-def test_segments_below_70_db_are_silent():
-    loudness = np.array([0.0, 0.9, 1.1, 100]) * asking.SILENCE
-    np.testing.assert_array_equal(asking.is_silent(loudness[:, None] * np.ones(50)), [True, True, False, False])
+def tone(hz, *, rms=0.1, rate_hz=8000):
+    return rms * np.sqrt(2) * np.sin(2 * np.pi * hz * np.arange(rate_hz) / rate_hz)
+
+
+def nothing(*waveforms):
+    return asking.says_nothing(np.stack(waveforms).astype(np.float32), sample_rate_hz=8000).tolist()
+
+
+def test_segments_below_70_db_say_nothing():
+    loudness = np.array([0.0, 0.9, 1.1, 100.0]) * asking.SILENCE
+    noise = np.random.default_rng(0).standard_normal(8000)
+    noise /= np.sqrt((noise**2).mean())
+    assert nothing(*(loudness[:, None] * noise * 1.05)) == [True, True, False, False]
+    assert nothing(*(tone(1000, rms=rms) for rms in loudness)) == [True, True, False, False]
+
+
+def test_a_hum_says_nothing_however_loud_it_is():
+    hum = tone(50, rms=0.3) + tone(100, rms=0.1)
+    assert nothing(hum, hum + tone(440, rms=0.01), np.full(8000, 0.5)) == [True, False, True]
 
 
 def test_speeds_cover_the_change_that_was_asked_for():

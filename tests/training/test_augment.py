@@ -234,7 +234,7 @@ def test_one_draw_decides_on_both_filters():
 
 
 def test_replicas_of_an_anchor_differ_and_their_anchor_does_not():
-    s = settings(**{"context_s": 0.1, "offset_s": 0.1, "replicas": 3})
+    s = only(**{"noise.probability": 1.0, "context_s": 0.1, "offset_s": 0.1, "replicas": 3})
     clips, keys = clips_and_keys(s, n=2)
     sounds = jnp.array(np.stack([noise(s.heard_samples, 30 + i) for i in range(2)]))
     drawn = [pairs(s, keys, clips, sounds, None, None, None, number=i) for i in range(2)]

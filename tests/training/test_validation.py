@@ -34,12 +34,12 @@ def test_distances_are_those_of_the_vectors():
     apart = np.linalg.norm(degraded[:, None] - clean[None], axis=2)
     assert scores["positive_distance"] == pytest.approx(np.diagonal(apart).mean())
     assert scores["negative_distance"] == pytest.approx(apart[track[:, None] != track[None]].mean())
-    assert "negative_distance" not in validation.scores(degraded @ clean.T, np.zeros(6), lengths=(1,))
+    assert "negative_distance" not in validation.scores(degraded @ clean.T, np.zeros(6, int), lengths=(1,))
 
 
 def test_of_equal_places_the_first_is_better():
     same = np.ones((4, 4), np.float32)
-    assert validation.ranks(same, np.zeros(4), n_segments=1).tolist() == [0, 1, 2, 3]
+    assert validation.ranks(same, np.zeros(4, int), n_segments=1).tolist() == [0, 1, 2, 3]
 
 
 def levels_of(png: bytes) -> np.ndarray:

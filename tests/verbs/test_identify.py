@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -28,15 +29,16 @@ KNOWN, STRANGER = MUSIC[:4], MUSIC[4]
 def db(tmp_path_factory):
     """A database of four recordings; a margin of 0.15 above what is usual in large ones is even odds."""
     folder = tmp_path_factory.mktemp("identify") / "db"
+    weights = np.array([[-6.0, 40.0, 0.0]] * 2)
+    confidence.Confidence([1, 19], weights, [0.5, 0.4]).save(folder.parent / "network.confidence.json")
+    file = shutil.copy(sources.weights_file("small"), folder.parent / "network.safetensors")
     network = sources.load("small", runtime="numpy")
-    made = database.Database.create(folder)
+    made = database.Database.create(folder, network=file)
     with made.writer() as writing:
         for path in KNOWN:
             audio = decode.load(path, sample_rate_hz=network.sample_rate_hz, seconds=15)
             writing.append(path.stem, 15.0, network.track(audio))
     made.close()
-    weights = np.array([[-6.0, 40.0, 0.0]] * 2)
-    confidence.Confidence([1, 19], weights, [0.5, 0.4]).save(folder / "confidence.json")
     return folder
 
 

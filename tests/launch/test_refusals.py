@@ -1,0 +1,67 @@
+"""Whatever is no defect of ours is one line and exit code 2, on any terminal and any disk."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from tests import databases
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("refusals") / "db"
+    with databases.filled(folder, 3) as opened, opened.writer() as writing:
+        writing.append(
+            "/music/caf\u00e9 \u97f3 \udcff.wav", 1.0, databases.unit(3, seed=9), metadata={"title": "\u97f3"}
+        )
+    return folder
+
+
+def nafp(*arguments, **settings):
+    command = [sys.executable, "-m", "nafp", *map(str, arguments)]
+    settings = {"capture_output": True, "text": True, "errors": "surrogateescape"} | settings
+    return subprocess.run(command, cwd=ROOT, **settings)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_names_reach_a_terminal_that_lacks_their_letters(db, encoding):
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    for arguments in (["list", db], ["list", db, "--format=csv"]):
+        listed = nafp(*arguments, env=environment)
+        assert (listed.returncode, listed.stderr) == (0, "")
+        assert "caf" in listed.stdout
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
+def test_a_full_disk_under_the_output_is_one_line(db):
+    with open("/dev/full", "w") as full:
+        listed = nafp("list", db, stdout=full, stderr=subprocess.PIPE, capture_output=False)
+    assert (listed.returncode, listed.stderr) == (2, "nafp list: the output: cannot be written: the disk is full\n")
+
+
+def test_what_can_be_no_database_is_said_so(db, tmp_path):
+    (tmp_path / "clip.wav").write_bytes(b"RIFF")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name, words in {
+        "https://example.org/db": "is an address",
+        tmp_path / "clip.wav": "is a file",
+        tmp_path / "pipe": "perhaps a pipe",
+        tmp_path / "loop": "",
+    }.items():
+        for arguments in (["info", name], ["add", name, ROOT / "tests"]):
+            refused = nafp(*arguments)
+            assert refused.returncode == 2
+            assert words in refused.stderr
+            assert "Traceback" not in refused.stderr
+            assert refused.stderr.count("\n") == 1
+
+
+def test_a_tag_that_is_no_text_is_refused(db):
+    refused = nafp("add", db, "--tag=artist=caf\udce9", ROOT / "tests" / "recordings" / "music" / "tuxi.opus")
+    assert (refused.returncode, "is not printable text" in refused.stderr) == (2, True)
