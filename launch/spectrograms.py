@@ -19,5 +19,11 @@ def by_form(*, form: str, sample_rate_hz: int = 8000, **_: Any) -> Callable[[np.
     choices.require("--form", form, _FORMS)
     from nafp.models import numpy_spectrogram
 
-    sizes: dict[str, Any] = {"n_fft": 1024, "stft_hop": 256, "n_mels": 256, "low_hz": 0.0, "high_hz": sample_rate_hz / 2}
+    sizes: dict[str, Any] = {
+        "n_fft": 1024,
+        "stft_hop": 256,
+        "n_mels": 256,
+        "low_hz": 0.0,
+        "high_hz": sample_rate_hz / 2,
+    }
     return functools.partial(numpy_spectrogram.log_mel, sample_rate_hz=sample_rate_hz, front_end=form, **sizes)
