@@ -15,10 +15,10 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from nafp import errors
-from nafp.database import catalogue_files, facts
+from nafp.database import catalogue_files, facts, records
 
 FILE, COPY, SIDE_FILES = catalogue_files.FILE, catalogue_files.COPY, catalogue_files.SIDE_FILES
 _COUNT_CHANGE = (
@@ -39,40 +39,8 @@ _NO_DAMAGE = (
 _left_behind: list[sqlite3.Connection] = []  # Connections of a parent, in a process that was forked.
 
 
-class DatabaseTrack(NamedTuple):
-    """A track of a database.
-
-    name: the path of its file when it was added. first_row, n_rows: its fingerprints in the log. crc: their checksum.
-    digest: SHA-256 of its audio. damage: the decoder's remark on a file that gave less than its header promised.
-    metadata: title, artist, or any other key.
-    """
-
-    id: int
-    name: str
-    seconds: float
-    first_row: int
-    n_rows: int
-    crc: int = 0
-    digest: str | None = None
-    added: str = ""
-    damage: str = ""
-    metadata: Mapping[str, str] = {}
-
-    @property
-    def path(self) -> str:
-        """The name: the path of the file when it was added."""
-        return self.name
-
-
-class Segment(NamedTuple):
-    """An index file over rows first_row .. first_row + n_rows - 1 of the log, with its size and CRC-32."""
-
-    id: int
-    file: str
-    first_row: int
-    n_rows: int
-    n_bytes: int
-    crc: int
+DatabaseTrack = records.DatabaseTrack
+Segment = records.Segment
 
 
 class Catalogue:
