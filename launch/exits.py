@@ -5,7 +5,6 @@ import sys
 import types
 from collections.abc import Callable
 from typing import Any
-from typing import Any
 
 from absl import app, flags, logging
 
