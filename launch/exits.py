@@ -4,7 +4,6 @@ import pathlib
 import sys
 import types
 from collections.abc import Callable
-from typing import Any
 
 from absl import app, flags, logging
 
@@ -41,9 +40,8 @@ def _parsed(argv: list[str]) -> list[str]:
         sys.argv[:] = argv  # Where ml_collections looks for --config.section.name.
     try:
         rest = flags.FLAGS(argv)
-        flag: Any = flags.FLAGS["config"] if "config" in flags.FLAGS else None
-        if flag is not None and flag.present:
-            flag.value.is_locked  # noqa: B018 - ml_collections notices a missing file at its first use.
+        if "config" in flags.FLAGS and flags.FLAGS["config"].present:
+            _ = flags.FLAGS.config.is_locked  # ml_collections notices a missing file at its first use.
     except (OSError, SyntaxError, NameError, ImportError) as error:
         from . import foreign
 

@@ -15,10 +15,10 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from nafp import errors
-from nafp.database import catalogue_files, facts
+from nafp.database import catalogue_files, facts, records
 
 FILE, COPY, SIDE_FILES = catalogue_files.FILE, catalogue_files.COPY, catalogue_files.SIDE_FILES
 _COUNT_CHANGE = (
@@ -34,63 +34,13 @@ _NO_DAMAGE = (
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
 )
-_SCHEMA = """
-create table about (key text primary key, value text not null) without rowid;
-create table tracks (
-    id integer primary key autoincrement, name not null unique, seconds real not null,
-    first_row integer not null, n_rows integer not null, crc integer not null,
-    digest text unique, added text not null, damage text not null default '');
-create table metadata (
-    track integer not null references tracks (id) on delete cascade, key text not null, value text not null,
-    primary key (track, key)) without rowid;
-create table sources (
-    path primary key, n_bytes integer not null, changed_ns integer not null, digest text not null,
-    track integer not null references tracks (id) on delete cascade) without rowid;
-create index sources_by_content on sources (n_bytes, digest);
-create index sources_by_track on sources (track);
-create table segments (
-    id integer primary key autoincrement, file text not null, first_row integer not null, n_rows integer not null,
-    n_bytes integer not null, crc integer not null);
-"""
 
 
 _left_behind: list[sqlite3.Connection] = []  # Connections of a parent, in a process that was forked.
 
 
-class DatabaseTrack(NamedTuple):
-    """A track of a database.
-
-    name: the path of its file when it was added. first_row, n_rows: its fingerprints in the log. crc: their checksum.
-    digest: SHA-256 of its audio. damage: the decoder's remark on a file that gave less than its header promised.
-    metadata: title, artist, or any other key.
-    """
-
-    id: int
-    name: str
-    seconds: float
-    first_row: int
-    n_rows: int
-    crc: int = 0
-    digest: str | None = None
-    added: str = ""
-    damage: str = ""
-    metadata: Mapping[str, str] = {}
-
-    @property
-    def path(self) -> str:
-        """The name: the path of the file when it was added."""
-        return self.name
-
-
-class Segment(NamedTuple):
-    """An index file over rows first_row .. first_row + n_rows - 1 of the log, with its size and CRC-32."""
-
-    id: int
-    file: str
-    first_row: int
-    n_rows: int
-    n_bytes: int
-    crc: int
+DatabaseTrack = records.DatabaseTrack
+Segment = records.Segment
 
 
 class Catalogue:
@@ -162,7 +112,7 @@ class Catalogue:
     def create(cls, folder: str | os.PathLike, about: Mapping[str, Any]) -> None:
         """Writes an empty catalogue, whole or not at all. about: the facts that `about()` returns."""
         with catalogue_files.whole(Path(folder) / FILE) as connection:
-            connection.executescript(f"begin; {_SCHEMA} commit;")
+            connection.executescript(f"begin; {catalogue_files.SCHEMA} commit;")
             rows = [(key, json.dumps(value)) for key, value in about.items()]
             connection.executemany("insert into about values (?, ?)", rows)
             connection.execute("pragma journal_mode = wal")

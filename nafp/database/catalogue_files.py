@@ -22,6 +22,24 @@ from nafp.jobs import plain_files, whole_files
 
 FILE, COPY = "catalogue.sqlite", "catalogue.copy.sqlite"
 SIDE_FILES = ("-wal", "-shm", "-journal")  # What sqlite puts beside a file while it is open.
+SCHEMA = """
+create table about (key text primary key, value text not null) without rowid;
+create table tracks (
+    id integer primary key autoincrement, name not null unique, seconds real not null,
+    first_row integer not null, n_rows integer not null, crc integer not null,
+    digest text unique, added text not null, damage text not null default '');
+create table metadata (
+    track integer not null references tracks (id) on delete cascade, key text not null, value text not null,
+    primary key (track, key)) without rowid;
+create table sources (
+    path primary key, n_bytes integer not null, changed_ns integer not null, digest text not null,
+    track integer not null references tracks (id) on delete cascade) without rowid;
+create index sources_by_content on sources (n_bytes, digest);
+create index sources_by_track on sources (track);
+create table segments (
+    id integer primary key autoincrement, file text not null, first_row integer not null, n_rows integer not null,
+    n_bytes integer not null, crc integer not null);
+"""
 _WAIT_S = 60.0  # For the transaction of another process. Those of a writer take milliseconds.
 _REFUSED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 # Places in the header of an sqlite file (https://www.sqlite.org/fileformat.html, section 1.3).
@@ -87,11 +105,15 @@ def is_as_stamped(connection: sqlite3.Connection, copy: Path, *, changes: int) -
 
 
 def is_copy(connection: sqlite3.Connection, copy: Path) -> bool:
-    """Returns whether a copy has the bytes of a catalogue, whatever its stamp says."""
+    """Returns whether a copy has the bytes of a catalogue, and a stamp that is off by two bits at most.
+
+    Then the stamp has changed, and not both files in the same way.
+    """
     try:
-        return checksum(plain_files.contents(copy)) == checksum(connection.serialize())
+        crc = checksum(plain_files.contents(copy))
     except OSError:
         return False
+    return crc == checksum(connection.serialize()) and (crc ^ stamp_of(copy).crc).bit_count() <= 2
 
 
 def stamp_of(copy: Path) -> Stamp:

@@ -128,3 +128,17 @@ def test_no_link_is_written_through(memory, name):
     with pytest.raises(errors.Invalid):
         opened.writer()
     assert (memory / "precious").read_text() == "precious"
+
+
+def test_a_changed_bit_of_the_stamp_costs_nothing_and_the_same_damage_in_both_files_is_seen(asked, memory):
+    shutil.copytree(asked.folders["float16"], memory / "db")
+    path, copy = memory / "db" / catalogue.FILE, memory / "db" / catalogue.COPY
+    for _ in flipped(copy, range(8 * 60, 8 * 64)):
+        with catalogue.Catalogue(memory / "db") as book:
+            assert book.trouble == ""
+    data = bytearray(copy.read_bytes())
+    data[-700:] = bytes(700)
+    copy.write_bytes(data)
+    path.write_bytes(data)
+    with pytest.raises(errors.Invalid, match="and so is its copy"):
+        catalogue.Catalogue(memory / "db")

@@ -118,13 +118,27 @@ def config(dataset, **changes):
     return c
 
 
+def test_a_network_trains_from_a_small_set(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, songs in (("train_set", range(9)), ("val_set", range(2))):
+        (tmp_path / name).mkdir()
+        for song in songs:
+            np.save(tmp_path / name / f"song{song}_1.npy", rng.normal(size=(2, 32, 32)).astype(np.float32))
+    trains(config(tmp_path, **{"spectrogram.n_mels": 32}), tmp_path / "run")
+
+
+@pytest.mark.slow
 def test_a_network_trains_from_a_set_as_it_is(dataset, tmp_path):
+    trains(config(dataset), tmp_path / "run")
+
+
+def trains(c, run: pathlib.Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
-        loop.train(config(dataset), str(tmp_path / "run"))
-    lines = (tmp_path / "run" / "losses.jsonl").read_text().splitlines()
+        loop.train(c, str(run))
+    lines = (run / "losses.jsonl").read_text().splitlines()
     assert len(lines) == 2
-    log = (tmp_path / "run" / "log.txt").read_text()
+    log = (run / "log.txt").read_text()
     assert "9 pairs of spectrograms" in log
     assert "top-1 % of the mini-search" in log
 
