@@ -131,7 +131,7 @@ def test_the_ratio_of_a_stretch_is_the_ratio_drawn(source, tmp_path):
 
 @pytest.mark.parametrize("n", [0, 4, 9])
 def test_interrupted_anywhere_the_bytes_are_the_same(source, rendered, tmp_path, monkeypatch, n):
-    real, count = pairs._render, []
+    real, count = pairs.rendered_part, []
 
     def stop(*args):
         count.append(1)
@@ -140,7 +140,7 @@ def test_interrupted_anywhere_the_bytes_are_the_same(source, rendered, tmp_path,
         return real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pairs, "_render", stop)
+        patch.setattr(pairs, "rendered_part", stop)
         with pytest.raises(KeyboardInterrupt):
             pairs.render(source, source, tmp_path / "torn", jobs=1, **SETTINGS)
     with pytest.raises(ValueError, match="not rendered to their end"):
