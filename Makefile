@@ -1,6 +1,6 @@
 # Everything happens in .venv; nothing else on the machine is touched.
 #   make demo       train on the recordings in tests/recordings, score, identify a clip
-#   make test       the fast tests        make test-all   the slow ones too
+#   make test       the fast tests        make test-all   the slow ones too, with their coverage
 #   make lint       linter, formatter, types                make bench      speeds
 #   make smoke      the package in an empty environment
 #   make seeds      the commands of five older systems, beside ours
@@ -27,10 +27,10 @@ install: .venv/installed-$(EXTRAS)
 PYTEST := $(BIN)/python -m pytest -W error --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 test: install
-	$(PYTEST) --cov --cov-report=term
+	$(PYTEST)
 
 test-all: install
-	$(PYTEST) -m 'slow or not slow'
+	$(PYTEST) -m 'slow or not slow' --cov --cov-report=term
 
 lint: install
 	$(BIN)/ruff check .

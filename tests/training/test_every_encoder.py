@@ -40,7 +40,7 @@ ENCODERS = {
 }
 
 
-CASES = ["nafp", "audsearch", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pfann", "benchmark"))]
+CASES = ["audsearch", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nafp", "pfann", "benchmark"))]
 
 
 def configured(name):

@@ -84,7 +84,7 @@ def losses(run):
     return found
 
 
-@pytest.mark.parametrize("on_device", ["no", "yes"])
+@pytest.mark.parametrize("on_device", ["no", pytest.param("yes", marks=pytest.mark.slow)])
 def test_killed_at_any_moment_it_resumes_to_the_bit(folder, on_device):
     whole, cut = folder / f"whole_{on_device}", folder / f"cut_{on_device}"
     remembers = {"loss.memory": 16, "data.on_device": on_device}
