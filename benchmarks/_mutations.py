@@ -134,5 +134,17 @@ def _junk_behind(data: bytearray, at: int, rng: np.random.Generator) -> bytes:
 
 
 _CHANGES: tuple[Callable[[bytearray, int, np.random.Generator], bytes], ...] = (
-    _flip, _flip, _flip, _byte, _extreme, _extreme, _noise, _zeros, _missing, _inserted, _twice, _cut, _junk_behind,
-)  # fmt: skip
+    _flip,
+    _flip,
+    _flip,
+    _byte,
+    _extreme,
+    _extreme,
+    _noise,
+    _zeros,
+    _missing,
+    _inserted,
+    _twice,
+    _cut,
+    _junk_behind,
+)

@@ -46,7 +46,7 @@ def trained_variables(c, *, seed=0):
 
 
 def trained(variables):
-    """Gives random parameters the signs and the type that training gives."""
+    """Returns random parameters with the signs and the type that training gives."""
     tree = jax.tree.map(np.float32, variables)
     stats = tree["batch_stats"].items()
     positive = {k: np.abs(v) + 0.5 if "variance" in k else v for k, v in stats}

@@ -267,7 +267,7 @@ class Catalogue:
         return next(self._rows(query, (_stored(path),)), None)
 
     def rename(self, names: Mapping[str, str]) -> list[str]:
-        """Gives tracks new names, all at once, so that two can exchange theirs. names: new name by old name.
+        """Renames tracks, all at once, so that two can exchange their names. names: new name by old name.
 
         A track that has one of the new names, and gets no other, is deleted. Returns the names of these.
         """

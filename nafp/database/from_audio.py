@@ -169,7 +169,7 @@ class _Adding:
         return self._note_known(file, name, track, metadata) if track else False
 
     def rename(self) -> None:
-        """Gives the names of their present files to all tracks that were found in other files than before.
+        """Renames all tracks that were found in other files than before, after these files.
 
         Files are noted after that: until then, what was noted before says which track had which name.
         """

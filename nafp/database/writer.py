@@ -126,7 +126,7 @@ class DatabaseWriter:
             self.catalogue.describe(self.catalogue.track(name).id, metadata)
 
     def rename(self, names: Mapping[str, str]) -> list[str]:
-        """Gives tracks new names. See `Catalogue.rename`."""
+        """Renames tracks. See `Catalogue.rename`."""
         with self._explained(), self.catalogue.change():
             return self.catalogue.rename(names)
 

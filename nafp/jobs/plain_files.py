@@ -27,7 +27,7 @@ def opened(path: str | os.PathLike) -> BinaryIO:
 
 
 def contents(path: str | os.PathLike, *, n_bytes: int | None = None) -> bytes:
-    """Reads a plain file. n_bytes: its size if that is known; a file of another size is refused unread.
+    """Reads a plain file. n_bytes: its size if that is known. A file of another size is refused unread.
 
     Raises OSError, and errors.Invalid for a file of another size, a pipe, a device or a folder.
     """

@@ -64,7 +64,7 @@ def create(
     mel_log: str = "log",
     spec_norm: str = "l2",
 ) -> FrontEnd:
-    """Returns a front end by its name. The keywords are settings of config.spectrogram; each uses those of its own.
+    """Returns a front end by its name. The keywords are settings of config.spectrogram. Each uses those of its own.
 
     nafp: floor "relative" adds `relative_floor` times the segment's own maximum before the logarithm, so that gain
     changes nothing and values lie in log10(relative_floor)..0; "fixed" adds `fixed_floor`, which is right for one level

@@ -34,7 +34,7 @@ def names() -> list[str]:
 
 
 def create(name: str = "transformer", **settings: Any) -> nn.Module:
-    """Builds a network. settings: the keywords of `config.model`; those that a network has no use for are ignored.
+    """Builds a network. settings: the keywords of `config.model`. Those that a network has no use for are ignored.
 
     Raises nafp.errors.Invalid for an unknown name.
     """
