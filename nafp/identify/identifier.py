@@ -90,11 +90,18 @@ class Identifier:
         for a clip shorter than one segment, for anything but one channel of finite numbers, and if the only answers are
         tracks whose fingerprints are damaged.
         """
-        ranking = self.rank(samples, sample_rate_hz=sample_rate_hz, top=top, least=least)
-        found = [answer for answer in ranking.answers if is_answer(answer, least)]
-        if not found and ranking.lost:
-            raise errors.Invalid(lost_in_words(ranking.lost))
-        return found
+        return _probable(self.rank(samples, sample_rate_hz=sample_rate_hz, top=top, least=least), least)
+
+    def identify_vectors(
+        self,
+        vectors: Mapping[float, np.ndarray],
+        *,
+        shifts: int = 1,
+        top: int = 5,
+        least: float = asking.LEAST_PROBABLE,
+    ) -> list[Answer]:
+        """Names the tracks of a clip by its fingerprints, as `identify` does. vectors, shifts: see `rank_vectors`."""
+        return _probable(self.rank_vectors(vectors, shifts=shifts, top=top, least=least), least)
 
     def identify_file(
         self, path: str | os.PathLike, *, top: int = 5, least: float = asking.LEAST_PROBABLE
@@ -327,6 +334,14 @@ class RankedClip(NamedTuple):
     def is_sure(self) -> bool:
         """Whether the best answer needs no closer look."""
         return bool(self.answers) and asking.is_sure(self.answers[0].probability, self.answers[0].margin)
+
+
+def _probable(ranking: RankedClip, least: float) -> list[Answer]:
+    """Returns the answers that reach `least`. Raises errors.Invalid if the only ones are damaged tracks."""
+    found = [answer for answer in ranking.answers if is_answer(answer, least)]
+    if not found and ranking.lost:
+        raise errors.Invalid(lost_in_words(ranking.lost))
+    return found
 
 
 def require_same(identity: Mapping[str, Any], stores: Sequence[store.Store]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from nafp import errors
 from nafp.corpora import corpus
 from nafp.database import catalogue, database, from_audio, writer
-from nafp.identify import answers, given, identifier
+from nafp.identify import answers, identifier
 from nafp.models import identities
 from nafp.monitor import stretches
 from nafp.serving import refusals, vectors
@@ -85,17 +85,9 @@ class ServedDatabase:
         """
         self._require_same_network(question.network)
         sent = vectors.parse(question, self.network, longest_s=longest_s)
-        moment = self._moment
-        ranked = given.rank(
-            sent.by_speed,
-            moment.rows,
-            moment.index,
-            calibrated=self.calibrated,
-            shifts=sent.shifts,
-            top=max(2, question.top),
-        )
-        probable = [answer for answer in ranked if identifier.is_answer(answer, question.least)]
-        return sent.seconds, probable[: question.top]
+        asked = self._moment.identifier
+        found = asked.identify_vectors(sent.by_speed, shifts=sent.shifts, top=question.top, least=question.least)
+        return sent.seconds, found
 
     def monitor(self, *, most_speed: float) -> stretches.Monitor:
         """Returns a monitor over the tracks of now, for tracks up to `most_speed` (0.05: 5 %) faster or slower."""
@@ -173,7 +165,7 @@ class ServedDatabase:
 
     @contextlib.contextmanager
     def _changes(self) -> Iterator[writer.DatabaseWriter]:
-        """Opens the database for changes. Waits a while for another writer; then, and for a full disk, refuses."""
+        """Opens the database for changes. Waits a while for another writer, then refuses, as for a full disk."""
         try:
             with self._patiently_opened() as changes:
                 yield changes

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nafp.audio import decode
-from nafp.identify import given, identifier
+from nafp.identify import identifier
 from nafp.models import numpy_network
 from nafp.search import collection, index, plans, store
 from tests import networks
@@ -32,9 +32,10 @@ def opened():
 def test_vectors_computed_elsewhere_get_the_answer_of_the_sound(opened, seconds):
     network, rows, searched = opened
     clip = decode.load(MUSIC[1], sample_rate_hz=8000, start_s=5.0, seconds=seconds)
-    heard = identifier.Identifier(network, rows, searched, speeds="none").rank(clip, sample_rate_hz=8000)
+    asked = identifier.Identifier(network, rows, searched, speeds="none")
+    heard = asked.rank(clip, sample_rate_hz=8000)
     sent = {version.speed: version.vectors for version in heard.heard}
-    found = given.rank(sent, rows, searched, shifts=heard.shifts)
+    found = asked.rank_vectors(sent, shifts=heard.shifts).answers
     assert [answer[:6] for answer in found] == [answer[:6] for answer in heard.answers]
     assert heard.shifts == (1 if seconds > 5 else 2)  # A short clip is looked at with more rows.
     assert found[0].track == MUSIC[1].stem
@@ -44,5 +45,6 @@ def test_rows_that_say_nothing_are_passed_over(opened):
     network, rows, searched = opened
     vectors = network.track(decode.load(MUSIC[1], sample_rate_hz=8000, start_s=5.0, seconds=8.0))
     vectors[:4] = 0
-    assert given.rank({1.0: vectors}, rows, searched)[0].start_s == pytest.approx(5.0, abs=0.05)
-    assert given.rank({1.0: np.zeros_like(vectors)}, rows, searched) == []
+    asked = identifier.Identifier(network, rows, searched)
+    assert asked.rank_vectors({1.0: vectors}).answers[0].start_s == pytest.approx(5.0, abs=0.05)
+    assert asked.rank_vectors({1.0: np.zeros_like(vectors)}).answers == []
