@@ -8,7 +8,6 @@ storage (see `nafp.database.codes`) consists of such codes already, and has no i
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,6 @@ SEAL_ROWS = 65_536  # Rows of a full tail: 9 hours of audio, 33 MB of memory, 2 
 FAN = 8
 K = 100  # Neighbours of a row to look at, as in `plans`.
 _LISTS_FROM = 8 * 2**20  # Rows. Scanning fewer than these in full takes under 6 ms for each row of a query.
-_READ_BYTES = 2**24
 PACK_ROWS = 2**20  # Rows of a learned storage in one index. It takes 0.06 s to make, once while the rows stay.
 
 
@@ -41,7 +39,7 @@ def build(
     part = fingerprint_log.LogRows(rows.path, rows.codec, first=first, n_rows=n_rows)
     name = file_name(generation, first, n_rows)
     index.build(part, _plan(n_rows, rows.dim), check=False).save(folder / name)
-    return catalogue.Segment(0, name, first, n_rows, *size_and_checksum(folder / name))
+    return catalogue.Segment(0, name, first, n_rows, *plain_files.size_and_checksum(folder / name))
 
 
 def opened(folder: Path, segment: catalogue.Segment, *, dim: int) -> index.Index:
@@ -66,15 +64,6 @@ def due(segments: list[catalogue.Segment], *, seal_rows: int = SEAL_ROWS) -> lis
     """Returns the neighbouring segments, at the end, that are to become one, or [] if none are."""
     tiers = {_tier(segment.n_rows, seal_rows) for segment in segments[-FAN:]}
     return segments[-FAN:] if len(segments) >= FAN and len(tiers) == 1 else []
-
-
-def size_and_checksum(path: Path) -> tuple[int, int]:
-    """Reads a file through and returns its size in bytes and its CRC-32."""
-    n_bytes, crc = 0, 0
-    with plain_files.opened(path) as file:
-        while block := file.read(_READ_BYTES):
-            n_bytes, crc = n_bytes + len(block), zlib.crc32(block, crc)
-    return n_bytes, crc
 
 
 def _tier(n_rows: int, seal_rows: int) -> int:

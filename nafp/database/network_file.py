@@ -9,8 +9,8 @@ from typing import Any
 
 from nafp import errors
 from nafp.audio import segments
-from nafp.database import facts, index_segments
-from nafp.jobs import whole_files
+from nafp.database import facts
+from nafp.jobs import plain_files, whole_files
 from nafp.models import identities, protocol
 from nafp.search import confidence
 from nafp.weights import files, sources
@@ -40,7 +40,7 @@ def put(folder: Path, source: str, contents: tuple[Any, Any, int, str]) -> dict[
         "dim": network.dim,
         "sample_rate_hz": network.sample_rate_hz,
         "network": dict(network.identity) | {"source": source},
-        "files": {path.name: index_segments.size_and_checksum(path) for path in written},
+        "files": {path.name: plain_files.size_and_checksum(path) for path in written},
         "segment_s": network.config.audio.segment_s,
         "hop_s": network.config.audio.hop_s,
     }
@@ -98,7 +98,7 @@ def damage_of(path: Path, written: Sequence[int] | None) -> str:
     if written is None:
         return ""
     try:
-        present = index_segments.size_and_checksum(path)
+        present = plain_files.size_and_checksum(path)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     if present[0] != written[0]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import stat
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 from nafp import errors
 
+_READ_BYTES = 2**24
 _NO_FOLLOWING = getattr(os, "O_NOFOLLOW", 0)  # Windows has none of these three.
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)
 _NO_INHERITING = getattr(os, "O_CLOEXEC", 0)
@@ -36,6 +38,15 @@ def contents(path: str | os.PathLike, *, n_bytes: int | None = None) -> bytes:
         if n_bytes is not None and present != n_bytes:
             raise errors.Invalid(f"{os.fspath(path)}: has {present} bytes, {n_bytes} were written")
         return file.read()
+
+
+def size_and_checksum(path: str | os.PathLike) -> tuple[int, int]:
+    """Reads a plain file through and returns its size in bytes and its CRC-32. Raises as `opened` does."""
+    n_bytes, crc = 0, 0
+    with opened(path) as file:
+        while block := file.read(_READ_BYTES):
+            n_bytes, crc = n_bytes + len(block), zlib.crc32(block, crc)
+    return n_bytes, crc
 
 
 def require_plain(path: str | os.PathLike) -> None:

@@ -6,14 +6,12 @@ and compare the 32 MB of a million rows takes 0.02 s.
 
 import os
 import struct
-import zlib
 
 from nafp import errors
 from nafp.jobs import plain_files
 from nafp.search import index, plans
 
 _HEADER = struct.Struct("<4siq")  # How a faiss file begins: kind, dimensions, rows.
-_READ_BYTES = 2**24
 
 
 def opened(
@@ -41,21 +39,12 @@ def opened(
         raise errors.Invalid(f"{path}: cannot be read: {str(error).splitlines()[-1]}") from error
 
 
-def checksum(path: str | os.PathLike) -> int:
-    """Reads a file through and returns its CRC-32. Raises OSError, and errors.Invalid for what is no plain file."""
-    crc = 0
-    with plain_files.opened(path) as file:
-        while block := file.read(_READ_BYTES):
-            crc = zlib.crc32(block, crc)
-    return crc
-
-
 def _checked(path: str | os.PathLike, crc: int, n_bytes: int | None) -> bytes:
     """Compares a file with its checksum and returns its first bytes."""
     with plain_files.opened(path) as file:
         size, head = os.fstat(file.fileno()).st_size, file.read(_HEADER.size)
     if n_bytes is not None and size != n_bytes:
         raise errors.Invalid(f"{path}: has {size} bytes, {n_bytes} were written")
-    if checksum(path) != crc:
+    if plain_files.size_and_checksum(path)[1] != crc:
         raise errors.Invalid(f"{path}: other bytes than were written: the checksum differs")
     return head

@@ -47,7 +47,7 @@ def opened(
         note.unlink(missing_ok=True)  # The note of an older file must not vouch for this one.
         built.save(path)
         with whole_files.opened(note, encoding="utf-8") as file:
-            written = {"recipe": wanted, "about": built.about, "crc": checked_index.checksum(path)}
+            written = {"recipe": wanted, "about": built.about, "crc": plain_files.size_and_checksum(path)[1]}
             file.write(json.dumps(written, indent=1) + "\n")
         built.about["file"] = str(path)
     except (OSError, errors.Unwritable) as error:
