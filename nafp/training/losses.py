@@ -15,7 +15,6 @@ from nafp.training import triplets
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float
 
-_NEVER = -1e9  # A logit that takes no part in the softmax.
 Memory = tuple[jax.Array, jax.Array]
 
 
@@ -98,20 +97,19 @@ def _cross_entropies(
 ) -> Iterator[jax.Array]:
     """Yields the cross-entropies [b] of each side's rows with each of their partners."""
     own = first_pair + jnp.arange(mine.shape[1])
-    itself = own[:, None] == jnp.arange(everyone.shape[1])[None, :]  # [b, B]
-    related = itself if same_track is None else itself | same_track
+    itself, related = triplets.windows_of(mine, everyone, first_pair, same_track)
     sides = range(len(mine))
     for side in sides:
         logits = [mine[side] @ others.T / temperature for others in everyone]
-        away = [jnp.where(related, _NEVER, x) for x in logits]
+        away = [jnp.where(related, triplets.NEVER, x) for x in logits]
         for partner in sides:
             if partner == side:
                 continue
-            towards = jnp.where(related & ~itself, _NEVER, logits[partner])
+            towards = jnp.where(related & ~itself, triplets.NEVER, logits[partner])
             parts = [towards, *(away[other] for other in sides if other != partner)]
             if memory is not None and side > 0:
                 past, never = memory
-                parts.append(jnp.where(never, _NEVER, mine[side] @ past.T / temperature))
+                parts.append(jnp.where(never, triplets.NEVER, mine[side] @ past.T / temperature))
             yield optax.softmax_cross_entropy_with_integer_labels(jnp.concatenate(parts, axis=1), own)
 
 

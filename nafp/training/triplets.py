@@ -14,13 +14,24 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float
 
 _NEAR_ZERO = 1e-9  # Under the root of a distance, so that its slope stays finite. The original's.
-_NEVER = -1e9  # A logit that takes no part.
+NEVER = -1e9  # A logit that takes no part in a softmax.
 Sum = Callable[[jax.Array], jax.Array]
 
 
 def _alone(number: jax.Array) -> jax.Array:
     """Sums a number over the devices of a process that has one."""
     return number
+
+
+def windows_of(
+    mine: jax.Array, everyone: jax.Array, first_pair: jax.Array | int, same_track: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """Marks the windows of all devices for each of this device's: those that it is, and those that are no negatives.
+
+    Both are bool [b, B]. The arguments are those of `losses.Loss`.
+    """
+    itself = (first_pair + jnp.arange(mine.shape[1]))[:, None] == jnp.arange(everyone.shape[1])[None, :]
+    return itself, itself if same_track is None else itself | same_track
 
 
 class _Distances(NamedTuple):
@@ -44,8 +55,7 @@ def _distances(
     candidates = jnp.concatenate([everyone[1:], everyone[:1]]) if anchors_too else everyone[1:]
     dots = jnp.einsum("bd,scd->bsc", mine[0], candidates)
     far = jnp.sqrt(jnp.maximum(2 - 2 * dots, 0) + _NEAR_ZERO)
-    itself = (first_pair + jnp.arange(mine.shape[1]))[:, None] == jnp.arange(everyone.shape[1])[None, :]
-    related = itself if same_track is None else itself | same_track
+    itself, related = windows_of(mine, everyone, first_pair, same_track)
     is_replica = jnp.arange(len(candidates)) < len(everyone) - 1
     own = itself[:, None, :] & is_replica[None, :, None]
     return _Distances(far, own, jnp.broadcast_to(~related[:, None, :], own.shape))
@@ -142,15 +152,14 @@ def angular(
     sides counts: the pair's cost is over all rows of other windows. The loss is the mean over mined triplets, and 0
     without any. memory: must be None.
     """
-    itself = (first_pair + jnp.arange(mine.shape[1]))[:, None] == jnp.arange(everyone.shape[1])[None, :]
-    related = itself if same_track is None else itself | same_track
+    _, related = windows_of(mine, everyone, first_pair, same_track)
     never = jnp.tile(related, (1, len(everyone)))  # [b, S x B]
     rows = everyone.reshape(-1, everyone.shape[-1])
     k = float(np.tan(np.radians(alpha_deg)) ** 2)
     cost, count = jnp.zeros(()), jnp.zeros(())
     for one, two in combinations(mine, 2):
         product = jnp.sum(one * two, axis=1)
-        angles = jnp.where(never, _NEVER, 4 * k * (one + two) @ rows.T - 2 * (1 + k) * product[:, None])
+        angles = jnp.where(never, NEVER, 4 * k * (one + two) @ rows.T - 2 * (1 + k) * product[:, None])
         weight = jax.lax.stop_gradient(jnp.sum(_is_wide(one, two, rows, miner_deg) & ~never, axis=1).astype(one.dtype))
         cost += weight @ jnp.logaddexp(0.0, jax.nn.logsumexp(angles, axis=1))
         count += weight.sum()
