@@ -9,7 +9,7 @@ nafp amg evaluate --checkpoint=RUN@best --db=DB --query=QUERY --dummy=DUMMY --ou
 from absl import flags
 from ml_collections import config_flags
 
-from . import devices, exits, rooms
+from . import devices, exits, rooms, words
 
 _SETTINGS = (
     (flags.DEFINE_string, "source", "clips: recordings to cut from: a CORPUS, a manifest or a folder of audio."),
@@ -47,7 +47,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 def main(argv: list[str]) -> int:
     from nafp.verbs import amg
 
-    settings = {name: flags.FLAGS[name].value for _, name, _ in _SETTINGS if flags.FLAGS[name].present}
+    settings = words.given(name for _, name, _ in _SETTINGS)
     if flags.FLAGS["config"].present:
         settings["config"] = _CONFIG.value
     render = rooms.load("evaluation.queries.pairs").clips_from

@@ -9,7 +9,7 @@ nafp corpus build --manifest=split.csv --out=DIR   decodes all tracks into one f
 
 from absl import flags
 
-from . import devices, exits
+from . import devices, exits, words
 
 _SETTINGS = (
     (flags.DEFINE_string, "out", "The file to write: a manifest, list or table. build: the folder to write."),
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
 
     if argv[1:2] == ["dedup"] and argv[2:]:  # Audio is fingerprinted first: the network runs.
         devices.prepare()
-    settings = {name: flags.FLAGS[name].value for _, name, _ in _SETTINGS if flags.FLAGS[name].present}
+    settings = words.given(name for _, name, _ in _SETTINGS)
     return corpus.run(argv[1] if argv[1:] else "", argv[2:], settings)
 
 

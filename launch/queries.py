@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from . import exits, listening, rooms, spectrograms
+from . import exits, listening, rooms, spectrograms, words
 
 # The defaults are those of `evaluation.queries.verbs.QueriesRequest`. A test compares them with these texts.
 _SETTINGS: dict[str, tuple[Callable[..., Any], str]] = {
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
     verbs = rooms.load("evaluation.queries.verbs")
     if argv[1:] not in ([verb] for verb in verbs.VERBS):
         raise exits.wrong(f"{argv[1:]} given; there are: {', '.join(verbs.VERBS)}")
-    given: dict[str, Any] = {name: flags.FLAGS[name].value for name in _SETTINGS if flags.FLAGS[name].present}
+    given = words.given(_SETTINGS)
     if argv[1] == "listen" and listening.is_given():
         listening.of_training(given["out"], count=given.get("count", 6), seconds=given.get("seconds", 5.0))
         print(given["out"])
