@@ -68,7 +68,7 @@ def one_of(**meanings: Any) -> Callable[[Any], Any]:
 
 
 def read(tree: Tree, keys: Mapping[str, Key], *, system: str) -> Read:
-    """Reads every key of a file. keys: by full name, such as "model.d"; a section's name stands for all in it."""
+    """Reads every key of a file. keys: by full name, such as "model.d". A section's name is for all in it."""
     result = Read({}, [], [])
     for name, value in _flat(tree, keys):
         shown = f"{name}={value!r}" if not isinstance(value, Mapping) else name

@@ -11,8 +11,6 @@ from nafp.audio import segments
 from nafp.corpora import build, corpus, kinds
 from nafp.models import protocol
 
-SHORT = ("auto", "pad", "skip")
-
 
 def listed(source: str, sample_rate_hz: int, split: str | None) -> list[corpus.Source]:
     """Returns the tracks of a source, each once: a playlist may repeat a track, a store may not."""

@@ -1,4 +1,4 @@
-"""The addresses of the server. Each endpoint is a few lines here; what it does is in the other files of this room."""
+"""The addresses of the server. Each endpoint is a few lines here. The other files of this room do the work."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _MOST_TEXT = 8192  # Bytes of a field that is text.
 
 
 class Upload(NamedTuple):
-    """A file of a form. name: what the client calls it; text, never a path of this machine."""
+    """A file of a form. name: what the client calls it, never a path of this machine."""
 
     name: str
     data: bytes

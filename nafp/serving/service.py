@@ -1,4 +1,4 @@
-"""What a server has open: the database, the decoders, the desk and the counts; and how a clip passes through them."""
+"""What a server has open: the database, the decoders, the desk and the counts. A clip passes through them."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class ReadyPairs:
         return pipeline.TrainingWindows(np.arange(len(self._pairs), dtype=np.int64), self._pairs.track)
 
     def __call__(self, position: int, window: int) -> pipeline.Batch:
-        """Returns one example: mels float32 [2, F, T], the anchor and its replica; track and position."""
+        """Returns one example: mels float32 [2, F, T] of the anchor and its replica, track, and position."""
         return {
             "mels": self._pairs.read(window, shape=self._shape),
             "track": np.asarray(self._pairs.track[window], np.int32),

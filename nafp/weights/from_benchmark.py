@@ -17,7 +17,6 @@ from nafp import config as settings
 
 FRONT_ENDS = ("benchmark", "song_mine")  # The two systems share the network.
 _EPSILON = 1e-5  # Of PyTorch's norms.
-_N_BLOCKS = 8
 _AXES = (("1x3", "time"), ("3x1", "frequency"))
 
 
@@ -27,7 +26,7 @@ def convert(arrays: Mapping[str, np.ndarray], *, front_end: str) -> tuple[dict[s
     arrays: by the names in the file. front_end: one of FRONT_ENDS. Raises KeyError for a missing parameter.
     """
     params: dict[str, Any] = {}
-    for block in range(1, _N_BLOCKS + 1):
+    for block in range(1, settings.network.N_BLOCKS + 1):
         for taps, axis in _AXES:
             above = f"encoder.encoder.{block - 1}"
             params[f"block{block}_{axis}"] = {
@@ -61,8 +60,8 @@ def _config(params: Mapping[str, Any], front_end: str) -> ml_collections.ConfigD
     c = settings.default()
     c.spectrogram.front_end, c.spectrogram.low_hz = front_end, 0.0
     c.model.dim, c.model.head_hidden = params["head"]["hidden_bias"].shape
-    c.model.channels = tuple(len(params[f"block{i}_time"]["bias"]) for i in range(1, _N_BLOCKS + 1))
-    c.model.time_strides = (2,) * _N_BLOCKS
+    c.model.channels = tuple(len(params[f"block{i}_time"]["bias"]) for i in range(1, settings.network.N_BLOCKS + 1))
+    c.model.time_strides = (2,) * settings.network.N_BLOCKS
     c.model.padding, c.model.head_norm, c.model.epsilon = "symmetric", True, _EPSILON
     c.model.activation = "relu"
     return c

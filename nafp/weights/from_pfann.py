@@ -17,7 +17,6 @@ from nafp import errors
 
 MARK = "f.convs.0.conv1.weight"  # A name that no other system has.
 _EPSILON = 1e-5  # Of PyTorch's norms.
-_N_BLOCKS = 8
 _LAYERS = (("conv1", "ln1", "time"), ("conv2", "ln2", "frequency"))
 
 
@@ -26,7 +25,7 @@ def convert(
 ) -> tuple[dict[str, Any], ml_collections.ConfigDict]:
     """Returns (variables, configuration). given: pfann's configuration. Raises KeyError for a missing parameter."""
     params: dict[str, Any] = {}
-    for block in range(1, _N_BLOCKS + 1):
+    for block in range(1, settings.network.N_BLOCKS + 1):
         for convolution, norm, axis in _LAYERS:
             above = f"f.convs.{block - 1}"
             params[f"block{block}_{axis}"] = {
@@ -68,7 +67,7 @@ def _config(params: Mapping[str, Any], given: Mapping[str, Any]) -> ml_collectio
     c.spectrogram.mel_log = given.get("mel_log", "log")
     c.spectrogram.spec_norm = given.get("spec_norm", "l2")
     c.model.dim, c.model.head_hidden = params["head"]["hidden_bias"].shape
-    c.model.channels = tuple(len(params[f"block{i}_time"]["bias"]) for i in range(1, _N_BLOCKS + 1))
+    c.model.channels = tuple(len(params[f"block{i}_time"]["bias"]) for i in range(1, settings.network.N_BLOCKS + 1))
     c.model.time_strides = _time_strides(model.get("strides"))
     c.model.epsilon = _EPSILON
     c.model.depthwise = not model.get("fuller", False)
@@ -80,7 +79,7 @@ def _config(params: Mapping[str, Any], given: Mapping[str, Any]) -> ml_collectio
 def _time_strides(strides: Any) -> tuple[int, ...]:
     """Returns the strides along time of pfann's [[[1, time], [frequency, 1]], ...], None for twos everywhere."""
     if strides is None:
-        return (2,) * _N_BLOCKS
+        return (2,) * settings.network.N_BLOCKS
     along = [tuple(int(stride) for pair in block for stride in pair) for block in strides]
     if any(block[0] != 1 or block[2:] != (2, 1) for block in along):
         raise errors.Invalid(f"strides {strides}: only [1, time] and [2, 1] in each block can be converted.")
