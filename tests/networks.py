@@ -7,8 +7,21 @@ import jax
 import numpy as np
 
 from nafp import config as config_lib
-from nafp.models import network
+from nafp.models import (
+    convolution,
+    fingerprinter,
+    head,
+    layers,
+    network,
+    norms,
+    numpy_network,
+    numpy_spectrogram,
+    spectrogram,
+)
 from nafp.weights import checkpoints
+
+# What computes a network: modules whose signatures state shapes, for `tests.shapes.held`.
+MODULES = (convolution, fingerprinter, head, layers, network, norms, numpy_network, numpy_spectrogram, spectrogram)
 
 
 def config(**changes):

@@ -3,25 +3,12 @@
 import jax
 import pytest
 
-from nafp.models import (
-    convolution,
-    fingerprinter,
-    head,
-    layers,
-    network,
-    norms,
-    numpy_network,
-    numpy_spectrogram,
-    spectrogram,
-)
-from tests import shapes
+from tests import networks, shapes
 
 
 @pytest.fixture(scope="package", autouse=True)
 def checked_shapes():
-    with shapes.held(
-        convolution, fingerprinter, head, layers, network, norms, numpy_network, numpy_spectrogram, spectrogram
-    ):
+    with shapes.held(*networks.MODULES):
         yield
 
 

@@ -3,25 +3,13 @@
 import numpy as np
 import pytest
 
-from nafp.models import (
-    convolution,
-    fingerprinter,
-    head,
-    layers,
-    network,
-    norms,
-    numpy_network,
-    numpy_spectrogram,
-    spectrogram,
-)
+from nafp.models import numpy_network
 from tests import networks, shapes
 
 
 @pytest.fixture(scope="package", autouse=True)
 def checked_shapes():
-    with shapes.held(
-        convolution, fingerprinter, head, layers, network, norms, numpy_network, numpy_spectrogram, spectrogram
-    ):
+    with shapes.held(*networks.MODULES):
         yield
 
 
