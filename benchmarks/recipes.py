@@ -1,7 +1,7 @@
 """Trains recipes for the same time, scores them on the same clips, and writes one table.
 
 python -m benchmarks.recipes --corpus=CORPUS --folder=FOLDER --minutes=10 --recipes=original,pfann,small
-    [--seeds=0,1] [--split=val] [--clock=cpu] [--set=model.dim=64] [--out=FILE.json]
+    [--seeds=0,1] [--split=val] [--noise_split=train] [--clock=cpu] [--set=model.dim=64] [--out=FILE.json]
 
 A recipe is a file of `configs`. Two short runs tell how long its step takes, and the run proper has as many steps as
 fit into --minutes, so that its learning rate ends where the recipe says. A larger budget is a larger number. The clips
@@ -36,6 +36,7 @@ _MINUTES = flags.DEFINE_float("minutes", 10.0, "The minutes that each run may tr
 _RECIPES = flags.DEFINE_list("recipes", ["original", "small"], "Files of configs, by name. Default: original,small.")
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds; each recipe is trained once with each. Default: 0.")
 _SPLIT = flags.DEFINE_string("split", "val", "The split that clips are cut from and searched in. Default: val.")
+_NOISE_SPLIT = flags.DEFINE_string("noise_split", None, "The split of noise and responses of clips. Default: --split.")
 _COUNT = flags.DEFINE_integer("count", 200, "Clips of each condition. Default: 200.")
 _CLOCK = flags.DEFINE_enum("clock", "cpu", ["cpu", "wall"], "The time that counts: cpu, or wall on an accelerator.")
 _SET = flags.DEFINE_multi_string("set", [], "NAME=VALUE: a setting that all recipes take, such as a smaller network.")
@@ -75,6 +76,7 @@ def settings() -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "threads": os.cpu_count(),
         "split": _SPLIT.value,
+        "noise_split": _NOISE_SPLIT.value or _SPLIT.value,
         "clips_per_condition": _COUNT.value,
         "conditions": CONDITIONS,
         "set": _SET.value,
@@ -86,7 +88,13 @@ def rendered(folder: pathlib.Path) -> pathlib.Path:
     if not (folder / "expected.csv").exists():
         nafp(
             *("queries", "render", f"--source={_CORPUS.value}", f"--split={_SPLIT.value}", f"--out={folder}"),
-            *(f"--count={_COUNT.value}", f"--seconds={CLIP_S}", f"--conditions={','.join(CONDITIONS)}", "--overwrite"),
+            *(
+                f"--noise_split={_NOISE_SPLIT.value or _SPLIT.value}",
+                f"--count={_COUNT.value}",
+                f"--seconds={CLIP_S}",
+                f"--conditions={','.join(CONDITIONS)}",
+                "--overwrite",
+            ),
         )
     return folder
 
