@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import pathlib
 import sys
@@ -171,8 +170,9 @@ def _runtime(request: IdentifyRequest) -> str:
     """Returns the runtime to use. numpy answers a few clips sooner. JAX takes seconds to start and is then faster."""
     if request.runtime != "auto":
         return request.runtime
-    if not importlib.util.find_spec("jax"):
-        return "numpy"
+    source = "" if request.database else request.checkpoint
+    if sources.chosen("auto", source) != "jax":
+        return sources.chosen("auto", source)
     if request.database:
         file = pathlib.Path(request.database) / network_file.NETWORK
     else:

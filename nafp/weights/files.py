@@ -32,7 +32,7 @@ import numpy as np
 from nafp import config as settings
 from nafp import errors
 from nafp.jobs import choices, plain_files, whole_files
-from nafp.models import filterbank, front_ends, identities, numpy_network
+from nafp.models import filterbank, front_ends, identities, numpy_network, onnx_network
 from nafp.weights import onnx_files
 
 FORMATS = ("npz", "safetensors", "onnx")
@@ -75,6 +75,7 @@ class Written(NamedTuple):
 class _Contents(NamedTuple):
     arrays: dict[str, np.ndarray]
     about: dict[str, Any]
+    model: bytes = b""  # The ONNX graph that the arrays are in, if they are in one.
 
 
 def write(
@@ -140,6 +141,40 @@ def load(path: str | os.PathLike) -> numpy_network.NumpyNetwork:
         _require_digest(path, contents.about, identities.digest(identity))
         bank = _bank(path, contents, config)
         return numpy_network.NumpyNetwork(variables, config, identity=identity, bank=bank)
+
+
+def load_onnx(path: str | os.PathLike) -> onnx_network.OnnxNetwork:
+    """Opens an exported network, to be run by ONNX Runtime. One that is in no ONNX file is converted in memory.
+
+    Raises the errors of `read`, and nafp.errors.Invalid if a package is missing.
+    """
+    path = pathlib.Path(path)
+    with _explained(path):
+        contents = _read(path)
+        config, step = _config(path, contents.about), int(contents.about["step"])
+        variables = _nested(contents.arrays)
+        identity = identities.of(variables, source=path.name, step=step, config=config)
+        _require_digest(path, contents.about, identities.digest(identity))
+        bank = _bank(path, contents, config)
+    if contents.model:
+        return onnx_network.OnnxNetwork(contents.model, config, identity=identity)
+    return converted(variables, config, identity=identity, bank=bank)
+
+
+def converted(
+    variables: Mapping[str, Any],
+    config: ml_collections.ConfigDict,
+    *,
+    identity: Mapping[str, Any],
+    bank: filterbank.MelBank | None = None,
+) -> onnx_network.OnnxNetwork:
+    """Opens a network, to be run by ONNX Runtime. Raises nafp.errors.Invalid if a package is missing.
+
+    bank: mel filters and window that came with the parameters; None computes them.
+    """
+    bank = bank or filterbank.by_formula(**bank_settings(config))
+    model = onnx_files.model(variables, config, bank=bank, about={})
+    return onnx_network.OnnxNetwork(model, config, identity=identity)
 
 
 @contextlib.contextmanager
@@ -239,7 +274,7 @@ def _read(path: pathlib.Path) -> _Contents:
         raise errors.NotFound(f"{path}: no such exported network. {_advice(path)}")
     if not path.is_file():
         raise errors.Invalid(f"{path}: is no file with an exported network. {_advice(path)}")
-    contents = _read_npz(path) if zipfile.is_zipfile(path) else _read_safetensors(path)
+    contents = _READ[_container(path)](path)
     missing = [key for key in _ABOUT if key not in contents.about]
     if not any(name.startswith("params/") for name in contents.arrays):
         missing.append("params/...")
@@ -298,7 +333,25 @@ def _read_safetensors(path: pathlib.Path) -> _Contents:
         raise errors.Invalid(f"{path} is damaged, or no exported network: {error}. {_advice(path)}") from None
 
 
+def _read_onnx(path: pathlib.Path) -> _Contents:
+    with plain_files.opened(path) as file:
+        n_bytes = os.fstat(file.fileno()).st_size
+        if n_bytes > onnx_files.LARGEST:
+            raise errors.Invalid(f"{path}: has {n_bytes} bytes, an ONNX file ends at {onnx_files.LARGEST}")
+        data = file.read()
+    return _Contents(*onnx_files.read(data), data)
+
+
+def _container(path: pathlib.Path) -> str:
+    """Returns which of FORMATS a file has."""
+    if zipfile.is_zipfile(path):
+        return "npz"
+    with plain_files.opened(path) as file:
+        return "onnx" if file.read(len(onnx_files.MAGIC)) == onnx_files.MAGIC else "safetensors"
+
+
 _SAVE = {"npz": _save_npz, "safetensors": _save_safetensors, "onnx": onnx_files.save}
+_READ = {"npz": _read_npz, "safetensors": _read_safetensors, "onnx": _read_onnx}
 
 
 def _advice(path: str | os.PathLike) -> str:
