@@ -23,8 +23,8 @@ def run(
 
     checkpoint: a trained network of ours, as `nafp.load` takes it. foreign: one of another system, in its place.
     settings_file, front_end: of a foreign one, see `nafp.weights.imports.read`. format: one of
-    `nafp.weights.files.FORMATS`, "" for what the name ends with. dtype: of the parameters, "" for float32, or in ONNX
-    float16 if that loses nothing. Raises errors.Invalid unless exactly one network is named.
+    `nafp.weights.files.FORMATS`, or "onnx". "" stands for what the name ends with. dtype: of the parameters, "" for
+    float32, or in ONNX float16 if that loses nothing. Raises errors.Invalid unless exactly one network is named.
     """
     out = pathlib.Path(out)
     if bool(checkpoint) == bool(foreign):
@@ -44,8 +44,8 @@ def run(
     else:
         network = imports.read(str(foreign), settings_file=settings_file, front_end=front_end)
     variables, config, step, name = network
-    format = format or (out.suffix[1:] if out.suffix[1:] in files.FORMATS else "npz")
-    dtype = dtype or ("float16" if format == "onnx" and files.fits_float16(variables) else "float32")
+    format = format or {".safetensors": "safetensors", ".onnx": files.RUNNABLE}.get(out.suffix, "npz")
+    dtype = dtype or ("float16" if format == files.RUNNABLE and files.fits_float16(variables) else "float32")
     written = files.write(out, variables, config, step=step, source=name, dtype=dtype, format=format)
     print(
         f"{name}  →  {out}: {written.n_parameters:,} parameters as {dtype}, "

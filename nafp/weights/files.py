@@ -35,7 +35,8 @@ from nafp.jobs import choices, plain_files, whole_files
 from nafp.models import filterbank, front_ends, identities, numpy_network, onnx_network
 from nafp.weights import onnx_files
 
-FORMATS = ("npz", "safetensors", "onnx")
+FORMATS = ("npz", "safetensors")
+RUNNABLE = "onnx"  # A further format, see `nafp.weights.onnx_files`. It is written with another package.
 DTYPES = ("float32", "float16")
 _FORMAT = "nafp network 1"
 _COLLECTIONS = ("params", "batch_stats")
@@ -95,7 +96,7 @@ def write(
     network); running statistics stay float32. Raises nafp.errors.Invalid for parameters that float16 cannot hold.
     """
     choices.require("dtype", dtype, DTYPES)
-    choices.require("format", format, FORMATS)
+    choices.require("format", format, (*FORMATS, RUNNABLE))
     named = identities.named(variables)
     arrays = {name: _stored(name, named[name], dtype) for name in sorted(named)}
     stored = _nested(arrays)
@@ -111,8 +112,9 @@ def write(
     }
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    save = {"npz": _save_npz, "safetensors": _save_safetensors, RUNNABLE: onnx_files.save}[format]
     with whole_files.opened(path, "wb") as file:
-        _SAVE[format](file, arrays | dict(zip(_BANK, bank)), about)
+        save(file, arrays | dict(zip(_BANK, bank)), about)
     n_parameters = sum(array.size for name, array in arrays.items() if name.startswith("params/"))
     return Written(n_parameters, path.stat().st_size, identities.sha256(stored))
 
@@ -274,7 +276,7 @@ def _read(path: pathlib.Path) -> _Contents:
         raise errors.NotFound(f"{path}: no such exported network. {_advice(path)}")
     if not path.is_file():
         raise errors.Invalid(f"{path}: is no file with an exported network. {_advice(path)}")
-    contents = _READ[_container(path)](path)
+    contents = _read_container(path)
     missing = [key for key in _ABOUT if key not in contents.about]
     if not any(name.startswith("params/") for name in contents.arrays):
         missing.append("params/...")
@@ -342,16 +344,12 @@ def _read_onnx(path: pathlib.Path) -> _Contents:
     return _Contents(*onnx_files.read(data), data)
 
 
-def _container(path: pathlib.Path) -> str:
-    """Returns which of FORMATS a file has."""
+def _read_container(path: pathlib.Path) -> _Contents:
     if zipfile.is_zipfile(path):
-        return "npz"
+        return _read_npz(path)
     with plain_files.opened(path) as file:
-        return "onnx" if file.read(len(onnx_files.MAGIC)) == onnx_files.MAGIC else "safetensors"
-
-
-_SAVE = {"npz": _save_npz, "safetensors": _save_safetensors, "onnx": onnx_files.save}
-_READ = {"npz": _read_npz, "safetensors": _read_safetensors, "onnx": _read_onnx}
+        is_onnx = file.read(len(onnx_files.MAGIC)) == onnx_files.MAGIC
+    return _read_onnx(path) if is_onnx else _read_safetensors(path)
 
 
 def _advice(path: str | os.PathLike) -> str:
