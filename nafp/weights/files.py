@@ -132,6 +132,14 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], ml_collections.Config
         return variables, _config(path, contents.about), int(contents.about["step"])
 
 
+def stated(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns what an exported network states about itself: format, config, step, sha256, source. Errors as `read`."""
+    with _explained(pathlib.Path(path)):
+        about = _read(pathlib.Path(path)).about
+        _config(path, about)
+        return about
+
+
 def load(path: str | os.PathLike) -> numpy_network.NumpyNetwork:
     """Opens an exported network, to be run by numpy. Raises the errors of `read`."""
     path = pathlib.Path(path)
@@ -191,7 +199,7 @@ def _explained(path: pathlib.Path) -> Iterator[None]:
         raise errors.Invalid(f"{path} is damaged, or no exported network: {reason}. {_advice(path)}") from error
 
 
-def _config(path: pathlib.Path, about: Mapping[str, Any]) -> ml_collections.ConfigDict:
+def _config(path: str | os.PathLike, about: Mapping[str, Any]) -> ml_collections.ConfigDict:
     """Reads the configuration of a file. Raises errors.Invalid if it is not the one that was written."""
     text = about["config"]
     if about.get(_CONFIG_SHA256, _text_sha256(text)) != _text_sha256(text):  # Older files have no digest of it.
