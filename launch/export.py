@@ -15,7 +15,7 @@ from absl import flags
 from . import devices, exits, words
 
 _FORMATS = ["npz", "safetensors", "onnx", "stablehlo", "folder"]
-_TYPES = ["float32", "float16"]
+_TYPES = ["float32", "float16", "int8"]
 _FRONT_END = (
     "Of the original's: nafp (each segment by itself, default) or original (depends on the batch). Of the benchmark's: "
     "benchmark (default) or song_mine."
@@ -31,6 +31,7 @@ _FLAGS: dict[str, tuple[Any, ...]] = {
     "front_end": ("from_front_end", _FRONT_END),
     "format": ("format", "What to write. folder: a model folder with a card. Default: by the name, or npz.", _FORMATS),
     "dtype": ("dtype", "Type of the parameters. Default: float32; in ONNX float16 if that loses nothing.", _TYPES),
+    "calibrate": ("calibrate", "With --dtype=int8: recordings that set its ranges, a list, a folder or a corpus."),
     "results": ("results", "RESULTS of nafp evaluate, for the card of a model folder."),
     "data": ("data", "List of the recordings it was trained with, for the card."),
     "licence": ("licence", "Licence of the parameters, for the card, such as CC-BY-4.0."),

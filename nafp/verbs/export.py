@@ -12,7 +12,7 @@ from nafp import errors
 from nafp.jobs import outputs
 
 if TYPE_CHECKING:
-    from nafp.weights import trained
+    from nafp.weights import files, trained
 
 FORMATS = ("npz", "safetensors", "onnx", "stablehlo", "folder")
 _BY_SUFFIX = {".safetensors": "safetensors", ".onnx": "onnx", ".stablehlo": "stablehlo"}
@@ -43,13 +43,15 @@ def run(
     results: str | None = None,
     data: str | None = None,
     licence: str | None = None,
+    calibrate: str | None = None,
 ) -> None:
     """Writes the network into `out` and prints what was written.
 
     checkpoint: a trained network of ours, as `nafp.load` takes it. foreign: one of another system, in its place.
     settings_file, front_end: of a foreign one, see `nafp.weights.imports.read`. format: one of FORMATS, None for what
     the name ends with. dtype: of the parameters, None for float32, or in ONNX float16 if that loses nothing. results,
-    data, licence: for the card of a model folder, see `Card`. Raises errors.Invalid unless exactly one network is
+    data, licence: for the card of a model folder, see `Card`. calibrate: recordings that set the ranges of int8, a list
+    or a folder. Raises errors.Invalid unless exactly one network is
     named.
     """
     out, card = pathlib.Path(out), Card(results, data, licence)
@@ -64,6 +66,8 @@ def run(
         )
     if any(card) and format != "folder":
         raise errors.Invalid("--results, --data and --licence are for the card of a model folder: --format=folder")
+    if (dtype == "int8") != bool(calibrate) or (calibrate and format != "onnx"):
+        raise errors.Invalid("--dtype=int8 goes with --format=onnx and --calibrate=RECORDINGS, which set its ranges")
     _require_free(out, format, [name for name in (checkpoint, foreign, settings_file) if name])
     from nafp.weights import imports, sources
 
@@ -71,7 +75,13 @@ def run(
         network = sources.read(checkpoint)
     else:
         network = imports.read(str(foreign), settings_file=settings_file, front_end=front_end)
-    print(f"{network.source}  →  {out}: {_written(out, network, format, dtype or '', card, checkpoint or '')}")
+    if format == "stablehlo":
+        said = _program(out, network, dtype or "float32")
+    elif format == "folder":
+        said = _folder(out, network, dtype or "float32", card, checkpoint or "")
+    else:
+        said = _file(out, network, format, dtype or "", calibrate)
+    print(f"{network.source}  →  {out}: {said}")
 
 
 def _require_free(out: pathlib.Path, format: str, inputs: list[str]) -> None:
@@ -84,25 +94,42 @@ def _require_free(out: pathlib.Path, format: str, inputs: list[str]) -> None:
     outputs.require(out, verb="nafp export", is_former=_is_network, inputs=inputs)
 
 
-def _written(out: pathlib.Path, network: trained.Trained, format: str, dtype: str, card: Card, checkpoint: str) -> str:
-    """Writes the network and returns in words what was written."""
-    from nafp.weights import files, model_folders
+def _program(out: pathlib.Path, network: trained.Trained, dtype: str) -> str:
+    """Writes StableHLO and returns in words what was written, as do the next two."""
+    from nafp.weights import stablehlo_files
+
+    if dtype != "float32":
+        raise errors.Invalid(f"--dtype={dtype}: a StableHLO file holds float32")
+    n_bytes = stablehlo_files.write(out, network)
+    return f"StableHLO for {', '.join(stablehlo_files.PLATFORMS)}, {n_bytes:,} bytes"
+
+
+def _folder(out: pathlib.Path, network: trained.Trained, dtype: str, card: Card, checkpoint: str) -> str:
+    from nafp.weights import model_folders
+
+    facts, calibration = _facts(out, card, checkpoint)
+    return _said(model_folders.write(out, network, facts=facts, calibration=calibration, dtype=dtype), dtype)
+
+
+def _file(out: pathlib.Path, network: trained.Trained, format: str, dtype: str, calibrate: str | None) -> str:
+    from nafp.audio import segments
+    from nafp.weights import files, real_segments
 
     variables, config, step, name = network
-    if format == "stablehlo":
-        from nafp.weights import stablehlo_files
+    waveforms, held = None, dtype or "float32"
+    if calibrate:
+        rate = config.audio.sample_rate_hz
+        segment = segments.to_samples(config.audio.segment_s, rate)
+        waveforms = real_segments.of(calibrate, sample_rate_hz=rate, segment=segment)
+    if format == "onnx" and dtype in ("", "int8"):  # Where that loses nothing.
+        held = "float16" if files.fits_float16(variables) else "float32"
+    written = files.write(
+        out, variables, config, step=step, source=name, dtype=held, format=format, waveforms=waveforms
+    )
+    return _said(written, dtype or held)
 
-        if dtype not in ("", "float32"):
-            raise errors.Invalid(f"--dtype={dtype}: a StableHLO file holds float32")
-        n_bytes = stablehlo_files.write(out, network)
-        return f"StableHLO for {', '.join(stablehlo_files.PLATFORMS)}, {n_bytes:,} bytes"
-    if format == "folder":
-        facts, calibration = _facts(out, card, checkpoint)
-        dtype = dtype or "float32"
-        written = model_folders.write(out, network, facts=facts, calibration=calibration, dtype=dtype)
-    else:
-        dtype = dtype or ("float16" if format == "onnx" and files.fits_float16(variables) else "float32")
-        written = files.write(out, variables, config, step=step, source=name, dtype=dtype, format=format)
+
+def _said(written: files.Written, dtype: str) -> str:
     return f"{written.n_parameters:,} parameters as {dtype}, {written.n_bytes:,} bytes, sha256 {written.sha256[:12]}"
 
 

@@ -15,6 +15,7 @@ version 0.1 have no `spectrogram` entries.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -88,12 +89,15 @@ def write(
     source: str = "",
     dtype: str = "float32",
     format: str = "npz",
+    waveforms: np.ndarray | None = None,
 ) -> Written:
     """Writes a trained network, whole or not at all. A file of this name is replaced.
 
     variables: "params" and "batch_stats", each nested by layer, as flax takes them. dtype: type of the parameters in
     the file. With float16, the cosine of a fingerprint to that of float32 is above 0.999 (0.999999 for a trained
-    network); running statistics stay float32. Raises nafp.errors.Invalid for parameters that float16 cannot hold.
+    network); running statistics stay float32. waveforms: with the format "onnx", real segments [n, S] that convolutions
+    in 8-bit integers are calibrated with. Only ONNX Runtime and other programs run such a file. Raises
+    nafp.errors.Invalid for parameters that float16 cannot hold.
     """
     choices.require("dtype", dtype, DTYPES)
     choices.require("format", format, (*FORMATS, RUNNABLE))
@@ -112,7 +116,10 @@ def write(
     }
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save = {"npz": _save_npz, "safetensors": _save_safetensors, RUNNABLE: onnx_files.save}[format]
+    if format == RUNNABLE:
+        save = functools.partial(onnx_files.save, waveforms=waveforms)
+    else:
+        save = _save_npz if format == "npz" else _save_safetensors
     with whole_files.opened(path, "wb") as file:
         save(file, arrays | dict(zip(_BANK, bank)), about)
     n_parameters = sum(array.size for name, array in arrays.items() if name.startswith("params/"))
@@ -160,8 +167,11 @@ def load_onnx(path: str | os.PathLike) -> onnx_network.OnnxNetwork:
     """
     path = pathlib.Path(path)
     with _explained(path):
-        contents = _read(path)
+        contents = _read(path, to_run=True)
         config, step = _config(path, contents.about), int(contents.about["step"])
+        if contents.about.get("dtype") == onnx_files.INT8:
+            identity = {**json.loads(contents.about["identity"]), "source": path.name, "dtype": onnx_files.INT8}
+            return onnx_network.OnnxNetwork(contents.model, config, identity=identity)
         variables = _nested(contents.arrays)
         identity = identities.of(variables, source=path.name, step=step, config=config)
         _require_digest(path, contents.about, identities.digest(identity))
@@ -278,15 +288,21 @@ def _require_digest(path: str | os.PathLike, about: Mapping[str, Any], sha256: s
         raise errors.Invalid(f"{path} is damaged: its parameters are not those it was written with. {_advice(path)}")
 
 
-def _read(path: pathlib.Path) -> _Contents:
-    """Reads the arrays of a file by name, and what it states about itself, which must be complete."""
+def _read(path: pathlib.Path, *, to_run: bool = False) -> _Contents:
+    """Reads the arrays of a file by name, and what it states about itself, which must be complete.
+
+    to_run: whether an ONNX file of integers will do, which does not hold the parameters.
+    """
     if not path.exists():
         raise errors.NotFound(f"{path}: no such exported network. {_advice(path)}")
     if not path.is_file():
         raise errors.Invalid(f"{path}: is no file with an exported network. {_advice(path)}")
     contents = _read_container(path)
     missing = [key for key in _ABOUT if key not in contents.about]
-    if not any(name.startswith("params/") for name in contents.arrays):
+    if contents.about.get("dtype") == onnx_files.INT8:
+        if not to_run:
+            raise errors.Invalid(f"{path}: its parameters are integers, which only ONNX Runtime runs: --runtime=onnx")
+    elif not any(name.startswith("params/") for name in contents.arrays):
         missing.append("params/...")
     if missing:
         raise errors.Invalid(f"{path} is no exported network: {', '.join(missing)} missing. {_advice(path)}")

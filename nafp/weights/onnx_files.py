@@ -18,35 +18,45 @@ import numpy as np
 
 from nafp import config as settings
 from nafp.audio import segments
-from nafp.models import filterbank, identities, onnx_writer
+from nafp.models import filterbank, identities, onnx_graph, onnx_int8, onnx_writer
 from nafp.weights import onnx_wire
 
 MAGIC = b"\x08\x08\x12\x04nafp"  # Version of the format, and who wrote it.
+INT8 = "int8"  # What `dtype` in the metadata says of a file whose convolutions are in integers.
 LARGEST = 2**31 - 1  # Bytes of a protocol buffer.
 _DIGEST = "file_sha256"
 _SEAL_BYTES = 81
 
 
-def save(file: IO[bytes], arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
-    """Writes a network. arrays, about: as they are in other containers. Raises nafp.errors.Invalid without `onnx`."""
+def save(
+    file: IO[bytes],
+    arrays: Mapping[str, np.ndarray],
+    about: Mapping[str, Any],
+    *,
+    waveforms: np.ndarray | None = None,
+) -> None:
+    """Writes a network. arrays, about: as they are in other containers.
+
+    waveforms: real segments [n, S], whose ranges convolutions in 8-bit integers take, see `nafp.models.onnx_int8`. The
+    arrays cannot be read back from such a file. None for convolutions in float32. Raises nafp.errors.Invalid without
+    `onnx`.
+    """
     config, variables = settings.from_json(about["config"]), nested(arrays)
     bank = filterbank.MelBank(**variables.pop("spectrogram"))
     identity = identities.of(variables, source=about["source"], step=about["step"], config=config)
-    data = model(variables, config, bank=bank, about={**about, **facts(config, identity)})
+    stated = {**about, **facts(config, identity)}
+    graph = onnx_writer.graph(variables, config, bank=bank)
+    if waveforms is not None:
+        graph = onnx_int8.quantised(graph, waveforms, dim=config.model.dim)
+        stated["dtype"] = INT8
+    data = serialised(graph, config, about=stated)
     file.write(data + _entry(_DIGEST, hashlib.sha256(data).hexdigest()))
 
 
-def model(
-    variables: Mapping[str, Any],
-    config: ml_collections.ConfigDict,
-    *,
-    bank: filterbank.MelBank,
-    about: Mapping[str, Any],
-) -> bytes:
-    """Returns the serialised graph of a network. about: its metadata. Raises nafp.errors.Invalid without `onnx`."""
-    rate = config.audio.sample_rate_hz
-    return onnx_writer.graph(variables, config, bank=bank).model(
-        segment=segments.to_samples(config.audio.segment_s, rate),
+def serialised(graph: onnx_graph.Graph, config: ml_collections.ConfigDict, *, about: Mapping[str, Any]) -> bytes:
+    """Returns the bytes of a graph. about: its metadata. Raises nafp.errors.Invalid without `onnx`."""
+    return graph.model(
+        segment=segments.to_samples(config.audio.segment_s, config.audio.sample_rate_hz),
         dim=config.model.dim,
         about={key: str(value).encode(errors="replace").decode() for key, value in about.items()},
     )

@@ -15,6 +15,8 @@ from nafp import errors
 from nafp.audio import decode
 from nafp.database import database
 from nafp.fingerprints import extract
+from nafp.models import identities
+from nafp.verbs import export
 from nafp.weights import files, onnx_files, onnx_wire, sources
 from tests import networks
 
@@ -225,3 +227,36 @@ def test_onnx_runtime_and_numpy_alone_identify_with_the_file(written, clip, tmp_
     extract.extract(network, str(tmp_path / "list.txt"), str(tmp_path / "store"), name="db")
     asked = ["identify", f"--store={tmp_path}/store", f"--checkpoint={written}", clip]
     assert MUSIC[1].stem in nafp_without(f"{JAX},onnx,safetensors", *asked)
+
+
+@pytest.fixture(scope="module")
+def in_integers(tmp_path_factory, small):
+    folder = tmp_path_factory.mktemp("int8")
+    files.write(folder / "a.npz", *small[:2], step=7)
+    (folder / "list.txt").write_text("".join(f"{path}\n" for path in MUSIC))
+    given = {"checkpoint": f"{folder}/a.npz", "dtype": "int8", "calibrate": f"{folder}/list.txt"}
+    export.run(folder / "a.onnx", **given)
+    return folder / "a.onnx"
+
+
+def test_integers_give_nearly_the_same_fingerprints_in_every_batch(in_integers, small):
+    samples = decode.load(MUSIC[0], sample_rate_hz=8000)[: 12 * 8000]
+    network = nafp.load(str(in_integers))
+    found, wanted = network.track(samples), small[2].track(samples)
+    assert (found * wanted).sum(axis=1).min() > 0.9
+    assert np.abs(found - wanted).max() > 1e-4  # They are computed in integers.
+    np.testing.assert_allclose(network(samples[None, :8000])[0], found[0], atol=1e-6)
+    assert network.identity["dtype"] == "int8"
+    assert identities.same_network(network.identity, files.load(in_integers.with_suffix(".npz")).identity)
+
+
+def test_a_file_of_integers_holds_no_parameters_for_other_runtimes(in_integers):
+    for runtime in ("numpy", "jax"):
+        with pytest.raises(errors.Invalid, match="--runtime=onnx"):
+            nafp.load(str(in_integers), runtime=runtime)
+
+
+@pytest.mark.parametrize("given", [{"dtype": "int8"}, {"calibrate": "music"}, {"dtype": "int8", "format": "npz"}])
+def test_integers_are_for_onnx_and_need_recordings(tmp_path, given):
+    with pytest.raises(errors.Invalid, match=r"--dtype=int8 goes with --format=onnx and --calibrate"):
+        export.run(tmp_path / "a.onnx", checkpoint="small", **given)
