@@ -22,25 +22,19 @@ _FRONT_END = (
 )
 # Parameter of nafp.verbs.export.run -> its flag.
 _FLAGS: dict[str, tuple[Any, ...]] = {
-    "checkpoint": ("checkpoint", "RUN, RUN@STEP, RUN@best, a shipped network, an exported file or a model folder."),
-    "foreign": ("from", "In place of --checkpoint, of another system: a checkpoint of TensorFlow, or a torch file."),
-    "settings_file": (
-        "from_config",
-        "pfann's JSON, if not beside the torch file. The original's YAML, if another.",
-    ),
-    "front_end": ("from_front_end", _FRONT_END),
-    "format": ("format", "What to write. folder: a model folder with a card. Default: by the name, or npz.", _FORMATS),
-    "dtype": ("dtype", "Type of the parameters. Default: float32; in ONNX float16 if that loses nothing.", _TYPES),
-    "calibrate": ("calibrate", "With --dtype=int8: recordings that set its ranges, a list, a folder or a corpus."),
-    "results": ("results", "RESULTS of nafp evaluate, for the card of a model folder."),
-    "data": ("data", "List of the recordings it was trained with, for the card."),
-    "licence": ("licence", "Licence of the parameters, for the card, such as CC-BY-4.0."),
+    "checkpoint": (flags.DEFINE_string, "checkpoint", "RUN, RUN@STEP, RUN@best, a shipped network, file or folder."),
+    "foreign": (flags.DEFINE_string, "from", "In place of --checkpoint: another system's checkpoint or torch file."),
+    "settings_file": (flags.DEFINE_string, "from_config", "pfann's JSON, if elsewhere. The original's YAML."),
+    "front_end": (flags.DEFINE_string, "from_front_end", _FRONT_END),
+    "format": (flags.DEFINE_enum, "format", "folder: a model folder. Default: by the name, or npz.", _FORMATS),
+    "dtype": (flags.DEFINE_enum, "dtype", "Of the parameters. Default: float32; in ONNX float16 if exact.", _TYPES),
+    "calibrate": (flags.DEFINE_string, "calibrate", "With --dtype=int8: recordings that set its ranges."),
+    "results": (flags.DEFINE_string, "results", "RESULTS of nafp evaluate, for the card of a model folder."),
+    "data": (flags.DEFINE_string, "data", "List of the recordings it was trained with, for the card."),
+    "licence": (flags.DEFINE_string, "licence", "Licence of the parameters, for the card, such as CC-BY-4.0."),
 }
-for _name, _help, *_allowed in _FLAGS.values():
-    if _allowed:
-        flags.DEFINE_enum(_name, None, _allowed[0], _help)
-    else:
-        flags.DEFINE_string(_name, None, _help)
+for _define, _name, _help, *_allowed in _FLAGS.values():
+    _define(_name, None, *_allowed, _help)
 _OUT = flags.DEFINE_string("out", None, "FILE to write, or FOLDER; one of this name is replaced.", required=True)
 
 
@@ -49,7 +43,7 @@ def main(argv: list[str]) -> None:
     devices.prepare()
     from nafp.verbs import export
 
-    export.run(_OUT.value or "", **{name: flags.FLAGS[flag].value for name, (flag, *_) in _FLAGS.items()})
+    export.run(_OUT.value or "", **{name: flags.FLAGS[flag].value for name, (_, flag, *_) in _FLAGS.items()})
 
 
 if __name__ == "__main__":
