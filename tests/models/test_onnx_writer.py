@@ -61,7 +61,7 @@ def test_every_layer_computes_what_numpy_does(recording, norm, activation, order
     c = networks.config(**{"model.norm": norm, "model.activation": activation, "model.activation_order": order})
     with c.unlocked():
         c.model.padding, c.model.depthwise, c.model.head_norm = padding, depthwise, head_norm
-    require_same(c, networks.trained_variables(c, seed=2), recording)
+    require_same(c, networks.trained_variables(c, seed=1), recording)
 
 
 SPECTROGRAMS = [
@@ -80,7 +80,7 @@ SPECTROGRAMS = [
 @pytest.mark.parametrize("changes", SPECTROGRAMS, ids=str)
 def test_every_spectrogram_is_that_of_numpy(recording, changes):
     c = networks.config(**{f"spectrogram.{name}": value for name, value in changes.items()})
-    require_same(c, networks.trained_variables(c, seed=2), recording)
+    require_same(c, networks.trained_variables(c, seed=1), recording)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_every_spectrogram_is_that_of_numpy(recording, changes):
 )
 def test_every_shape_computes_what_numpy_does(recording, changes):
     c = networks.config(**changes)
-    require_same(c, networks.trained_variables(c, seed=2), recording)
+    require_same(c, networks.trained_variables(c, seed=1), recording)
 
 
 @pytest.mark.slow
