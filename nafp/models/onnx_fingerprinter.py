@@ -78,7 +78,7 @@ def _apply(x: Value, layer: _Layer, model: ml_collections.ConfigDict) -> Value:
     x = _convolve(x, layer, model.padding)
     if model.norm != "layer_norm2d":
         return _activated_and_normalised(x, layer, model)
-    # ONNX Runtime fuses an addition and a norm of arrays of this shape, which saves a tenth of the time.
+    # With arrays of this shape ONNX Runtime takes a tenth less time for the whole network.
     x = _activated_and_normalised(x.reshaped(0, 1, math.prod(layer.shape)), layer, model)
     n_bins, n_frames, n_outputs = layer.shape
     return x.reshaped(0, n_outputs, n_bins, n_frames)
@@ -113,7 +113,7 @@ def _normalise(x: Value, layer: _Layer, model: ml_collections.ConfigDict, *, rai
     graph, epsilon = x.graph, float(model.epsilon)
     if model.norm == "layer_norm2d":
         scale, shift = (value.transposed(2, 0, 1).reshaped(-1) for value in (layer.scale, layer.shift))
-        return graph("LayerNormalization", x, scale, shift, axis=2, epsilon=epsilon)
+        return graph("LayerNormalization", x, scale, shift, axis=-1, epsilon=epsilon)
     if model.norm == "layer_norm1d":
         last = x.transposed(0, 2, 3, 1)
         return graph("LayerNormalization", last, layer.scale, layer.shift, axis=3, epsilon=epsilon).transposed(
