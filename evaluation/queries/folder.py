@@ -34,7 +34,7 @@ class Folder:
 
     is_finished: whether nothing is left to do. done: number -> its rows of expected.csv, for the numbers whose files
     are complete. Raises errors.AlreadyExists if the folder holds queries of other settings. With `overwrite` they are
-    removed.
+    removed. Raises it in any case for a folder with other WAV files or tables, which no rendering wrote.
     """
 
     def __init__(self, out: str | os.PathLike, settings: Mapping[str, Any], *, overwrite: bool = False):
@@ -51,8 +51,10 @@ class Folder:
         self.is_finished = same and (self.path / SETTINGS).exists()
         self.done = self._read_journal() if same and not self.is_finished else {}
         if not same:
+            self._require_ours(before)
             self._clear()
             self.path.mkdir(parents=True, exist_ok=True)
+            self._opened_journal().close()  # Before the first file: the folder is ours, whatever happens.
 
     def rows(self) -> Rows:
         """Reads expected.csv of a finished folder."""
@@ -125,6 +127,16 @@ class Folder:
         except FileNotFoundError:
             return False
         return sizes == entry["bytes"]
+
+    def _require_ours(self, before: dict | None) -> None:
+        """Raises errors.AlreadyExists for a folder whose files were not rendered, and would be removed."""
+        if "format" in (before or {}) or (self.path / JOURNAL).exists():  # A kill may have torn its first line.
+            return
+        names = [SETTINGS, EXPECTED, LIST, *sorted(path.name for path in self.path.glob("*.wav"))]
+        if present := [name for name in names if (self.path / name).exists()]:
+            raise errors.AlreadyExists(
+                f"{self.path}: holds {present[0]}, which nafp queries did not write; give another --out"
+            )
 
     def _clear(self) -> None:
         """Removes old queries: those of another count or seed would stay beside the new ones."""

@@ -12,6 +12,7 @@ import collections
 import json
 import os
 import pathlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -53,7 +54,7 @@ def write(
         heard.listed(source, network.sample_rate_hz, split), short=short, n_samples=network.segment
     )
     paths = _paths(folder, [track.name for track in tracks])
-    _begin(folder, network, overwrite=overwrite)
+    _begin(folder, network, paths.values(), overwrite=overwrite)
     mine = tracks[jax.process_index() :: jax.process_count()]
     left = [track for track in mine if overwrite or not paths[track.name].exists()]
     seconds, reports = {track.name: track.seconds for track in left}, []
@@ -97,12 +98,14 @@ def _require_unique(paths: dict[str, pathlib.Path]) -> None:
             raise errors.Invalid(f"{first[path]} and {name} would both become {path}: rename one, or leave one out")
 
 
-def _begin(folder: pathlib.Path, network: protocol.Network, *, overwrite: bool) -> None:
+def _begin(folder: pathlib.Path, network: protocol.Network, paths: Iterable[pathlib.Path], *, overwrite: bool) -> None:
     """Notes what the files of the folder are made by. Raises errors.Invalid if that is something else already."""
     about: dict[str, Any] = {"hop_s": network.hop / network.sample_rate_hz, "model": dict(network.identity)}
     about["config"] = network.config.to_dict()
     path = folder / _ABOUT
     before = _read(path)
+    if not before and (present := [place for place in paths if place.exists()]):
+        raise errors.Invalid(f"{present[0]}: is there, without a {path.name} that says how; give another --out")
     if before and not overwrite and not _agree(before, about):
         raise errors.Invalid(
             f"{folder}: holds fingerprints of another network or hop ({path.name}); --overwrite makes all files anew, "

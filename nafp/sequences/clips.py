@@ -108,6 +108,11 @@ def read(path: str | os.PathLike, *, dim: int = 0) -> np.ndarray:
     return np.ascontiguousarray(rows, np.float32)
 
 
+def is_former(head: bytes) -> bool:
+    """Returns whether the first bytes of a file are those of fingerprints [n, D] in float32."""
+    return head.startswith(b"\x93NUMPY") and b"'<f4'" in head[:128] and bool(re.search(rb"\(\d+, \d+\)", head[:128]))
+
+
 def write(path: str | os.PathLike, rows: np.ndarray) -> None:
     """Writes the fingerprints of a clip, float32 [n, D], whole or not at all."""
     with whole_files.opened(path, "wb") as file:

@@ -14,7 +14,7 @@ from typing import Any
 import tabulate
 
 from nafp import errors
-from nafp.jobs import choices, whole_files
+from nafp.jobs import choices, outputs, whole_files
 from nafp.verbs import subverbs
 
 DONE = 0  # Exit code.
@@ -148,6 +148,11 @@ def evaluate(
     asked_s, chosen = _seconds(lengths), list(methods or evaluation.METHODS)
     for method in chosen:
         choices.require("--methods", method, evaluation.METHODS)
+    if out:
+        formers = {"results.json": outputs.json_of("lines", "checkpoint"), "table.txt": outputs.never}
+        outputs.require_set(
+            {str(pathlib.Path(out) / name): formers[name] for name in formers}, verb="nafp amg evaluate"
+        )
     prepare()
     from nafp.sequences import embedder
 

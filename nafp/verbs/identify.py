@@ -13,7 +13,7 @@ from nafp import errors
 from nafp.corpora import lists
 from nafp.database import database, network_file, song_list
 from nafp.identify import answers, asking, clips, identifier, pfann_files
-from nafp.jobs import outputs, shown
+from nafp.jobs import shown
 from nafp.search import confidence
 from nafp.weights import sources
 
@@ -91,7 +91,7 @@ def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None)
     """
     _require_out(request.format, request.out)
     if request.out:
-        outputs.require(request.out, verb="nafp identify", is_former=pfann_files.is_former, inputs=request.names)
+        pfann_files.require_out(request.out, request.names)
     if request.songs and request.format != "pfann":
         raise errors.Invalid("--songs orders the columns of the files of --format=pfann; other formats have none")
     searched = opened(request, prepare=prepare)
