@@ -23,7 +23,7 @@ from nafp import errors
 from nafp.audio import decode, segments
 from nafp.corpora import build as building
 from nafp.corpora import journal, lists, manifest, tracks_table
-from nafp.jobs import worker_processes
+from nafp.jobs import shown, worker_processes
 
 CorpusTrack = tracks_table.CorpusTrack
 
@@ -109,7 +109,7 @@ def build(
     jobs = worker_processes.processors() if jobs is None else jobs
     is_changed = building.build(list(tracks), folder, sample_rate_hz=sample_rate_hz, jobs=jobs, show=progress)
     if progress and not is_changed:
-        print(f"{folder}: unchanged, nothing to decode", file=sys.stderr)
+        print(shown.plain(f"{folder}: unchanged, nothing to decode"), file=sys.stderr)
     return Corpus(folder)
 
 

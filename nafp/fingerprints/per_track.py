@@ -20,7 +20,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.fingerprints import extract, heard, stream
-from nafp.jobs import progress, whole_files
+from nafp.jobs import progress, shown, whole_files
 from nafp.models import identities, protocol
 
 _ABOUT = "fingerprints.json"
@@ -58,13 +58,13 @@ def write(
     mine = tracks[jax.process_index() :: jax.process_count()]
     left = [track for track in mine if overwrite or not paths[track.name].exists()]
     seconds, reports = {track.name: track.seconds for track in left}, []
-    with progress.Progress(sum(seconds.values()), "s of audio") as shown:
+    with progress.Progress(sum(seconds.values()), "s of audio") as bar:
         for outcome in stream.fingerprints(left, network):
             if outcome.reason:
-                shown.note(f"skipped {outcome.name}: {outcome.reason}")
+                bar.note(f"skipped {outcome.name}: {outcome.reason}")
             else:
                 _save(paths[outcome.name], outcome.vectors)
-            shown.add(seconds[outcome.name])
+            bar.add(seconds[outcome.name])
             reports.append(extract.counted(outcome))
     return Written(extract.total(reports), len(mine) - len(left))
 
@@ -73,7 +73,7 @@ def describe(report: extract.ExtractionReport, n_before: int, folder: str, *, wa
     """Returns the closing lines: files and fingerprints written, the speed, and files that failed or are damaged."""
     before = f", {n_before} were there" if n_before else ""
     line = f"{folder}: {report.n_tracks} files, {report.n_rows} fingerprints{before}; {extract.pace(report, wall_s)}"
-    return "\n".join([line, *extract.troubles(report)])
+    return shown.lines([line, *extract.troubles(report)])
 
 
 def _paths(folder: pathlib.Path, names: list[str]) -> dict[str, pathlib.Path]:

@@ -99,9 +99,9 @@ class Files:
         self._detail.writerow([query, name, f"{ranking.scores[0]:.6f}", f"{time_s:g}", joined])
 
     def close(self) -> None:
-        """Renames the files to their final names."""
+        """Renames the files to their final names, RESULT.tsv last: where it is, the others are."""
         self._open.close()
-        for path in self._paths:
+        for path in reversed(self._paths):
             os.replace(_partial(path), path)
 
     def __enter__(self) -> Files:

@@ -14,7 +14,7 @@ from typing import Any
 import tabulate
 
 from nafp import errors
-from nafp.jobs import choices, outputs, whole_files
+from nafp.jobs import choices, outputs, shown, whole_files
 from nafp.verbs import subverbs
 
 DONE = 0  # Exit code.
@@ -94,7 +94,7 @@ def clips(
     print(f"{out}: {report.n_clips} clips of {seconds:g} s, each in {versions} versions")
     if report.failures:
         print(f"{len(report.failures)} left out:")
-        print("\n".join(f"  {name}: {reason}" for name, reason in report.failures[:_MOST_LINES]))
+        print(shown.lines(f"  {name}: {reason}" for name, reason in report.failures[:_MOST_LINES]))
     return DONE
 
 

@@ -111,7 +111,7 @@ def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None)
         least=request.probability,
     )
     for trouble in searched.troubles():
-        print(f"damaged: {trouble}", file=sys.stderr)
+        print(shown.plain(f"damaged: {trouble}"), file=sys.stderr)
     return code
 
 
@@ -274,7 +274,7 @@ def _write_pfann(
         for reply, ranking in answered:
             files.add(reply.query, ranking)
             counts.add(reply)
-    print(f"{out}: {counts.total} clips, {counts.failed} of them could not be read", file=sys.stderr)
+    print(shown.plain(f"{out}: {counts.total} clips, {counts.failed} of them could not be read"), file=sys.stderr)
     return counts.code
 
 

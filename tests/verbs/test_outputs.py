@@ -30,7 +30,7 @@ def taken(tmp_path, require, *names):
     for name in names:
         for content in ALIEN:
             (tmp_path / name).write_bytes(content)
-            with pytest.raises(errors.Error, match="is there, and was not written by|holds .* did not write"):
+            with pytest.raises(errors.Error, match=r"is there, and was not written by|holds .* did not write"):
                 require()
             assert (tmp_path / name).read_bytes() == content
         (tmp_path / name).unlink()
