@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 from nafp import errors
-from nafp.jobs import whole_files
+from nafp.jobs import plain_files, whole_files
 
 from . import material
 
@@ -41,6 +41,7 @@ class Folder:
         self.path = pathlib.Path(out)
         self._settings = json.loads(json.dumps({"format": _FORMAT, **settings}))
         self._journal: IO[str] | None = None
+        plain_files.require_plain(self.path / JOURNAL)  # What is appended to a link would go into another file.
         before = self._before()
         if before is not None and before != self._settings and not overwrite:
             raise errors.AlreadyExists(

@@ -78,7 +78,7 @@ def test_audio_and_lists_that_may_not_be_read_are_named(place):
     manifest.write(place / "list.csv", [manifest.Track(str(song))])
     with without(song):
         assert str(song) in said(lambda: decode.load(song, sample_rate_hz=8000))
-        tracks, failures = manifest.scan([str(place / "music" / "closed"), str(song.parent)])
+        _, failures = manifest.scan([str(place / "music" / "closed"), str(song.parent)])
         assert [failure.path for failure in failures] == [str(song)]
     with without(song.parent / "closed"):
         assert "closed" in said(lambda: manifest.audio_files(song.parent))
