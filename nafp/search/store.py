@@ -231,9 +231,8 @@ class Writer:
             )
         if begun == head and files.is_unfinished() and not files.part.exists():
             os.replace(files.vectors, files.part)  # Killed in the middle of finish().
-        if begun == head and files.part.exists():
-            if _bytes(tracks, dim=self._dim) <= files.part.stat().st_size:
-                return tracks  # Otherwise a disk lost what it had promised: begin anew.
+        if begun == head and files.part.exists() and _bytes(tracks, dim=self._dim) <= files.part.stat().st_size:
+            return tracks  # Otherwise a disk lost what it had promised: begin anew.
         files.part.write_bytes(b"")
         self._journal.truncate(0)
         _append(self._journal, json.dumps(head).encode() + b"\n")
