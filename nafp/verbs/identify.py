@@ -12,7 +12,7 @@ from nafp import errors
 from nafp.corpora import lists
 from nafp.database import database, network_file, song_list
 from nafp.identify import answers, asking, clips, identifier, pfann_files, replying
-from nafp.jobs import outputs, shown
+from nafp.jobs import shown
 from nafp.search import confidence
 from nafp.weights import sources
 
@@ -89,7 +89,7 @@ def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None)
     """
     _require_out(request.format, request.out)
     if request.out:
-        outputs.require(request.out, verb="nafp identify", is_former=pfann_files.is_former, inputs=request.names)
+        pfann_files.require_out(request.out, request.names)
     if request.songs and request.format != "pfann":
         raise errors.Invalid("--songs orders the columns of the files of --format=pfann; other formats have none")
     searched = opened(request, prepare=prepare)
@@ -109,7 +109,7 @@ def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None)
         least=request.probability,
     )
     for trouble in searched.troubles():
-        print(f"damaged: {trouble}", file=sys.stderr)
+        print(shown.plain(f"damaged: {trouble}"), file=sys.stderr)
     return code
 
 
@@ -258,7 +258,7 @@ def _write_pfann(
         for reply, ranking in answered:
             files.add(reply.query, ranking)
             counts.add(reply)
-    print(f"{out}: {counts.total} clips, {counts.failed} of them could not be read", file=sys.stderr)
+    print(shown.plain(f"{out}: {counts.total} clips, {counts.failed} of them could not be read"), file=sys.stderr)
     return counts.code
 
 
