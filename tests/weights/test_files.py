@@ -358,7 +358,7 @@ assert not [name for name in sys.modules if name.startswith(("jax.", "flax.", "o
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", files.FORMATS)
+@pytest.mark.parametrize("format", ["npz", "safetensors"])
 def test_any_changed_byte_of_a_network_is_refused_or_changes_nothing(tmp_path, small, format):
     path = tmp_path / "a"
     files.write(path, *small[:2], step=3, format=format)
