@@ -62,12 +62,14 @@ def without(path, mode=0):
 
 def said(work) -> str:
     """Returns what the command would print: one line."""
-    with pytest.raises(Exception, match="") as caught:
+    try:
         work()
-    words = cli._in_words(caught.value)
-    assert words, repr(caught.value)  # Otherwise there is a trace.
-    assert "\n" not in words
-    return words
+    except Exception as error:
+        words = cli._in_words(error)
+        assert words, repr(error)  # Otherwise there is a trace.
+        assert "\n" not in words
+        return words
+    raise AssertionError("no error")
 
 
 def test_audio_and_lists_that_may_not_be_read_are_named(place):
@@ -102,9 +104,9 @@ def test_files_of_a_database_that_may_not_be_read_are_named(place):
                     troubles = [*opened.troubles, *(reason for _, reason in opened.verify().damages)]
                     assert len(opened) == 20
             except Exception as error:
-                troubles = [cli._in_words(error)]
+                troubles = [cli._in_words(error) or repr(error)]
         assert troubles, name
-        assert "Permission denied" in troubles[0] or "read-only" in troubles[0] or "cannot be read" in troubles[0]
+        assert "Permission denied" in troubles[0], name
     with without(place / "db"):
         words = said(lambda: database.Database.open(place / "db"))
         assert str(place / "db") in words
