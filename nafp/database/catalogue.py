@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nafp import errors
-from nafp.database import catalogue_files, facts, records
+from nafp.database import catalogue_files, facts, records, refusals
 
 FILE, COPY, SIDE_FILES = catalogue_files.FILE, catalogue_files.COPY, catalogue_files.SIDE_FILES
 _COUNT_CHANGE = (
@@ -79,7 +79,9 @@ class Catalogue:
                 is_as_copied = catalogue_files.is_as_stamped(self._connection, copy, changes=changes)
         except (sqlite3.Error, ValueError, TypeError, OverflowError, facts.Wrong) as error:
             if isinstance(error, sqlite3.Error) and catalogue_files.code(error) in _NO_DAMAGE:
-                raise
+                if write:  # The writer says why, and what to do.
+                    raise
+                raise refusals.unreadable(path, error) from error
             return str(error)
         # A copy that has the bytes of the catalogue, but not of its stamp, has lost its stamp.
         if is_as_copied or catalogue_files.is_copy(self._connection, copy):
