@@ -21,8 +21,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.corpora import build as building
-from nafp.corpora import journal, lists, manifest, tracks_table
+from nafp.corpora import building, journal, lists, manifest, tracks_table
 from nafp.jobs import worker_processes
 
 CorpusTrack = tracks_table.CorpusTrack

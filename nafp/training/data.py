@@ -10,7 +10,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from nafp import config as config_lib
+import nafp.config
 from nafp import errors
 from nafp.audio import segments
 from nafp.corpora import corpus, spectrogram_pairs, static_pairs
@@ -213,7 +213,7 @@ def _unpacked(config: ml_collections.ConfigDict, settings: augment.Settings) -> 
         cutter=_Cutter(settings, hop, window_hop, data.silence_db, config.seed),
         order=_Order(
             seed=config.seed,
-            pairs=config_lib.anchors(config),
+            pairs=nafp.config.anchors(config),
             read_threads=data.read_threads,
             prefetch=data.prefetch,
             one_a_track=data.windows == "one_a_track",
