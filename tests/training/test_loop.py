@@ -18,18 +18,12 @@ from tests import commands, networks
 
 TINY = {
     **networks.FEW_BLOCKS,
-    "model.form": "lax",  # Compiles fastest, as do the degradations that are left.
+    "model.form": "lax",  # Compiles fastest.
     "spectrogram.n_mels": 16,
     "spectrogram.n_fft": 512,
     "spectrogram.stft_hop": 500,
     "augment.context_s": 0.2,
-    "augment.room.probability": 0.0,
-    "augment.microphone.probability": 0.0,
-    "augment.low_pass.probability": 0.0,
-    "augment.high_pass.probability": 0.0,
-    "augment.gain.probability": 0.0,
-    "augment.cutout.probability": 0.0,
-    "augment.frequency_mask.probability": 0.0,
+    "augment.enabled": False,
     "optimizer.learning_rate": 1e-2,
     "train.batch_size": 16,
     "train.steps": 8,
@@ -40,6 +34,10 @@ TINY = {
     "validate.lengths": (1, 3),
     "data.read_threads": 2,
 }
+
+
+OFF = ("room", "microphone", "low_pass", "high_pass", "gain", "cutout", "frequency_mask")
+NOISE = {"augment.enabled": True, **{f"augment.{name}.probability": 0.0 for name in OFF}}  # And no other degradation.
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +85,7 @@ def losses(run):
 def test_killed_at_any_moment_it_resumes_to_the_bit(folder, on_device):
     """The fast test of recordings on the device is that of recordings that hosts read."""
     whole, cut = folder / f"whole_{on_device}", folder / f"cut_{on_device}"
-    remembers, env = {"loss.memory": 16, "data.on_device": on_device}, environment(folder)
+    remembers, env = {**NOISE, "loss.memory": 16, "data.on_device": on_device}, environment(folder)
     assert commands.nafp(*words(folder, whole, **remembers), env=env).returncode == 0
     for seen in (4, 6):
         running = commands.start(*words(folder, cut, **remembers), env=env)
@@ -201,7 +199,7 @@ def test_settings_that_make_it_another_experiment_are_refused(folder):
         ({"train.batch_size": 13}, "must be even"),
         ({"train.batch_size": 18}, "do not divide among 4 devices"),
         ({"train.micro_batch": 6, "train.batch_size": 32}, "does not divide the 8 segments"),
-        ({"augment.speech.probability": 1.0}, "has no speech in split 'train'"),
+        ({**NOISE, "augment.speech.probability": 1.0}, "has no speech in split 'train'"),
         ({"spectrogram.high_hz": 5000.0}, "half of config.audio.sample_rate_hz"),
         ({"optimizer.name": "lmab"}, "Did you mean 'lamb'"),
         ({"model.norm": "batch_norm", "train.micro_batch": 4}, "gradient would not be exact"),
