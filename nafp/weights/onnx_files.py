@@ -1,6 +1,6 @@
 """The container of exported networks that other programs can run: an ONNX graph from waveforms to fingerprints.
 
-The arrays are constants of the graph, under the names, in the layouts and with the types that they have in .safetensors.
+The arrays are constants of the graph. Their names, layouts and types are those of a .safetensors file.
 What the file states about itself is the model's metadata: the keys of `nafp.weights.files`, and for other programs
 `identity` (JSON), `sample_rate_hz`, `segment`, `hop` (in samples) and `dim`. The last metadata entry, `file_sha256`, is
 the digest of all bytes before it.
