@@ -5,7 +5,6 @@ import json
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -71,7 +70,7 @@ def traced_epoch(c):
     opened, made = data.open_data(c, settings), step.recipe_of(c, settings, total_steps=2, epoch_steps=2)
     n_mels, n_frames = network.mel_shape(c)
     state = jax.eval_shape(lambda: step.initial(made, n_mels=n_mels, n_frames=n_frames))
-    one = jax.tree.map(lambda x: jnp.asarray(x)[None], (next(opened.stream), opened.banks))
+    one = jax.tree.map(lambda x: np.asarray(x)[None], (next(opened.stream), opened.banks))
     mapped = jax.vmap(lambda *given: step.train_step(made, *given), in_axes=(None, 0, 0), axis_name=step.AXIS)
     after, scores = jax.eval_shape(mapped, state, *one)
     assert jax.tree.structure(after) == jax.tree.structure(state)
