@@ -27,11 +27,12 @@ install: .venv/installed-$(EXTRAS)
 # Tests run side by side, file by file, on up to eight cores.
 PYTEST := $(BIN)/python -m pytest -W error --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
+# COVER=--cov prints which share of the lines the tests run.
 test: install
-	$(PYTEST)
+	$(PYTEST) --durations=10 --durations-min=5 $(COVER)
 
 test-all: install
-	$(PYTEST) -m 'slow or not slow' --cov --cov-report=term
+	$(PYTEST) --durations=10 --durations-min=5 -m 'slow or not slow' --cov --cov-report=term
 
 lint: install
 	$(BIN)/ruff check .

@@ -22,8 +22,8 @@ def run(
     """Writes the network into `out` and prints what was written.
 
     checkpoint: a trained network of ours, as `nafp.load` takes it. foreign: one of another system, in its place.
-    settings_file, front_end: of a foreign one, see `nafp.weights.imports.read`. format: one of `nafp.weights.files.FORMATS`, "" for
-    what the name ends with. dtype: of the parameters, "" for
+    settings_file, front_end: of a foreign one, see `nafp.weights.imports.read`. format: one of
+    `nafp.weights.files.FORMATS`, "" for what the name ends with. dtype: of the parameters, "" for
     float32, or in ONNX float16 if that loses nothing. Raises errors.Invalid unless exactly one network is named.
     """
     out = pathlib.Path(out)

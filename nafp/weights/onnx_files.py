@@ -1,6 +1,6 @@
 """The container of exported networks that other programs can run: an ONNX graph from waveforms to fingerprints.
 
-The arrays are constants of the graph, under the names, in the layouts and in the types that they have in a .safetensors.
+The arrays are constants of the graph. Their names, layouts and types are those of a .safetensors file.
 What the file states about itself is the model's metadata: the keys of `nafp.weights.files`, and for other programs
 `identity` (JSON), `sample_rate_hz`, `segment`, `hop` (in samples) and `dim`. The last metadata entry, `file_sha256`, is
 the digest of all bytes before it.
@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from nafp import config as settings
+import nafp.config
 from nafp.audio import segments
 from nafp.models import filterbank, identities, onnx_writer
 
@@ -24,7 +24,7 @@ _DIGEST = "file_sha256"
 
 def save(file: IO[bytes], arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
     """Writes a network. arrays, about: as they are in other containers. Raises nafp.errors.Invalid without `onnx`."""
-    config = settings.from_json(about["config"])
+    config = nafp.config.from_json(about["config"])
     variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
     for name, array in arrays.items():
         branch, (*above, last) = variables, name.split("/")
