@@ -277,7 +277,7 @@ def test_a_file_of_a_later_format_is_refused(tmp_path, small, monkeypatch):
         files.read(tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize("setting", [{"dtype": "int8"}, {"format": "onnx"}])
+@pytest.mark.parametrize("setting", [{"dtype": "int8"}, {"format": "torch"}])
 def test_a_wrong_setting_is_told_the_right_ones(tmp_path, small, setting):
     with pytest.raises(ValueError, match=r"allowed are (float32, float16|npz, safetensors)"):
         files.write(tmp_path / "a.npz", *small[:2], step=3, **setting)
