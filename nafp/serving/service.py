@@ -41,7 +41,7 @@ class Service:
         self.n_listeners = self.n_refreshes = 0
         self.adding = asyncio.Lock()  # One recording at a time: it may be large.
         self.database.warm_up()
-        self.browser_network = browser_network.of(self.database.folder)
+        self.browser_network = self._for_browsers()
 
     def reply(self, question: Question) -> answers.Reply:
         """Answers a question. Blocks until it is done, for a bounded time.
@@ -129,6 +129,13 @@ class Service:
         self.decoders.close()
         self.database.close()
         self.metrics.close()
+
+    def _for_browsers(self) -> browser_network.BrowserNetwork | None:
+        try:
+            return browser_network.of(self.database.folder)
+        except errors.Invalid as error:  # The page then sends sound, if it is told to.
+            logging.getLogger(__name__).warning("browsers get no network: %s", error)
+            return None
 
     def _describe(self, name: str) -> tuple[float, Mapping[str, str]]:
         try:

@@ -54,8 +54,6 @@ def write(folder: str | os.PathLike, opened: database.Database, *, dtype: str = 
     n_rows = sum(track.n_rows for track in tracks)
     _require_small(opened, n_rows)
     network = browser_network.of(opened.folder)
-    if network is None:
-        raise errors.Invalid("this machine cannot write the network as ONNX: pip install 'nafp[onnx]'")
     files = {name: file.data for name, file in page_files.files().items() if name != _OFFLINE}
     contents = {f"page/{name}": data for name, data in files.items() if name != page_files.INDEX}
     contents |= {
