@@ -1,7 +1,7 @@
 // The search of a static page: the twin of nafp.search.match, nafp.search.speeds and nafp.search.confidence.
 //
 // Every neighbour of query row j proposes that the query starts j rows before it. A proposed start is scored by the mean
-// cosine along the diagonal, on rows or half a row on. tests/page/test_search_twin.py holds it against Python's answers.
+// cosine along the diagonal, on rows or half a row on. tests/serving/test_site.py holds it against Python's answers.
 
 import {aligned} from "./alignment.js";
 

@@ -87,15 +87,18 @@ function hann(n) {
 // Returns whether a segment is silent but for a hum. The twin of nafp.identify.asking.says_nothing.
 export function saysNothing(segment, rateHz, {silence, hum_hz: humHz}) {
   const n = segment.length, window = hann(n), heard = new Float64Array(n);
-  let total = 0, norm = 0;
+  let total = 0, norm = 0, changes = 0, before = segment[n - 1] * window[n - 1];
   for (let i = 0; i < n; i++) {
     heard[i] = segment[i] * window[i];
     total += heard[i] ** 2;
     norm += window[i] ** 2;
+    changes += (heard[i] - before) ** 2;
+    before = heard[i];
   }
-  const most = silence ** 2 * n * norm;
+  const most = silence ** 2 * n * norm, low = Math.ceil(humHz * n / rateHz);
   if (n * total < most) return true;
-  const low = Math.ceil(humHz * n / rateHz);
+  // Differences hold frequency k 4 sin^2(pi k / n) times, so this much at least is above the hum: most sound is.
+  if (n * (changes - 4 * Math.sin(Math.PI * low / n) ** 2 * total) / 4 > most) return false;
   let above = n * total + bin(heard, n / 2);
   for (let k = 0; k < low; k++) above -= (k ? 2 : 1) * bin(heard, k);
   return above < most;
@@ -105,7 +108,11 @@ export function saysNothing(segment, rateHz, {silence, hum_hz: humHz}) {
 function bin(samples, k) {
   const turn = 2 * Math.cos(2 * Math.PI * k / samples.length);
   let one = 0, two = 0;
-  for (let i = 0; i < samples.length; i++) [one, two] = [samples[i] + turn * one - two, one];
+  for (let i = 0; i < samples.length; i++) {
+    const next = samples[i] + turn * one - two;
+    two = one;
+    one = next;
+  }
   return one * one + two * two - turn * one * two;
 }
 
