@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,7 +87,14 @@ class OpenPage:
 
     def ready(self) -> "OpenPage":
         """Waits until the page can listen."""
-        self.tab.wait_for_function(_READY)
+        return self.until(_READY)
+
+    def until(self, expression: str, *, within_s: float = 60.0) -> "OpenPage":
+        """Waits until an expression holds. The page forbids playwright's own way, which compiles a string in it."""
+        end_s = time.monotonic() + within_s
+        while not self.tab.evaluate(expression):
+            assert time.monotonic() < end_s, expression
+            time.sleep(0.05)
         return self
 
     def text(self, name: str) -> str:
@@ -96,7 +104,7 @@ class OpenPage:
     def listen(self) -> str:
         """Presses the button by its name, and returns the status once the page has stopped listening."""
         self.tab.get_by_role("button", name="Listen").click()
-        self.tab.wait_for_function(f"{_STOPPED} && !document.getElementById('status').textContent.endsWith('…')")
+        self.until(f"{_STOPPED} && !document.getElementById('status').textContent.endsWith('…')")
         return self.text("status")
 
     def answered(self) -> types.SimpleNamespace:

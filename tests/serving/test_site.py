@@ -63,7 +63,7 @@ def test_it_listens_without_a_server_and_without_a_network(chromium, host):
         assert page.text("size").startswith("3 tracks, ")
         assert page.tab.locator("#options").is_hidden()
         page.tab.get_by_label("Search").fill("title 2")
-        page.tab.wait_for_function("document.querySelectorAll('#tracks li').length === 1")
+        page.until("document.querySelectorAll('#tracks li').length === 1")
 
 
 _SEARCH = """async ([looks, dtype]) => {

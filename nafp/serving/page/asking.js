@@ -16,8 +16,7 @@ export async function ask(clip, collection, closer = true) {
   const rules = collection.about.asking;
   const look = await clip.look([1], rules.shifts);
   if (!look.counts[0]) return {answers: []};
-  const silent = {answers: [], silent: true};
-  if (!look.vectors.some(x => x)) return silent;
+  if (!look.vectors.some(x => x)) return {answers: [], silent: true};
   const reply = await collection.identify(look, TOP);
   if (isSure(reply.answers[0], rules) || !closer) return reply;
   const shifts = look.seconds < rules.short_s ? rules.shifts_if_short : rules.shifts;

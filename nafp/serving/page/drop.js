@@ -72,7 +72,7 @@ export class FileDrop {
     const likely = reply.answers.filter(answer => isProbable(answer, this.collection.about.asking));
     this.tell(likely.length ? `${name}: found.` : reply.silent ? `${name}: silence.` : `${name}: not in the collection.`);
     if (!likely.length) return;
-    await showAnswer(this.collection, likely, sound, true);
+    await showAnswer(this.collection, likely, sound, sound ? sound.samples.length / sound.rateHz : reply.seconds);
     $("answer").focus();
   }
 
@@ -80,7 +80,7 @@ export class FileDrop {
   async look(samples, rateHz, number, name) {
     const seconds = samples.length / rateHz;
     this.tell("");
-    $("long").hidden = $("long-stop").hidden = false;
+    $("long").hidden = $("long-stop").hidden = $("long-progress").hidden = false;
     this.timeline.start(seconds);
     let n = 0, isFast = false;
     for (let atS = 0; atS === 0 || atS + STEP_S < seconds; atS += STEP_S, n++) {
@@ -94,9 +94,9 @@ export class FileDrop {
       await this.timeline.hear(atS, Math.min(atS + WINDOW_S, seconds), reply.answers);
     }
     const stopped = number === this.number ? "" : " Stopped.";
+    if (stopped && $("long").hidden) return; // By the next file.
     $("long-status").textContent = `${name}: ${this.timeline.summary()}${stopped}`;
-    $("long-progress").value = 1;
-    $("long-stop").hidden = true;
+    $("long-stop").hidden = $("long-progress").hidden = true;
   }
 
   tell(text) {

@@ -1,6 +1,6 @@
 // A collection in files beside the page, searched in this browser. `nafp page` writes them.
 
-const FOLDER = "collection/", PAGE = 50;
+const FOLDER = "collection/", PAGE = 20;
 
 async function fetched(name) {
   const response = await fetch(FOLDER + name).catch(() => null);

@@ -77,13 +77,13 @@ export class Listener {
   async judge(reply, seconds) {
     const rules = this.collection.about.asking, [best] = reply.answers, sound = this.sound();
     if (isSure(best, rules)) {
-      this.stop(`Found after ${seconds} ${seconds === 1 ? "second" : "seconds"}.`);
-      await showAnswer(this.collection, reply.answers, sound, true);
+      this.stop(`Found after ${seconds} ${seconds === 1 ? "second" : "seconds"} of sound.`);
+      await showAnswer(this.collection, reply.answers, sound, seconds);
       $("answer").focus({preventScroll: false});
-    } else if (seconds >= LONGEST_S) {
+    } else if (seconds >= Math.min(LONGEST_S, rules.longest_s)) {
       this.stop(isProbable(best, rules) ? "Not sure, but perhaps this:" : reply.silent
         ? "Nothing but silence was heard. Is this the right microphone?" : "Not in the collection.");
-      if (isProbable(best, rules)) await showAnswer(this.collection, reply.answers, sound, true);
+      if (isProbable(best, rules)) await showAnswer(this.collection, reply.answers, sound, seconds);
     } else {
       $("status").textContent = reply.silent ? "Listening … it is silent so far." : isProbable(best, rules)
         ? "Listening … there is an idea, not a sure one yet." : "Listening …";

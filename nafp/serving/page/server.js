@@ -18,7 +18,7 @@ export function halves(values) {
 export class Server {
   static async open() {
     const server = new Server();
-    server.about = await server.json("v1/health");
+    await server.refresh();
     return server;
   }
 
@@ -34,6 +34,8 @@ export class Server {
 
   async refresh() {
     this.about = await this.json("v1/health");
+    const {asking, limits} = this.about;
+    asking.longest_s = Math.min(asking.longest_s, limits.seconds);
   }
 
   async request(path, options = {}) {
@@ -72,7 +74,7 @@ export class Server {
   }
 
   tracks(text, after) {
-    return this.json(`v1/tracks?${new URLSearchParams({q: text.toWellFormed?.() ?? text, after, limit: 50})}`);
+    return this.json(`v1/tracks?${new URLSearchParams({q: text.toWellFormed?.() ?? text, after, limit: 20})}`);
   }
 
   // Returns what there is to know of a track by its name, or null.

@@ -14,8 +14,9 @@ export function hideAnswer() {
   $("reference").pause();
 }
 
-// Shows the answers to a clip, best first. sound: {samples, rateHz} of the clip, for the picture.
-export async function showAnswer(collection, answers, sound, isFinal) {
+// Shows the answers to a clip, best first. sound: {samples, rateHz} of the clip, for the picture, or null. seconds: of
+// the clip when it was asked; more of it may have been heard since.
+export async function showAnswer(collection, answers, sound, seconds) {
   const number = ++shownNumber, [best, ...others] = answers;
   const track = await collection.track(best.track).catch(() => null);
   if (number !== shownNumber) return;
@@ -23,7 +24,7 @@ export async function showAnswer(collection, answers, sound, isFinal) {
   $("answer-title").title = best.track;
   $("answer-by").textContent = byOf(track?.metadata);
   const length = track ? ` of ${clock(track.seconds)}` : "";
-  const part = isPart(best, sound) ? `, heard from ${clock(best.from_s)} to ${clock(best.to_s)} of the clip` : "";
+  const part = isPart(best, seconds) ? `, heard from ${clock(best.from_s)} to ${clock(best.to_s)} of the clip` : "";
   $("answer-place").textContent = `${clock(best.start_s, true)}${length}${part}`;
   $("answer-sure").textContent = best.probability === null ? "not known" : percent(best.probability);
   $("answer-score").textContent = `${best.score.toFixed(2)}, ${best.margin.toFixed(2)} ahead`;
@@ -35,17 +36,17 @@ export async function showAnswer(collection, answers, sound, isFinal) {
       + (answer.probability === null ? "" : `, ${percent(answer.probability)}`))));
   $("passage").hidden = $("player").hidden = true;
   $("answer").hidden = false;
-  if (isFinal && sound) await showPassage(collection, track, best, sound, number).catch(() => {});
+  if (sound) await showPassage(collection, track, best, sound, seconds, number).catch(() => {});
 }
 
-function isPart(answer, sound) {
-  const seconds = sound ? sound.samples.length / sound.rateHz : 0;
-  return answer.to_s != null && sound && (answer.from_s > 0 || answer.to_s < seconds - 1);
+// Returns whether an answer is heard in a part of the clip only, give or take the second of its last fingerprint.
+function isPart(answer, seconds) {
+  return answer.to_s != null && (answer.from_s > 0 || answer.to_s < seconds - 1.2);
 }
 
 // Draws the passage that was heard over that of the recording, and lets it be played from there.
-async function showPassage(collection, track, answer, {samples, rateHz}, number) {
-  const toS = Math.min(answer.to_s ?? Infinity, samples.length / rateHz);
+async function showPassage(collection, track, answer, {samples, rateHz}, seconds, number) {
+  const toS = Math.min(isPart(answer, seconds) ? answer.to_s : Infinity, samples.length / rateHz);
   let fromS = Math.max(answer.from_s ?? 0, -answer.start_s / answer.speed);
   fromS = Math.max(fromS, toS - MOST_S);
   const startS = Math.max(0, answer.start_s + fromS * answer.speed);
