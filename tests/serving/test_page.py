@@ -255,7 +255,8 @@ def test_the_page_may_run_nothing_but_its_own_files(running):
 
 
 @pytest.mark.parametrize(
-    "name", ["nowhere.js", "../app.py", "..%2fapp.py", "%2e%2e/openapi.json", "ort/../../app.py", "/etc/passwd", "ort", ""]
+    "name",
+    ["nowhere.js", "../app.py", "..%2fapp.py", "%2e%2e/openapi.json", "ort/../../app.py", "/etc/passwd", "ort", ""],
 )
 def test_no_path_of_a_request_reaches_the_file_system(running, name):
     answer = running.ask("GET", f"/page/{name}")

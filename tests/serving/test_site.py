@@ -102,7 +102,9 @@ def test_its_search_gives_the_answers_of_python_on_the_same_vectors(chromium, ho
         for look, samples, rate_hz in looks(network):
             framed = {speed: asked._framed(samples, rate_hz, speed, look.shifts) for speed in look.speeds}
             vectors = {speed: asked._fingerprints(waves) for speed, waves in framed.items() if len(waves)}
-            ranked = asked._places(asked._find(vectors, look.shifts), look.shifts, 3)  # Of the whole clip, not of parts.
+            ranked = asked._places(
+                asked._find(vectors, look.shifts), look.shifts, 3
+            )  # Of the whole clip, not of parts.
             wanted.append(ranked.answers)
             given.append(
                 {
