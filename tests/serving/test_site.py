@@ -66,10 +66,10 @@ def test_it_listens_without_a_server_and_without_a_network(chromium, host):
         page.until("document.querySelectorAll('#tracks li').length === 1")
 
 
-_SEARCH = """async ([looks, dtype]) => {
-    const {Index} = await import("/page/search.js");
-    const about = await (await fetch("/collection/about.json")).json(), tracks = await (await fetch("/collection/tracks.json")).json();
-    const buffer = await (await fetch("/collection/fingerprints.bin")).arrayBuffer();
+_SEARCH = """async looks => {
+    const {Index} = await import("/page/search.js"), of = name => fetch(`/collection/${name}`);
+    const [about, tracks] = [await (await of("about.json")).json(), await (await of("tracks.json")).json()];
+    const buffer = await (await of("fingerprints.bin")).arrayBuffer();
     const index = new Index({...about.index, ...about.network, buffer, tracks});
     return looks.map(look => index.identify({...look, vectors: Float32Array.from(look.vectors)}, 3, 0).answers);
 }"""
@@ -114,7 +114,7 @@ def test_its_search_gives_the_answers_of_python_on_the_same_vectors(chromium, ho
                     "shifts": look.shifts,
                 }
             )
-        found = page.run(_SEARCH, [given, "float16"])
+        found = page.run(_SEARCH, given)
     assert len(found) == 10
     for answers, ours in zip(found, wanted):
         assert [answer["track"] for answer in answers] == [answer.track.rpartition("/")[2] for answer in ours]
