@@ -57,6 +57,8 @@ export class FileDrop {
   }
 
   async identify(samples, rateHz, number, name) {
+    const leastS = this.collection.about.network.segment_s;
+    if (samples.length < leastS * rateHz) throw new Error(`${name}: is shorter than ${leastS} s.`);
     this.tell(`Listening to ${name} …`);
     const clip = this.engine.clip(rateHz);
     try {
