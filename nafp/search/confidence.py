@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,13 +40,17 @@ class Confidence:
             margins = np.minimum(margins, scores - np.interp(length, self.lengths, self.elsewhere))
         return _logistic(weights[0] + weights[1] * margins + weights[2] * scores)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes lengths, weights and `elsewhere` as JSON, whole or not at all."""
+    def as_record(self) -> dict[str, Any]:
+        """Returns lengths, weights and `elsewhere`, if it is known, as plain lists."""
         values = {"lengths": self.lengths, "weights": self.weights.tolist()}
         if self.elsewhere is not None:
             values["elsewhere"] = self.elsewhere.tolist()
+        return values
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the record as JSON, whole or not at all."""
         with whole_files.opened(path, encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps(self.as_record()) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Confidence":
