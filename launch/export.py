@@ -1,6 +1,7 @@
 """Writes the parameters of a trained network into one file, for use without JAX: one of ours, or of another system.
 
 nafp export --checkpoint=RUN@best --format=npz --out=FILE.npz
+nafp export --checkpoint=small --format=onnx --out=small.onnx            waveforms in, fingerprints out
 nafp export --from=logs/checkpoint/NAME --out=original.safetensors       the original's checkpoint of TensorFlow
 nafp export --from=fma_full/model.pt --out=pfann.safetensors             with pfann's configs.json beside it
 nafp export --from=fingerprinter.pt --out=benchmark.safetensors          the benchmark's, or song_mine's
@@ -27,9 +28,16 @@ _FRONT_END = flags.DEFINE_string(
     "Of the original's: nafp (each segment by itself, default) or original (depends on the batch). Of the benchmark's: "
     "benchmark (default) or song_mine.",
 )
-_FORMAT = flags.DEFINE_enum("format", None, ["npz", "safetensors"], "Format of the file. Default: by its name, or npz.")
+_FORMAT = flags.DEFINE_enum(
+    "format", None, ["npz", "safetensors", "onnx"], "Format of the file. Default: by its name, or npz."
+)
 _OUT = flags.DEFINE_string("out", None, "FILE to write; one of this name is replaced.", required=True)
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Type of the parameters in the file.")
+_DTYPE = flags.DEFINE_enum(
+    "dtype",
+    None,
+    ["float32", "float16"],
+    "Type of the parameters in the file. Default: float32, in ONNX float16 if that loses nothing.",
+)
 
 
 def main(argv: list[str]) -> None:
@@ -44,7 +52,7 @@ def main(argv: list[str]) -> None:
         settings_file=_CONFIG.value,
         front_end=_FRONT_END.value,
         format=_FORMAT.value or "",
-        dtype=_DTYPE.value,
+        dtype=_DTYPE.value or "",
     )
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from nafp import errors
+from nafp.jobs import outputs, whole_files
 from nafp.search import store
 
 from ..queries import folder, material, recordings, render
@@ -121,8 +122,11 @@ def _begin(job: Run) -> None:
     if decided := sorted(_DECIDED & set(job.settings)):
         raise errors.Invalid(f"--{decided[0]} is decided by protocol {job.protocol.name}; write another file for it")
     _ids(job)
-    job.folder.mkdir(parents=True, exist_ok=True)
     path = job.folder / "protocol.json"
+    formers = {path: outputs.json_of("kind", "references")}
+    formers |= {job.folder / name: outputs.never for name in ("table.md", "table.csv")}
+    outputs.require_set({str(place): former for place, former in formers.items()}, verb="nafp evaluate --protocol")
+    job.folder.mkdir(parents=True, exist_ok=True)
     now = json.loads(json.dumps(dataclasses.asdict(job.protocol)))
     if path.exists() and not job.overwrite:
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -133,7 +137,8 @@ def _begin(job: Run) -> None:
                 f"{job.folder} was begun with another protocol ({', '.join(changed)} differ);"
                 " --overwrite renders it again, another --out keeps it"
             )
-    path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    with whole_files.opened(path, encoding="utf-8") as file:
+        file.write(json.dumps(now, indent=1) + "\n")
 
 
 def _ids(job: Run) -> str:

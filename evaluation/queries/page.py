@@ -20,10 +20,11 @@ import numpy as np
 from scipy import signal
 
 from nafp.audio import decode
-from nafp.jobs import whole_files
+from nafp.jobs import outputs, whole_files
 
 from . import material, render
 
+_MARK = b".clip { display: grid;"  # In every page written here, from its style sheet.
 _HEIGHT, _WIDTH = 128, 420  # Of a spectrogram, in points.
 _DEPTH_DB = 75.0  # From the loudest point to black.
 _LOWEST_HZ = 60.0
@@ -91,6 +92,11 @@ def of_conditions(
 
 def _noted(notes: Mapping[str, str]) -> str:
     return ", ".join(f"{key} {value}" for key, value in notes.items())
+
+
+def require_out(path: str | os.PathLike) -> None:
+    """Raises nafp.errors.Invalid if `write` would replace a file that is no former page."""
+    outputs.require(path, verb="nafp queries listen", is_former=lambda head: _MARK in head)
 
 
 def write(path: str | os.PathLike, clips: Sequence[PageClip], *, title: str, about: str = "") -> None:

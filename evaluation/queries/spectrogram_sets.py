@@ -18,7 +18,7 @@ import numpy as np
 from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import spectrogram_pairs
-from nafp.jobs import progress, whole_files
+from nafp.jobs import outputs, progress, whole_files
 
 from . import material, pairs
 from . import render as queries
@@ -86,6 +86,7 @@ def render(
         return True
 
     wanted = [pair for number, piece in enumerate(pieces) for pair in _pairs(out, number, piece, segments, seed)]
+    _require_ours(out, splits, wanted)
     for name in (spectrogram_pairs.SAMPLES, *(spectrogram_pairs.SETS[split] for split in splits)):
         (out / name).mkdir(parents=True, exist_ok=True)
     with (
@@ -98,6 +99,15 @@ def render(
             bar.add(1)
     _write_tables(out, splits, made)
     return f"{out}: {len(made)} pairs of spectrograms of {len(pieces)} recordings"
+
+
+def _require_ours(out: pathlib.Path, splits: Sequence[str], wanted: Sequence[_Pair]) -> None:
+    """Raises errors.Invalid if a file that would be replaced, or taken for a pair, was not written here."""
+    for split in splits:
+        table = out / spectrogram_pairs.TABLES[split]
+        outputs.require(table, verb="nafp queries pairs", is_former=outputs.begins_with(b"{"))
+    for pair in wanted:
+        outputs.require(pair.file, verb="nafp queries pairs", is_former=outputs.begins_with(b"\x93NUMPY"))
 
 
 def _require_unique(source: material.Material, pieces: Sequence[material.Piece]) -> None:

@@ -137,6 +137,7 @@ def listen(request: QueriesRequest) -> str:
     out = request.out
     if os.path.isdir(out) or not out.endswith((".html", ".htm")):
         raise errors.Invalid(f"--out={out}: the page is one file, such as page.html")
+    page.require_out(out)
     clips = page.of_conditions(
         source,
         noise,

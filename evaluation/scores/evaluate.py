@@ -28,9 +28,12 @@ def run(request: Request) -> dict[str, Any]:
     Raises nafp.errors.Invalid or NotFound for anything that cannot be right, before work starts.
     """
     rule, lengths = _checked(request)
+    results.require_out(request.out, as_original=request.compat)
     fitted = confidence.Confidence.load(request.confidence) if request.confidence else None
     if request.report:
         from . import page  # Here: matplotlib is an extra, and its absence shows at once.
+
+        page.require_out(request.report)
     given = stores.read(
         request.store,
         query=request.query,

@@ -54,6 +54,7 @@ def run(request: evaluate.Request, *, queries: Sequence[str], at_once: bool = Fa
     nafp.errors.Invalid for anything that cannot be right, before work starts.
     """
     lengths = _checked(request, queries)
+    results.require_out(request.out)
     calibration = confidence.Confidence.load(request.confidence) if request.confidence else None
     policy = _policy(request, queries)
     request = dataclasses.replace(request, query=queries[0])

@@ -48,6 +48,12 @@ def read(path: str | os.PathLike) -> np.ndarray:
     return ids.astype(np.int64)
 
 
+def is_former(head: bytes) -> bool:
+    """Returns whether the first bytes of a file are those of test ids, or of a table of places, written here."""
+    is_ids = head.startswith(b"\x93NUMPY") and b"'<i8'" in head[:128] and b",)" in head[:128]
+    return is_ids or head.startswith(",".join(COLUMNS).encode())
+
+
 def write(path: str | os.PathLike, ids: Sequence[int] | np.ndarray) -> None:
     """Writes test ids as int64 .npy, which the original and `nafp evaluate --ids` read."""
     with whole_files.opened(path, "wb") as file:

@@ -9,6 +9,7 @@ import numpy as np
 from nafp import errors
 from nafp.audio import segments
 from nafp.corpora import build, corpus, kinds
+from nafp.jobs import shown
 from nafp.models import protocol
 
 
@@ -17,7 +18,7 @@ def listed(source: str, sample_rate_hz: int, split: str | None) -> list[corpus.S
     tracks = corpus.sources(source, sample_rate_hz=sample_rate_hz, split=split)
     once = list({track.name: track for track in tracks}.values())
     if len(once) < len(tracks):
-        print(f"{source}: {len(tracks) - len(once)} of {len(tracks)} tracks are repetitions")
+        print(shown.plain(f"{source}: {len(tracks) - len(once)} of {len(tracks)} tracks are repetitions"))
     return once
 
 

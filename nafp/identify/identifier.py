@@ -92,17 +92,6 @@ class Identifier:
         """
         return _probable(self.rank(samples, sample_rate_hz=sample_rate_hz, top=top, least=least), least)
 
-    def identify_vectors(
-        self,
-        vectors: Mapping[float, np.ndarray],
-        *,
-        shifts: int = 1,
-        top: int = 5,
-        least: float = asking.LEAST_PROBABLE,
-    ) -> list[Answer]:
-        """Names the tracks of a clip by its fingerprints, as `identify` does. vectors, shifts: see `rank_vectors`."""
-        return _probable(self.rank_vectors(vectors, shifts=shifts, top=top, least=least), least)
-
     def identify_file(
         self, path: str | os.PathLike, *, top: int = 5, least: float = asking.LEAST_PROBABLE
     ) -> list[Answer]:

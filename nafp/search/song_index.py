@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from nafp import errors
-from nafp.jobs import whole_files
+from nafp.jobs import outputs, whole_files
 from nafp.search import collection, index, store
 
+_FAISS = re.compile(rb"I[A-Za-z0-9]{3}.", re.DOTALL)  # How a file of faiss begins: its kind, such as IwPQ.
+_SONGS = re.compile(rb'\{"\d+": "')
 _MOST_MAPPED = 30_000  # Files: Linux maps at most 65,530 into one process.
 
 
@@ -72,9 +75,20 @@ def songs(rows: collection.Collection) -> dict[int, str]:
     return {first: name for first, end, name in starts if end > first}
 
 
+def paths_of(out: str | os.PathLike) -> list[str]:
+    """Returns the paths of the two files: OUT.index and OUT.json."""
+    return [f"{os.fspath(out)}{suffix}" for suffix in (".index", ".json")]
+
+
+def require_out(out: str | os.PathLike) -> None:
+    """Raises nafp.errors.Invalid if one of the two files is there and was not written here."""
+    formers = (lambda head: bool(_FAISS.match(head)), lambda head: bool(_SONGS.match(head)))
+    outputs.require_set(dict(zip(paths_of(out), formers)), verb="nafp index")
+
+
 def write(built: index.Index, rows: collection.Collection, out: str | os.PathLike) -> list[str]:
     """Writes OUT.index and OUT.json, each whole or not at all. Returns their paths."""
-    paths = [f"{os.fspath(out)}{suffix}" for suffix in (".index", ".json")]
+    paths = paths_of(out)
     pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
     built.save(paths[0])
     with whole_files.opened(paths[1], encoding="utf-8", errors="surrogateescape") as file:

@@ -11,7 +11,7 @@ from concurrent import futures
 from typing import Any
 
 from nafp import errors
-from nafp.identify import answers
+from nafp.identify import answers, replying
 from nafp.serving import acrcloud, decoding, desk, metrics, served
 from nafp.serving.questions import AUDIO, Question
 from nafp.serving.refusals import Refusal
@@ -58,15 +58,16 @@ class Service:
 
     def _reply(self, question: Question) -> answers.Reply:
         if question.data_type != AUDIO:
-            seconds, found = self.database.identify_vectors(question, longest_s=self.settings.clip_s)
-            return answers.Reply(question.name, seconds, found)
-        clip = self.decoders.decode(
-            question.data,
-            sample_rate_hz=self.database.listening_hz,
-            seconds=self.settings.clip_s,
-            within_s=self.settings.decoding_s,
-        )
-        return answers.Reply(question.name, clip.seconds, self.database.identify(clip.samples, question))
+            seconds, ranking = self.database.rank_vectors(question, longest_s=self.settings.clip_s)
+        else:
+            clip = self.decoders.decode(
+                question.data,
+                sample_rate_hz=self.database.listening_hz,
+                seconds=self.settings.clip_s,
+                within_s=self.settings.decoding_s,
+            )
+            seconds, ranking = clip.seconds, self.database.rank(clip.samples, question)
+        return replying.of(question.name, seconds, ranking, top=question.top, least=question.least)
 
     def acrcloud(self, replied: answers.Reply) -> dict[str, Any]:
         """Returns a reply under the names of ACRCloud."""

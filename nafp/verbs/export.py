@@ -17,13 +17,14 @@ def run(
     settings_file: str | None = None,
     front_end: str | None = None,
     format: str = "",
-    dtype: str = "float32",
+    dtype: str = "",
 ) -> None:
     """Writes the network into `out` and prints what was written.
 
     checkpoint: a trained network of ours, as `nafp.load` takes it. foreign: one of another system, in its place.
-    settings_file, front_end: of a foreign one, see `nafp.weights.imports.read`. format: "npz" or "safetensors", "" for
-    what the name ends with. Raises errors.Invalid unless exactly one network is named.
+    settings_file, front_end: of a foreign one, see `nafp.weights.imports.read`. format: one of `nafp.weights.files.FORMATS`, "" for
+    what the name ends with. dtype: of the parameters, "" for
+    float32, or in ONNX float16 if that loses nothing. Raises errors.Invalid unless exactly one network is named.
     """
     out = pathlib.Path(out)
     if bool(checkpoint) == bool(foreign):
@@ -43,7 +44,8 @@ def run(
     else:
         network = imports.read(str(foreign), settings_file=settings_file, front_end=front_end)
     variables, config, step, name = network
-    format = format or ("safetensors" if out.suffix == ".safetensors" else "npz")
+    format = format or (out.suffix[1:] if out.suffix[1:] in files.FORMATS else "npz")
+    dtype = dtype or ("float16" if format == "onnx" and files.fits_float16(variables) else "float32")
     written = files.write(out, variables, config, step=step, source=name, dtype=dtype, format=format)
     print(
         f"{name}  →  {out}: {written.n_parameters:,} parameters as {dtype}, "

@@ -33,8 +33,9 @@ from nafp import config as settings
 from nafp import errors
 from nafp.jobs import choices, plain_files, whole_files
 from nafp.models import filterbank, front_ends, identities, numpy_network
+from nafp.weights import onnx_files
 
-FORMATS = ("npz", "safetensors")
+FORMATS = ("npz", "safetensors", "onnx")
 DTYPES = ("float32", "float16")
 _FORMAT = "nafp network 1"
 _COLLECTIONS = ("params", "batch_stats")
@@ -109,9 +110,8 @@ def write(
     }
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save = _save_npz if format == "npz" else _save_safetensors
     with whole_files.opened(path, "wb") as file:
-        save(file, arrays | dict(zip(_BANK, bank)), about)
+        _SAVE[format](file, arrays | dict(zip(_BANK, bank)), about)
     n_parameters = sum(array.size for name, array in arrays.items() if name.startswith("params/"))
     return Written(n_parameters, path.stat().st_size, identities.sha256(stored))
 
@@ -181,6 +181,13 @@ def _stored(name: str, values: Any, dtype: str) -> np.ndarray:
             f"{name} has values beyond {np.finfo(np.float16).max}, which float16 ends at: use float32."
         )
     return array.astype(np.float16)
+
+
+def fits_float16(variables: Mapping[str, Any]) -> bool:
+    """Returns whether float16 holds all parameters exactly, as it does if they were read from a file in float16."""
+    arrays = [np.asarray(array, np.float32) for array in identities.named(variables["params"]).values()]
+    with np.errstate(over="ignore"):
+        return all(np.array_equal(array, array.astype(np.float16)) for array in arrays)
 
 
 def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -289,6 +296,9 @@ def _read_safetensors(path: pathlib.Path) -> _Contents:
             return _Contents(arrays, dict(file.metadata() or {}))
     except safetensors.SafetensorError as error:
         raise errors.Invalid(f"{path} is damaged, or no exported network: {error}. {_advice(path)}") from None
+
+
+_SAVE = {"npz": _save_npz, "safetensors": _save_safetensors, "onnx": onnx_files.save}
 
 
 def _advice(path: str | os.PathLike) -> str:

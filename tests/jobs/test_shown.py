@@ -2,15 +2,22 @@
 
 import json
 import logging
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 
+from evaluation.scores import tables
 from nafp.corpora import manifest
+from nafp.database import catalogue
+from nafp.fingerprints import extract, per_track
 from nafp.identify import answers
 from nafp.jobs import progress, shown
 from nafp.monitor import lines, stretches
+from nafp.verbs import duplicates_table, merge, remove, verify
+from nafp.verbs import list as listing
+from tests import databases
 
 EVIL = "\x1b]0;title\x07\x1b[2J\rfake\nline\u202e.opus"
 
@@ -70,3 +77,34 @@ def test_our_remarks_carry_no_prefix_of_the_log():
     ours = logging.LogRecord("nafp.audio.decode", logging.WARNING, "decode.py", 1, "%s: damaged", ("a\x1b.wav",), None)
     assert shaped.format(ours) == "a\\x1b.wav: damaged"
     assert shaped.format(logging.LogRecord("absl", logging.WARNING, "x.py", 1, "theirs", (), None)).startswith("W")
+
+
+def test_no_verb_shows_a_name_of_a_database_raw(tmp_path, capsys):
+    databases.filled(tmp_path / "a", 1).close()
+    databases.filled(tmp_path / "b", 3, first=1).close()
+    for folder, names in (("a", [EVIL]), ("b", [EVIL, f"{EVIL}2", f"{EVIL}3"])):
+        with sqlite3.connect(tmp_path / folder / catalogue.FILE) as connection:
+            for number, name in enumerate(names, 1):
+                connection.execute("update tracks set name = ?, damage = ? where id = ?", (name, EVIL, number))
+        connection.close()
+        (tmp_path / folder / catalogue.COPY).unlink()
+    log = tmp_path / "b" / "fingerprints-0000.log"
+    log.write_bytes(log.read_bytes()[:-1000] + bytes(1000))
+    one, other = str(tmp_path / "a"), str(tmp_path / "b")
+    verify.run(other)
+    merge.run(one, [other])
+    for format in ("text", "csv", "tsv", "names"):
+        listing.run(one, [], format=format)
+    listing.run(one, [f"*{EVIL}*x"])
+    remove.run(one, [EVIL + "nothing"])
+    remove.run(one, [f"{EVIL}2"])
+    row = duplicates_table.Row(EVIL, EVIL, "whole", 1.0, 1.0, 3.0, 0.0, EVIL, EVIL)
+    print(duplicates_table.describe(duplicates_table.Table([row], 2, 1), most=3))
+    report = extract.ExtractionReport(0, 0, 0.0, [(EVIL, EVIL)], [(EVIL, EVIL)])
+    print(per_track.describe(report, 0, EVIL, wall_s=1.0))
+    print(tables.plain(["a", EVIL], [[EVIL, "1"]]))
+    said = capsys.readouterr()
+    for line in (said.out + said.err).replace("\t", "").split("\n"):
+        assert line.isprintable(), line
+        assert not line.startswith("line")
+    assert (said.out + said.err).count("fake\\nline") > 15
