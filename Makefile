@@ -4,12 +4,13 @@
 #   make lint       linter, formatter, types                make bench      speeds
 #   make smoke      the package in an empty environment
 #   make seeds      the commands of five older systems, beside ours
+#   make pages      the commands of README.md and docs/, as written
 #   make docs       the site, into build/docs
 PYTHON ?= python3
 EXTRAS ?= cpu,onnx,serve,test
 BIN := .venv/bin
 
-.PHONY: install test test-all lint smoke seeds bench docs demo clean
+.PHONY: install test test-all lint smoke seeds pages bench docs demo clean
 .DEFAULT_GOAL := install
 
 install: .venv/installed-$(EXTRAS)
@@ -26,11 +27,12 @@ install: .venv/installed-$(EXTRAS)
 # Tests run side by side, file by file, on up to eight cores.
 PYTEST := $(BIN)/python -m pytest -W error --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
+# COVER=--cov prints which share of the lines the tests run.
 test: install
-	$(PYTEST)
+	$(PYTEST) --durations=10 --durations-min=5 $(COVER)
 
 test-all: install
-	$(PYTEST) -m 'slow or not slow' --cov --cov-report=term
+	$(PYTEST) --durations=10 --durations-min=5 -m 'slow or not slow' --cov --cov-report=term
 
 lint: install
 	$(BIN)/ruff check .
@@ -44,6 +46,10 @@ smoke: install
 # Every command of docs/from-the-five.md, on the recordings that ship.
 seeds: install
 	$(BIN)/python .ci/seeds
+
+# The commands of README.md and docs/, as written, on the recordings that ship.
+pages: install
+	$(BIN)/python .ci/pages
 
 bench:
 	@$(MAKE) --no-print-directory install EXTRAS=cpu,onnx,serve,test,bench

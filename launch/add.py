@@ -23,6 +23,9 @@ _STORAGE = flags.DEFINE_string(
 _HOP = flags.DEFINE_float(
     "hop_s", None, "Seconds between the fingerprints of a new database. Left out: the hop of the network."
 )
+_PEAKS = flags.DEFINE_bool(
+    "peaks", None, "Keep spectral peaks in a new database: 64 bytes a second, for clips with other sound in them."
+)
 _TAG = flags.DEFINE_multi_string(
     "tag", [], "KEY=VALUE: metadata for all recordings of this call. May be given several times."
 )
@@ -42,6 +45,7 @@ def main(argv: list[str]) -> int:
         checkpoint=_CHECKPOINT.value,
         storage=_STORAGE.value,
         hop_s=_HOP.value,
+        peaks=_PEAKS.value,
         tags=_TAG.value,
         runtime=_RUNTIME.value,
         batch_size=_BATCH.value,

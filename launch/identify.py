@@ -48,9 +48,11 @@ def main(argv: list[str]) -> int:
         raise exits.wrong("name the clips to identify: files, folders, lists, - or --microphone=8")
     if _ALL.value:
         settings["probability"] = 0.0
+    from nafp.audio import decode
     from nafp.verbs import identify
 
-    return identify.run(identify.IdentifyRequest(names, database, **settings), prepare=devices.prepare)
+    with decode.hushed():  # Decoders write remarks past Python.
+        return identify.run(identify.IdentifyRequest(names, database, **settings), prepare=devices.prepare)
 
 
 if __name__ == "__main__":

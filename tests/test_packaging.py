@@ -137,6 +137,13 @@ def test_a_wheel_brings_all_that_templates_include(wheel):
         assert str(pathlib.PurePosixPath("nafp", path.relative_to(ROOT))).replace("nafp/nafp/", "nafp/") in names
 
 
+def test_a_wheel_brings_the_page(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    files = [path for path in (ROOT / "nafp" / "serving" / "page").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".html", ".css", ".js", ".mjs", ".gz", ".txt"}
+    assert {path.relative_to(ROOT).as_posix() for path in files} <= set(names)
+
+
 def test_a_wheel_knows_its_verbs_anywhere(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     (tmp_path / "empty").mkdir()

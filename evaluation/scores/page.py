@@ -7,6 +7,8 @@ from typing import Any
 
 import jinja2
 
+from nafp.jobs import outputs
+
 from . import pictures, results, tables
 
 TITLES = {
@@ -23,6 +25,15 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     keep_trailing_newline=True,
 )
+
+
+def require_out(folder: str) -> None:
+    """Raises nafp.errors.Invalid if `write` would replace files that are no former report."""
+    formers = {"index.html": lambda head: b"<title>nafp: hit rates</title>" in head}
+    formers |= {f"{name}.png": outputs.never for name in TITLES}
+    place = pathlib.Path(folder)
+    files = {str(place / name): former for name, former in formers.items()}
+    outputs.require_set(files, verb="nafp evaluate", flag="--report")
 
 
 def write(folder: str, record: dict[str, Any], scored: results.Scored) -> pathlib.Path:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from nafp import config as settings
+import nafp.config
 from nafp.jobs import choices
 from nafp.models import onnx_layers
 from nafp.models.onnx_graph import Functions, Graph, Value, integers
@@ -38,10 +38,10 @@ def encode(
 
     shape: (F, T). Raises nafp.errors.Invalid for a configuration that it cannot write.
     """
-    choices.require("config.model.norm", model.norm, settings.network.NORMS)
-    choices.require("config.model.activation", model.activation, settings.network.ACTIVATIONS)
-    choices.require("config.model.activation_order", model.activation_order, settings.network.ORDERS)
-    choices.require("config.model.padding", model.padding, settings.network.PADDINGS)
+    choices.require("config.model.norm", model.norm, nafp.config.network.NORMS)
+    choices.require("config.model.activation", model.activation, nafp.config.network.ACTIVATIONS)
+    choices.require("config.model.activation_order", model.activation_order, nafp.config.network.ORDERS)
+    choices.require("config.model.padding", model.padding, nafp.config.network.PADDINGS)
     x, sizes = graph("Unsqueeze", mel, integers(1)), list(shape)  # [B,1,F,T]
     for i, stride in enumerate(model.time_strides, 1):
         for name, axis, step in ((f"block{i}_time", 1, stride), (f"block{i}_frequency", 0, 2)):

@@ -51,8 +51,7 @@ def run(
     settings_file, front_end: of a foreign one, see `nafp.weights.imports.read`. format: one of FORMATS, None for what
     the name ends with. dtype: of the parameters, None for float32, or in ONNX float16 if that loses nothing. results,
     data, licence: for the card of a model folder, see `Card`. calibrate: recordings that set the ranges of int8, a list
-    or a folder. Raises errors.Invalid unless exactly one network is
-    named.
+    or a folder. Raises errors.Invalid unless exactly one network is named.
     """
     out, card = pathlib.Path(out), Card(results, data, licence)
     format = format or _BY_SUFFIX.get(out.suffix, "npz")

@@ -30,7 +30,7 @@ from typing import IO, Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from nafp import config as settings
+import nafp.config
 from nafp import errors
 from nafp.jobs import choices, plain_files, whole_files
 from nafp.models import filterbank, front_ends, identities, numpy_network, onnx_network, onnx_writer
@@ -107,8 +107,8 @@ def write(
     bank = filterbank.by_librosa(**bank_settings(config))
     about = {
         "format": _FORMAT,
-        "config": settings.to_json(config),
-        _CONFIG_SHA256: _text_sha256(settings.to_json(config)),
+        "config": nafp.config.to_json(config),
+        _CONFIG_SHA256: _text_sha256(nafp.config.to_json(config)),
         "step": int(step),
         "sha256": identities.sha256_before(stored),
         "source": source,
@@ -216,10 +216,10 @@ def _config(path: str | os.PathLike, about: Mapping[str, Any]) -> ml_collections
         raise errors.Invalid(
             f"{path} is damaged: its configuration is not the one it was written with. {_advice(path)}"
         )
-    config = settings.from_json(text)
+    config = nafp.config.from_json(text)
     for name, value in identities.network_settings(config).items():
-        if name in settings.SETTINGS:
-            settings.SETTINGS[name].check(f"{path}: config.{name}", value)
+        if name in nafp.config.SETTINGS:
+            nafp.config.SETTINGS[name].check(f"{path}: config.{name}", value)
     return config
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 import ml_collections
 import numpy as np
 
-from nafp import config as settings
+import nafp.config
 from nafp.audio import segments
 from nafp.models import filterbank, identities, onnx_graph, onnx_int8, onnx_writer
 from nafp.weights import onnx_wire
@@ -41,7 +41,7 @@ def save(
     arrays cannot be read back from such a file. None for convolutions in float32. Raises nafp.errors.Invalid without
     `onnx`.
     """
-    config, variables = settings.from_json(about["config"]), nested(arrays)
+    config, variables = nafp.config.from_json(about["config"]), nested(arrays)
     bank = filterbank.MelBank(**variables.pop("spectrogram"))
     identity = identities.of(variables, source=about["source"], step=about["step"], config=config)
     stated = {**about, **facts(config, identity)}
