@@ -49,9 +49,10 @@ def log_mel(
 def _frames(graph: Graph, waveforms: Value, segment: int, n_fft: int, stft_hop: int, reflects: bool) -> Value:
     """Cuts waveforms [B,S] into frames centred on every hop: [B,T,n_fft]."""
     n_frames, half = 1 + segment // stft_hop, n_fft // 2
-    positions = np.pad(np.arange(segment), half, mode="reflect") if reflects else None
-    if positions is not None:
+    if reflects:
+        positions = np.pad(np.arange(segment), half, mode="reflect")
         padded = graph("Gather", waveforms, positions, axis=1)
+        padded = graph("Pad", padded, integers(0, 0, 0, 1)) if n_fft % 2 else padded
     else:
         padded = graph("Pad", waveforms, integers(0, half, 0, half + n_fft % 2))
     if n_fft % stft_hop:

@@ -62,7 +62,8 @@ def test_every_layer_computes_what_numpy_does(recording, norm, activation, order
     c = networks.config(**{"model.norm": norm, "model.activation": activation, "model.activation_order": order})
     with c.unlocked():
         c.model.padding, c.model.depthwise, c.model.head_norm = padding, depthwise, head_norm
-    require_same(c, networks.trained_variables(c, seed=1), recording)
+    # Random networks of few channels amplify rounding, in numpy and JAX as well.
+    require_same(c, networks.trained_variables(c, seed=1), recording, atol=2e-4)
 
 
 SPECTROGRAMS = [
