@@ -68,6 +68,7 @@ OLD, NEW = set(range(N_TRACKS)), set(range(N_TRACKS + 5))
 
 @pytest.mark.slow
 def test_a_merge_killed_at_every_step_keeps_all_tracks_and_goes_on(victim, template, memory):
+    """The fast test is test_a_merge_killed_at_some_steps_keeps_all_tracks."""
     n_between = 0
     for folder, _ in lives(victim, "merge", lambda place: shutil.copytree(template, place, dirs_exist_ok=True), memory):
         there = check(folder / "db", at_least=OLD, at_most=NEW)
