@@ -7,7 +7,7 @@
 #   make pages      the commands of README.md and docs/, as written
 #   make docs       the site, into build/docs
 PYTHON ?= python3
-EXTRAS ?= cpu,serve,test
+EXTRAS ?= cpu,onnx,serve,test
 BIN := .venv/bin
 
 .PHONY: install test test-all lint smoke seeds pages bench docs demo clean
@@ -52,7 +52,7 @@ pages: install
 	$(BIN)/python .ci/pages
 
 bench:
-	@$(MAKE) --no-print-directory install EXTRAS=cpu,serve,test,bench
+	@$(MAKE) --no-print-directory install EXTRAS=cpu,onnx,serve,test,bench
 	@for name in encoder training_step pipeline extraction accelerator; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 	@echo "== identify"; $(BIN)/python -m benchmarks.identify --folder=.demo/bench
@@ -60,7 +60,7 @@ bench:
 
 # Warnings are errors: a link or an anchor that leads nowhere fails. Nothing in the pages loads from another host.
 docs:
-	@$(MAKE) --no-print-directory install EXTRAS=cpu,serve,test,docs
+	@$(MAKE) --no-print-directory install EXTRAS=cpu,onnx,serve,test,docs
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 	@echo "build/docs/index.html"
 

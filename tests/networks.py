@@ -16,12 +16,24 @@ from nafp.models import (
     norms,
     numpy_network,
     numpy_spectrogram,
+    onnx_network,
     spectrogram,
 )
 from nafp.weights import checkpoints
 
 # What computes a network: modules whose signatures state shapes, for `tests.shapes.held`.
-MODULES = (convolution, fingerprinter, head, layers, network, norms, numpy_network, numpy_spectrogram, spectrogram)
+MODULES = (
+    convolution,
+    fingerprinter,
+    head,
+    layers,
+    network,
+    norms,
+    numpy_network,
+    numpy_spectrogram,
+    onnx_network,
+    spectrogram,
+)
 
 
 # A network with every kind of layer, which compiles in a moment.

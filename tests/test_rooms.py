@@ -55,11 +55,13 @@ OWNER = {
     "orbax": {"nafp/weights/checkpoints.py"},
     "librosa": {"nafp/models/filterbank.py"},
     "sklearn": {"evaluation/scores/ensemble.py"},
-    "yaml": {"nafp/config/foreign.py"},
+    "yaml": {"nafp/config/foreign.py", "nafp/weights/model_cards.py"},
+    "onnx": {"nafp/models/onnx_graph.py"},
+    "onnxruntime": {"nafp/models/onnx_network.py"},
     "safetensors": {"nafp/weights/files.py"},
     "prometheus_client": {"nafp/serving/metrics.py"},
     "python_multipart": {"nafp/serving/bodies.py"},
-    "starlette": {"nafp/serving/app.py"},
+    "starlette": {"nafp/serving/app.py", "nafp/serving/page_routes.py"},  # The second has the addresses of the page.
     "uvicorn": {"nafp/serving/connections.py", "nafp/serving/server.py"},
     "h11": {"nafp/serving/connections.py"},  # Whose states uvicorn's own class lays open.
     # The second knows how to put grain's iterator into an orbax checkpoint.

@@ -296,7 +296,7 @@ def rendered_part(
     degraded, details = [], []
     for variant in range(variants):
         condition = chain[(part.number + part.place + variant) % len(chain)]
-        take = conditions.Take(samples, rate, head, length)
+        take = conditions.Take(samples, rate, head, length, name=part.piece.name)
         with contextlib.suppress(errors.Silent):
             if not is_silent:
                 keys = [seed, part.number, part.place, variant]

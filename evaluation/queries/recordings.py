@@ -229,7 +229,7 @@ def _query(
     rows = []
     for condition in chain:
         keys = [seed, number, cut.trial, zlib.crc32(condition.name.encode())]
-        take = conditions.Take(samples, rate, head, n_samples)
+        take = conditions.Take(samples, rate, head, n_samples, name=cut.song.song)
         rng = np.random.default_rng(keys)
         condition.settled(rng).apply(take, rng, surroundings)
         take.samples = take.samples[take.head :][:n_samples]
@@ -254,7 +254,7 @@ def _song(
     n_samples = segments.to_samples(song_s, piece.sample_rate_hz) if song_s else piece.n_samples
     samples = source.read(piece, n_samples=n_samples)
     samples = decode.resample(samples, from_hz=piece.sample_rate_hz, to_hz=rate)
-    take = conditions.Take(samples, rate, 0, len(samples))
+    take = conditions.Take(samples, rate, 0, len(samples), name=piece.name)
     rng = np.random.default_rng([seed, zlib.crc32(condition.name.encode())])
     condition.settled(rng).apply(take, rng, surroundings)
     return take.samples

@@ -189,7 +189,9 @@ class _Adding:
         total_s = sum(source.seconds for source in sources)
         with progress.Progress(total_s, "s of audio", label="add", show=self._show) as shown:
             try:
-                for outcome in stream.fingerprints(sources, network, threads=threads):
+                for outcome in stream.fingerprints(
+                    sources, network, threads=threads, with_peaks=self._writer.peak_bytes > 0
+                ):
                     remark = self._take(outcome)
                     if remark:
                         shown.note(f"{outcome.name}: {remark}")
@@ -278,6 +280,7 @@ class _Adding:
             name,
             outcome.seconds,
             outcome.vectors,
+            peaks=outcome.peaks,
             digest=digest,
             metadata=metadata,
             damage=outcome.damage,

@@ -14,7 +14,7 @@ from nafp.models import identities
 from nafp.search import rows, store
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Int
+    from jaxtyping import Float32, Int, UInt8
 
 BLOCK_ROWS = 16_384  # 8 MiB at 128 dimensions: large for the disk, small for the memory.
 CHECK_ROWS = 2_000_000  # Rows that are looked at before work starts; the rest is looked at when it is indexed.
@@ -26,7 +26,8 @@ class Collection:
 
     parts: arrays float32 [n, D], memory-mapped or not. sources: the stores they are of. hop_s: seconds from one row to
     the next. dim: D. tracks: given as TrackRows counted over all parts, kept as names in the order of their rows; []
-    when the borders of tracks are unknown. first_rows, end_rows: int64, the rows of each track.
+    when the borders of tracks are unknown. first_rows, end_rows: int64, the rows of each track. peak_bytes: bytes of
+    peaks beside each row, 0 where there are none (see `nafp.search.peaks`).
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class Collection:
             sources=stores,
         )
 
+    peak_bytes: int = 0
+
     def __len__(self) -> int:
         return int(self.edges[-1])
 
@@ -84,6 +87,10 @@ class Collection:
     def is_whole(self, track: int) -> bool:
         """Returns whether the rows of a track, by position, are those written. True where no checksum is known."""
         return True
+
+    def peaks(self, start: int, stop: int) -> UInt8[np.ndarray, "n P"]:
+        """Copies the peaks of rows start .. stop, as `nafp.search.peaks` made them. P = 0 where there are none."""
+        return np.zeros((stop - start, 0), np.uint8)
 
     def look_over(self, tracks: Int[np.ndarray, " T"]) -> None:
         """Looks for damage that could hide a track, before a clip is said to be in none. tracks: the likeliest ones."""

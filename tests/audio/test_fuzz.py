@@ -49,7 +49,7 @@ def test_a_verdict_knows_what_is_wrong(seeds, tmp_path, monkeypatch):
 
     def decoded(samples):
         monkeypatch.setattr(decode, "load", lambda path, **_: samples)
-        return _verdicts._judged(case.path, case.path, n_damages=1).kind
+        return _verdicts._judged(case.path, case.path, damages="flip at 3").kind
 
     whole = _verdicts._reference(case.path).samples
     assert decoded(whole) == "whole"

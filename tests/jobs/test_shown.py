@@ -2,11 +2,14 @@
 
 import json
 import logging
+import os
 import sqlite3
 
 import pytest
 
 from evaluation.scores import tables
+from launch import log_lines
+from nafp.audio import decode
 from nafp.corpora import manifest
 from nafp.database import catalogue
 from nafp.fingerprints import extract, per_track
@@ -75,6 +78,15 @@ def test_our_remarks_carry_no_prefix_of_the_log():
     ours = logging.LogRecord("nafp.audio.decode", logging.WARNING, "decode.py", 1, "%s: damaged", ("a\x1b.wav",), None)
     assert shaped.format(ours) == "a\\x1b.wav: damaged"
     assert shaped.format(logging.LogRecord("absl", logging.WARNING, "x.py", 1, "theirs", (), None)).startswith("W")
+
+
+def test_a_remark_is_heard_while_decoders_are_hushed(capfd):
+    handler = logging.StreamHandler(log_lines.StandardError())
+    handler.setFormatter(log_lines.Formatter())
+    with decode.hushed():
+        os.write(2, b"[src/libmpg123/layer3.c] noise")
+        handler.emit(logging.makeLogRecord({"name": "nafp.audio.decode", "msg": "a.wav: a remark", "levelno": 30}))
+    assert capfd.readouterr().err == "a.wav: a remark\n"
 
 
 def test_no_verb_shows_a_name_of_a_database_raw(tmp_path, capsys):

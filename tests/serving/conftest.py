@@ -27,6 +27,9 @@ TOKEN = "a token of sixteen and more".replace(" ", "-")
 RATE_HZ = 8000
 
 
+_PARTS, _FORMS = re.compile(r"\{(\w+)\}"), {"number": r"\d+", "digest": "[0-9a-f]+", "name": ".+"}
+
+
 class Answer(NamedTuple):
     """What came back. value: the JSON, or the bytes of another type."""
 
@@ -82,7 +85,7 @@ def check(method: str, path: str, answer: Answer) -> None:
     """Holds an answer against the description: its status, its type, and every field."""
     document = described_api()
     path = path.partition("?")[0]
-    templates = [t for t in document["paths"] if re.fullmatch(re.sub(r"\{\w+\}", r"\\d+", t), path)]
+    templates = [t for t in document["paths"] if re.fullmatch(_PARTS.sub(lambda part: _FORMS[part[1]], t), path)]
     if not templates or method.lower() not in document["paths"][templates[0]]:
         assert answer.status in (400, 404, 405, 421)
         return

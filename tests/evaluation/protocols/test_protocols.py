@@ -287,7 +287,7 @@ def test_the_protocol_robustness_has_the_conditions_that_queries_render_by_defau
 
 
 def test_every_shipped_protocol_can_be_read_and_its_conditions_rendered():
-    assert {"original-mini", "original-full", "contiguous", "snr", "robustness"} <= {*protocols.shipped()}
+    assert {"original-mini", "original-full", "contiguous", "snr", "robustness", "hard"} <= {*protocols.shipped()}
     for name in protocols.shipped():
         shipped = protocols.load(name)
         assert shipped.about
