@@ -305,7 +305,7 @@ def report(seconds: float, record: dict[str, Any]) -> str:
 
 
 def calibration(known: confidence.Confidence, models: dict[float, Model], elsewhere: dict[float, float]) -> Any:
-    """Returns a calibration with peaks. models, elsewhere: by length in segments; others are interpolated."""
+    """Returns a calibration with peaks. models, elsewhere: by length in segments. Others are interpolated."""
     lengths = sorted(models)
 
     def at_all(values: Sequence[float]) -> np.ndarray:
