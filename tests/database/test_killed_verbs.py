@@ -76,7 +76,7 @@ def test_a_merge_killed_at_every_step_keeps_all_tracks_and_goes_on(victim, templ
         with database.Database.open(folder / "db") as opened:
             opened.merge([folder / "other"])
         check(folder / "db", at_least=NEW, at_most=NEW)
-    assert n_between > 3
+    assert n_between > 1
 
 
 def test_a_merge_killed_at_some_steps_keeps_all_tracks(victim, template, memory):
