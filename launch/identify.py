@@ -18,7 +18,7 @@ from . import devices, exits
 
 _ALL = flags.DEFINE_bool("all", False, "Also name candidates that are probably wrong.")
 _FORMATS = ["text", "json", "csv", "tsv", "pfann"]
-_RUNTIMES = ["auto", "jax", "numpy"]
+_RUNTIMES = ["auto", "jax", "numpy", "onnx"]
 _SETTINGS = (
     (flags.DEFINE_enum, "format", "text", _FORMATS, "How to write the answers. json: one object a clip, on one line."),
     (flags.DEFINE_string, "out", None, "With --format=pfann: the RESULT.tsv to write, with _detail.csv and .bin."),

@@ -20,8 +20,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.corpora import build as building
-from nafp.corpora import journal, lists, manifest, tracks_table
+from nafp.corpora import building, journal, lists, manifest, tracks_table
 from nafp.jobs import plain_files, shown, worker_processes
 
 CorpusTrack = tracks_table.CorpusTrack

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nafp.database import codes
+from nafp.search import peaks
 
 NETWORK, CONFIDENCE = "network.safetensors", "confidence.json"
 SEGMENT_NAMES = r"segment-\d{4,}-\d+-\d+\.faiss"  # Of index files, as a regular expression.
@@ -39,6 +40,9 @@ def check_about(about: Mapping[str, Any]) -> None:
     _require(_is_count(dim, _MOST_DIM) and dim, "the number of dimensions", dim)
     network = about.get("network", {})
     _require(isinstance(network, Mapping), "the identity of the network", network)
+    peak_bytes = about.get("peak_bytes", 0)
+    is_right = _is_count(peak_bytes, _MOST_ROWS) and peak_bytes in (0, peaks.row_bytes(about["hop_s"]))
+    _require(is_right, "the bytes of the peaks of a row", peak_bytes)
     _check_storage(about)
     _check_files(about.get("files"))
 

@@ -89,14 +89,14 @@ class Files:
         tracks = ranking.tracks[first]
         begins, _ = self._rows.borders(tracks)
         times = (ranking.starts[first] - begins) * self._rows.hop_s
-        positive = ranking.scores[first] > 0
-        board[self._column_of[tracks[positive]]] = np.stack([ranking.scores[first], times], axis=1)[positive]
+        positive = ranking.counted[first] > 0
+        board[self._column_of[tracks[positive]]] = np.stack([ranking.counted[first], times], axis=1)[positive]
         best = int(ranking.tracks[0])
         name, time_s = self._rows.tracks[best], float(times[tracks == best][0])
         parts = speeds.part_scores(heard, ranking, 0, self._rows, shifts=found.shifts)
         self._answers.write(f"{query}\t{name}\n")
         joined = " ".join(f"{part:.6f}" for part in parts)
-        self._detail.writerow([query, name, f"{ranking.scores[0]:.6f}", f"{time_s:g}", joined])
+        self._detail.writerow([query, name, f"{ranking.counted[0]:.6f}", f"{time_s:g}", joined])
 
     def close(self) -> None:
         """Renames the files to their final names, RESULT.tsv last: where it is, the others are."""

@@ -40,6 +40,7 @@ def test_damaged_files_are_decoded_or_refused_by_name(seeds, monkeypatch):
 
 @pytest.mark.slow
 def test_many_damaged_files_of_every_format_are_decoded_or_refused_by_name(seeds):
+    """The fast test is test_damaged_files_are_decoded_or_refused_by_name."""
     assert bad(_verdicts.cases(seeds, count=CASES, seed=6), jobs=2) == []
 
 

@@ -28,6 +28,7 @@ def test_some_damaged_databases(asked, memory):
 
 @pytest.mark.slow
 def test_many_damaged_databases(asked, memory):
+    """The fast test is test_some_damaged_databases."""
     check(asked, memory, range(2000))
 
 

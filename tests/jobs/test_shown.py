@@ -4,8 +4,6 @@ import json
 import logging
 import os
 import sqlite3
-import subprocess
-import sys
 
 import pytest
 
@@ -20,7 +18,7 @@ from nafp.jobs import progress, shown
 from nafp.monitor import lines, stretches
 from nafp.verbs import duplicates_table, merge, remove, verify
 from nafp.verbs import list as listing
-from tests import databases
+from tests import commands, databases
 
 EVIL = "\x1b]0;title\x07\x1b[2J\rfake\nline\u202e.opus"
 
@@ -67,10 +65,10 @@ def test_reports_and_notes_show_names_on_one_line(capsys):
 
 
 def test_a_command_shows_its_error_on_one_line(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "nafp", "info", str(tmp_path / EVIL)], capture_output=True)
+    done = commands.nafp("info", tmp_path / EVIL)
     assert done.returncode == 2
-    assert done.stderr.count(b"\n") == 1
-    assert b"\x1b" not in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "\x1b" not in done.stderr
 
 
 def test_our_remarks_carry_no_prefix_of_the_log():
