@@ -116,7 +116,7 @@ def test_a_file_at_another_speed_is_named_by_its_fingerprints(page):
     dropped(page, "fast.wav", wav(samples, round(16_000 * 1.06)))
     page.tab.get_by_text("fast.wav: found.").wait_for()
     assert page.answered().title == "Title 0"
-    assert page.text("answer-speed") == pytest.approx("+6.0 %") or page.text("answer-speed").startswith("+")
+    assert float(page.text("answer-speed").rstrip(" %")) == pytest.approx(6, abs=1)
 
 
 def test_a_long_file_becomes_a_timeline(page):
@@ -167,8 +167,8 @@ def test_the_collection_is_searched_extended_and_cut(page, served):
     page.tab.get_by_label("Search").fill("")
     page.tab.get_by_text("Add and remove").click()
     page.tab.get_by_label("Token").fill(TOKEN)
-    page.tab.get_by_label("Recording").set_input_files(MUSIC[3])
-    page.tab.get_by_label("Title").fill("<i>New</i>")
+    page.tab.get_by_label("Recording", exact=True).set_input_files(MUSIC[3])
+    page.tab.get_by_label("Title", exact=True).fill("<i>New</i>")
     page.tab.get_by_role("button", name="Add", exact=True).click()
     page.tab.get_by_text("Added: <i>New</i>").wait_for()
     page.until("document.querySelectorAll('#tracks li').length === 4")
@@ -234,7 +234,6 @@ def test_every_control_has_a_name_and_the_keyboard_reaches_it(page):
             .filter(one => !one.labels?.length && !one.textContent.trim() && !one.ariaLabel).map(one => one.id)"""
     )
     assert unnamed == []
-    page.tab.locator("body").press("Tab")
     page.tab.locator("a.skip").focus()
     page.tab.keyboard.press("Tab")
     assert page.run("document.activeElement.id") == "listen-button"
