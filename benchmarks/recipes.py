@@ -86,16 +86,10 @@ def settings() -> dict[str, Any]:
 def rendered(folder: pathlib.Path) -> pathlib.Path:
     """Renders the clips that all runs answer, once, and returns their folder."""
     if not (folder / "expected.csv").exists():
-        nafp(
-            *("queries", "render", f"--source={_CORPUS.value}", f"--split={_SPLIT.value}", f"--out={folder}"),
-            *(
-                f"--noise_split={_NOISE_SPLIT.value or _SPLIT.value}",
-                f"--count={_COUNT.value}",
-                f"--seconds={CLIP_S}",
-                f"--conditions={','.join(CONDITIONS)}",
-                "--overwrite",
-            ),
-        )
+        places = [f"--source={_CORPUS.value}", f"--split={_SPLIT.value}", f"--out={folder}"]
+        places.append(f"--noise_split={_NOISE_SPLIT.value or _SPLIT.value}")
+        drawn = [f"--count={_COUNT.value}", f"--seconds={CLIP_S}", f"--conditions={','.join(CONDITIONS)}"]
+        nafp("queries", "render", *places, *drawn, "--overwrite")
     return folder
 
 

@@ -176,8 +176,11 @@ def test_the_image_and_the_conda_environment_name_what_there_is(setup):
 
 def test_the_image_installs_by_the_command_of_the_makefile_and_checks_as_ci_does():
     commands = re.findall(r"^RUN (make .+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert commands == ["make install EXTRAS=cpu,serve,test && .ci/run", "make install EXTRAS=$EXTRAS && rm -rf .git"]
-    for extras in ("cpu,serve,test", "cpu"):
+    assert commands == [
+        "make install EXTRAS=cpu,onnx,serve,test && .ci/run",
+        "make install EXTRAS=$EXTRAS && rm -rf .git",
+    ]
+    for extras in ("cpu,onnx,serve,test", "cpu"):
         line = ["make", "--dry-run", "--always-make", "install", f"EXTRAS={extras}"]
         done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
         assert f"pip install --quiet --editable '.[{extras}]'" in done.stdout, done.stderr

@@ -35,7 +35,7 @@ _SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 _PALETTE = 192  # Colours of a PNG file.
 _FEWEST = 5  # Answers that a histogram needs.
 _LEAST_SHOWN = 0.3  # Percent. The axis need not reach bins with less.
-OTHER_LOSSES = ("reverb", "speech", "microphone", "codec")  # Columns of a truth file that change sound besides snr.
+OTHER_LOSSES = ("reverb", "speech", "music", "microphone", "codec")  # Columns of a truth file, besides snr.
 
 
 def all_of(record: dict[str, Any], scored: results.Scored) -> dict[str, Figure]:

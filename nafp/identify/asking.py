@@ -115,13 +115,18 @@ def shifts_for(hop_s: float, *, at_most_s: float) -> int:
     return max(1, round(hop_s / at_most_s))
 
 
-def probability(calibration: confidence.Confidence | None, *, length: int, score: float, margin: float) -> float | None:
-    """Returns the probability that a best candidate is right. None without a calibration. length: in segments."""
+def probability(
+    calibration: confidence.Confidence | None, *, length: int, score: float, margin: float, judged: bool = False
+) -> float | None:
+    """Returns the probability that a best candidate is right. None without a calibration.
+
+    length: in segments. judged: whether score and margin are judged by peaks, too.
+    """
     if calibration is None:
         return None
     import numpy as np  # Here: a command's defaults need no numpy.
 
-    return float(calibration.probability(length, np.array(score), np.array(margin)))
+    return float(calibration.probability(length, np.array(score), np.array(margin), judged=judged))
 
 
 def is_sure(probability: float | None, margin: float) -> bool:

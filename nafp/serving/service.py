@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from nafp.serving import acrcloud, browser_network, decoding, desk, metrics, ser
 from nafp.serving.questions import AUDIO, Question
 from nafp.serving.refusals import Refusal
 from nafp.serving.settings import ServeSettings
+from nafp.weights import sources
 
 _AFTER_FAILURE_S = 5.0  # So that a log does not fill up.
 _LOOKS_EVERY_S = 0.25  # For changes of the database. A look at an unchanged one costs two calls of stat.
@@ -29,7 +29,7 @@ class Service:
     """
 
     def __init__(self, settings: ServeSettings, *, prepare: Callable[[], None] = lambda: None):
-        if settings.runtime != "numpy" and importlib.util.find_spec("jax"):
+        if sources.chosen(settings.runtime) == "jax":
             prepare()
         self.settings = settings
         self.database = served.ServedDatabase(settings.database, runtime=settings.runtime)

@@ -58,6 +58,11 @@ def check_whole(opened, tracks):
     rows = [opened.rows.read(track.first_row, track.first_row + track.n_rows) for track in tracks]
     assert [len(block) for block in rows] == [len(block) for block in expected]
     np.testing.assert_allclose(np.concatenate(rows), np.concatenate(expected), atol=1e-3)
+    if opened.rows.peak_bytes:
+        kept = [opened.rows.peaks(track.first_row, track.first_row + track.n_rows) for track in tracks]
+        np.testing.assert_array_equal(
+            np.concatenate(kept), np.concatenate([killed_writer.peaks(t.name) for t in tracks])
+        )
     first_rows = np.array([track.first_row for track in tracks])
     assert [opened.rows.tracks[number] for number in opened.rows.track_of(first_rows)] == [t.name for t in tracks]
     assert all(track.metadata in ({}, {"title": f"Title of {track.name}"}) for track in tracks)
@@ -77,6 +82,7 @@ def test_a_writer_killed_at_every_step_to_the_disk_leaves_a_whole_database(folde
     assert deaths >= 30
 
 
+@pytest.mark.parametrize("folder", [True], indirect=True, ids=["with peaks"])
 def test_a_writer_killed_at_random_moments_leaves_a_whole_database(folder, victim):
     draw, ledger, apart_s = random.Random(0), Ledger(), 0.0
     for life in range(25):
