@@ -8,17 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-    def as_record(self) -> dict[str, Any]:
-        """Returns lengths, weights, and `elsewhere` and `peaks`, if they are known, as plain lists."""
-        values: dict[str, Any] = {"lengths": self.lengths, "weights": self.weights.tolist()}
-        if self.elsewhere is not None:
-            values["elsewhere"] = self.elsewhere.tolist()
-        if self.peaks is not None:
-            values["peaks"] = {name: column.tolist() for name, column in self.peaks._asdict().items()}
-        return values
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the record as JSON, whole or not at all."""
+from typing import Any, NamedTuple
 
 import numpy as np
 
