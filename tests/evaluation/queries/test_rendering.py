@@ -328,7 +328,7 @@ def test_queries_that_are_there_are_kept_unless_told_otherwise(source, tmp_path)
 
 
 def test_another_song_is_mixed_over_a_clip_and_never_its_own(source, tmp_path):
-    rows = render.render(source, source, tmp_path, names=["clean", "song-5"], count=6, seconds=2)
+    rows = rendering.render(source, source, tmp_path, names=["clean", "song-5"], count=6, seconds=2)
     clean, mixed = rows[::2], rows[1::2]
     for before, after in zip(clean, mixed, strict=True):
         assert after["music"] != material.stem(after["answer"])
@@ -343,7 +343,7 @@ def test_another_song_needs_another_song(source, tmp_path):
     tracks = alone.select(kind="music", split="test")
     alone.pieces = [piece for piece in alone.pieces if piece not in tracks[1:]]
     with pytest.raises(ValueError, match=r"no music of split test but .*track0\.wav; it needs another"):
-        render.render(alone, alone, tmp_path, names=["song0"], count=1, seconds=2)
+        rendering.render(alone, alone, tmp_path, names=["song0"], count=1, seconds=2)
 
 
 def test_every_condition_of_the_published_comparison_is_known():
