@@ -14,6 +14,7 @@ from tests.serving import browser
 from tests.serving.conftest import MUSIC, TOKEN, RunningServer, clip, wav
 
 SECONDS = r"(\d+):(\d\d\.\d)"
+LATE_S = 6.0  # The file of the microphone begins when it is opened; a busy machine hears it later.
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_it_names_what_the_microphone_hears_and_keeps_the_sound(page, chromium):
     answer = page.answered()
     assert re.fullmatch(r"Found after [1-8] seconds? of sound\.", status)
     assert (answer.title, answer.by) == ("Title 1", "Somebody · <b>An album</b>")  # As text, not as HTML.
-    assert place_s(answer) == pytest.approx(5.0, abs=0.4)
+    assert 5.0 - 0.4 < place_s(answer) < 5.0 + LATE_S
     assert float(answer.sure.rstrip(" %")) > 90
     assert 0 < max(posted(page)) < 40_000  # A second of sound in 16 bits at 8 kHz has 16,000 bytes.
     assert "stays on this device" in page.text("sent")
@@ -94,7 +95,7 @@ def test_sound_is_sent_if_the_user_asks(page, chromium):
     page.tab.get_by_text("Options", exact=True).click()
     answer = page.answered()
     assert answer.title == "Title 2"
-    assert place_s(answer) == pytest.approx(8.0, abs=0.4)
+    assert 8.0 - 0.4 < place_s(answer) < 8.0 + LATE_S
     assert re.fullmatch(r"\d{2,} kB of sound were sent\.", page.text("sent"))  # Three seconds or more.
 
 
