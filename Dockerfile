@@ -11,7 +11,7 @@ WORKDIR /nafp
 COPY . .
 
 FROM source AS check
-RUN make install EXTRAS=cpu,serve,test && .ci/run
+RUN make install EXTRAS=cpu,onnx,serve,test && .ci/run
 
 FROM source AS nafp
 ARG EXTRAS=cpu

@@ -29,7 +29,7 @@ _PEAKS = flags.DEFINE_bool(
 _TAG = flags.DEFINE_multi_string(
     "tag", [], "KEY=VALUE: metadata for all recordings of this call. May be given several times."
 )
-_RUNTIME = flags.DEFINE_enum("runtime", "auto", ["auto", "jax", "numpy"], "What computes the network.")
+_RUNTIME = flags.DEFINE_enum("runtime", "auto", ["auto", "jax", "numpy", "onnx"], "What computes the network.")
 _BATCH = flags.DEFINE_integer("batch_size", 0, "Segments that the network takes at once. 0: what suits the device.", 0)
 _THREADS = flags.DEFINE_integer("threads", 0, "Files to decode at once. 0: one for each processor.", 0)
 

@@ -12,11 +12,11 @@ _CONFIG = config_flags.DEFINE_config_file(
 
 def of_training(out: str, *, count: int, seconds: float) -> None:
     """Writes the page for --config into the folder `out`: `count` pairs, each `seconds` long."""
-    from nafp import config as config_lib
+    import nafp.config
 
     page = rooms.load("evaluation.queries.page")
     page.require_out(out)
-    config = config_lib.validated(_CONFIG.value)
+    config = nafp.config.validated(_CONFIG.value)
     devices.prepare()
     from nafp.training import listening
 

@@ -81,7 +81,7 @@ def listen(folder: pathlib.Path) -> None:
     rows = collection.Collection([databases.unit(3)])
     settings = {"sample_rate_hz": 8000, "identity": {"sha256": "0"}, "config": SimpleNamespace(augment={})}
     network = create_autospec(protocol.Network, instance=True, **settings)
-    opened = monitor.OpenedCollection(network, rows, index.build(rows, index.plan("flat", n_rows=3, dim=16)), None)
+    opened = monitor.OpenedCollection(network, rows, index.build(rows, index.plan("l2", n_rows=3, dim=16)), None)
     replaced = {
         (monitor, "open_collection"): lambda request, prepare: opened,
         (stretches, "Monitor"): _Heard,

@@ -24,7 +24,7 @@ class Victim:
         self._commands, self._answers = self._process.stdin, self._process.stdout
 
     def live(self, what, *, step=0, lines=0, then_s=0.0):
-        """Lives once; returns what was acknowledged, and whether the life ended before it was killed.
+        """Lives once. Returns what was acknowledged, and whether the life ended before it was killed.
 
         what: what to do, as the module takes it. step: the step at which it kills itself, or the beginning of the
         file's name. With step 0 it is killed then_s after so many lines.

@@ -17,7 +17,7 @@ from ..scores import speeds as over_speeds
 _NOTE = "evaluated.txt"  # In RESULTS: identifies the evaluation.
 # All that an evaluation of a protocol writes into RESULTS.
 _FILES = {_NOTE, "answers.npz", "confidence.json", "raw_score.npy", "results.json", "table.csv", "table.md"}
-_FILES |= {"test_ids.npy"}
+_FILES |= {"speeds.npy", "test_ids.npy"}
 
 
 def evaluated(request: dict[str, Any], others: Sequence[str], *, show: bool) -> dict[str, Any]:

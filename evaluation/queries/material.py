@@ -10,7 +10,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.corpora import build, corpus, lists, manifest
+from nafp.corpora import building, corpus, lists, manifest
 
 from . import degrade
 
@@ -37,7 +37,7 @@ class Material:
 
     def __init__(self, path: str | os.PathLike, *, kind: str = "music"):
         self.path = os.fspath(path)
-        self._corpus = corpus.Corpus.open(path) if build.is_corpus(path) else None
+        self._corpus = corpus.Corpus.open(path) if building.is_corpus(path) else None
         self.failures: list[manifest.Failure] = []
         if self._corpus:
             self.pieces = [

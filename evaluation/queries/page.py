@@ -22,7 +22,7 @@ from scipy import signal
 from nafp.audio import decode
 from nafp.jobs import outputs, whole_files
 
-from . import material, render
+from . import material, rendering
 
 _MARK = b".clip { display: grid;"  # In every page written here, from its style sheet.
 _HEIGHT, _WIDTH = 128, 420  # Of a spectrogram, in points.
@@ -71,10 +71,10 @@ def of_conditions(
     seed: int = 0,
     spliced: bool = False,
 ) -> list[PageClip]:
-    """Cuts `count` excerpts of `seconds` and degrades each by the named conditions, exactly as `render.render` does."""
-    chain = render.parse(names, unshifted=spliced)
-    surroundings = render.surroundings_of(noise, chain, noise_split or split)
-    chooser = render.chooser_of(source, chain, split=split, seconds=seconds, seed=seed, spliced=spliced)
+    """Cuts `count` excerpts of `seconds` and degrades each by the named conditions, as `rendering.render` does."""
+    chain = rendering.parse(names, unshifted=spliced)
+    surroundings = rendering.surroundings_of(noise, chain, noise_split or split)
+    chooser = rendering.chooser_of(source, chain, split=split, seconds=seconds, seed=seed, spliced=spliced)
     clips = []
     for i in range(count):
         cut = chooser.excerpt(i)
@@ -83,7 +83,7 @@ def of_conditions(
         sounds = [PageSound("clean", clean, rate)]
         for condition in chain:
             if condition.name != "clean":
-                take = render.degraded(cut, condition, surroundings, seconds, [seed, i], spliced)
+                take = rendering.degraded(cut, condition, surroundings, seconds, [seed, i], spliced)
                 sounds.append(PageSound(condition.name, take.samples, rate, _noted(take.notes)))
         place = f"{material.stem(cut.piece.name)}, from {cut.first / rate:.1f} s"
         clips.append(PageClip(place, sounds))

@@ -20,8 +20,7 @@ from nafp.audio import decode
 from nafp.corpora import spectrogram_pairs
 from nafp.jobs import outputs, progress, whole_files
 
-from . import material, pairs
-from . import render as queries
+from . import material, pairs, rendering
 
 SEGMENTS = 5  # Seconds of each recording.
 _SAMPLED = 3  # Recordings whose seconds are kept as sound, too.
@@ -65,7 +64,7 @@ def render(
         raise errors.Invalid(f"--split={','.join(strange)}: song_mine's sets have {', '.join(spectrogram_pairs.SETS)}")
     if segments < 1:
         raise errors.Invalid(f"--segments={segments}: must be at least 1")
-    chain = queries.parse(names, unshifted=True)
+    chain = rendering.parse(names, unshifted=True)
     surroundings = pairs.surroundings_by_split(noise, chain, splits, noise_split)
     pieces = [piece for split in splits for piece in pairs.chosen(source, split, count, seed)]
     _require_unique(source, pieces)

@@ -17,7 +17,7 @@ import numpy as np
 from sklearn import svm
 
 from nafp import errors
-from nafp.jobs import outputs, progress, whole_files
+from nafp.jobs import outputs, plain_files, progress, whole_files
 
 from . import questions, result_files, tables
 
@@ -136,7 +136,7 @@ def _rows(path: str, right: dict[str, str] | None, songs: dict[str, int], kind: 
 def _from_array(path: str) -> np.ndarray:
     if not os.path.exists(path):
         raise errors.NotFound(f"{path}: no such file")
-    rows = np.load(path, allow_pickle=False)
+    rows = plain_files.array(path)
     if rows.ndim != 2 or rows.shape[1] != 2:
         raise errors.Invalid(f"{path}: holds {list(rows.shape)}; rows of score and right, [Q, 2], are needed")
     return rows.astype(np.float32)

@@ -1,6 +1,6 @@
 """Scores stores of queries against stores of recordings: `nafp evaluate`. Needs no audio, no network, no JAX."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,21 @@ class _QuerySide(NamedTuple):
 
     questions: questions.Questions
     rows: collection.Collection
+    notes: list[str]
+
+
+class Answered(NamedTuple):
+    """The questions and their answers at the lengths, in segments.
+
+    left_out: the answers as if the track of each question were not in the database, None where that was not asked for.
+    notes: remarks for the reader.
+    """
+
+    questions: questions.Questions
+    answers: metrics.Answers
+    lengths: tuple[int, ...]
+    timings: answers.Timings
+    left_out: metrics.Answers | None
     notes: list[str]
 
 
@@ -50,7 +65,7 @@ def run(request: Request) -> dict[str, Any]:
     sound = repeats.opened(request.repeats, asked.questions.songs)
     built, about = index_of(request, given)
     _introduce(request, asked, given, about)
-    answered, timings, neighbours = answers.answer(
+    ranked, timings, neighbours = answers.answer(
         asked.questions,
         asked.rows,
         given.database,
@@ -59,29 +74,10 @@ def run(request: Request) -> dict[str, Any]:
         matcher=rule,
         show=request.show,
     )
-    scored = results.score(
-        asked.questions,
-        answered,
-        lengths,
-        by_row=request.compat or not given.database.tracks,
-        has_tracks=bool(given.database.tracks),
-    )
-    scored, heard = listened(request, scored, given.database, sound)
-    without = _left_out(request, asked, given, neighbours, answered, rule, lengths)
-    found = records.record(
-        request,
-        given,
-        scored,
-        searched=built,
-        about=about,
-        timings=timings,
-        left_out=without,
-        fitted=fitted,
-        repeats=heard,
-        recall=_recall(request, built, asked, given.database),
-        notes=asked.notes,
-    )
-    results.save(request.out, found, scored, tables.report(found, markdown=True), as_original=request.compat)
+    without = _left_out(request, asked, given, neighbours, ranked, rule, lengths)
+    answered = Answered(asked.questions, ranked, lengths, timings, without, asked.notes)
+    recall = _recall(request, built, asked, given.database)
+    found, scored = written(request, given, answered, sound, searched=built, about=about, fitted=fitted, recall=recall)
     _say(request, tables.report(found))
     more = ", confidence.json" if found["open_set"] else ""
     more += ", raw_score.npy, test_ids.npy" if request.compat else ""
@@ -89,6 +85,45 @@ def run(request: Request) -> dict[str, Any]:
     if request.report:
         _say(request, f"written: {page.write(request.report, found, scored)}")
     return found
+
+
+def written(
+    request: Request,
+    given: stores.Inputs,
+    answered: Answered,
+    sound: repeats.Sound | None,
+    *,
+    searched: index.Index,
+    about: dict[str, Any],
+    fitted: confidence.Confidence | None = None,
+    recall: dict[str, Any] | None = None,
+    further: Callable[[results.Scored], dict[str, Any]] | None = None,
+) -> tuple[dict[str, Any], results.Scored]:
+    """Scores the answers and writes RESULTS. Returns what results.json holds, and the scores.
+
+    sound: counts exact repeats as right. searched, about: the index and its description. further: returns entries that
+    results.json gets besides.
+    """
+    has_tracks = bool(given.database.tracks)
+    by_row = request.compat or not has_tracks
+    scored = results.score(answered.questions, answered.answers, answered.lengths, by_row=by_row, has_tracks=has_tracks)
+    scored, heard = _listened(request, scored, given.database, sound)
+    found = records.record(
+        request,
+        given,
+        scored,
+        searched=searched,
+        about=about,
+        timings=answered.timings,
+        left_out=answered.left_out,
+        fitted=fitted,
+        repeats=heard,
+        recall=recall,
+        notes=answered.notes,
+    )
+    found |= further(scored) if further else {}
+    results.save(request.out, found, scored, tables.report(found, markdown=True), as_original=request.compat)
+    return found, scored
 
 
 def _checked(request: Request) -> tuple[answers.Matcher, tuple[int, ...]]:
@@ -270,7 +305,7 @@ def _left_out(
     )
 
 
-def listened(
+def _listened(
     request: Request, scored: results.Scored, database: collection.Collection, sound: repeats.Sound | None
 ) -> tuple[results.Scored, dict[str, Any] | None]:
     """Counts exact repeats as right, if their sound was given. Returns the scores, and how many repeats there were."""

@@ -20,8 +20,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.corpora import build as building
-from nafp.corpora import journal, lists, manifest, tracks_table
+from nafp.corpora import building, journal, lists, manifest, tracks_table
 from nafp.jobs import plain_files, shown, worker_processes
 
 CorpusTrack = tracks_table.CorpusTrack
@@ -153,11 +152,22 @@ def refused(name: str, reason: str) -> Source:
     return Source(name, 0.0, functools.partial(_refuse, failure))
 
 
+def _why_no_file(path: str) -> str:
+    """Says what is wrong with a path at which there is no file and no folder."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return "no such corpus, folder, list or audio file"
+    except (OSError, ValueError) as error:  # A link to itself; a NUL byte.
+        return f"cannot be opened: {getattr(error, 'strerror', '') or error}"
+    return "a pipe or a device, which has no end to wait for; give a file"
+
+
 def _listed(path: str) -> tuple[list[manifest.Track], list[manifest.Failure]]:
     if os.path.isdir(path):
         return manifest.scan(path, by_folder=False)
     if not os.path.isfile(path):
-        raise errors.Invalid(f"{path}: no such corpus, folder, list or audio file")
+        raise errors.Invalid(f"{path}: {_why_no_file(path)}")
     if lists.is_list(path):
         return lists.read(path), []
     return [manifest.Track(path)], []

@@ -16,7 +16,7 @@ import numpy as np
 from nafp import errors
 from nafp.audio import segments
 from nafp.corpora import list_text, manifest, pickles
-from nafp.jobs import whole_files
+from nafp.jobs import plain_files, whole_files
 
 SEGMENT_S, HOP_S = 1.0, 0.5
 COLUMNS = ("id", "path", "row", "start_s")
@@ -37,8 +37,8 @@ def read(path: str | os.PathLike) -> np.ndarray:
     path, _, key = os.fspath(path).partition("#")
     if path.endswith(".npy"):
         try:
-            ids = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+            ids = plain_files.array(path)
+        except (OSError, errors.Invalid) as error:
             raise errors.Invalid(f"{path}: not an array of row numbers ({error})") from None
     else:
         ids = _inside(pickles.read(path), key, path)

@@ -20,7 +20,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import loudness
-from nafp.corpora import build, corpus, journal, tracks_table
+from nafp.corpora import building, corpus, journal, tracks_table
 from nafp.jobs import plain_files, whole_files
 
 DETAILS, FINISHED, JOURNAL = "pairs.csv", "pairs.json", "pairs.jsonl"
@@ -117,13 +117,13 @@ class PairsWriter:
         self.close()
         self._write_details(entries)
         samples = np.memmap(self._path(journal.SAMPLES), "<i2", "r")
-        with whole_files.opened(self._path(build.LOUDNESS), "wb") as file:
+        with whole_files.opened(self._path(building.LOUDNESS), "wb") as file:
             np.save(file, loudness.measure(samples, cell=self._cell))
         rows = [
             tracks_table.CorpusTrack(e["path"], "music", e["split"], "", e["first"], e["n_samples"]) for e in entries
         ]
         tracks_table.write(self.folder, rows)
-        self._write_json(build.FINISHED, self._about_corpus())
+        self._write_json(building.FINISHED, self._about_corpus())
         self._write_json(FINISHED, self._settings)
         os.remove(self._path(JOURNAL))
 

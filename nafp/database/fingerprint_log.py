@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nafp.database import codes as coding
+from nafp.database.codes import RowCodec
 from nafp.jobs import plain_files
 from nafp.search import collection, rows, store
 
@@ -90,7 +90,7 @@ class LogRows(collection.Collection):
     def __init__(
         self,
         path: Path,
-        codec: coding.RowCodec,
+        codec: RowCodec,
         *,
         first: int = 0,
         n_rows: int,

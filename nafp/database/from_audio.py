@@ -23,7 +23,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, tags
-from nafp.corpora import build, corpus, list_text, manifest
+from nafp.corpora import building, corpus, list_text, manifest
 from nafp.database import writer
 from nafp.fingerprints import stream
 from nafp.jobs import progress
@@ -112,7 +112,7 @@ def listed(names: Sequence[str], *, sample_rate_hz: int) -> list[NewRecording]:
 
 def _behind(path: str, sample_rate_hz: int) -> Iterator[NewRecording]:
     """Yields the recordings behind a path."""
-    is_file = not (os.path.isdir(path) and build.is_corpus(path))
+    is_file = not (os.path.isdir(path) and building.is_corpus(path))
     columns = _columns(path) if path.lower().endswith(".csv") else {}
     for source in corpus.sources(path, sample_rate_hz=sample_rate_hz):
         yield NewRecording(source, is_file, columns.get(source.name, {}))

@@ -58,13 +58,13 @@ class Files:
         self._rows = rows
         columns, self._column_of = _columns(rows.tracks, songs)
         path = pathlib.Path(path)
-        *self._paths, listing = _paths(path)
+        self._paths = _paths(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        listing.write_text("".join(f"{song}\n" for song in columns), encoding=_ENCODING, errors=_ERRORS)
         self._n_columns = len(columns)
         self._open = contextlib.ExitStack()
-        answers, detail, scores = self._paths
+        answers, detail, scores, listing = self._paths
         self._answers, detail_file = self._text(answers), self._text(detail)
+        self._text(listing).writelines(f"{song}\n" for song in columns)
         self._scores = self._open.enter_context(_partial(scores).open("wb"))
         self._detail = csv.writer(detail_file)
         self._detail.writerow(DETAIL)
@@ -101,7 +101,7 @@ class Files:
     def close(self) -> None:
         """Renames the files to their final names, RESULT.tsv last: where it is, the others are."""
         self._open.close()
-        for path in reversed(self._paths):
+        for path in (*self._paths[1:], self._paths[0]):
             os.replace(_partial(path), path)
 
     def __enter__(self) -> Files:

@@ -54,14 +54,19 @@ def size_and_checksum(path: str | os.PathLike) -> tuple[int, int]:
     return n_bytes, crc
 
 
-def array(path: str | os.PathLike) -> np.ndarray:
-    """Reads an array of a .npy file. Raises OSError, and errors.Invalid for a damaged file and for what is no file."""
+def array(path: str | os.PathLike, *, is_mapped: bool = False) -> np.ndarray:
+    """Reads an array of a .npy file, or maps it into memory.
+
+    Raises OSError, and errors.Invalid for a damaged file and for what is no file.
+    """
     import numpy as np  # Here: a command's help needs no numpy.
 
     with opened(path) as file:
         try:
-            return np.load(file, allow_pickle=False)
-        except (ValueError, EOFError, SyntaxError, TypeError, MemoryError, OverflowError) as error:
+            return np.load(path if is_mapped else file, mmap_mode="r" if is_mapped else None, allow_pickle=False)
+        except OSError:
+            raise
+        except Exception as error:  # numpy parses the head with Python's own parser, and lets out all that it raises.
             raise errors.Invalid(f"{os.fspath(path)}: no array: {error}") from None
 
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import ml_collections
-import numpy as np
 
-from nafp import config as settings
+import nafp.config
 from nafp.jobs import choices
 from nafp.models import onnx_layers
 from nafp.models.onnx_graph import Functions, Graph, Value, integers
@@ -37,36 +36,29 @@ def encode(
 
     shape: (F, T). Raises nafp.errors.Invalid for a configuration that it cannot write.
     """
-    choices.require("config.model.norm", model.norm, settings.network.NORMS)
-    choices.require("config.model.activation", model.activation, settings.network.ACTIVATIONS)
-    choices.require("config.model.activation_order", model.activation_order, settings.network.ORDERS)
-    choices.require("config.model.padding", model.padding, settings.network.PADDINGS)
+    choices.require("config.model.norm", model.norm, nafp.config.network.NORMS)
+    choices.require("config.model.activation", model.activation, nafp.config.network.ACTIVATIONS)
+    choices.require("config.model.activation_order", model.activation_order, nafp.config.network.ORDERS)
+    choices.require("config.model.padding", model.padding, nafp.config.network.PADDINGS)
     x, sizes = graph("Unsqueeze", mel, integers(1)), list(shape)  # [B,1,F,T]
     for i, stride in enumerate(model.time_strides, 1):
         for name, axis, step in ((f"block{i}_time", 1, stride), (f"block{i}_frequency", 0, 2)):
-            layer = _layer(graph, name, variables, axis=axis, stride=step, n_positions=sizes[axis])
+            depthwise = bool(model.depthwise) and axis == 0
+            layer = _layer(graph, name, variables, axis=axis, stride=step, n_positions=sizes[axis], depthwise=depthwise)
             x = _apply(x, layer, model)
             sizes[axis] = -(-sizes[axis] // step)
     return x.transposed(0, 2, 3, 1).reshaped(0, model.dim, -1)
 
 
 def _layer(
-    graph: Graph, name: str, variables: Mapping[str, Any], *, axis: int, stride: int, n_positions: int
+    graph: Graph, name: str, variables: Mapping[str, Any], *, axis: int, stride: int, n_positions: int, depthwise: bool
 ) -> _Layer:
-    arrays = variables["params"][name]
-    p = {key: graph.parameter(f"params/{name}/{key}", array) for key, array in arrays.items()}
-    known = variables["batch_stats"]
-    statistics = None
-    if f"{name}_mean" in known:
-        mean, variance = (
-            graph.parameter(f"batch_stats/{name}_{kind}", known[f"{name}_{kind}"]).reshaped(-1)
-            for kind in ("mean", "variance")
-        )
-        statistics = (mean, variance)
-    # A depthwise kernel is that of time with one input, too, where there is but one group.
-    n_groups = arrays["kernel"].shape[3] if axis == 0 and arrays["kernel"].shape[2] == 1 else 1
-    scale, shift = p["norm_scale"], p["norm_bias"]
-    return _Layer(axis, stride, n_positions, p["kernel"], p["bias"], scale, shift, statistics, n_groups)
+    p = onnx_layers.parameters(graph, name, variables)
+    batch_norm = f"{name}_mean" in variables["batch_stats"]
+    statistics = onnx_layers.running(graph, name, variables) if batch_norm else None
+    n_groups = variables["params"][name]["kernel"].shape[3] if depthwise else 1
+    kernel, bias, scale, shift = (p[key] for key in ("kernel", "bias", "norm_scale", "norm_bias"))
+    return _Layer(axis, stride, n_positions, kernel, bias, scale, shift, statistics, n_groups)
 
 
 def _apply(x: Value, layer: _Layer, model: ml_collections.ConfigDict) -> Value:

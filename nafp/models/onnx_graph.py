@@ -8,7 +8,7 @@ the graph is written as nodes, too, which a runtime computes once, when it opens
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 
@@ -74,16 +74,27 @@ class Value:
         return self.graph("Slice", self, integers(start), integers(stop), integers(axis), integers(step))
 
 
+class Node(NamedTuple):
+    """One operation. inputs, outputs: names of values."""
+
+    kind: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any]
+
+
 class Graph:
     """An ONNX graph that grows node by node. A call adds one and returns its value.
 
     graph = Graph()
     y = graph("Relu", graph.input + 1)
+
+    nodes: in an order that each comes after those it needs. constants: arrays by name.
     """
 
     def __init__(self) -> None:
-        self._nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = []
-        self._constants: dict[str, np.ndarray] = {}
+        self.nodes: list[Node] = []
+        self.constants: dict[str, np.ndarray] = {}
         self._unnamed: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
         self.input = Value(self, INPUT)
 
@@ -97,30 +108,31 @@ class Graph:
 
     def parameter(self, name: str, array: np.ndarray) -> Value:
         """Adds an array under its name, in its type. Those of float16 are calculated with in float32."""
-        self._constants[name] = np.array(array, order="C")
+        self.constants[name] = np.array(array, order="C")
         value = Value(self, name)
         return value if array.dtype == np.float32 else self("Cast", value, to=_FLOAT)
 
     def finish(self, x: Value) -> None:
         """Declares a value as the output of the graph."""
-        self._nodes.append(("Identity", [x.name], [OUTPUT], {}))
+        self.nodes.append(Node("Identity", [x.name], [OUTPUT], {}))
 
-    def model(self, *, segment: int, dim: int, about: Mapping[str, str]) -> bytes:
+    def model(self, *, segment: int, dim: int, about: Mapping[str, str], more_outputs: Sequence[str] = ()) -> bytes:
         """Serialises the graph, checked by ONNX's own checker. Equal graphs give equal bytes.
 
-        segment, dim: lengths of a row of the input and of the output. about: the metadata. Raises nafp.errors.Invalid
-        if `onnx` is not installed.
+        segment, dim: lengths of a row of the input and of the output. about: the metadata. more_outputs: names of
+        values that are outputs, too, of float32. Raises nafp.errors.Invalid if `onnx` is not installed.
         """
         onnx = _library()
         nodes = [
             onnx.helper.make_node(kind, inputs, outputs, name=outputs[0], **attributes)
-            for kind, inputs, outputs, attributes in self._nodes
+            for kind, inputs, outputs, attributes in self.nodes
         ]
-        constants = [onnx.numpy_helper.from_array(array, name) for name, array in self._constants.items()]
+        constants = [onnx.numpy_helper.from_array(array, name) for name, array in self.constants.items()]
         rows = [
             onnx.helper.make_tensor_value_info(name, _FLOAT, ["n", width])
             for name, width in ((INPUT, segment), (OUTPUT, dim))
         ]
+        rows += [onnx.helper.make_tensor_value_info(name, _FLOAT, None) for name in more_outputs]
         graph = onnx.helper.make_graph(nodes, "nafp", rows[:1], rows[1:], constants)
         opsets = [onnx.helper.make_opsetid("", OPSET)]
         model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="nafp")
@@ -130,9 +142,9 @@ class Graph:
 
     def _node(self, kind: str, inputs: Sequence[_Operand], n_outputs: int, attributes: dict[str, Any]) -> list[Value]:
         names = [self._operand(x).name for x in inputs]
-        stem = f"{kind}{len(self._nodes)}"
+        stem = f"{kind}{len(self.nodes)}"
         outputs = [stem] if n_outputs == 1 else [f"{stem}_{i}" for i in range(n_outputs)]
-        self._nodes.append((kind, names, outputs, attributes))
+        self.nodes.append(Node(kind, names, outputs, attributes))
         return [Value(self, name) for name in outputs]
 
     def _operand(self, x: _Operand) -> Value:
@@ -144,7 +156,7 @@ class Graph:
         key = (array.dtype.name, array.shape, array.tobytes())
         if key not in self._unnamed:
             name = f"constant{len(self._unnamed)}"
-            self._constants[name] = array
+            self.constants[name] = array
             self._unnamed[key] = Value(self, name)
         return self._unnamed[key]
 
@@ -184,6 +196,18 @@ class Functions:
 
     def sum(self, x: Value, axis: int, keepdims: bool = True) -> Value:
         return self._graph("ReduceSum", x, integers(axis), keepdims=int(keepdims))
+
+
+def prune(graph: Graph) -> None:
+    """Removes nodes and constants that the output does not need."""
+    needed, kept = {OUTPUT}, []
+    for node in reversed(graph.nodes):
+        if needed & set(node.outputs):
+            kept.append(node)
+            needed |= set(node.inputs)
+    graph.nodes[:] = kept[::-1]
+    for name in set(graph.constants) - needed:
+        del graph.constants[name]
 
 
 def integers(*values: int) -> np.ndarray:

@@ -6,8 +6,6 @@ operators STFT and DFT are slow on CPUs and missing in browsers with WebGPU.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from nafp import errors

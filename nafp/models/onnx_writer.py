@@ -9,11 +9,18 @@ import ml_collections
 
 from nafp.audio import segments
 from nafp.jobs import choices
-from nafp.models import filterbank, front_ends, onnx_fingerprinter, onnx_layers, onnx_spectrogram
+from nafp.models import (
+    filterbank,
+    front_ends,
+    onnx_attention_residual,
+    onnx_fingerprinter,
+    onnx_layers,
+    onnx_spectrogram,
+)
 from nafp.models.onnx_graph import Graph
 
 # Name -> what adds features [B,D,S] of spectrograms [B,F,T] to a graph.
-_ENCODERS = {"nafp": onnx_fingerprinter.encode}
+_ENCODERS = {"nafp": onnx_fingerprinter.encode, "audsearch": onnx_attention_residual.encode}
 
 
 def graph(variables: Mapping[str, Any], config: ml_collections.ConfigDict, *, bank: filterbank.MelBank) -> Graph:
@@ -35,5 +42,5 @@ def graph(variables: Mapping[str, Any], config: ml_collections.ConfigDict, *, ba
     )
     shape = (config.spectrogram.n_mels, 1 + segment // config.spectrogram.stft_hop)
     slices = _ENCODERS[config.model.name](result, mel, variables, config.model, shape=shape)
-    result.finish(onnx_layers.encode(result, slices, variables["params"]["head"]))
+    result.finish(onnx_layers.encode(result, slices, variables))
     return result

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nafp import config as settings
+import nafp.config
 from nafp import errors
 from nafp.models import identities
-from nafp.search import rows as row_readers
-from nafp.search import store
+from nafp.search import rows, store
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int, UInt8
@@ -41,7 +40,7 @@ class Collection:
     ):
         self.parts, self.sources, self.hop_s = list(parts), list(sources), hop_s
         self.edges = np.cumsum([0, *(len(part) for part in self.parts)])
-        self._readers = [row_readers.of(part) for part in self.parts]
+        self._readers = [rows.of(part) for part in self.parts]
         self.dim = self.parts[0].shape[1]
         self.tracks = [track.track for track in tracks]
         self.first_rows = np.array([track.first_row for track in tracks], np.int64)
@@ -235,7 +234,9 @@ def _identity(source: store.Store) -> dict[str, object]:
 
 def _with_later_settings(spectrogram: object) -> object:
     """Completes the settings that an older version wrote, which knew fewer, with the values that it worked by."""
-    return {**settings.default().spectrogram.to_dict(), **spectrogram} if isinstance(spectrogram, dict) else spectrogram
+    return (
+        {**nafp.config.default().spectrogram.to_dict(), **spectrogram} if isinstance(spectrogram, dict) else spectrogram
+    )
 
 
 def _regular(bare: store.Store, rows_per_track: int) -> list[store.TrackRows]:

@@ -71,15 +71,19 @@ class Confidence:
             margins = np.minimum(margins, scores - np.interp(length, self.lengths, elsewhere))
         return _logistic(weights[0] + weights[1] * margins + weights[2] * scores)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes lengths, weights, `elsewhere` and `peaks` as JSON, whole or not at all."""
+    def as_record(self) -> dict[str, Any]:
+        """Returns lengths, weights, and `elsewhere` and `peaks`, if they are known, as plain lists."""
         values: dict[str, Any] = {"lengths": self.lengths, "weights": self.weights.tolist()}
         if self.elsewhere is not None:
             values["elsewhere"] = self.elsewhere.tolist()
         if self.peaks is not None:
             values["peaks"] = {name: column.tolist() for name, column in self.peaks._asdict().items()}
+        return values
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the record as JSON, whole or not at all."""
         with whole_files.opened(path, encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps(self.as_record()) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Confidence":

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nafp import errors
-from nafp.jobs import outputs, whole_files
+from nafp.jobs import outputs, plain_files, whole_files
 from nafp.search import collection, index, store
 
 _FAISS = re.compile(rb"I[A-Za-z0-9]{3}.", re.DOTALL)  # How a file of faiss begins: its kind, such as IwPQ.
@@ -55,8 +55,8 @@ def _of_files(place: pathlib.Path, paths: Sequence[pathlib.Path]) -> collection.
 
 def _loaded(path: pathlib.Path, *, is_mapped: bool) -> np.ndarray:
     try:
-        rows = np.load(path, mmap_mode="r" if is_mapped else None, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        rows = plain_files.array(path, is_mapped=is_mapped)
+    except (OSError, errors.Invalid) as error:
         raise errors.Invalid(f"{path}: no array of fingerprints ({error})") from None
     if rows.ndim != 2 or rows.dtype.kind != "f":
         raise errors.Invalid(f"{path}: holds {rows.dtype} {list(rows.shape)}; fingerprints [n, D] are needed")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -91,6 +91,21 @@ def rows_heard(length: float, speed: float, *, segment_rows: float) -> int:
     is filled up with silence is not counted; see `nafp.identify.asking.is_filled`.
     """
     return max(0, math.floor((length - 1 + segment_rows) * speed - segment_rows + 1e-6) + 1)
+
+
+def law() -> dict[str, Any]:
+    """Returns the constants by which places are ranked, for a search that is not ours, such as that of a page."""
+    return {
+        "top": match.TOP,
+        "twin_cosine": match.TWIN_COSINE,
+        "score_share": SCORE_SHARE,
+        "handicap": HANDICAP,
+        "slopes": list(SLOPES),
+        "refined": _REFINED,
+        "shifted": list(_SHIFTED),
+        "the_same": _THE_SAME,
+        "gain": _GAIN,
+    }
 
 
 def rank(

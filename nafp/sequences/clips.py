@@ -94,10 +94,10 @@ def read(path: str | os.PathLike, *, dim: int = 0) -> np.ndarray:
     dim: the D that is needed, 0 for any.
     """
     try:
-        rows = np.load(path, allow_pickle=False)
+        rows = plain_files.array(path)
     except FileNotFoundError:
         raise errors.NotFound(f"{path}: no such file of fingerprints") from None
-    except (ValueError, EOFError, OSError) as error:
+    except (errors.Invalid, OSError) as error:
         raise errors.Invalid(f"{path}: no file of fingerprints: {error}") from None
     if rows.ndim != 2 or rows.dtype.kind != "f" or (dim and rows.shape[1] != dim):
         raise errors.Invalid(

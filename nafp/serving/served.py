@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -130,6 +131,17 @@ class ServedDatabase:
                 return self._book.track(which)
         except (errors.UnknownTrack, OverflowError):  # The latter for a number beyond 64 bits.
             raise Refusal(404, f"no track {which}") from None
+
+    def file_of(self, number: int) -> str:
+        """Returns the file that a track was added from. Raises Refusal 404 if it is not there any more.
+
+        Its name is that in the catalogue. One that came over HTTP has no slash in it, and is no path.
+        """
+        name = self.track(number).name
+        with contextlib.suppress(OSError, ValueError):
+            if os.path.isabs(name) and stat.S_ISREG(os.stat(name).st_mode):
+                return name
+        raise Refusal(404, "the recording of this track is not on this server")
 
     def add(self, name: str, samples: np.ndarray, metadata: Mapping[str, str]) -> catalogue.DatabaseTrack:
         """Adds a recording, samples [S] at the network's rate, as a track of this name. It can be found on return.

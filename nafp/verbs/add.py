@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,6 +11,7 @@ from nafp.audio import decode
 from nafp.corpora import lists
 from nafp.database import database, from_audio, song_list
 from nafp.jobs import shown
+from nafp.weights import sources
 
 DONE, NOTHING = 0, 1  # Exit codes.
 _MOST_LINES = 20  # Files to name of each kind.
@@ -38,7 +38,7 @@ def run(
     errors.Invalid, before anything is made, for a name or tag that cannot be right.
     """
     began_s, audio, metadata = time.monotonic(), from_audio.matching(names), parsed(tags)
-    if runtime != "numpy" and importlib.util.find_spec("jax"):
+    if sources.chosen(runtime) == "jax":
         prepare()
     opened = database.open_or_create(folder, checkpoint=checkpoint, storage=storage, hop_s=hop_s, peaks=peaks)
     with opened, decode.hushed():  # Decoders write remarks past Python.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from nafp import errors
-from nafp.corpora import build, corpus, lists
+from nafp.corpora import building, corpus, lists
 from nafp.jobs import progress, shown, whole_files
 from nafp.search import collection, duplicates, index, store
 
@@ -154,7 +154,7 @@ def _splits(source: str) -> dict[str, str]:
     if not source:
         return {}
     if os.path.isdir(source):
-        if not build.is_corpus(source):
+        if not building.is_corpus(source):
             return {}
         return {track.path: track.split for track in corpus.Corpus.open(source).tracks}
     listed = lists.read(source) if lists.is_list(source) else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ from nafp.database import database, network_file, song_list
 from nafp.identify import answers, asking, clips, identifier, pfann_files, replying
 from nafp.jobs import shown
 from nafp.search import confidence
-from nafp.weights import sources
+from nafp.weights import model_folders, sources
 
 FOUND, NOTHING, FAILED = 0, 1, 2  # Exit codes. As with grep, a failure outweighs what was found.
 FORMATS = (*answers.FORMATS, "pfann")
@@ -158,7 +157,7 @@ def _in_store(request: IdentifyRequest, runtime: str) -> PreparedIdentifier:
 
 def _calibration(request: IdentifyRequest) -> confidence.Confidence | None:
     """Opens the calibration of a network: the file that was named, else the one beside its weights, if any."""
-    beside = sources.weights_file(request.checkpoint).with_suffix(".confidence.json")
+    beside = model_folders.calibration_file(sources.weights_file(request.checkpoint))
     path = pathlib.Path(request.confidence or beside)
     if not path.is_file() and request.confidence:
         raise errors.NotFound(f"{path}: no such file; nafp evaluate --unknown=left-out writes RESULTS/confidence.json")
@@ -169,13 +168,14 @@ def _runtime(request: IdentifyRequest) -> str:
     """Returns the runtime to use. numpy answers a few clips sooner. JAX takes seconds to start and is then faster."""
     if request.runtime != "auto":
         return request.runtime
-    if not importlib.util.find_spec("jax"):
-        return "numpy"
+    source = "" if request.database else request.checkpoint
+    if sources.chosen("auto", source) != "jax":
+        return sources.chosen("auto", source)
     if request.database:
         file = pathlib.Path(request.database) / network_file.NETWORK
     else:
         file = sources.weights_file(request.checkpoint)
-    if file.suffix not in (".npz", ".safetensors") or not file.is_file():
+    if file.suffix not in sources.EXPORTED or not file.is_file():
         return "jax"
     several = len(request.names) > _FEW_CLIPS or any(map(clips.is_several, request.names))
     return "jax" if several else "numpy"

@@ -100,7 +100,7 @@ def run(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) 
 
 def open_collection(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) -> OpenedCollection:
     """Opens the database, or the store and the network that wrote it."""
-    if request.runtime != "numpy":
+    if sources.chosen(request.runtime) == "jax":
         prepare()
     opened = _database(request) if request.database else _store(request)
     if not len(opened.rows.tracks):

@@ -2,13 +2,14 @@
 
 import json
 import logging
+import os
 import sqlite3
-import subprocess
-import sys
 
 import pytest
 
 from evaluation.scores import tables
+from launch import log_lines
+from nafp.audio import decode
 from nafp.corpora import manifest
 from nafp.database import catalogue
 from nafp.fingerprints import extract, per_track
@@ -17,7 +18,7 @@ from nafp.jobs import progress, shown
 from nafp.monitor import lines, stretches
 from nafp.verbs import duplicates_table, merge, remove, verify
 from nafp.verbs import list as listing
-from tests import databases
+from tests import commands, databases
 
 EVIL = "\x1b]0;title\x07\x1b[2J\rfake\nline\u202e.opus"
 
@@ -64,10 +65,10 @@ def test_reports_and_notes_show_names_on_one_line(capsys):
 
 
 def test_a_command_shows_its_error_on_one_line(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "nafp", "info", str(tmp_path / EVIL)], capture_output=True)
+    done = commands.nafp("info", tmp_path / EVIL)
     assert done.returncode == 2
-    assert done.stderr.count(b"\n") == 1
-    assert b"\x1b" not in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "\x1b" not in done.stderr
 
 
 def test_our_remarks_carry_no_prefix_of_the_log():
@@ -77,6 +78,15 @@ def test_our_remarks_carry_no_prefix_of_the_log():
     ours = logging.LogRecord("nafp.audio.decode", logging.WARNING, "decode.py", 1, "%s: damaged", ("a\x1b.wav",), None)
     assert shaped.format(ours) == "a\\x1b.wav: damaged"
     assert shaped.format(logging.LogRecord("absl", logging.WARNING, "x.py", 1, "theirs", (), None)).startswith("W")
+
+
+def test_a_remark_is_heard_while_decoders_are_hushed(capfd):
+    handler = logging.StreamHandler(log_lines.StandardError())
+    handler.setFormatter(log_lines.Formatter())
+    with decode.hushed():
+        os.write(2, b"[src/libmpg123/layer3.c] noise")
+        handler.emit(logging.makeLogRecord({"name": "nafp.audio.decode", "msg": "a.wav: a remark", "levelno": 30}))
+    assert capfd.readouterr().err == "a.wav: a remark\n"
 
 
 def test_no_verb_shows_a_name_of_a_database_raw(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""A store keeps the layout of the original; no kill loses an appended track, and no writer a finished store."""
+"""A store keeps the layout of the original. No kill loses an appended track, and no writer a finished store."""
 
 import contextlib
 import csv

@@ -20,7 +20,7 @@ from nafp.monitor import lines as sheets
 from nafp.monitor import stretches
 from nafp.monitor.stretches import Stretch
 from nafp.verbs import monitor
-from tests import databases
+from tests import commands, databases
 
 ROOT = pathlib.Path(__file__).parents[2]
 MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:4]
@@ -240,13 +240,17 @@ def test_people_read_times_speeds_and_names():
     assert sheets.said(Stretch("", 5, 9), "set.mp3") == "0:05.0 - 0:09.0   (unknown)"
 
 
-@pytest.mark.slow
-def test_the_command_explains_itself_and_works_in_a_pipe(place):
-    command = [sys.executable, "-m", "nafp", "monitor"]
-    explained = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True)
+def test_the_command_explains_itself_and_says_what_it_lacks():
+    explained = commands.nafp("monitor", "--help")
     assert explained.returncode == 0
     assert "nafp monitor DB set.mp3" in explained.stdout
-    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 2
+    assert commands.nafp("monitor").returncode == 2
+
+
+@pytest.mark.slow
+def test_the_command_works_in_a_pipe(place):
+    """The fast test, of a file, is test_tracks_and_what_is_unknown_are_said_in_order."""
+    command = [sys.executable, "-m", "nafp", "monitor"]
     samples = decode.load(place / "long.wav", sample_rate_hz=RATE_HZ)
     heard = subprocess.run(
         [*command, str(place / "db"), "-", "--raw_hz=8000", "--format=json", "--runtime=numpy", "--max_speed=0"],

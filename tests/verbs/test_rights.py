@@ -62,7 +62,7 @@ def without(path, mode=0):
 
 def said(work) -> str:
     """Returns what the command would print: one line."""
-    with pytest.raises(Exception, match="") as caught:
+    with pytest.raises((errors.Error, PermissionError)) as caught:
         work()
     words = cli._in_words(caught.value)
     assert words, repr(caught.value)  # Otherwise there is a trace.
@@ -102,9 +102,9 @@ def test_files_of_a_database_that_may_not_be_read_are_named(place):
                     troubles = [*opened.troubles, *(reason for _, reason in opened.verify().damages)]
                     assert len(opened) == 20
             except Exception as error:
-                troubles = [cli._in_words(error)]
+                troubles = [cli._in_words(error) or repr(error)]
         assert troubles, name
-        assert "Permission denied" in troubles[0] or "read-only" in troubles[0] or "cannot be read" in troubles[0]
+        assert "Permission denied" in troubles[0], name
     with without(place / "db"):
         words = said(lambda: database.Database.open(place / "db"))
         assert str(place / "db") in words
@@ -132,7 +132,7 @@ def test_a_read_only_database_answers_and_says_that_it_cannot_be_changed(place, 
 def test_an_output_that_may_not_be_written_is_named(place):
     rows = collection.Collection([databases.unit(40)])
     rows.tracks, rows.first_rows, rows.end_rows = ["a.mp3"], np.array([0]), np.array([40])
-    built = index.build(rows, index.plan("flat", n_rows=40, dim=16))
+    built = index.build(rows, index.plan("l2", n_rows=40, dim=16))
     track = manifest.Track(str(tunes.write(place / "a.wav", tunes.tune(1.0))), 1.0, 8000, 1)
     out = place / "out"
     out.mkdir()
@@ -148,9 +148,9 @@ def test_an_output_that_may_not_be_written_is_named(place):
         "queries render": lambda: rendered.Folder(out / "queries", {}),
         "queries listen": lambda: page.write(out / "page.html", [], title=""),
         "compare": lambda: compare._write(out / "compare.md", ""),
-        "a new database": lambda: database.Database.create(out / "db", network=databases.network_file(place)),
+        "a new database": lambda: database.Database.create(out / "db", network=str(place / "tiny0.safetensors")),
     }
-    databases.network_file(place)
+    os.chmod(databases.network_file(place), 0o644)
     with without(out, 0o555):
         for name, work in works.items():
             assert str(out) in said(work), name
