@@ -29,8 +29,6 @@ def run(request: Request) -> dict[str, Any]:
     """
     rule, lengths = _checked(request)
     fitted = confidence.Confidence.load(request.confidence) if request.confidence else None
-    if request.report:
-        from . import page  # Here: matplotlib is an extra, and its absence shows at once.
     given = stores.read(
         request.store,
         query=request.query,
@@ -84,8 +82,16 @@ def run(request: Request) -> dict[str, Any]:
     more += ", raw_score.npy, test_ids.npy" if request.compat else ""
     _say(request, f"written: {request.out}/results.json, table.md, table.csv, answers.npz{more}")
     if request.report:
-        _say(request, f"written: {page.write(request.report, found, scored)}")
+        _report(request, found, scored)
     return found
+
+
+def _report(request: Request, found: dict[str, Any], scored: results.Scored) -> None:
+    from . import page  # Here: it loads jinja2.
+
+    written = page.write(request.report or "", found, scored)
+    missing = "" if page.draws_files() else "; the pictures as PNG files need: pip install 'nafp[plots]'"
+    _say(request, f"written: {written}{missing}")
 
 
 def _checked(request: Request) -> tuple[answers.Matcher, tuple[int, ...]]:

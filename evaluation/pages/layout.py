@@ -1,0 +1,52 @@
+"""The frame of every page: one style sheet, one policy, no request to anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+import markupsafe
+
+from . import svg, tones
+
+_SHARED = pathlib.Path(__file__).with_name("templates")
+
+
+def page(folder: pathlib.Path, template: str, *, title: str, scripts: Sequence[str] = (), **content: Any) -> str:
+    """Returns a page as HTML.
+
+    folder: where `template` lies; it extends page.html. scripts: files, there or beside page.html, that go into the page.
+    The policy of the page names the hashes of its style sheet and its script, and allows nothing else.
+    """
+    templates = _templates(folder)
+    style = f"\n{_text(templates, 'page.css')}{tones.style_sheet()}\n"
+    script = "".join(f"\n{_text(templates, name)}" for name in scripts)
+    return templates.get_template(template).render(
+        title=title, style=markupsafe.Markup(style), script=markupsafe.Markup(script), **content
+    )
+
+
+def _templates(folder: pathlib.Path) -> jinja2.Environment:
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, _SHARED]),
+        autoescape=True,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters["sha256"] = _sha256
+    templates.globals["shapes"] = svg.shapes
+    return templates
+
+
+def _text(templates: jinja2.Environment, name: str) -> str:
+    """Returns a file as it is: a style sheet or a script holds no fields."""
+    assert templates.loader is not None
+    return templates.loader.get_source(templates, name)[0]
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
