@@ -19,7 +19,7 @@ _SHARED = pathlib.Path(__file__).with_name("templates")
 def page(folder: pathlib.Path, template: str, *, title: str, scripts: Sequence[str] = (), **content: Any) -> str:
     """Returns a page as HTML.
 
-    folder: where `template` lies; it extends page.html. scripts: files, there or beside page.html, that go into the page.
+    folder: where `template` lies, which extends page.html. scripts: files that go into it, there or beside page.html.
     The policy of the page names the hashes of its style sheet and its script, and allows nothing else.
     """
     templates = _templates(folder)
