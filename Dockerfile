@@ -16,7 +16,7 @@ FROM python AS check
 RUN apt-get update && apt-get install --yes --no-install-recommends git make && rm -rf /var/lib/apt/lists/*
 WORKDIR /nafp
 COPY . .
-RUN make install EXTRAS=cpu,serve,test && .ci/run
+RUN make install EXTRAS=cpu,onnx,serve,test && .ci/run
 
 FROM python AS built
 WORKDIR /source

@@ -7,7 +7,7 @@
 #   make pages      the commands of README.md and docs/, as written
 #   make docs       the site, into build/docs
 PYTHON ?= python3
-EXTRAS ?= cpu,serve,test
+EXTRAS ?= cpu,onnx,serve,test
 BIN := .venv/bin
 
 .PHONY: install test test-all lint smoke seeds pages bench docs demo clean
@@ -27,11 +27,12 @@ install: .venv/installed-$(EXTRAS)
 # Tests run side by side, file by file, on up to eight cores.
 PYTEST := $(BIN)/python -m pytest -W error --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
+# COVER=--cov prints which share of the lines the tests run.
 test: install
-	$(PYTEST)
+	$(PYTEST) --durations=10 --durations-min=5 $(COVER)
 
 test-all: install
-	$(PYTEST) -m 'slow or not slow' --cov --cov-report=term
+	$(PYTEST) --durations=10 --durations-min=5 -m 'slow or not slow' --cov --cov-report=term
 
 lint: install
 	$(BIN)/ruff check .
@@ -51,7 +52,7 @@ pages: install
 	$(BIN)/python .ci/pages
 
 bench:
-	@$(MAKE) --no-print-directory install EXTRAS=cpu,serve,test,bench
+	@$(MAKE) --no-print-directory install EXTRAS=cpu,onnx,serve,test,bench
 	@for name in encoder training_step pipeline extraction accelerator; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 	@echo "== identify"; $(BIN)/python -m benchmarks.identify --folder=.demo/bench
@@ -59,7 +60,7 @@ bench:
 
 # Warnings are errors: a link or an anchor that leads nowhere fails. Nothing in the pages loads from another host.
 docs:
-	@$(MAKE) --no-print-directory install EXTRAS=cpu,serve,test,docs
+	@$(MAKE) --no-print-directory install EXTRAS=cpu,onnx,serve,test,docs
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 	@echo "build/docs/index.html"
 

@@ -38,6 +38,7 @@ _FFMPEG = {
 }
 # Their container states no length: that sound is missing leaves no trace in them.
 STATELESS = ("adts.aac", "ac3.ac3", "untagged.mp3")
+JOINED = ("chain.ogg", "joined.flac", "joined.mp3")  # Two files, one behind the other.
 _EXTREMES = (b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\x00\x00\x00")
 _HEAD_BYTES = 256  # Half of all damage goes here, where a byte does most harm.
 
@@ -55,7 +56,7 @@ def seeds(folder: pathlib.Path, samples: np.ndarray) -> list[pathlib.Path]:
         command = ["ffmpeg", "-v", "error", "-y", "-i", str(folder / "original.wav"), *options, str(folder / name)]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
         found.append(folder / name)
-    for name, parts in {"chain.ogg": "vorbis.ogg", "joined.flac": "flac.flac", "joined.mp3": "tagged.mp3"}.items():
+    for name, parts in zip(JOINED, ("vorbis.ogg", "flac.flac", "tagged.mp3"), strict=True):
         (folder / name).write_bytes(2 * (folder / parts).read_bytes())
         found.append(folder / name)
     return found

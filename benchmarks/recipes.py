@@ -3,8 +3,8 @@
 python -m benchmarks.recipes --corpus=CORPUS --folder=FOLDER --minutes=10 --recipes=original,pfann,small
     [--seeds=0,1] [--split=val] [--noise_split=train] [--clock=cpu] [--set=model.dim=64] [--out=FILE.json]
 
-A recipe is a file of `configs`. Two short runs tell how long its step takes, and the run proper has as many steps as
-fit into --minutes, so that its learning rate ends where the recipe says. A larger budget is a larger number. The clips
+A recipe is a file of `configs`. Short runs tell how long its step takes, and the run proper has as many steps as fit
+into --minutes, so that its learning rate ends where the recipe says. A larger budget is a larger number. The clips
 are cut from the music of --split and searched among all of that split. FOLDER keeps runs, stores and results, so that
 an interrupted comparison goes on, and a finished part is not repeated.
 """
@@ -45,7 +45,7 @@ _OUT = flags.DEFINE_string("out", None, "The JSON file to write. Default: the ta
 CONDITIONS = ("clean", "n10", "n0", "n5.room", "phone")
 LENGTHS = (1, 3, 9)  # Segments: 1, 2 and 5 s at a hop of half a second.
 CLIP_S = 5.0
-PROBES = (2, 10)  # Steps of the two runs that time a step. What they share is start and compilation.
+PROBES = (2, 10)  # Steps of the two runs that time a step. What they share is the start.
 
 
 class Trained(NamedTuple):
@@ -86,16 +86,10 @@ def settings() -> dict[str, Any]:
 def rendered(folder: pathlib.Path) -> pathlib.Path:
     """Renders the clips that all runs answer, once, and returns their folder."""
     if not (folder / "expected.csv").exists():
-        nafp(
-            *("queries", "render", f"--source={_CORPUS.value}", f"--split={_SPLIT.value}", f"--out={folder}"),
-            *(
-                f"--noise_split={_NOISE_SPLIT.value or _SPLIT.value}",
-                f"--count={_COUNT.value}",
-                f"--seconds={CLIP_S}",
-                f"--conditions={','.join(CONDITIONS)}",
-                "--overwrite",
-            ),
-        )
+        places = [f"--source={_CORPUS.value}", f"--split={_SPLIT.value}", f"--out={folder}"]
+        places.append(f"--noise_split={_NOISE_SPLIT.value or _SPLIT.value}")
+        drawn = [f"--count={_COUNT.value}", f"--seconds={CLIP_S}", f"--conditions={','.join(CONDITIONS)}"]
+        nafp("queries", "render", *places, *drawn, "--overwrite")
     return folder
 
 
@@ -124,6 +118,7 @@ def train(recipe: str, seed: int, folder: pathlib.Path) -> Trained:
     """Trains a recipe for --minutes. An interrupted run goes on."""
     told = folder / "steps.json"
     if not told.exists():
+        _train(recipe, seed, folder / "compiled", PROBES[0])  # It compiles. The others find the compiled programs.
         first, second = (_train(recipe, seed, folder / f"probe{n}", n) for n in PROBES)
         step_s = max(second - first, 1e-3) / (PROBES[1] - PROBES[0])
         start_s = first - PROBES[0] * step_s

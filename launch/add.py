@@ -23,10 +23,13 @@ _STORAGE = flags.DEFINE_string(
 _HOP = flags.DEFINE_float(
     "hop_s", None, "Seconds between the fingerprints of a new database. Left out: the hop of the network."
 )
+_PEAKS = flags.DEFINE_bool(
+    "peaks", None, "Keep spectral peaks in a new database: 64 bytes a second, for clips with other sound in them."
+)
 _TAG = flags.DEFINE_multi_string(
     "tag", [], "KEY=VALUE: metadata for all recordings of this call. May be given several times."
 )
-_RUNTIME = flags.DEFINE_enum("runtime", "auto", ["auto", "jax", "numpy"], "What computes the network.")
+_RUNTIME = flags.DEFINE_enum("runtime", "auto", ["auto", "jax", "numpy", "onnx"], "What computes the network.")
 _BATCH = flags.DEFINE_integer("batch_size", 0, "Segments that the network takes at once. 0: what suits the device.", 0)
 _THREADS = flags.DEFINE_integer("threads", 0, "Files to decode at once. 0: one for each processor.", 0)
 
@@ -42,6 +45,7 @@ def main(argv: list[str]) -> int:
         checkpoint=_CHECKPOINT.value,
         storage=_STORAGE.value,
         hop_s=_HOP.value,
+        peaks=_PEAKS.value,
         tags=_TAG.value,
         runtime=_RUNTIME.value,
         batch_size=_BATCH.value,

@@ -22,6 +22,7 @@ def run(main: Callable[[list[str]], int | None], *parts: types.ModuleType) -> No
         for flag in flags.FLAGS.get_key_flags_for_module(module):
             flags.FLAGS.register_key_flag_for_module(verb, flag)
     logging.get_absl_handler().setFormatter(log_lines.Formatter())
+    logging.get_absl_handler().python_handler.setStream(log_lines.StandardError())
     sys.argv[0] = verb  # The heading of --help, which would be the launcher's path.
     app.run(lambda argv: sys.exit(main(argv)), flags_parser=_parsed)
 

@@ -1,35 +1,41 @@
-"""Writes the parameters of a trained network into one file, for use without JAX: one of ours, or of another system.
+"""Writes a trained network for use elsewhere: one of ours, or of another system.
 
 nafp export --checkpoint=RUN@best --format=npz --out=FILE.npz
+nafp export --checkpoint=small --format=onnx --out=small.onnx            waveforms in, fingerprints out
+nafp export --checkpoint=RUN --format=folder --out=FOLDER --results=RESULTS --data=LIST --licence=CC0-1.0
 nafp export --from=logs/checkpoint/NAME --out=original.safetensors       the original's checkpoint of TensorFlow
 nafp export --from=fma_full/model.pt --out=pfann.safetensors             with pfann's configs.json beside it
 nafp export --from=fingerprinter.pt --out=benchmark.safetensors          the benchmark's, or song_mine's
 """
 
+from typing import Any
+
 from absl import flags
 
 from . import devices, exits, words
 
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "RUN, RUN@STEP, RUN@best, a shipped network, or an exported file."
-)
-_FROM = flags.DEFINE_string(
-    "from",
-    None,
-    "In place of --checkpoint: the network of another system. A checkpoint of TensorFlow, or a torch file.",
-)
-_CONFIG = flags.DEFINE_string(
-    "from_config", None, "pfann's JSON, if it is not beside the torch file. The original's YAML, if not default."
-)
-_FRONT_END = flags.DEFINE_string(
-    "from_front_end",
-    None,
+_FORMATS = ["npz", "safetensors", "onnx", "stablehlo", "folder"]
+_TYPES = ["float32", "float16", "int8"]
+_FRONT_END = (
     "Of the original's: nafp (each segment by itself, default) or original (depends on the batch). Of the benchmark's: "
-    "benchmark (default) or song_mine.",
+    "benchmark (default) or song_mine."
 )
-_FORMAT = flags.DEFINE_enum("format", None, ["npz", "safetensors"], "Format of the file. Default: by its name, or npz.")
-_OUT = flags.DEFINE_string("out", None, "FILE to write; one of this name is replaced.", required=True)
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Type of the parameters in the file.")
+# Parameter of nafp.verbs.export.run -> its flag.
+_FLAGS: dict[str, tuple[Any, ...]] = {
+    "checkpoint": (flags.DEFINE_string, "checkpoint", "RUN, RUN@STEP, RUN@best, a shipped network, file or folder."),
+    "foreign": (flags.DEFINE_string, "from", "In place of --checkpoint: another system's checkpoint or torch file."),
+    "settings_file": (flags.DEFINE_string, "from_config", "pfann's JSON, if elsewhere. The original's YAML."),
+    "front_end": (flags.DEFINE_string, "from_front_end", _FRONT_END),
+    "format": (flags.DEFINE_enum, "format", "folder: a model folder. Default: by the name, or npz.", _FORMATS),
+    "dtype": (flags.DEFINE_enum, "dtype", "Of the parameters. Default: float32; in ONNX float16 if exact.", _TYPES),
+    "calibrate": (flags.DEFINE_string, "calibrate", "With --dtype=int8: recordings that set its ranges."),
+    "results": (flags.DEFINE_string, "results", "RESULTS of nafp evaluate, for the card of a model folder."),
+    "data": (flags.DEFINE_string, "data", "List of the recordings it was trained with, for the card."),
+    "licence": (flags.DEFINE_string, "licence", "Licence of the parameters, for the card, such as CC-BY-4.0."),
+}
+for _define, _name, _help, *_allowed in _FLAGS.values():
+    _define(_name, None, *_allowed, _help)
+_OUT = flags.DEFINE_string("out", None, "FILE to write, or FOLDER; one of this name is replaced.", required=True)
 
 
 def main(argv: list[str]) -> None:
@@ -37,15 +43,7 @@ def main(argv: list[str]) -> None:
     devices.prepare()
     from nafp.verbs import export
 
-    export.run(
-        str(_OUT.value),
-        checkpoint=_CHECKPOINT.value,
-        foreign=_FROM.value,
-        settings_file=_CONFIG.value,
-        front_end=_FRONT_END.value,
-        format=_FORMAT.value or "",
-        dtype=_DTYPE.value,
-    )
+    export.run(_OUT.value or "", **{name: flags.FLAGS[flag].value for name, (_, flag, *_) in _FLAGS.items()})
 
 
 if __name__ == "__main__":

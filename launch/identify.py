@@ -18,7 +18,7 @@ from . import devices, exits
 
 _ALL = flags.DEFINE_bool("all", False, "Also name candidates that are probably wrong.")
 _FORMATS = ["text", "json", "csv", "tsv", "pfann"]
-_RUNTIMES = ["auto", "jax", "numpy"]
+_RUNTIMES = ["auto", "jax", "numpy", "onnx"]
 _SETTINGS = (
     (flags.DEFINE_enum, "format", "text", _FORMATS, "How to write the answers. json: one object a clip, on one line."),
     (flags.DEFINE_string, "out", None, "With --format=pfann: the RESULT.tsv to write, with _detail.csv and .bin."),
@@ -48,9 +48,11 @@ def main(argv: list[str]) -> int:
         raise exits.wrong("name the clips to identify: files, folders, lists, - or --microphone=8")
     if _ALL.value:
         settings["probability"] = 0.0
+    from nafp.audio import decode
     from nafp.verbs import identify
 
-    return identify.run(identify.IdentifyRequest(names, database, **settings), prepare=devices.prepare)
+    with decode.hushed():  # Decoders write remarks past Python.
+        return identify.run(identify.IdentifyRequest(names, database, **settings), prepare=devices.prepare)
 
 
 if __name__ == "__main__":

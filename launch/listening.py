@@ -14,13 +14,14 @@ _CONFIG = config_flags.DEFINE_config_file(
 
 def of_training(out: str, *, count: int, seconds: float) -> None:
     """Writes the page for --config into the folder `out`: `count` pairs, each `seconds` long."""
-    from nafp import config as config_lib
+    import nafp.config
 
-    config = config_lib.validated(_CONFIG.value)
+    page = rooms.load("evaluation.queries.page")
+    page.require_out(out)
+    config = nafp.config.validated(_CONFIG.value)
     devices.prepare()
     from nafp.training import listening
 
-    page = rooms.load("evaluation.queries.page")
     pairs = listening.examples(config, count=count, seconds=seconds)
     audio = config.audio
     clips = page.from_training(pairs, sample_rate_hz=audio.sample_rate_hz, segment_s=audio.segment_s)

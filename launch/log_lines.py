@@ -1,5 +1,6 @@
 """What remarks of the package, and of absl about flags, look like on the terminal."""
 
+import sys
 from typing import Any
 
 from absl import flags, logging
@@ -13,6 +14,19 @@ class Formatter(logging.PythonFormatter):
     def format(self, record: Any) -> str:
         is_ours = record.name.partition(".")[0] == "nafp"
         return shown.plain(record.getMessage()) if is_ours else super().format(record)
+
+
+class StandardError:
+    """Standard error as it is at the moment. A stream that was opened before `decode.hushed` would be silent in it."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """Does nothing: absl closes its streams at the end, and others use this one."""
 
 
 def of_flags(error: Exception) -> str:

@@ -20,6 +20,8 @@ from nafp.identify import asking
 
 from . import devices, exits
 
+_RUNTIMES = ["auto", "jax", "numpy", "onnx"]
+
 _LIMITS = (0.0, asking.LARGEST_MAX_SPEED)
 _SETTINGS = (
     (flags.DEFINE_enum, "format", "text", ["text", "json", "csv"], "How to write lines. json: one object a line."),
@@ -29,7 +31,7 @@ _SETTINGS = (
     (flags.DEFINE_bool, "unknown", True, "Also write a line for times when no track of the database played."),
     (flags.DEFINE_bool, "playing", False, "Say on standard error what is recognised, as soon as it is."),
     (flags.DEFINE_integer, "raw_hz", 0, "Rate, if `-` is bare float32 mono audio. 0: a file of any format.", 0),
-    (flags.DEFINE_enum, "runtime", "auto", ["auto", "jax", "numpy"], "What computes the network. auto: JAX if there."),
+    (flags.DEFINE_enum, "runtime", "auto", _RUNTIMES, "What computes the network. auto: JAX if there."),
     (flags.DEFINE_string, "store", None, "STORE of nafp extract to search, instead of a database."),
     (flags.DEFINE_list, "name", ["db"], "Names within the store, separated by commas."),
     (flags.DEFINE_string, "checkpoint", "small", "The network that wrote the store."),

@@ -15,24 +15,25 @@ from absl import flags
 
 from . import devices, exits
 
+_RUNTIMES = ["auto", "jax", "numpy", "onnx"]
 _SETTINGS: tuple[tuple[Any, ...], ...] = (
     (flags.DEFINE_string, "host", "127.0.0.1", "Address to listen at. 0.0.0.0: all of this machine."),
     (flags.DEFINE_integer, "port", 8765, "Port to listen at. 0: any that is free.", 0, 65535),
     (flags.DEFINE_list, "hosts", [], "Names that requests may use. Default: this machine's own, or any with --host."),
     (flags.DEFINE_integer, "workers", 1, "Processes. They share the fingerprints in memory.", 1, 256),
-    (flags.DEFINE_enum, "runtime", "auto", ["auto", "jax", "numpy"], "What computes the network. auto: JAX if there."),
+    (flags.DEFINE_enum, "runtime", "auto", _RUNTIMES, "What computes the network. auto: JAX if there."),
+    (
+        flags.DEFINE_bool,
+        "play",
+        False,
+        "Let everybody hear excerpts of the recordings, from their files.",
+    ),
     (flags.DEFINE_integer, "jobs", 0, "Clips at once in each process. 0: one for each core.", 0, 1024),
     (flags.DEFINE_integer, "waiting", 64, "Requests that may wait in each process; others get 503.", 0, 100_000),
     (flags.DEFINE_float, "megabytes", 16.0, "Largest clip, in MB.", 0.001, 1024),
     (flags.DEFINE_float, "clip_s", 60.0, "Seconds to listen to of each clip.", 1.0, 60.0),
     (flags.DEFINE_float, "sending_s", 30.0, "Seconds that a request may take to arrive.", 0.1),
-    (
-        flags.DEFINE_float,
-        "decoding_s",
-        10.0,
-        "Seconds that a clip may take to decode; then its decoder is killed.",
-        0.1,
-    ),
+    (flags.DEFINE_float, "decoding_s", 10.0, "Seconds to decode a clip; then its decoder is killed.", 0.1),
     (flags.DEFINE_float, "request_s", 30.0, "Seconds from the end of a request to its answer; then it gets 503.", 0.1),
     (flags.DEFINE_float, "track_megabytes", 256.0, "Largest recording to add, in MB.", 0.001, 4096),
     (flags.DEFINE_float, "track_s", 10_800.0, "Longest recording to add, in seconds.", 1.0),

@@ -6,7 +6,7 @@ nafp train --config=configs/default.py --workdir=RUN --config.data.corpus=CORPUS
 from absl import flags
 from ml_collections import config_flags
 
-from nafp import config as config_lib
+import nafp.config
 
 from . import devices, exits, words
 
@@ -30,8 +30,8 @@ flags.mark_flag_as_required("config")
 
 def main(argv: list[str]) -> None:
     words.require_none(argv, "settings look like --config.train.batch_size=640")
-    config = config_lib.validated(_CONFIG.value)
-    devices.prepare(cpu_shares=config_lib.cpu_shares(config, cores=devices.cores()))
+    config = nafp.config.validated(_CONFIG.value)
+    devices.prepare(cpu_shares=nafp.config.cpu_shares(config, cores=devices.cores()))
     from nafp.training import loop
 
     loop.train(config, _WORKDIR.value, resume_from=_RESUME_FROM.value)

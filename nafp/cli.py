@@ -27,6 +27,7 @@ VERBS = {
     "identify": "say which recording a clip comes from, and where in it",
     "monitor": "say what is played in a long recording or a stream, and when",
     "serve": "answer over HTTP: identify, monitor, list, add",
+    "page": "write a web page that identifies in the browser, without a server",
     "list": "list the tracks of a database",
     "info": "say how large a database is, and what is in it",
     "remove": "take tracks out of a database",

@@ -1,10 +1,13 @@
 """A strict bench: several virtual devices, no silent broadcasting, and compiled programs kept for the next run."""
 
+import fcntl
 import os
+import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # Tests hold on any machine; GPU runs are benchmarks.
 
 import jax
+import pytest
 
 from launch import devices
 
@@ -22,3 +25,27 @@ def pytest_configure(config):
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+@pytest.fixture(scope="session")
+def shipped_corpus(tmp_path_factory):
+    """Packs the recordings that ship, once for all tests, which only read it. Returns its folder."""
+    from nafp.corpora import corpus, manifest
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # Which all workers share.
+    recordings = pathlib.Path(__file__).parent / "recordings" / "RECORDINGS.csv"
+    with open(folder / "shipped.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        corpus.build(manifest.read(recordings), folder / "shipped", jobs=0)  # The second worker finds it unchanged.
+    return folder / "shipped"
+
+
+@pytest.fixture(scope="module")
+def quick_compiler():
+    """Leaves most of XLA's optimisations out, for tests that compile much and compute little."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

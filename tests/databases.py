@@ -66,9 +66,9 @@ def filled(
     return opened.refresh()
 
 
-def create_bare(folder: pathlib.Path) -> pathlib.Path:
+def create_bare(folder: pathlib.Path, *, with_peaks: bool = False) -> pathlib.Path:
     """Makes an empty database without a network: all that fingerprints need."""
-    killed_writer.create(str(folder))
+    killed_writer.create(str(folder), with_peaks=with_peaks)
     return folder
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-DIM, SEAL_ROWS = 16, 192
+DIM, PEAK_BYTES, SEAL_ROWS = 16, 32, 192
 STEPS = ("pwrite", "fsync", "ftruncate", "replace", "unlink", "mkdir")
 
 
@@ -33,12 +33,21 @@ def vectors(name: str) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def create(folder: str) -> None:
+@functools.cache
+def peaks(name: str) -> np.ndarray:
+    """Returns the peaks of a track, where the database keeps them."""
+    rng = np.random.default_rng(list(name.encode())[::-1])
+    return rng.integers(0, 256, (len(vectors(name)), PEAK_BYTES), np.uint8)
+
+
+def create(folder: str, *, with_peaks: bool = False) -> None:
     """Makes an empty database with the facts that its fingerprints need."""
     from nafp.database import catalogue
 
     os.makedirs(folder)
     about = {"storage": "float16", "dim": DIM, "hop_s": 0.5, "generation": 0, "n_rows": 0, "files": {}}
+    if with_peaks:
+        about["peak_bytes"] = PEAK_BYTES
     catalogue.Catalogue.create(folder, about)
 
 
@@ -64,13 +73,14 @@ def live(folder: str, seed: int, say: Callable[[str], Any], n_changes: int = 10*
                 say("\n".join(f"adding {name}" for name in group))
                 with changing.together():
                     for name in group:
-                        changing.append(name, 1.0, vectors(name))
+                        changing.append(name, 1.0, vectors(name), peaks=peaks(name))
                 names += group
                 say("\n".join(f"added {name}" for name in group))
             else:
                 name = f"{seed}.{number}"
                 say(f"adding {name}")
-                changing.append(name, 1.0, vectors(name), metadata={"title": f"Title of {name}"})
+                known = {"title": f"Title of {name}"}
+                changing.append(name, 1.0, vectors(name), peaks=peaks(name), metadata=known)
                 names.append(name)
                 say(f"added {name}")
 

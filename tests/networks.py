@@ -16,21 +16,35 @@ from nafp.models import (
     norms,
     numpy_network,
     numpy_spectrogram,
+    onnx_network,
     spectrogram,
 )
 from nafp.weights import checkpoints
 
 # What computes a network: modules whose signatures state shapes, for `tests.shapes.held`.
-MODULES = (convolution, fingerprinter, head, layers, network, norms, numpy_network, numpy_spectrogram, spectrogram)
+MODULES = (
+    convolution,
+    fingerprinter,
+    head,
+    layers,
+    network,
+    norms,
+    numpy_network,
+    numpy_spectrogram,
+    onnx_network,
+    spectrogram,
+)
+
+
+# A network with every kind of layer, which compiles in a moment.
+FEW_BLOCKS = {"model.channels": (4, 16), "model.time_strides": (2, 1), "model.dim": 16, "model.head_hidden": 4}
 
 
 def config(**changes):
     """The default configuration with a network small enough for a test."""
     c = config_lib.default()
     with c.unlocked():
-        c.model.channels, c.model.dim, c.model.head_hidden = (4, 4, 8, 8, 8, 8, 16, 16), 16, 4
-        c.spectrogram.n_mels = 32
-        c.update_from_flattened_dict(changes)
+        c.update_from_flattened_dict({**FEW_BLOCKS, "spectrogram.n_mels": 32, **changes})
     return c
 
 
@@ -71,7 +85,7 @@ def extractor(c, *, seed=0, **settings):
 
 
 def write_run(folder: pathlib.Path, c, scores: dict[int, float | None]) -> pathlib.Path:
-    """Writes a run with a checkpoint at each step; the parameters' seed is the step."""
+    """Writes a run with a checkpoint at each step. The step is the seed of its parameters."""
     folder.mkdir()
     stream = iter(grain.MapDataset.range(10).to_iter_dataset())
     kept = checkpoints.Checkpoints(folder, keep=len(scores))

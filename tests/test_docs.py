@@ -60,7 +60,7 @@ def commands(page: str) -> Iterator[tuple[str, str, set[str]]]:
 
 @functools.cache
 def flags_of(path: pathlib.Path) -> frozenset[str]:
-    """Returns the flags that a file and its neighbours define; it reads them, because to run them is slow."""
+    """Returns the flags that a file and its neighbours define. It reads the files, because running them is slow."""
     text = path.read_text()
     found = {name for names in DEFINED.findall(text) for name in names if name}
     for names in NEIGHBOURS.findall(text):

@@ -137,6 +137,13 @@ def test_a_wheel_brings_all_that_templates_include(wheel):
         assert str(pathlib.PurePosixPath("nafp", path.relative_to(ROOT))).replace("nafp/nafp/", "nafp/") in names
 
 
+def test_a_wheel_brings_the_page(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    files = [path for path in (ROOT / "nafp" / "serving" / "page").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".html", ".css", ".js", ".mjs", ".gz", ".txt"}
+    assert {path.relative_to(ROOT).as_posix() for path in files} <= set(names)
+
+
 def test_a_wheel_knows_its_verbs_anywhere(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     (tmp_path / "empty").mkdir()
@@ -172,9 +179,9 @@ def test_the_images_install_by_the_command_of_the_makefile_and_check_as_ci_does(
         re.findall(r"^RUN (make [^\\\n]+)", (ROOT / name).read_text(), re.MULTILINE)
         for name in ("Dockerfile", "Dockerfile.cuda")
     ]
-    assert commands[0] == ["make install EXTRAS=cpu,serve,test && .ci/run"]
+    assert commands[0] == ["make install EXTRAS=cpu,onnx,serve,test && .ci/run"]
     assert [command.strip() for command in commands[1]] == ["make install EXTRAS=$EXTRAS && rm -rf .git"]
-    for extras in ("cpu,serve,test", "cpu"):
+    for extras in ("cpu,onnx,serve,test", "cpu"):
         line = ["make", "--dry-run", "--always-make", "install", f"EXTRAS={extras}"]
         done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
         assert f"pip install --quiet --editable '.[{extras}]'" in done.stdout, done.stderr

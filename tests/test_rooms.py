@@ -56,12 +56,14 @@ OWNER = {
     "orbax": {"nafp/weights/checkpoints.py"},
     "librosa": {"nafp/models/filterbank.py"},
     "sklearn": {"evaluation/scores/ensemble.py"},
-    "yaml": {"nafp/config/foreign.py"},
     "jinja2": {"evaluation/pages/layout.py"},
+    "yaml": {"nafp/config/foreign.py", "nafp/weights/model_cards.py"},
+    "onnx": {"nafp/models/onnx_graph.py"},
+    "onnxruntime": {"nafp/models/onnx_network.py"},
     "safetensors": {"nafp/weights/files.py"},
     "prometheus_client": {"nafp/serving/metrics.py"},
     "python_multipart": {"nafp/serving/bodies.py"},
-    "starlette": {"nafp/serving/app.py"},
+    "starlette": {"nafp/serving/app.py", "nafp/serving/page_routes.py"},  # The second has the addresses of the page.
     "uvicorn": {"nafp/serving/connections.py", "nafp/serving/server.py"},
     "h11": {"nafp/serving/connections.py"},  # Whose states uvicorn's own class lays open.
     # The second knows how to put grain's iterator into an orbax checkpoint.
@@ -72,7 +74,7 @@ GENERIC = re.compile(r"(^|_)(utils?|commons?|helpers?|manager|misc|base|lib)(_|$
 
 
 def imported(path: pathlib.Path) -> list[str]:
-    """Returns the dotted names a file imports, at any depth; relative ones made absolute."""
+    """Returns the dotted names that a file imports, at any depth. Relative names become absolute."""
     names = []
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
@@ -98,7 +100,7 @@ def files_in(room: str) -> list[pathlib.Path]:
 
 
 def room_of(path: str) -> str | None:
-    """Returns the room of a file or module path without suffix; None for what is in no room of ours."""
+    """Returns the room of a file or module path without suffix, None if it lies in no room of ours."""
     rooms = [room for room in ORDER if path == room or path.startswith(room + "/")]
     return max(rooms, key=len, default=None)
 

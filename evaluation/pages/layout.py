@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jinja2
@@ -16,18 +16,27 @@ from . import svg, tones
 _SHARED = pathlib.Path(__file__).with_name("templates")
 
 
-def page(folder: pathlib.Path, template: str, *, title: str, scripts: Sequence[str] = (), **content: Any) -> str:
+def page(
+    folder: pathlib.Path, template: str, *, maker: str, title: str, scripts: Sequence[str] = (), **content: Any
+) -> str:
     """Returns a page as HTML.
 
-    folder: where `template` lies, which extends page.html. scripts: files that go into it, there or beside page.html.
-    The policy of the page names the hashes of its style sheet and its script, and allows nothing else.
+    folder: where `template` lies, which extends page.html. maker: the command, as `is_made_by` finds it again. scripts:
+    files that go into the page, there or beside page.html. Its policy names the hashes of its style sheet and of its
+    script, and allows nothing else.
     """
     templates = _templates(folder)
     style = f"\n{_text(templates, 'page.css')}{tones.style_sheet()}\n"
     script = "".join(f"\n{_text(templates, name)}" for name in scripts)
     return templates.get_template(template).render(
-        title=title, style=markupsafe.Markup(style), script=markupsafe.Markup(script), **content
+        maker=maker, title=title, style=markupsafe.Markup(style), script=markupsafe.Markup(script), **content
     )
+
+
+def is_made_by(maker: str) -> Callable[[bytes], bool]:
+    """Returns a function that says whether the first bytes of a file are those of a page of this command."""
+    mark = f'<meta name="generator" content="{maker}">'.encode()
+    return lambda head: mark in head
 
 
 def _templates(folder: pathlib.Path) -> jinja2.Environment:

@@ -11,10 +11,13 @@ from nafp import errors
 from nafp.identify import asking
 from nafp.search import index_files, store
 
-from ..scores import evaluate, stores
+from ..scores import evaluate, results, stores
 from ..scores import speeds as over_speeds
 
 _NOTE = "evaluated.txt"  # In RESULTS: identifies the evaluation.
+# All that an evaluation of a protocol writes into RESULTS.
+_FILES = {_NOTE, "answers.npz", "confidence.json", "raw_score.npy", "results.json", "table.csv", "table.md"}
+_FILES |= {"speeds.npy", "test_ids.npy"}
 
 
 def evaluated(request: dict[str, Any], others: Sequence[str], *, show: bool) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def evaluated(request: dict[str, Any], others: Sequence[str], *, show: bool) -> 
         if show:
             print(f"{out}: evaluated before, unchanged", flush=True)
         return json.loads(written.read_text(encoding="utf-8"))
-    shutil.rmtree(out, ignore_errors=True)
+    _clear(out)
     wanted = evaluate.Request(**request, show=False)
     if others:
         found = over_speeds.run(wanted, queries=[request["query"], *others])
@@ -36,6 +39,15 @@ def evaluated(request: dict[str, Any], others: Sequence[str], *, show: bool) -> 
         found = evaluate.run(wanted)
     (out / _NOTE).write_text(key)
     return found
+
+
+def _clear(out: pathlib.Path) -> None:
+    """Removes a former evaluation. Raises errors.AlreadyExists for a folder with anything else in it."""
+    others = {path.name for path in out.iterdir()} - _FILES if out.is_dir() else set()
+    if others:
+        raise errors.AlreadyExists(f"{out}: holds {min(others)}, which no evaluation wrote; give another --out")
+    results.require_out(out)
+    shutil.rmtree(out, ignore_errors=True)
 
 
 def at_speeds(name: str, said: str) -> list[tuple[str, float]]:

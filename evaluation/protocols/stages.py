@@ -15,23 +15,25 @@ import hashlib
 import json
 import os
 import pathlib
+import typing
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from nafp import errors
+from nafp.jobs import outputs, whole_files
 from nafp.search import store
 
-from ..queries import folder, material, recordings, render
+from ..queries import folder, material, recordings, rendering
 from ..scores import ids, stores
 from . import evaluated, tables
-from . import protocol as protocols
+from .protocol import Protocol
 
 # Flags of `nafp evaluate` that a protocol decides.
 _DECIDED = {"query", "truth", "group", "lengths", "unknown", "rows_per_track", "shifts", "speeds"}
 
 
-class Extract(Protocol):
+class Extract(typing.Protocol):
     """Fingerprints a source (see `nafp extract --source`) into the store FOLDER/NAME.
 
     Does nothing if the store is there and of the same network. Raises errors.Invalid if it is of another network,
@@ -58,7 +60,7 @@ class Run:
     recordings. plan: file of what plays in them. settings: flags of `nafp evaluate` from the command line, by name.
     """
 
-    protocol: protocols.Protocol
+    protocol: Protocol
     out: str
     extract: Extract
     references: str = ""
@@ -121,8 +123,11 @@ def _begin(job: Run) -> None:
     if decided := sorted(_DECIDED & set(job.settings)):
         raise errors.Invalid(f"--{decided[0]} is decided by protocol {job.protocol.name}; write another file for it")
     _ids(job)
-    job.folder.mkdir(parents=True, exist_ok=True)
     path = job.folder / "protocol.json"
+    formers = {path: outputs.json_of("kind", "references")}
+    formers |= {job.folder / name: outputs.never for name in ("table.md", "table.csv")}
+    outputs.require_set({str(place): former for place, former in formers.items()}, verb="nafp evaluate --protocol")
+    job.folder.mkdir(parents=True, exist_ok=True)
     now = json.loads(json.dumps(dataclasses.asdict(job.protocol)))
     if path.exists() and not job.overwrite:
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -133,7 +138,8 @@ def _begin(job: Run) -> None:
                 f"{job.folder} was begun with another protocol ({', '.join(changed)} differ);"
                 " --overwrite renders it again, another --out keeps it"
             )
-    path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    with whole_files.opened(path, encoding="utf-8") as file:
+        file.write(json.dumps(now, indent=1) + "\n")
 
 
 def _ids(job: Run) -> str:
@@ -150,7 +156,7 @@ def _clips(job: Run) -> list[tables.QuerySet]:
     queries = job.protocol.queries
     source, noise = _materials(job, queries.noise)
     out = job.folder / "queries"
-    render.render(
+    rendering.render(
         source,
         noise,
         out,
@@ -174,7 +180,7 @@ def _aligned(job: Run) -> list[tables.QuerySet]:
     query_sets = []
     for number, condition in enumerate(queries.conditions):
         out = job.folder / f"queries-{condition}"
-        render.render_aligned(
+        rendering.render_aligned(
             source,
             noise,
             out,
@@ -284,7 +290,7 @@ def _unknown(job: Run) -> str:
     unknown, queries = job.protocol.unknown, job.protocol.queries
     source, noise = _materials(job, queries.noise)
     out = job.folder / "unknown"
-    render.render(
+    rendering.render(
         source,
         noise,
         out,
@@ -375,7 +381,7 @@ def _evaluated(job: Run, query_set: tables.QuerySet, n_sets: int, folders: Seque
     return evaluated.evaluated(request, others, show=job.show)
 
 
-def _lengths_s(protocol: protocols.Protocol) -> Sequence[float]:
+def _lengths_s(protocol: Protocol) -> Sequence[float]:
     part = protocol.recording if protocol.kind == "recording" else protocol.evaluation
     return part.lengths_s
 

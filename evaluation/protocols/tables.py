@@ -11,7 +11,7 @@ import numpy as np
 from nafp.jobs import whole_files
 
 from ..scores import metrics, results, statistics, tables
-from . import protocol as protocols
+from .protocol import Protocol
 
 
 class ConditionLine(NamedTuple):
@@ -45,7 +45,7 @@ class Scores(NamedTuple):
 
 def write(
     folder: pathlib.Path,
-    protocol: protocols.Protocol,
+    protocol: Protocol,
     query_sets: Sequence[QuerySet],
     records: Sequence[Mapping[str, Any]],
 ) -> str:
@@ -68,7 +68,7 @@ def write(
 
 
 def _clips(
-    protocol: protocols.Protocol, query_sets: Sequence[QuerySet], records: Sequence[Mapping[str, Any]]
+    protocol: Protocol, query_sets: Sequence[QuerySet], records: Sequence[Mapping[str, Any]]
 ) -> tuple[list[str], list[list[str]], list[dict]]:
     """Returns header and lines of the table, and the lines of its CSV file."""
     by_condition: dict[str, Mapping[str, Any]] = {}
@@ -108,7 +108,7 @@ def _flat(line: ConditionLine, lengths_s: Sequence[float]) -> list[dict]:
     ]
 
 
-def _recording(folder: pathlib.Path, protocol: protocols.Protocol) -> tuple[list[str], list[list[str]], list[dict]]:
+def _recording(folder: pathlib.Path, protocol: Protocol) -> tuple[list[str], list[list[str]], list[dict]]:
     """Returns the table of means and deviations over the trials, and the lines of its CSV file."""
     _, scored = results.load(folder)
     groups = scored.questions.groups

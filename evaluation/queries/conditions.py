@@ -1,7 +1,7 @@
 """Conditions: the name of what happens to a query -> the steps that do it.
 
     clean                       nothing
-    n5 n0 n-6  speech5          background noise, or a voice, this many dB below the music
+    n5 n0 n-6  speech5  song0   background noise, a voice, or another recording, this many dB below the music
     room mic speaker            the response of a room, of a microphone, of a phone's loudspeaker
     phone                       a room, noise at 5 dB, clipped peaks, 300 to 3400 Hz
     mp3 opus aac mp3@16         coded at 32, 12, 24 (or the given) kbit/s
@@ -51,6 +51,7 @@ class Take:
     head: int  # Number of samples before the query.
     n_samples: int  # Length of the query.
     rate: float = 1.0  # Seconds of the recording that pass in one second of the query.
+    name: str = ""  # Of the recording.
     notes: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -82,7 +83,7 @@ class Condition:
     name: str
     steps: tuple[Step, ...]
     rate: float  # As in Take; of a range, the fastest.
-    kinds: frozenset[str]  # Kinds of surroundings to draw from: noise, speech, room, microphone.
+    kinds: frozenset[str]  # Kinds of surroundings to draw from: noise, speech, music, room, microphone.
     uses_ffmpeg: bool
     codecs: frozenset[str]
     keeps_time: bool  # Whether a second of the query is a second of the recording.
@@ -140,7 +141,8 @@ def _drawn(match: re.Match, rng: np.random.Generator) -> str:
 
 
 def _noise(take: Take, rng: _Rng, surroundings: _Around, *, snr_db: float, kind: str = "noise") -> None:
-    drawn = surroundings.noise(rng, kind=kind, n_samples=len(take.samples), sample_rate_hz=take.sample_rate_hz)
+    n_samples, rate = len(take.samples), take.sample_rate_hz
+    drawn = surroundings.noise(rng, kind=kind, n_samples=n_samples, sample_rate_hz=rate, but=take.name)
     take.samples = degrade.mix(take.samples, drawn.samples, snr_db=snr_db, over=take.heard)
     take.notes |= {"snr": f"{snr_db:g}", kind: drawn.name}
 
@@ -239,6 +241,7 @@ _NUMBERED: dict[str, Callable[[float], _Part]] = {
     "n": lambda db: _part(_noise, "noise", snr_db=db),
     "noise": lambda db: _part(_noise, "noise", snr_db=db),
     "speech": lambda db: _part(_noise, "speech", snr_db=db, kind="speech"),
+    "song": lambda db: _part(_noise, "music", snr_db=db, kind="music"),
     "gain": lambda db: _part(_gain, gain_db=db),
     "clipped": lambda db: _part(_clip, crest_db=db),
     "lowpass": lambda hz: _changed(degrade.band, high_hz=hz),

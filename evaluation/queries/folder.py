@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 from nafp import errors
-from nafp.jobs import whole_files
+from nafp.jobs import plain_files, whole_files
 
 from . import material
 
@@ -34,13 +34,14 @@ class Folder:
 
     is_finished: whether nothing is left to do. done: number -> its rows of expected.csv, for the numbers whose files
     are complete. Raises errors.AlreadyExists if the folder holds queries of other settings. With `overwrite` they are
-    removed.
+    removed. Raises it in any case for a folder with other WAV files or tables, which no rendering wrote.
     """
 
     def __init__(self, out: str | os.PathLike, settings: Mapping[str, Any], *, overwrite: bool = False):
         self.path = pathlib.Path(out)
         self._settings = json.loads(json.dumps({"format": _FORMAT, **settings}))
         self._journal: IO[str] | None = None
+        plain_files.require_plain(self.path / JOURNAL)  # What is appended to a link would go into another file.
         before = self._before()
         if before is not None and before != self._settings and not overwrite:
             raise errors.AlreadyExists(
@@ -51,8 +52,10 @@ class Folder:
         self.is_finished = same and (self.path / SETTINGS).exists()
         self.done = self._read_journal() if same and not self.is_finished else {}
         if not same:
+            self._require_ours(before)
             self._clear()
             self.path.mkdir(parents=True, exist_ok=True)
+            self._opened_journal().close()  # Before the first file: the folder is ours, whatever happens.
 
     def rows(self) -> Rows:
         """Reads expected.csv of a finished folder."""
@@ -125,6 +128,16 @@ class Folder:
         except FileNotFoundError:
             return False
         return sizes == entry["bytes"]
+
+    def _require_ours(self, before: dict | None) -> None:
+        """Raises errors.AlreadyExists for a folder whose files were not rendered, and would be removed."""
+        if "format" in (before or {}) or (self.path / JOURNAL).exists():  # A kill may have torn its first line.
+            return
+        names = [SETTINGS, EXPECTED, LIST, *sorted(path.name for path in self.path.glob("*.wav"))]
+        if present := [name for name in names if (self.path / name).exists()]:
+            raise errors.AlreadyExists(
+                f"{self.path}: holds {present[0]}, which nafp queries did not write; give another --out"
+            )
 
     def _clear(self) -> None:
         """Removes old queries: those of another count or seed would stay beside the new ones."""

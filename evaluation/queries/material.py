@@ -10,7 +10,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.corpora import build, corpus, lists, manifest
+from nafp.corpora import building, corpus, lists, manifest
 
 from . import degrade
 
@@ -37,7 +37,7 @@ class Material:
 
     def __init__(self, path: str | os.PathLike, *, kind: str = "music"):
         self.path = os.fspath(path)
-        self._corpus = corpus.Corpus.open(path) if build.is_corpus(path) else None
+        self._corpus = corpus.Corpus.open(path) if building.is_corpus(path) else None
         self.failures: list[manifest.Failure] = []
         if self._corpus:
             self.pieces = [
@@ -96,8 +96,14 @@ class Surroundings:
             )
         return self._listed[kind]
 
-    def noise(self, rng: np.random.Generator, *, kind: str, n_samples: int, sample_rate_hz: int) -> Drawn:
-        """Draws background, float32 [n_samples], of the kind noise or speech."""
+    def noise(
+        self, rng: np.random.Generator, *, kind: str, n_samples: int, sample_rate_hz: int, but: str = ""
+    ) -> Drawn:
+        """Draws background, float32 [n_samples], of the kind noise, speech or music.
+
+        but: name of a piece that is not drawn, such as the recording that the background is for. Raises errors.Invalid
+        if there is no other.
+        """
 
         def stretch(piece: Piece) -> Drawn | None:
             n_read = min(n_samples * piece.sample_rate_hz // sample_rate_hz + 1, piece.n_samples)
@@ -108,14 +114,16 @@ class Surroundings:
             is_audible = np.sqrt(np.square(samples, dtype=np.float64).mean()) > _QUIETEST
             return Drawn(samples, stem(piece.name)) if is_audible else None
 
-        return self._draw(rng, kind, stretch)
+        return self._draw(rng, kind, stretch, but)
 
     def response(self, rng: np.random.Generator, *, kind: str, sample_rate_hz: int) -> Drawn:
         """Draws a response of the kind room or microphone."""
         return self._draw(rng, kind, lambda piece: self._response(piece, sample_rate_hz))
 
-    def _draw(self, rng: np.random.Generator, kind: str, read: Callable[[Piece], Drawn | None]) -> Drawn:
-        pieces = self.pieces(kind)
+    def _draw(self, rng: np.random.Generator, kind: str, read: Callable[[Piece], Drawn | None], but: str = "") -> Drawn:
+        pieces = [piece for piece in self.pieces(kind) if piece.name != but]
+        if not pieces:
+            raise errors.Invalid(f"{self._material.path}: no {kind} of split {self._split} but {but}; it needs another")
         for _ in range(_DRAWS):
             piece = pieces[rng.integers(len(pieces))]
             try:

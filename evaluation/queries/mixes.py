@@ -286,6 +286,8 @@ def _fresh(out: str | os.PathLike, overwrite: bool) -> pathlib.Path:
     folder = pathlib.Path(out)
     if (folder / SETTINGS).exists() and not overwrite:
         raise errors.AlreadyExists(f"{folder} holds mixes already; --overwrite replaces them")
+    if not (folder / SETTINGS).exists() and next(folder.glob("*.wav"), None):
+        raise errors.AlreadyExists(f"{folder} holds WAV files, and no {SETTINGS} that says they are mixes")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS).unlink(missing_ok=True)
     for old in folder.glob("*.wav"):

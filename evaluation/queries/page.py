@@ -19,10 +19,12 @@ from scipy import signal
 
 from evaluation.pages import layout
 from nafp.audio import decode
-from nafp.jobs import whole_files
+from nafp.jobs import outputs, whole_files
 
-from . import material, render
+from . import material, rendering
 
+_VERB = "nafp queries listen"
+_OLD_MARK = b".clip { display: grid;"  # In the pages of versions up to 0.2, from their style sheet.
 _HEIGHT, _WIDTH = 128, 420  # Of a spectrogram, in points.
 _DEPTH_DB = 75.0  # From the loudest point to black.
 _LOWEST_HZ = 60.0
@@ -65,10 +67,10 @@ def of_conditions(
     seed: int = 0,
     spliced: bool = False,
 ) -> list[PageClip]:
-    """Cuts `count` excerpts of `seconds` and degrades each by the named conditions, exactly as `render.render` does."""
-    chain = render.parse(names, unshifted=spliced)
-    surroundings = render.surroundings_of(noise, chain, noise_split or split)
-    chooser = render.chooser_of(source, chain, split=split, seconds=seconds, seed=seed, spliced=spliced)
+    """Cuts `count` excerpts of `seconds` and degrades each by the named conditions, as `rendering.render` does."""
+    chain = rendering.parse(names, unshifted=spliced)
+    surroundings = rendering.surroundings_of(noise, chain, noise_split or split)
+    chooser = rendering.chooser_of(source, chain, split=split, seconds=seconds, seed=seed, spliced=spliced)
     clips = []
     for i in range(count):
         cut = chooser.excerpt(i)
@@ -77,7 +79,7 @@ def of_conditions(
         sounds = [PageSound("clean", clean, rate)]
         for condition in chain:
             if condition.name != "clean":
-                take = render.degraded(cut, condition, surroundings, seconds, [seed, i], spliced)
+                take = rendering.degraded(cut, condition, surroundings, seconds, [seed, i], spliced)
                 sounds.append(PageSound(condition.name, take.samples, rate, _noted(take.notes)))
         place = f"{material.stem(cut.piece.name)}, from {cut.first / rate:.1f} s"
         clips.append(PageClip(place, sounds))
@@ -86,6 +88,12 @@ def of_conditions(
 
 def _noted(notes: Mapping[str, str]) -> str:
     return ", ".join(f"{key} {value}" for key, value in notes.items())
+
+
+def require_out(path: str | os.PathLike) -> None:
+    """Raises nafp.errors.Invalid if `write` would replace a file that is no former page."""
+    is_ours = layout.is_made_by(_VERB)
+    outputs.require(path, verb=_VERB, is_former=lambda head: is_ours(head) or _OLD_MARK in head)
 
 
 def write(
@@ -106,6 +114,7 @@ def page(clips: Sequence[PageClip], *, title: str, about: str = "", settings: _S
     return layout.page(
         _TEMPLATES,
         "listen.html",
+        maker=_VERB,
         title=title,
         scripts=["listen.js"],
         about=[line for line in about.splitlines() if line.strip()],

@@ -22,8 +22,7 @@ from nafp.audio import decode, segments
 from nafp.corpora import static_pairs
 from nafp.jobs import progress
 
-from . import conditions, excerpts, folder, material
-from . import render as queries
+from . import conditions, excerpts, folder, material, rendering
 
 _logger = logging.getLogger(__name__)
 # The noise comes before or after the room, as in training. The last is the original's, with one response.
@@ -91,7 +90,7 @@ def render(
     """
     if variants < 1 or seconds < SHORTEST_S:
         raise errors.Invalid(f"{variants} variants of {seconds:g} s given; at least 1 of {SHORTEST_S:g} s is needed")
-    chain = queries.parse(names, unshifted=True)
+    chain = rendering.parse(names, unshifted=True)
     surroundings = surroundings_by_split(noise, chain, splits, noise_split)
     pieces = [piece for split in splits for piece in chosen(source, split, count, seed)]
     if len({piece.name for piece in pieces}) < len(pieces):
@@ -135,7 +134,7 @@ def clips(
     of one recording's clips, evenly spaced, 0 for all. done: (track, start_s) of clips to leave out. Raises
     errors.Invalid if no recording of the split is long enough.
     """
-    chain = queries.parse(names, unshifted=True)
+    chain = rendering.parse(names, unshifted=True)
     surroundings = surroundings_by_split(noise, chain, [split], noise_split)[split]
     parts = [
         part
@@ -184,11 +183,11 @@ def surroundings_by_split(
     noise_split: the split to take for all of them, "" for none.
     """
     if noise_split:
-        return dict.fromkeys(splits, queries.surroundings_of(noise, chain, noise_split))
-    surroundings = {splits[0]: queries.surroundings_of(noise, chain, splits[0])}
+        return dict.fromkeys(splits, rendering.surroundings_of(noise, chain, noise_split))
+    surroundings = {splits[0]: rendering.surroundings_of(noise, chain, splits[0])}
     for split in splits[1:]:
         try:
-            surroundings[split] = queries.surroundings_of(noise, chain, split)
+            surroundings[split] = rendering.surroundings_of(noise, chain, split)
         except errors.Invalid as error:
             reason = str(error).partition("; it has")[0]
             _logger.warning("%s: takes those of %s", reason, splits[0])
@@ -297,7 +296,7 @@ def rendered_part(
     degraded, details = [], []
     for variant in range(variants):
         condition = chain[(part.number + part.place + variant) % len(chain)]
-        take = conditions.Take(samples, rate, head, length)
+        take = conditions.Take(samples, rate, head, length, name=part.piece.name)
         with contextlib.suppress(errors.Silent):
             if not is_silent:
                 keys = [seed, part.number, part.place, variant]

@@ -24,8 +24,7 @@ from nafp import errors
 from nafp.audio import decode, segments
 from nafp.jobs import progress
 
-from . import conditions, excerpts, folder, material
-from . import render as queries
+from . import conditions, excerpts, folder, material, rendering
 
 PLAN, SOUND, SETTINGS = "plan.csv", "recording.wav", "recording.json"
 
@@ -62,8 +61,8 @@ def render(
     songs: number of songs. song_s: seconds of each song, 0 for all of it. The same settings give the same bytes. Raises
     errors.Invalid if the split has fewer songs.
     """
-    (condition,) = queries.parse([through], unshifted=True)
-    surroundings = queries.surroundings_of(noise, [condition], split)
+    (condition,) = rendering.parse([through], unshifted=True)
+    surroundings = rendering.surroundings_of(noise, [condition], split)
     music = source.select(kind="music", split=split)
     pieces = [p for p in music if p.n_samples >= max(song_s, 1.0) * p.sample_rate_hz]
     if len(pieces) < songs:
@@ -166,8 +165,8 @@ def cut(
     levels: conditions that keep time, which are added to the recording. Trial t begins t / trials of a length into a
     song, and adds its own noise. Column `time` of the truth is the second of the song.
     """
-    chain = queries.parse(levels, unshifted=True)
-    surroundings = queries.surroundings_of(noise, chain, split)
+    chain = rendering.parse(levels, unshifted=True)
+    surroundings = rendering.surroundings_of(noise, chain, split)
     if trials < 1 or min(lengths_s) < 1:
         raise errors.Invalid(f"{trials} trials of {min(lengths_s):g} s given; both are at least 1")
     settings = {"levels": list(levels), "lengths_s": list(lengths_s), "trials": trials, "seed": seed}
@@ -182,7 +181,7 @@ def cut(
     def query(number: int) -> folder.Rows:
         return _query(number, cuts[number], chain, surroundings, out_folder.path, seed)
 
-    return queries.fill(out_folder, query, len(cuts), len(chain), jobs=jobs, show=show)
+    return rendering.fill(out_folder, query, len(cuts), len(chain), jobs=jobs, show=show)
 
 
 class _Cut(NamedTuple):
@@ -230,7 +229,7 @@ def _query(
     rows = []
     for condition in chain:
         keys = [seed, number, cut.trial, zlib.crc32(condition.name.encode())]
-        take = conditions.Take(samples, rate, head, n_samples)
+        take = conditions.Take(samples, rate, head, n_samples, name=cut.song.song)
         rng = np.random.default_rng(keys)
         condition.settled(rng).apply(take, rng, surroundings)
         take.samples = take.samples[take.head :][:n_samples]
@@ -238,7 +237,7 @@ def _query(
         level = "+".join(filter(None, [cut.label, added]))
         truth = {"answer": cut.song.song, "time": f"{cut.into_s:.6f}", "condition": level}
         truth |= {"trial": str(cut.trial), "cut_s": f"{cut.length_s:g}"}
-        rows.append(queries.write(place / f"q{number:05d}_{level}.wav", take, truth))
+        rows.append(rendering.write(place / f"q{number:05d}_{level}.wav", take, truth))
     return rows
 
 
@@ -255,7 +254,7 @@ def _song(
     n_samples = segments.to_samples(song_s, piece.sample_rate_hz) if song_s else piece.n_samples
     samples = source.read(piece, n_samples=n_samples)
     samples = decode.resample(samples, from_hz=piece.sample_rate_hz, to_hz=rate)
-    take = conditions.Take(samples, rate, 0, len(samples))
+    take = conditions.Take(samples, rate, 0, len(samples), name=piece.name)
     rng = np.random.default_rng([seed, zlib.crc32(condition.name.encode())])
     condition.settled(rng).apply(take, rng, surroundings)
     return take.samples

@@ -18,10 +18,9 @@ import numpy as np
 from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import spectrogram_pairs
-from nafp.jobs import progress, whole_files
+from nafp.jobs import outputs, progress, whole_files
 
-from . import material, pairs
-from . import render as queries
+from . import material, pairs, rendering
 
 SEGMENTS = 5  # Seconds of each recording.
 _SAMPLED = 3  # Recordings whose seconds are kept as sound, too.
@@ -65,7 +64,7 @@ def render(
         raise errors.Invalid(f"--split={','.join(strange)}: song_mine's sets have {', '.join(spectrogram_pairs.SETS)}")
     if segments < 1:
         raise errors.Invalid(f"--segments={segments}: must be at least 1")
-    chain = queries.parse(names, unshifted=True)
+    chain = rendering.parse(names, unshifted=True)
     surroundings = pairs.surroundings_by_split(noise, chain, splits, noise_split)
     pieces = [piece for split in splits for piece in pairs.chosen(source, split, count, seed)]
     _require_unique(source, pieces)
@@ -86,6 +85,7 @@ def render(
         return True
 
     wanted = [pair for number, piece in enumerate(pieces) for pair in _pairs(out, number, piece, segments, seed)]
+    _require_ours(out, splits, wanted)
     for name in (spectrogram_pairs.SAMPLES, *(spectrogram_pairs.SETS[split] for split in splits)):
         (out / name).mkdir(parents=True, exist_ok=True)
     with (
@@ -98,6 +98,15 @@ def render(
             bar.add(1)
     _write_tables(out, splits, made)
     return f"{out}: {len(made)} pairs of spectrograms of {len(pieces)} recordings"
+
+
+def _require_ours(out: pathlib.Path, splits: Sequence[str], wanted: Sequence[_Pair]) -> None:
+    """Raises errors.Invalid if a file that would be replaced, or taken for a pair, was not written here."""
+    for split in splits:
+        table = out / spectrogram_pairs.TABLES[split]
+        outputs.require(table, verb="nafp queries pairs", is_former=outputs.begins_with(b"{"))
+    for pair in wanted:
+        outputs.require(pair.file, verb="nafp queries pairs", is_former=outputs.begins_with(b"\x93NUMPY"))
 
 
 def _require_unique(source: material.Material, pieces: Sequence[material.Piece]) -> None:

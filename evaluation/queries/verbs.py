@@ -9,8 +9,7 @@ import numpy as np
 
 from nafp import errors
 
-from . import conditions, material, page, pairs, spectrogram_sets
-from . import render as queries
+from . import conditions, material, page, pairs, rendering, spectrogram_sets
 
 _T = TypeVar("_T")
 
@@ -59,7 +58,7 @@ def render(request: QueriesRequest) -> str:
     source, noise = request.materials()
     names = names_of(request.conditions, snr_db=request.snr_db)
     if request.aligned:
-        rows = queries.render_aligned(
+        rows = rendering.render_aligned(
             source,
             noise,
             request.out,
@@ -73,15 +72,15 @@ def render(request: QueriesRequest) -> str:
             overwrite=request.overwrite,
         )
     else:
-        rows = queries.render(
+        rows = rendering.render(
             source,
             noise,
             request.out,
             split=request.one_split(),
             noise_split=request.noise_split or "",
             names=names,
-            count=_or(request.count, queries.COUNT),
-            seconds=_or(request.seconds, queries.SECONDS),
+            count=_or(request.count, rendering.COUNT),
+            seconds=_or(request.seconds, rendering.SECONDS),
             seed=request.seed,
             spliced=request.spliced,
             jobs=request.jobs,
@@ -137,6 +136,7 @@ def listen(request: QueriesRequest) -> str:
     out = request.out
     if os.path.isdir(out) or not out.endswith((".html", ".htm")):
         raise errors.Invalid(f"--out={out}: the page is one file, such as page.html")
+    page.require_out(out)
     clips = page.of_conditions(
         source,
         noise,

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nafp import errors
+from nafp.jobs import outputs, whole_files
 
 from . import metrics, results, statistics, tables
 
@@ -194,11 +195,18 @@ def _difference_text(cell: dict[str, Any]) -> str:
 
 def run(arguments: Sequence[str], *, out: str | os.PathLike | None = None) -> dict[str, Any]:
     """Compares and prints. If `out` is given, writes compare.json and compare.md into this folder."""
+    if out:
+        formers = {"compare.json": outputs.json_of("rates"), "compare.md": outputs.never}
+        outputs.require_set({str(Path(out) / name): formers[name] for name in formers}, verb="nafp compare")
     comparison = compare(read(arguments))
     print(report(comparison))
     if out:
         Path(out).mkdir(parents=True, exist_ok=True)
-        (Path(out) / "compare.md").write_text(report(comparison, markdown=True) + "\n")
-        text = json.dumps(comparison, indent=1, allow_nan=False)
-        (Path(out) / "compare.json").write_text(text + "\n")
+        _write(Path(out) / "compare.json", json.dumps(comparison, indent=1, allow_nan=False))
+        _write(Path(out) / "compare.md", report(comparison, markdown=True))
     return comparison
+
+
+def _write(path: Path, text: str) -> None:
+    with whole_files.opened(path, encoding="utf-8") as file:
+        file.write(text + "\n")

@@ -17,7 +17,7 @@ import numpy as np
 from sklearn import svm
 
 from nafp import errors
-from nafp.jobs import progress, whole_files
+from nafp.jobs import outputs, plain_files, progress, whole_files
 
 from . import questions, result_files, tables
 
@@ -65,6 +65,7 @@ def run(
     songs of each .bin, in order. second: one of KINDS. Returns for each machine its scores on each set of `pairs`.
     Raises nafp.errors.Invalid or NotFound for files that do not belong together.
     """
+    _require_out(Path(out))
     named = _song_names(songs) if songs else {}
     learned = read(train, named, second=second)
     asked = [read(pair, named, second=second) for pair in pairs]
@@ -135,7 +136,7 @@ def _rows(path: str, right: dict[str, str] | None, songs: dict[str, int], kind: 
 def _from_array(path: str) -> np.ndarray:
     if not os.path.exists(path):
         raise errors.NotFound(f"{path}: no such file")
-    rows = np.load(path, allow_pickle=False)
+    rows = plain_files.array(path)
     if rows.ndim != 2 or rows.shape[1] != 2:
         raise errors.Invalid(f"{path}: holds {list(rows.shape)}; rows of score and right, [Q, 2], are needed")
     return rows.astype(np.float32)
@@ -189,6 +190,13 @@ def table(pairs: Sequence[Pair], scored: dict[str, list[Chosen]]) -> tables.Tabl
         rates[label] = [max(scores[column].all for scores in some) for column in range(len(pairs))]
     lines = [[label, *(f"{100 * rate:.1f}" for rate in columns)] for label, columns in rates.items()]
     return ["% right", *(pair.name for pair in pairs)], lines
+
+
+def _require_out(folder: Path) -> None:
+    """Raises nafp.errors.Invalid if a table would replace a file that is no former one."""
+    formers = {"linear": outputs.begins_with(b"C,"), "rbf": outputs.begins_with(b"C,gamma,")}
+    files = {str(folder / f"{kind}{suffix}.csv"): formers[kind] for kind in formers for suffix in ("", "_all")}
+    outputs.require_set(files, verb="nafp compare --train")
 
 
 def _write(folder: Path, scored: dict[str, list[Chosen]], names: Sequence[str]) -> None:

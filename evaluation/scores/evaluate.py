@@ -1,6 +1,6 @@
 """Scores stores of queries against stores of recordings: `nafp evaluate`. Needs no audio, no network, no JAX."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,13 +22,33 @@ class _QuerySide(NamedTuple):
     notes: list[str]
 
 
+class Answered(NamedTuple):
+    """The questions and their answers at the lengths, in segments.
+
+    left_out: the answers as if the track of each question were not in the database, None where that was not asked for.
+    notes: remarks for the reader.
+    """
+
+    questions: questions.Questions
+    answers: metrics.Answers
+    lengths: tuple[int, ...]
+    timings: answers.Timings
+    left_out: metrics.Answers | None
+    notes: list[str]
+
+
 def run(request: Request) -> dict[str, Any]:
     """Evaluates, prints the table, writes RESULTS, and returns what results.json holds.
 
     Raises nafp.errors.Invalid or NotFound for anything that cannot be right, before work starts.
     """
     rule, lengths = _checked(request)
+    results.require_out(request.out, as_original=request.compat)
     fitted = confidence.Confidence.load(request.confidence) if request.confidence else None
+    if request.report:
+        from . import page  # Here: it loads jinja2.
+
+        page.require_out(request.report)
     given = stores.read(
         request.store,
         query=request.query,
@@ -45,7 +65,7 @@ def run(request: Request) -> dict[str, Any]:
     sound = repeats.opened(request.repeats, asked.questions.songs)
     built, about = index_of(request, given)
     _introduce(request, asked, given, about)
-    answered, timings, neighbours = answers.answer(
+    ranked, timings, neighbours = answers.answer(
         asked.questions,
         asked.rows,
         given.database,
@@ -54,44 +74,58 @@ def run(request: Request) -> dict[str, Any]:
         matcher=rule,
         show=request.show,
     )
-    scored = results.score(
-        asked.questions,
-        answered,
-        lengths,
-        by_row=request.compat or not given.database.tracks,
-        has_tracks=bool(given.database.tracks),
-    )
-    scored, heard = listened(request, scored, given.database, sound)
-    without = _left_out(request, asked, given, neighbours, answered, rule, lengths)
-    found = records.record(
-        request,
-        given,
-        scored,
-        searched=built,
-        about=about,
-        timings=timings,
-        left_out=without,
-        fitted=fitted,
-        repeats=heard,
-        recall=_recall(request, built, asked, given.database),
-        notes=asked.notes,
-    )
-    results.save(request.out, found, scored, tables.report(found, markdown=True), as_original=request.compat)
+    without = _left_out(request, asked, given, neighbours, ranked, rule, lengths)
+    answered = Answered(asked.questions, ranked, lengths, timings, without, asked.notes)
+    recall = _recall(request, built, asked, given.database)
+    found, scored = written(request, given, answered, sound, searched=built, about=about, fitted=fitted, recall=recall)
     _say(request, tables.report(found))
     more = ", confidence.json" if found["open_set"] else ""
     more += ", raw_score.npy, test_ids.npy" if request.compat else ""
     _say(request, f"written: {request.out}/results.json, table.md, table.csv, answers.npz{more}")
     if request.report:
-        _report(request, found, scored)
+        drawn = page.write(request.report, found, scored)
+        missing = "" if page.draws_files() else "; the pictures as PNG files need: pip install 'nafp[plots]'"
+        _say(request, f"written: {drawn}{missing}")
     return found
 
 
-def _report(request: Request, found: dict[str, Any], scored: results.Scored) -> None:
-    from . import page  # Here: it loads jinja2.
+def written(
+    request: Request,
+    given: stores.Inputs,
+    answered: Answered,
+    sound: repeats.Sound | None,
+    *,
+    searched: index.Index,
+    about: dict[str, Any],
+    fitted: confidence.Confidence | None = None,
+    recall: dict[str, Any] | None = None,
+    further: Callable[[results.Scored], dict[str, Any]] | None = None,
+) -> tuple[dict[str, Any], results.Scored]:
+    """Scores the answers and writes RESULTS. Returns what results.json holds, and the scores.
 
-    written = page.write(request.report or "", found, scored)
-    missing = "" if page.draws_files() else "; the pictures as PNG files need: pip install 'nafp[plots]'"
-    _say(request, f"written: {written}{missing}")
+    sound: counts exact repeats as right. searched, about: the index and its description. further: returns entries that
+    results.json gets besides.
+    """
+    has_tracks = bool(given.database.tracks)
+    by_row = request.compat or not has_tracks
+    scored = results.score(answered.questions, answered.answers, answered.lengths, by_row=by_row, has_tracks=has_tracks)
+    scored, heard = _listened(request, scored, given.database, sound)
+    found = records.record(
+        request,
+        given,
+        scored,
+        searched=searched,
+        about=about,
+        timings=answered.timings,
+        left_out=answered.left_out,
+        fitted=fitted,
+        repeats=heard,
+        recall=recall,
+        notes=answered.notes,
+    )
+    found |= further(scored) if further else {}
+    results.save(request.out, found, scored, tables.report(found, markdown=True), as_original=request.compat)
+    return found, scored
 
 
 def _checked(request: Request) -> tuple[answers.Matcher, tuple[int, ...]]:
@@ -273,7 +307,7 @@ def _left_out(
     )
 
 
-def listened(
+def _listened(
     request: Request, scored: results.Scored, database: collection.Collection, sound: repeats.Sound | None
 ) -> tuple[results.Scored, dict[str, Any] | None]:
     """Counts exact repeats as right, if their sound was given. Returns the scores, and how many repeats there were."""

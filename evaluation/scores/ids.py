@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nafp import errors
+from nafp.jobs import plain_files
 
 ICASSP = "icassp"  # The 2,000 ids of the paper, among 29,500 rows: 500 clips of 59.
 ICASSP_FILE = "test_ids_icassp2021.npy"  # In the folder `eval` of the original.
@@ -57,7 +58,7 @@ def read(
         return np.flatnonzero(fits) if as_original else np.arange(n_rows)
     if asked.isdigit():
         return _drawn(int(asked), np.flatnonzero(fits), seed=seed, clip=as_original)
-    ids = np.load(asked, allow_pickle=False).ravel()
+    ids = plain_files.array(asked).ravel()
     if ids.dtype.kind not in "iu" or not len(ids):
         raise errors.Invalid(f"--ids={asked} holds {ids.dtype} [{len(ids)}]; it should be row numbers")
     wrong = ids[(ids < 0) | (ids >= n_rows)]

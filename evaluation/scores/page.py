@@ -12,12 +12,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluation.pages import layout, panels
+from nafp.jobs import outputs
 
 from . import distributions, pictures, results, tables
 
 _TEMPLATES = pathlib.Path(__file__).with_name("templates")
+_VERB = "nafp evaluate"
+_OLD_MARK = b"<title>nafp: hit rates</title>"  # In the pages of versions up to 0.2.
+_IMAGES = ("accept_or_reject.png", "overview.png", "similarity.png")  # Besides those of hit rates.
 _RATE = re.compile(r"(\S+) \((\S+)-(\S+)\)")
 _Cell = str | tuple[str, str]
+
+
+def require_out(folder: str) -> None:
+    """Raises nafp.errors.Invalid if `write` would replace files that are no former report."""
+    place, is_ours = pathlib.Path(folder), layout.is_made_by(_VERB)
+    images = {*(place / name for name in _IMAGES), *place.glob("hit_rate_by_*.png")}
+    files: dict[str, outputs.IsFormer] = {str(path): outputs.never for path in sorted(images)}
+    files[str(place / "index.html")] = lambda head: is_ours(head) or _OLD_MARK in head
+    outputs.require_set(files, verb=_VERB, flag="--report")
 
 
 def write(folder: str, record: dict[str, Any], scored: results.Scored) -> pathlib.Path:
@@ -69,6 +82,7 @@ def _page(record: Mapping[str, Any], scored: results.Scored) -> str:
     return layout.page(
         _TEMPLATES,
         "report.html",
+        maker=_VERB,
         title="Hit rates",
         scripts=["picture.js"],
         facts=facts(record, scored),
@@ -131,6 +145,7 @@ def _group(
         for value, rates in pictures.groups_of(record, scored, column).items()
     ]
     return {
+        "id": f"by-{pictures.file_name(column)}",
         "column": pictures.COLUMNS.get(column, column),
         "metric": pictures.LABELS[name],
         "picture": picture,

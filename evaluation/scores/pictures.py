@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from evaluation.pages import panels, tones
 from . import metrics, results, tables
 
 LABELS = tables.LABELS | {"song": "right track"}
-OTHER_LOSSES = ("reverb", "speech", "microphone", "codec")  # Columns of a truth file that change sound besides snr.
+OTHER_LOSSES = ("reverb", "speech", "music", "microphone", "codec")  # Columns of a truth file, besides snr.
 COLUMNS = {"snr": "noise"}  # What people call a column, if not by its name.
 _SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 _HIGH_SHARES = (0.6, 0.8, 0.9, 0.95, 0.99, 0.999)  # Of misses, where there are so many.
@@ -113,7 +114,7 @@ def _by_column(
     )
     row = max(_LEAST_HEIGHT, _LENGTH_HEIGHT * len(lengths))
     return panels.Panel(
-        name=f"hit_rate_by_{column}",
+        name=f"hit_rate_by_{file_name(column)}",
         title=f"Hit rate by {COLUMNS.get(column, column)}",
         about="Whiskers are 95 % intervals.",
         x=place_axis if is_number else rate_axis,
@@ -124,6 +125,11 @@ def _by_column(
         marks=marks,
         height=300.0 if is_number else 80.0 + row * len(labels),
     )
+
+
+def file_name(column: str) -> str:
+    """Returns the name of a column as it may stand in the name of a file."""
+    return re.sub(r"\W", "_", column)
 
 
 def _turned(place: float, rate: float, is_upright: bool) -> panels.Point:

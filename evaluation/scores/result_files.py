@@ -55,6 +55,7 @@ def run(
     """
     if not truth:
         raise errors.Invalid("--answers needs --truth=expected.csv, which says what is right")
+    results.require_out(out)
     scored = score(read(path), questions.read_truth(truth), where=f"{path} and {truth}")
     n, known = len(scored.questions), int(scored.questions.is_known.sum())
     columns = [name for name in ("condition",) if name in scored.questions.groups] if group is None else list(group)

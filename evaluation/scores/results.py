@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nafp import __version__, errors
-from nafp.jobs import threads, whole_files
+from nafp.jobs import outputs, threads, whole_files
 from nafp.search import collection, confidence, index, index_files
 
 from . import metrics, statistics, stores, tables
@@ -200,6 +200,17 @@ def command() -> str:
     """Returns the command line as it was typed, so that it can be repeated."""
     name = os.path.basename(sys.argv[0]) if sys.argv else ""
     return shlex.join([*name.split(), *sys.argv[1:]])  # A launcher sets the name, such as "nafp evaluate".
+
+
+def require_out(folder: str | os.PathLike, *, as_original: bool = False) -> None:
+    """Raises nafp.errors.Invalid if `save` would replace files of a folder that are no former RESULTS."""
+    others = ("table.csv", "table.md", "confidence.json", *(("raw_score.npy", "test_ids.npy") if as_original else ()))
+    formers = {
+        "answers.npz": lambda head: head.startswith(b"PK") and b"text.npy" in head,
+        "results.json": outputs.json_of("format", "hit_rates"),
+        **dict.fromkeys(others, outputs.never),
+    }
+    outputs.require_set({str(Path(folder) / name): former for name, former in formers.items()}, verb="nafp evaluate")
 
 
 def save(

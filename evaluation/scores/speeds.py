@@ -54,6 +54,7 @@ def run(request: evaluate.Request, *, queries: Sequence[str], at_once: bool = Fa
     nafp.errors.Invalid for anything that cannot be right, before work starts.
     """
     lengths = _checked(request, queries)
+    results.require_out(request.out)
     calibration = confidence.Confidence.load(request.confidence) if request.confidence else None
     policy = _policy(request, queries)
     request = dataclasses.replace(request, query=queries[0])
@@ -69,22 +70,16 @@ def run(request: evaluate.Request, *, queries: Sequence[str], at_once: bool = Fa
     answered, told = search.answer()
     timings = search.timings._replace(n_questions=len(asked))
     without = _left_out(search, answered) if request.unknown else None
-    scored = results.score(asked, answered, lengths, by_row=False, has_tracks=True)
-    scored, repeated = evaluate.listened(request, scored, given.database, sound)
     notes = [f"{len(missing)} queries of the truth file have no rows"] if missing else []
-    found = records.record(
+    found, scored = evaluate.written(
         request,
         given,
-        scored,
+        evaluate.Answered(asked, answered, lengths, timings, without, notes),
+        sound,
         searched=built,
         about=about,
-        timings=timings,
-        left_out=without,
-        repeats=repeated,
-        notes=notes,
+        further=lambda scored: {"speeds": {"queries": list(queries), "told": _errors(scored, told)}},
     )
-    found["speeds"] = {"queries": list(queries), "told": _errors(scored, told)}
-    results.save(request.out, found, scored, tables.report(found, markdown=True))
     np.save(pathlib.Path(request.out) / "speeds.npy", told)
     _limit_margins(request.out, scored)
     if request.show:

@@ -8,6 +8,8 @@ from typing import Any
 
 import tabulate
 
+from nafp.jobs import shown
+
 from .metrics import METRICS
 
 Table = tuple[list[str], list[list[str]]]
@@ -80,7 +82,8 @@ def plain(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Returns a table for the terminal: the first column to the left, the others to the right."""
     sides = ["left", *["right"] * (len(header) - 1)]
     # The header goes in as a line: tabulate would pad a column by two spaces if its heading is the widest cell.
-    return tabulate.tabulate([header, *lines], tablefmt="plain", disable_numparse=True, colalign=sides)
+    cells = [[shown.plain(cell) for cell in line] for line in (header, *lines)]
+    return tabulate.tabulate(cells, tablefmt="plain", disable_numparse=True, colalign=sides)
 
 
 def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -70,15 +70,17 @@ def links(data: mmap.mmap, *, thorough: bool) -> list[Link]:
 def _counted(data: mmap.mmap, first: int, start: int, stated: _Stated | None) -> Link:
     frame = _frame(data[first : first + 4])
     assert frame is not None
-    n_frames = _count_frames(data, first) - (stated is not None)
+    counted, joined = _count_frames(data, first)
+    n_frames = counted - (stated is not None)
     promise_s = stated.n_frames * frame.n_samples / frame.hz if stated else 0.0
     if stated is None or not stated.is_xing:
         is_cut = stated is not None and n_frames + 1 < stated.n_frames
         extra = stated is not None  # The frame of another header is sound to the decoder: silence.
         prefix = _xing(data[first : first + 4], n_frames + extra)
         return Link(prefix, first, promise_s=promise_s if is_cut else None)
+    torn = _torn(n_frames, stated, joined)
     if abs(n_frames - stated.n_frames) <= 1:
-        return Link(start=start)
+        return Link(start=start, torn=torn)
     if n_frames < stated.n_frames and promise_s <= _LONGEST_S + len(data) and not _fits(stated, len(data) - first):
         return Link(start=start)  # Cut off.
     n_bytes = frame.n_bytes
@@ -87,7 +89,14 @@ def _counted(data: mmap.mmap, first: int, start: int, stated: _Stated | None) ->
     head[at : at + 4] = struct.pack(">I", n_frames)
     if stated.n_bytes:
         head[at + 4 : at + 8] = struct.pack(">I", min(len(data) - first, 0xFFFFFFFF))
-    return Link(bytes(head), first + n_bytes, promise_s=promise_s if stated.n_frames < n_frames else None)
+    return Link(bytes(head), first + n_bytes, promise_s=promise_s if stated.n_frames < n_frames else None, torn=torn)
+
+
+def _torn(n_frames: int, stated: _Stated, joined: list[int]) -> str:
+    """Says that the last of several joined files is cut off, "" if it is not. joined: as of `_count_frames`."""
+    n_stated = stated.n_frames + sum(joined) + len(joined)  # The frame of each header is counted, too.
+    is_cut = bool(joined) and n_frames + 1 < n_stated <= n_frames + joined[-1] + 1
+    return f"{n_frames} frames found of the {n_stated} that the headers of joined files state" if is_cut else ""
 
 
 def _fits(stated: _Stated, n_bytes: int) -> bool:
@@ -157,19 +166,24 @@ def _stated(data: mmap.mmap, first: int) -> _Stated | None:
     return None
 
 
-def _count_frames(data: mmap.mmap, at: int) -> int:
-    n_frames, last = 0, len(data) - 4
+def _count_frames(data: mmap.mmap, at: int) -> tuple[int, list[int]]:
+    """Counts the frames from a frame on. Returns their number, and what each header of a file joined behind states."""
+    n_frames, last, joined = 0, len(data) - 4, list[int]()
     while at < last:
         frame = _frame(data[at : at + 4])
         if frame:
             n_frames += 1
+            tag = at + 4 + _SIDE_INFO[frame.version, frame.mono]
+            if n_frames > 1 and data[tag : tag + 4] in (b"Xing", b"Info") and (stated := _stated(data, at)):
+                is_possible = stated.n_frames * frame.n_samples / frame.hz <= _LONGEST_S + len(data)
+                joined += [stated.n_frames] if is_possible else []
             at += frame.n_bytes
             continue
         resumed = _resumed(data, at + 1, len(data))
         if resumed is None:
             break
         at = resumed
-    return n_frames
+    return n_frames, joined
 
 
 def _xing(header: bytes, n_frames: int) -> bytes:

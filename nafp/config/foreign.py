@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import yaml
 
-from nafp import config as config_lib
+import nafp.config
 from nafp import errors
 from nafp.config import foreign_benchmark, foreign_keys, foreign_original, foreign_pfann
 
@@ -71,7 +71,7 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changed(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
-    config = config_lib.default()
+    config = nafp.config.default()
     with config.unlocked():
         config.update_from_flattened_dict(dict(settings))
     return config

@@ -11,7 +11,6 @@ are clipped, and a louder track is turned down as a whole (see `parts`).
 """
 
 import functools
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +20,8 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.corpora import build as building
-from nafp.corpora import journal, lists, manifest, tracks_table
-from nafp.jobs import worker_processes
+from nafp.corpora import building, journal, lists, manifest, tracks_table
+from nafp.jobs import plain_files, shown, worker_processes
 
 CorpusTrack = tracks_table.CorpusTrack
 
@@ -43,11 +41,17 @@ class Corpus:
         self.failures = [manifest.Failure(*row) for row in about["failures"]]
         self.damaged = [manifest.Failure(*row) for row in about["damaged"]]
         self.tracks = tracks_table.read(self.folder)
-        self.loudness = np.load(os.path.join(self.folder, building.LOUDNESS))
+        self.loudness = plain_files.array(os.path.join(self.folder, building.LOUDNESS))
+        if self.loudness.ndim != 1 or self.loudness.dtype.kind != "f":
+            raise errors.Invalid(f"{self.folder}/{building.LOUDNESS}: holds no levels of sound; was it copied whole?")
         n_samples = len(self.loudness) * self.cell
         samples = os.path.join(self.folder, journal.SAMPLES)
+        plain_files.require_files([samples])
         if os.path.getsize(samples) < 2 * n_samples:
             raise errors.Invalid(f"{samples}: shorter than its tables say; was it copied whole?")
+        for track in self.tracks:
+            if not 0 <= track.first_sample <= track.first_sample + track.n_samples <= n_samples:
+                raise errors.Invalid(f"{self.folder}/{tracks_table.NAME}: {track.path} lies outside of {samples}")
         # As a plain array, which slices several times faster than np.memmap does.
         self.samples = np.memmap(samples, "<i2", "r", shape=(n_samples,)).view(np.ndarray)
 
@@ -109,7 +113,7 @@ def build(
     jobs = worker_processes.processors() if jobs is None else jobs
     is_changed = building.build(list(tracks), folder, sample_rate_hz=sample_rate_hz, jobs=jobs, show=progress)
     if progress and not is_changed:
-        print(f"{folder}: unchanged, nothing to decode", file=sys.stderr)
+        print(shown.plain(f"{folder}: unchanged, nothing to decode"), file=sys.stderr)
     return Corpus(folder)
 
 
@@ -148,11 +152,22 @@ def refused(name: str, reason: str) -> Source:
     return Source(name, 0.0, functools.partial(_refuse, failure))
 
 
+def _why_no_file(path: str) -> str:
+    """Says what is wrong with a path at which there is no file and no folder."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return "no such corpus, folder, list or audio file"
+    except (OSError, ValueError) as error:  # A link to itself; a NUL byte.
+        return f"cannot be opened: {getattr(error, 'strerror', '') or error}"
+    return "a pipe or a device, which has no end to wait for; give a file"
+
+
 def _listed(path: str) -> tuple[list[manifest.Track], list[manifest.Failure]]:
     if os.path.isdir(path):
         return manifest.scan(path, by_folder=False)
     if not os.path.isfile(path):
-        raise errors.Invalid(f"{path}: no such corpus, folder, list or audio file")
+        raise errors.Invalid(f"{path}: {_why_no_file(path)}")
     if lists.is_list(path):
         return lists.read(path), []
     return [manifest.Track(path)], []
@@ -210,8 +225,7 @@ def _nothing(
 def _finished(folder: str) -> dict[str, Any]:
     """Reads corpus.json. Raises errors.Invalid if the folder is not a finished corpus."""
     try:
-        with open(os.path.join(folder, building.FINISHED), encoding="utf-8") as file:
-            about = json.load(file)
+        about = plain_files.json_object(os.path.join(folder, building.FINISHED))
     except FileNotFoundError:
         is_begun = building.is_corpus(folder)
         what = "a corpus not built to its end" if is_begun else "no corpus"
@@ -219,4 +233,13 @@ def _finished(folder: str) -> dict[str, Any]:
         raise errors.Invalid(f"{folder}: {what}; {how}") from None
     if about.get("format") != journal.FORMAT:
         raise errors.Invalid(f"{folder}: format {about.get('format')!r}, not {journal.FORMAT}")
+    rate_hz, lists = about.get("sample_rate_hz"), [about.get("failures"), about.get("damaged")]
+    are_pairs = all(isinstance(rows, list) and all(_is_pair(row) for row in rows) for rows in lists)
+    if not are_pairs or not isinstance(rate_hz, int) or not 1000 <= rate_hz < 1e7:
+        raise errors.Invalid(f"{folder}/{building.FINISHED}: is damaged; build the corpus anew")
     return about
+
+
+def _is_pair(row: object) -> bool:
+    """Returns whether a row says which file failed, and why."""
+    return isinstance(row, list) and len(row) == 2 and all(isinstance(word, str) for word in row)

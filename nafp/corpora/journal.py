@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 from nafp import errors
 from nafp.corpora import parts
-from nafp.jobs import locks, whole_files
+from nafp.jobs import locks, plain_files, whole_files
 
 FORMAT = "nafp-corpus-1"
 SAMPLES, JOURNAL, PARTS, LOCK = "samples.i16", "journal.jsonl", "parts", ".lock"
+FILES = (SAMPLES, JOURNAL)  # Those that are appended to.
 _COMMIT_S = 2.0  # Seconds between two waits for the disk.
 
 
@@ -63,6 +64,12 @@ class CorpusJournal:
         self.passing_failures: list[tuple[str, str]] = []
         self._cell, self._committed = cell, time.monotonic()
         self._uncommitted: list[tuple[Entry, parts.Job]] = []
+        for name in FILES:
+            plain_files.require_plain(os.path.join(folder, name))
+        if os.path.islink(os.path.join(folder, PARTS)):
+            raise errors.Invalid(
+                f"{folder}/{PARTS}: is a symbolic link; nafp writes into its own folders only: remove it"
+            )
         os.makedirs(os.path.join(folder, PARTS), exist_ok=True)
         for place in (folder, os.path.join(folder, PARTS)):
             whole_files.tidy(place)
@@ -125,7 +132,12 @@ class CorpusJournal:
                     fields = None
                 if fields is None:  # A kill tore this line. What follows does not count.
                     break
-                self._add(fields, sample_rate_hz)
+                try:
+                    self._add(fields, sample_rate_hz)
+                except (KeyError, TypeError, AttributeError) as error:
+                    raise errors.Invalid(
+                        f"{path}: is damaged ({error!r}); build the corpus in another folder"
+                    ) from None
                 n_bytes += len(line)
         return n_bytes
 

@@ -23,6 +23,16 @@ FORMS = ("manifest", "pfann", "text", "pickle")
 _PFANN_COLUMNS = ("file", "duration", "sample_rate", "channels")
 
 
+def is_former(head: bytes) -> bool:
+    """Returns whether the first bytes of a file are those of a list that `write` wrote, in any form."""
+    if head.startswith(b"\x80\x04\x95"):  # A pickle of protocol 4, of a list.
+        return head[11:13] == b"]\x94"
+    if head.startswith((",".join(_PFANN_COLUMNS).encode(), ",".join(manifest.COLUMNS).encode())):
+        return True
+    lines = head.decode(errors="surrogateescape").split("\n")[:-1]  # The last one may be cut off.
+    return bool(lines) and "\0" not in "".join(lines) and all(map(os.path.isabs, lines))
+
+
 def is_list(path: str) -> bool:
     """Returns whether a file is a list of files, which its suffix tells."""
     return os.path.splitext(path)[1].lower() in (".csv", *TEXT, *PICKLED)

@@ -16,7 +16,7 @@ import numpy as np
 from nafp import errors
 from nafp.audio import segments
 from nafp.corpora import list_text, manifest, pickles
-from nafp.jobs import whole_files
+from nafp.jobs import plain_files, whole_files
 
 SEGMENT_S, HOP_S = 1.0, 0.5
 COLUMNS = ("id", "path", "row", "start_s")
@@ -37,8 +37,8 @@ def read(path: str | os.PathLike) -> np.ndarray:
     path, _, key = os.fspath(path).partition("#")
     if path.endswith(".npy"):
         try:
-            ids = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+            ids = plain_files.array(path)
+        except (OSError, errors.Invalid) as error:
             raise errors.Invalid(f"{path}: not an array of row numbers ({error})") from None
     else:
         ids = _inside(pickles.read(path), key, path)
@@ -46,6 +46,12 @@ def read(path: str | os.PathLike) -> np.ndarray:
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or not len(ids) or ids.min() < 0:
         raise errors.Invalid(f"{path}: holds {ids.dtype} {list(ids.shape)}; row numbers [n] are needed")
     return ids.astype(np.int64)
+
+
+def is_former(head: bytes) -> bool:
+    """Returns whether the first bytes of a file are those of test ids, or of a table of places, written here."""
+    is_ids = head.startswith(b"\x93NUMPY") and b"'<i8'" in head[:128] and b",)" in head[:128]
+    return is_ids or head.startswith(",".join(COLUMNS).encode())
 
 
 def write(path: str | os.PathLike, ids: Sequence[int] | np.ndarray) -> None:

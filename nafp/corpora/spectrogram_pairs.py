@@ -14,6 +14,7 @@ import pathlib
 import numpy as np
 
 from nafp import errors
+from nafp.jobs import plain_files
 
 SETS = {"train": "train_set", "val": "val_set"}  # By split.
 TABLES = {"train": "train_data.json", "val": "val_data.json"}
@@ -49,8 +50,8 @@ class SpectrogramPairs:
         """Reads a pair: float32 [2, F, T]. Raises errors.Invalid for a file of another shape than `shape`, [F, T]."""
         path = self.paths[number]
         try:
-            pair = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+            pair = plain_files.array(path)
+        except (OSError, errors.Invalid) as error:
             raise errors.Invalid(f"{path}: not a pair of spectrograms ({error})") from None
         if pair.shape != (2, *shape) or pair.dtype.kind != "f":
             raise errors.Invalid(

@@ -20,8 +20,8 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import loudness
-from nafp.corpora import build, corpus, journal, tracks_table
-from nafp.jobs import whole_files
+from nafp.corpora import building, corpus, journal, tracks_table
+from nafp.jobs import plain_files, whole_files
 
 DETAILS, FINISHED, JOURNAL = "pairs.csv", "pairs.json", "pairs.jsonl"
 
@@ -44,13 +44,11 @@ class Pairs:
             is_begun = os.path.isfile(os.path.join(folder, JOURNAL))
             what = "pairs not rendered to their end" if is_begun else "no pairs"
             raise errors.Invalid(f"{folder}: {what}; nafp queries pairs --out={folder} renders them")
-        with open(path, encoding="utf-8") as file:
-            self.settings = json.load(file)
+        self.settings = plain_files.json_object(path, "variants")
         self.corpus = corpus.Corpus.open(folder)
-        self.variants = [
-            np.memmap(os.path.join(folder, variant_name(number)), "<i2", "r").view(np.ndarray)
-            for number in range(self.settings["variants"])
-        ]
+        names = [os.path.join(folder, variant_name(number)) for number in range(self.settings["variants"])]
+        plain_files.require_files(names)
+        self.variants = [np.memmap(name, "<i2", "r").view(np.ndarray) for name in names]
         if any(len(variant) != len(self.corpus.samples) for variant in self.variants):
             raise errors.Invalid(f"{folder}: a variant is not as long as the clean side; render anew")
 
@@ -68,6 +66,8 @@ class PairsWriter:
         self._settings = json.loads(json.dumps(settings))
         self._cell = tracks_table.cell_of(settings["sample_rate_hz"])
         os.makedirs(self.folder, exist_ok=True)
+        for name in (JOURNAL, *self._names()):
+            plain_files.require_plain(self._path(name))
         self.is_finished = os.path.exists(self._path(FINISHED))
         self._check_same()
         self._files: list[BinaryIO] = []
@@ -117,13 +117,13 @@ class PairsWriter:
         self.close()
         self._write_details(entries)
         samples = np.memmap(self._path(journal.SAMPLES), "<i2", "r")
-        with whole_files.opened(self._path(build.LOUDNESS), "wb") as file:
+        with whole_files.opened(self._path(building.LOUDNESS), "wb") as file:
             np.save(file, loudness.measure(samples, cell=self._cell))
         rows = [
             tracks_table.CorpusTrack(e["path"], "music", e["split"], "", e["first"], e["n_samples"]) for e in entries
         ]
         tracks_table.write(self.folder, rows)
-        self._write_json(build.FINISHED, self._about_corpus())
+        self._write_json(building.FINISHED, self._about_corpus())
         self._write_json(FINISHED, self._settings)
         os.remove(self._path(JOURNAL))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import operator
 import os
 import sqlite3
 import threading
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nafp import errors
-from nafp.database import catalogue_files, facts, records
+from nafp.database import catalogue_files, facts, records, refusals
 
 FILE, COPY, SIDE_FILES = catalogue_files.FILE, catalogue_files.COPY, catalogue_files.SIDE_FILES
 _COUNT_CHANGE = (
@@ -78,7 +79,9 @@ class Catalogue:
                 is_as_copied = catalogue_files.is_as_stamped(self._connection, copy, changes=changes)
         except (sqlite3.Error, ValueError, TypeError, OverflowError, facts.Wrong) as error:
             if isinstance(error, sqlite3.Error) and catalogue_files.code(error) in _NO_DAMAGE:
-                raise
+                if write:  # The writer says why, and what to do.
+                    raise
+                raise refusals.unreadable(path, error) from error
             return str(error)
         # A copy that has the bytes of the catalogue, but not of its stamp, has lost its stamp.
         if is_as_copied or catalogue_files.is_copy(self._connection, copy):
@@ -170,8 +173,10 @@ class Catalogue:
         ((version,),) = self._rows("pragma data_version")
         state = version, self._connection.total_changes
         if state != self._places_state:  # Opening asks twice, and reading takes a while.
-            rows = self._rows("select id, name, seconds, first_row, n_rows, crc from tracks order by first_row, id")
-            self._places = [row if type(row[1]) is str else (row[0], _text(row[1]), *row[2:]) for row in rows]
+            rows = self._rows("select id, name, seconds, first_row, n_rows, crc from tracks order by id")
+            places = [row if type(row[1]) is str else (row[0], _text(row[1]), *row[2:]) for row in rows]
+            # Mostly they are in order already. sqlite would sort them with their names, which takes longer.
+            self._places = sorted(places, key=operator.itemgetter(3, 0))
             self._places_state = state
         return self._places
 

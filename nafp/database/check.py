@@ -60,9 +60,9 @@ def _damaged_tracks(
     path: Path, about: Mapping[str, Any], tracks: list[catalogue.DatabaseTrack], shown: progress.Progress
 ) -> list[str]:
     """Names the tracks whose rows in the log are not those that were acknowledged."""
-    codec = codes.of(about)
-    n_rows = path.stat().st_size // codec.row_bytes if path.exists() else 0
-    rows = fingerprint_log.LogRows(path, codec, n_rows=n_rows)
+    codec, peak_bytes = codes.of(about), about.get("peak_bytes", 0)
+    n_rows = path.stat().st_size // (codec.row_bytes + peak_bytes) if path.exists() else 0
+    rows = fingerprint_log.LogRows(path, codec, n_rows=n_rows, peak_bytes=peak_bytes)
     damaged = []
     for track in tracks:
         end = track.first_row + track.n_rows

@@ -9,15 +9,19 @@ from typing import Any
 
 from nafp import errors
 from nafp.database import catalogue, codes, leftovers, network_file, refusals, writer_lock
+from nafp.search import peaks
 from nafp.weights import sources
 
 FORMAT = 1
+FORMAT_WITH_PEAKS = 2  # Rows are longer, so that versions that know nothing of peaks must not read them.
+FORMATS = (FORMAT, FORMAT_WITH_PEAKS)
 
 
-def create(folder: Path, *, network: str, storage: str, hop_s: float | None) -> None:
+def create(folder: Path, *, network: str, storage: str, hop_s: float | None, with_peaks: bool = False) -> None:
     """Makes an empty database, or finishes one whose creation was killed.
 
-    network: what `nafp.load` takes. hop_s: seconds between fingerprints, None for the network's own. Raises
+    network: what `nafp.load` takes. hop_s: seconds between fingerprints, None for the network's own. with_peaks:
+    whether spectral peaks are kept beside the fingerprints (see `nafp.search.peaks`). Raises
     errors.AlreadyExists for a folder with anything else in it, and leaves that folder as it is. Raises
     errors.Unwritable, and leaves no files behind, if the disk is full or the folder read-only.
     """
@@ -32,14 +36,14 @@ def create(folder: Path, *, network: str, storage: str, hop_s: float | None) -> 
             try:
                 about = network_file.put(folder, network, contents)
                 # The last step: from here on it is a database.
-                catalogue.Catalogue.create(folder, about | _facts(storage, hop_s or about["hop_s"]))
+                catalogue.Catalogue.create(folder, about | _facts(storage, hop_s or about["hop_s"], with_peaks))
             except BaseException:
                 if not (folder / catalogue.FILE).exists():
                     network_file.remove(folder)
                 raise
 
 
-def _facts(storage: str, hop_s: float) -> dict[str, Any]:
+def _facts(storage: str, hop_s: float, with_peaks: bool) -> dict[str, Any]:
     """Returns what the catalogue says of an empty database."""
     is_learned = storage in codes.LEARNED  # It begins once there is enough to learn from.
     return {
@@ -50,7 +54,7 @@ def _facts(storage: str, hop_s: float) -> dict[str, Any]:
         "n_rows": 0,
         "format": FORMAT,
         "created": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }
+    } | ({"format": FORMAT_WITH_PEAKS, "peak_bytes": peaks.row_bytes(hop_s)} if with_peaks else {})
 
 
 def _require_free(folder: Path) -> None:

@@ -57,10 +57,9 @@ class Database:
         _require(self.folder)
         self._catalogue = catalogue.Catalogue(self.folder)
         self.about: dict[str, Any] = self._catalogue.about()
-        if self.about.get("format") != creation.FORMAT:
-            raise errors.Invalid(
-                f"{self.folder}: is of format {self.about.get('format')}, this nafp reads {creation.FORMAT}"
-            )
+        if self.about.get("format") not in creation.FORMATS:
+            known = " and ".join(map(str, creation.FORMATS))
+            raise errors.Invalid(f"{self.folder}: is of format {self.about.get('format')}, this nafp reads {known}")
         self._lock = threading.RLock()
         self._snapshot: snapshot.Snapshot | None = None
         self._identifier: identifier.Identifier | None = None
@@ -76,16 +75,23 @@ class Database:
 
     @classmethod
     def create(
-        cls, folder: str | os.PathLike, *, network: str = "small", storage: str = "float16", hop_s: float | None = None
+        cls,
+        folder: str | os.PathLike,
+        *,
+        network: str = "small",
+        storage: str = "float16",
+        hop_s: float | None = None,
+        peaks: bool = False,
     ) -> Database:
         """Makes an empty database and opens it.
 
         network: what `nafp.load` takes. It is copied into the folder. storage: one of `nafp.database.codes.STORAGES`. A
         learned one begins when there are fingerprints of nine hours; until then it is float16. hop_s: seconds between
-        fingerprints, None for the network's own. Twice as much halves the database. Raises errors.AlreadyExists for a
+        fingerprints, None for the network's own. Twice as much halves the database. peaks: whether spectral peaks are
+        kept, too, 64 bytes a second, which find more of what other sound drowns. Raises errors.AlreadyExists for a
         folder with something in it.
         """
-        creation.create(Path(folder), network=os.fspath(network), storage=storage, hop_s=hop_s)
+        creation.create(Path(folder), network=os.fspath(network), storage=storage, hop_s=hop_s, with_peaks=peaks)
         return cls(folder)
 
     @property
@@ -329,20 +335,27 @@ class Database:
 
 
 def open_or_create(
-    folder: str | os.PathLike, *, checkpoint: str | None = None, storage: str | None = None, hop_s: float | None = None
+    folder: str | os.PathLike,
+    *,
+    checkpoint: str | None = None,
+    storage: str | None = None,
+    hop_s: float | None = None,
+    peaks: bool | None = None,
 ) -> Database:
-    """Opens a database, or makes one with this network ("small" by default), storage and hop.
+    """Opens a database, or makes one with this network ("small" by default), storage and hop, with or without peaks.
 
-    Raises errors.Invalid if the database that is there has another network, storage or hop.
+    Raises errors.Invalid if the database that is there has another network, storage or hop, or differs in peaks.
     """
     require_folder(Path(folder))
     if not (Path(folder) / catalogue.FILE).exists():
-        return Database.create(folder, network=checkpoint or "small", storage=storage or "float16", hop_s=hop_s)
+        network, storage = checkpoint or "small", storage or "float16"
+        return Database.create(folder, network=network, storage=storage, hop_s=hop_s, peaks=bool(peaks))
     database = Database.open(folder)
     about = database.about
     for fact, asked, present in (
         ("storage", storage, about.get("wanted") or about["storage"]),
         ("hop_s", hop_s, about["hop_s"]),
+        ("peaks", peaks, bool(about.get("peak_bytes"))),
     ):
         if asked is not None and asked != present:
             raise errors.Invalid(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nafp.database import codes
+from nafp.search import peaks
 
 NETWORK, CONFIDENCE = "network.safetensors", "confidence.json"
 SEGMENT_NAMES = r"segment-\d{4,}-\d+-\d+\.faiss"  # Of index files, as a regular expression.
@@ -39,6 +40,9 @@ def check_about(about: Mapping[str, Any]) -> None:
     _require(_is_count(dim, _MOST_DIM) and dim, "the number of dimensions", dim)
     network = about.get("network", {})
     _require(isinstance(network, Mapping), "the identity of the network", network)
+    peak_bytes = about.get("peak_bytes", 0)
+    is_right = _is_count(peak_bytes, _MOST_ROWS) and peak_bytes in (0, peaks.row_bytes(about["hop_s"]))
+    _require(is_right, "the bytes of the peaks of a row", peak_bytes)
     _check_storage(about)
     _check_files(about.get("files"))
 
@@ -59,17 +63,18 @@ def check_places(places: Sequence[tuple], *, n_rows: int) -> None:
     """Raises Wrong for tracks whose rows overlap or are not there. places: of `Catalogue.places`, by first row."""
     if not places:
         return
-    ids, names, seconds, first_rows, counts, crcs = zip(*places)
+    numbers_of, names, seconds_of, *rest = zip(*places)
     _require(set(map(type, names)) == {str} and all(names), "the name of a track", "")
-    for what, column in (("number", ids), ("first row", first_rows), ("number of rows", counts), ("checksum", crcs)):
-        _require(set(map(type, column)) == {int}, f"of a track, its {what}", "no whole number")
-    _require(set(map(type, seconds)) <= {int, float}, "the seconds of a track", "no number")
-    _require(np.isfinite(seconds).all() and min(seconds) >= 0, "the seconds of a track", min(seconds))
-    _require(min(first_rows) >= 0 and min(counts) > 0, "the rows of a track", min(min(first_rows), min(counts)))
-    _require(
-        max(first_rows) <= n_rows and max(counts) <= n_rows, "the rows of a track", max(max(first_rows), max(counts))
-    )
-    first, end = np.array(first_rows, np.int64), np.array(first_rows, np.int64) + np.array(counts, np.int64)
+    columns = [np.array(column) for column in (numbers_of, *rest)]  # Of anything but whole numbers, not int64.
+    for what, column in zip(("number", "first row", "number of rows", "checksum"), columns, strict=True):
+        _require(column.dtype == np.int64, f"of a track, its {what}", "no whole number")
+    seconds = np.array(seconds_of)
+    _require(seconds.dtype.kind in "if", "the seconds of a track", "no number")
+    _require(np.isfinite(seconds).all() and seconds.min() >= 0, "the seconds of a track", seconds.min())
+    _, first, counts, _ = columns
+    least, most = min(first.min(), counts.min() - 1), max(first.max(), counts.max())
+    _require(least >= 0 and most <= n_rows, "the rows of a track", least if least < 0 else most)
+    end = first + counts
     beyond, overlap = np.flatnonzero(end > n_rows), np.flatnonzero(first[1:] < end[:-1])
     if len(beyond):
         raise Wrong(f"{names[beyond[0]]!r}: its rows reach to {end[beyond[0]]}, and there are {n_rows}")

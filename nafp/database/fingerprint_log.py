@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nafp.database import codes as coding
+from nafp.database.codes import RowCodec
 from nafp.jobs import plain_files
 from nafp.search import collection, rows, store
 
@@ -82,6 +82,7 @@ class Log:
 class LogRows(collection.Collection):
     """Rows first .. first + n_rows of a log, decoded as they are read: float32, of the codec's gain as length.
 
+    peak_bytes: bytes of the peaks behind the code of each row, 0 for none (see `nafp.search.peaks`).
     tracks: the tracks that a search can find, their rows counted from `first`. Rows between them belong to no track.
     crcs: the checksum of each track, if they are known. damaged: the names of tracks found not to have it.
     """
@@ -89,32 +90,41 @@ class LogRows(collection.Collection):
     def __init__(
         self,
         path: Path,
-        codec: coding.RowCodec,
+        codec: RowCodec,
         *,
         first: int = 0,
         n_rows: int,
+        peak_bytes: int = 0,
         tracks: Sequence[store.TrackRows] = (),
         crcs: Sequence[int] = (),
         hop_s: float = store.BARE_HOP_S,
     ):
-        shape = (n_rows, codec.row_bytes)
+        shape = (n_rows, codec.row_bytes + peak_bytes)
         codes: np.ndarray = np.zeros(shape, np.uint8)
         if n_rows:  # An empty file cannot be mapped.
-            codes = np.memmap(path, np.uint8, "r", offset=first * codec.row_bytes, shape=shape)
+            codes = np.memmap(path, np.uint8, "r", offset=first * shape[1], shape=shape)
         # A Collection without a table of tracks takes all rows for one track.
         super().__init__([codes], tracks, hop_s=hop_s)
         self.path, self.codec, self.dim, self._first = Path(path), codec, codec.dim, first
+        self.peak_bytes, self.row_bytes = peak_bytes, shape[1]
         self._crcs, self._checked, self.damaged = crcs, dict[int, bool](), list[str]()
         self._codes: rows.OnDisk | rows.InMemory = rows.InMemory(codes)
         if isinstance(codes, np.memmap) and codes.nbytes > rows.MAPPED_BYTES:
             self._codes = rows.OnDisk(codes)
 
     def codes(self, start: int, stop: int) -> np.ndarray:
-        """Copies rows as they are stored, uint8 [n, row_bytes]."""
-        out = np.empty((stop - start, self.codec.row_bytes), np.uint8)
+        """Copies rows as they are stored, uint8 [n, row_bytes], their peaks at the end."""
+        out = np.empty((stop - start, self.row_bytes), np.uint8)
         if len(out):
             self._codes.read(start, out)
         return out
+
+    def vector_codes(self, start: int, stop: int) -> np.ndarray:
+        """Copies the codes of fingerprints alone, uint8 [n, codec.row_bytes]."""
+        return np.ascontiguousarray(self.codes(start, stop)[:, : self.codec.row_bytes])
+
+    def peaks(self, start: int, stop: int) -> np.ndarray:
+        return self.codes(start, stop)[:, self.codec.row_bytes :]
 
     def is_whole(self, track: int) -> bool:
         if not len(self._crcs):
@@ -127,7 +137,7 @@ class LogRows(collection.Collection):
         return self._checked[track]
 
     def look_over(self, tracks: np.ndarray) -> None:
-        is_small = len(self) * self.codec.row_bytes <= _LOOKED_OVER_BYTES
+        is_small = len(self) * self.row_bytes <= _LOOKED_OVER_BYTES
         for track in range(len(self.tracks)) if is_small else tracks.tolist():
             self.is_whole(track)
 
@@ -137,12 +147,12 @@ class LogRows(collection.Collection):
     def windows(self, starts: np.ndarray, n: int) -> np.ndarray:
         starts = np.asarray(starts, np.int64)
         self._require_rows(starts)
-        out = np.empty((len(starts), n, self.codec.row_bytes), np.uint8)
+        out = np.empty((len(starts), n, self.row_bytes), np.uint8)
         inside = (starts >= 0) & (starts + n <= len(self))
         if inside.all():
             self._codes.windows(starts, out)
             return self._decoded(out)
-        whole = np.empty((int(inside.sum()), n, self.codec.row_bytes), np.uint8)
+        whole = np.empty((int(inside.sum()), n, self.row_bytes), np.uint8)
         self._codes.windows(starts[inside], whole)
         out[inside] = whole
         for number in np.flatnonzero(~inside):  # Few: only those over an end of the log.
@@ -151,7 +161,7 @@ class LogRows(collection.Collection):
         return self._decoded(out)
 
     def _decoded(self, codes: np.ndarray) -> np.ndarray:
-        vectors = self.codec.decode(codes)
+        vectors = self.codec.decode(codes[..., : self.codec.row_bytes])
         if self.codec.gain != 1:
             vectors *= np.float32(self.codec.gain)
         return vectors

@@ -23,7 +23,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, tags
-from nafp.corpora import build, corpus, list_text, manifest
+from nafp.corpora import building, corpus, list_text, manifest
 from nafp.database import writer
 from nafp.fingerprints import stream
 from nafp.jobs import progress
@@ -112,7 +112,7 @@ def listed(names: Sequence[str], *, sample_rate_hz: int) -> list[NewRecording]:
 
 def _behind(path: str, sample_rate_hz: int) -> Iterator[NewRecording]:
     """Yields the recordings behind a path."""
-    is_file = not (os.path.isdir(path) and build.is_corpus(path))
+    is_file = not (os.path.isdir(path) and building.is_corpus(path))
     columns = _columns(path) if path.lower().endswith(".csv") else {}
     for source in corpus.sources(path, sample_rate_hz=sample_rate_hz):
         yield NewRecording(source, is_file, columns.get(source.name, {}))
@@ -189,7 +189,9 @@ class _Adding:
         total_s = sum(source.seconds for source in sources)
         with progress.Progress(total_s, "s of audio", label="add", show=self._show) as shown:
             try:
-                for outcome in stream.fingerprints(sources, network, threads=threads):
+                for outcome in stream.fingerprints(
+                    sources, network, threads=threads, with_peaks=self._writer.peak_bytes > 0
+                ):
                     remark = self._take(outcome)
                     if remark:
                         shown.note(f"{outcome.name}: {remark}")
@@ -278,6 +280,7 @@ class _Adding:
             name,
             outcome.seconds,
             outcome.vectors,
+            peaks=outcome.peaks,
             digest=digest,
             metadata=metadata,
             damage=outcome.damage,

@@ -77,31 +77,46 @@ def _add(
     if same is not None:
         report.known.append((track.name, same))
         return
-    vectors = _whole_rows(other, track)
-    if vectors is None:
+    whole = _whole_rows(other, track)
+    if whole is None:
         report.damaged.append((str(other.folder), track.name))
         return
+    vectors, peaks = whole
     name = _free(book, track.name)
-    into.append(name, track.seconds, vectors, digest=track.digest, metadata=track.metadata, damage=track.damage)
+    into.append(
+        name,
+        track.seconds,
+        vectors,
+        peaks=peaks,
+        digest=track.digest,
+        metadata=track.metadata,
+        damage=track.damage,
+    )
     report.added.append(name)
     if name != track.name:
         report.renamed.append((track.name, name))
 
 
-def _whole_rows(other: snapshot.Snapshot, track: catalogue.DatabaseTrack) -> np.ndarray | None:
-    """Reads the fingerprints of a track, float32 [n, D]. None if they are not those written, or no fingerprints."""
+def _whole_rows(
+    other: snapshot.Snapshot, track: catalogue.DatabaseTrack
+) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """Reads the fingerprints of a track, float32 [n, D], and their peaks, None where there are none.
+
+    Returns None if the rows are not those written, or no fingerprints.
+    """
     end = track.first_row + track.n_rows
     if end > len(other.rows):
         return None
     codes = other.rows.codes(track.first_row, end)
     if fingerprint_log.checksum(codes) != track.crc:
         return None
-    vectors = other.rows.codec.decode(codes)
+    vector_codes, peaks = np.split(codes, [other.rows.codec.row_bytes], axis=1)
+    vectors = other.rows.codec.decode(vector_codes)
     try:
         collection.check_rows(vectors)
     except errors.Invalid:  # They were written so.
         return None
-    return vectors
+    return vectors, peaks if other.rows.peak_bytes else None
 
 
 def _free(book: catalogue.Catalogue, name: str) -> str:

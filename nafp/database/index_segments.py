@@ -36,7 +36,7 @@ def build(
 
     Raises errors.Unwritable if the disk takes no more. Nothing is left of the file then.
     """
-    part = fingerprint_log.LogRows(rows.path, rows.codec, first=first, n_rows=n_rows)
+    part = fingerprint_log.LogRows(rows.path, rows.codec, first=first, n_rows=n_rows, peak_bytes=rows.peak_bytes)
     name = file_name(generation, first, n_rows)
     index.build(part, _plan(n_rows, rows.dim), check=False).save(folder / name)
     return catalogue.Segment(0, name, first, n_rows, *plain_files.size_and_checksum(folder / name))
@@ -51,7 +51,7 @@ def opened(folder: Path, segment: catalogue.Segment, *, dim: int) -> index.Index
 def packed(rows: fingerprint_log.LogRows, codec: codes.Learned, *, first: int, end: int) -> index.Index:
     """Indexes rows of a learned storage by their codes, without computing anything."""
     plan = plans.plan(f"PQ{len(codec.places)}x4fs", n_rows=max(end - first, 256), dim=rows.dim, k=K)
-    return index.of_codes(rows.codes(first, end), codec.places, plan, dim=rows.dim)
+    return index.of_codes(rows.vector_codes(first, end), codec.places, plan, dim=rows.dim)
 
 
 def tail(vectors: np.ndarray) -> index.Index:

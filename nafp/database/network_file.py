@@ -13,7 +13,7 @@ from nafp.database import facts
 from nafp.jobs import plain_files, whole_files
 from nafp.models import identities, protocol
 from nafp.search import confidence
-from nafp.weights import files, sources
+from nafp.weights import files, model_folders, sources
 
 NETWORK, CONFIDENCE = facts.NETWORK, facts.CONFIDENCE
 
@@ -29,7 +29,7 @@ def put(folder: Path, source: str, contents: tuple[Any, Any, int, str]) -> dict[
     else:
         variables, config, step, name = contents
         files.write(target, variables, config, step=step, source=name, format="safetensors")
-    calibration = file.with_suffix(".confidence.json")
+    calibration = model_folders.calibration_file(file)
     if calibration.is_file():
         whole_files.copied(calibration, folder / CONFIDENCE)
     else:

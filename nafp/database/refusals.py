@@ -40,6 +40,15 @@ def explained(folder: str | os.PathLike) -> Iterator[None]:
         raise unwritable(folder, error) from error
 
 
+def unreadable(path: str | os.PathLike, error: sqlite3.Error) -> Exception:
+    """Returns the error to raise if sqlite cannot open a file, or read it: OSError with the reason, else its own."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return errors.Locked(f"{os.fspath(path)}: another process keeps it locked; try again")
+    number = _SQLITE_ERRNO.get(code)
+    return OSError(number, os.strerror(number), os.fspath(path)) if number else error
+
+
 def unwritable(folder: str | os.PathLike, error: OSError) -> errors.Unwritable:
     """Returns the error to raise: why the disk refused, what is safe, and what to do."""
     if error.errno in whole_files.FULL:

@@ -138,16 +138,18 @@ class Snapshot:
         about = self.about
         codec = codes.of(about)
         path = self.folder / fingerprint_log.file_name(about["generation"])
-        n_rows, n_present = about["n_rows"], 0
+        n_rows, n_present, peak_bytes = about["n_rows"], 0, about.get("peak_bytes", 0)
         if path.exists():
-            n_present = path.stat().st_size // codec.row_bytes
+            n_present = path.stat().st_size // (codec.row_bytes + peak_bytes)
         if n_present < n_rows or not path.exists():
             self._troubles.append(f"{path}: holds {n_present} of {n_rows} rows; the rest is lost")
             n_rows = n_present
         present = [place for place in self._places if place[3] + place[4] <= n_rows]
         tracks = [store.TrackRows(name, first, n, seconds) for _, name, seconds, first, n, _ in present]
         crcs = [crc for *_, crc in present]
-        return fingerprint_log.LogRows(path, codec, n_rows=n_rows, tracks=tracks, crcs=crcs, hop_s=about["hop_s"])
+        return fingerprint_log.LogRows(
+            path, codec, n_rows=n_rows, peak_bytes=peak_bytes, tracks=tracks, crcs=crcs, hop_s=about["hop_s"]
+        )
 
     def _parts(self) -> list[Part]:
         """Opens indexes that cover all rows: index files, and tails where there is no file or a damaged one."""

@@ -71,6 +71,7 @@ class DatabaseWriter:
         seconds: float,
         vectors: np.ndarray,
         *,
+        peaks: np.ndarray | None = None,
         digest: str | None = None,
         metadata: Mapping[str, str] | None = None,
         damage: str = "",
@@ -79,12 +80,13 @@ class DatabaseWriter:
     ) -> int:
         """Adds a track with fingerprints [n, D] and returns its number. On return it is safe.
 
-        digest, damage, metadata: as in `catalogue.DatabaseTrack`. replace: whether to replace a track of the same name.
-        Raises errors.Invalid, and adds nothing, for a name or digest that is in the database, and for vectors that are
-        no fingerprints.
+        peaks: uint8 [n, P] of the same rows, where the database keeps them (see `peak_bytes`); None where nobody knows
+        them. digest, damage, metadata: as in `catalogue.DatabaseTrack`. replace: whether to replace a track of the same
+        name. Raises errors.Invalid, and adds nothing, for a name or digest that is in the database, and for vectors
+        that are no fingerprints.
         """
         self._check(name, vectors)
-        rows = self._codec.encode(vectors)
+        rows = self._with_peaks(self._codec.encode(vectors), peaks)
         place = (self._log.n_rows, len(rows), fingerprint_log.checksum(rows))
         added = time.strftime("%Y-%m-%d %H:%M:%S")
         track = catalogue.DatabaseTrack(0, name, seconds, *place, digest, added, damage, metadata or {})
@@ -149,7 +151,7 @@ class DatabaseWriter:
                 copied = self._copy(path, codec)
                 segments = []
                 if copied.n_rows >= self._seal_rows and not isinstance(codec, codes.Learned):
-                    rows = fingerprint_log.LogRows(path, codec, n_rows=copied.n_rows)
+                    rows = fingerprint_log.LogRows(path, codec, n_rows=copied.n_rows, peak_bytes=self.peak_bytes)
                     segments = [self._build(rows, 0, copied.n_rows, generation)]
             except BaseException:
                 path.unlink(missing_ok=True)  # On a full disk, its space is needed.
@@ -190,15 +192,24 @@ class DatabaseWriter:
             )
         collection.check_rows(np.asarray(vectors, np.float32), where=lambda row: f"{name}, row {row}")
 
+    def _with_peaks(self, rows: np.ndarray, peaks: np.ndarray | None) -> np.ndarray:
+        """Puts the peaks of each row behind its code, zeros for unknown ones: uint8 [n, R + P]."""
+        shape = (len(rows), self.peak_bytes)
+        if peaks is None or not self.peak_bytes:
+            peaks = np.zeros(shape, np.uint8)
+        if peaks.shape != shape:
+            raise errors.Invalid(f"peaks of shape {peaks.shape}; {shape} are needed")
+        return np.concatenate([rows, peaks], axis=1)
+
     def _open_log(self) -> None:
         about = self.catalogue.about()
         self._generation, self._wanted = about["generation"], about.get("wanted")
-        self._codec = codes.of(about)
+        self._codec, self.peak_bytes = codes.of(about), about.get("peak_bytes", 0)
         path = self.folder / fingerprint_log.file_name(self._generation)
         is_new = not path.exists()
         if is_new and about["n_rows"]:
             raise errors.Invalid(f"{path}: is missing; restore it from a copy")
-        self._log = fingerprint_log.Log(path, row_bytes=self._codec.row_bytes, n_rows=about["n_rows"])
+        self._log = fingerprint_log.Log(path, row_bytes=self._row_bytes(self._codec), n_rows=about["n_rows"])
         if is_new:  # Its name must survive a power cut, too.
             whole_files.sync_folder(self.folder)
 
@@ -242,7 +253,7 @@ class DatabaseWriter:
         # In an order that has nothing to do with the music, until there are enough.
         present = (track for track in self.catalogue.tracks() if track.first_row + track.n_rows <= len(rows))
         for track in sorted(present, key=lambda track: zlib.crc32(f"{track.id}".encode())):
-            block = rows.codes(track.first_row, track.first_row + track.n_rows)
+            block = rows.vector_codes(track.first_row, track.first_row + track.n_rows)
             samples.append(self._codec.decode(block))
             n_rows += len(block)
             if n_rows > _LEARN_FROM_ROWS:
@@ -251,14 +262,18 @@ class DatabaseWriter:
 
     def _log_rows(self) -> fingerprint_log.LogRows:
         """Opens the rows of the log. Of a damaged log that was cut off, these are fewer than the catalogue counts."""
-        n_present = self._log.path.stat().st_size // self._codec.row_bytes
-        return fingerprint_log.LogRows(self._log.path, self._codec, n_rows=min(self._log.n_rows, n_present))
+        n_present = self._log.path.stat().st_size // self._row_bytes(self._codec)
+        n_rows = min(self._log.n_rows, n_present)
+        return fingerprint_log.LogRows(self._log.path, self._codec, n_rows=n_rows, peak_bytes=self.peak_bytes)
+
+    def _row_bytes(self, codec: codes.RowCodec) -> int:
+        return codec.row_bytes + self.peak_bytes
 
     def _copy(self, path: Path, codec: codes.RowCodec) -> _Copied:
         """Writes the live rows into another log. Raises errors.Invalid if the rows of a track are damaged."""
         path.unlink(missing_ok=True)
         rows, damaged, copied = self._log_rows(), [], _Copied([], [], 0)
-        new = fingerprint_log.Log(path, row_bytes=codec.row_bytes, n_rows=0)
+        new = fingerprint_log.Log(path, row_bytes=self._row_bytes(codec), n_rows=0)
         with contextlib.closing(new):
             for track in sorted(self.catalogue.tracks(), key=lambda track: track.first_row):
                 end = track.first_row + track.n_rows
@@ -270,7 +285,8 @@ class DatabaseWriter:
                     damaged.append(track.name)
                     continue
                 if codec is not self._codec:
-                    block = codec.encode(self._codec.decode(block))
+                    vectors, peaks = np.split(block, [self._codec.row_bytes], axis=1)
+                    block = self._with_peaks(codec.encode(self._codec.decode(vectors)), peaks)
                 copied.first_rows.append((new.append(block), track.id))
                 copied.crcs.append((fingerprint_log.checksum(block), track.id))
             new.sync()

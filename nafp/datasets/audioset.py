@@ -26,6 +26,8 @@ ONTOLOGY = "ontology.json"
 _TABLE = re.compile(r"(.*_)?segments\.csv")
 _ID = r"[A-Za-z0-9_-]{11}"
 _START_END = r"(_(?P<start>\d+(\.\d+)?)(_\d+(\.\d+)?)?)?"
+_WANTED_COLUMNS = ("# YTID", "start_seconds", "end_seconds", "positive_labels")
+WANTED_HEADER = ",".join(_WANTED_COLUMNS).encode()  # How a file of `write_wanted` begins.
 _NAMES = [re.compile(f"{prefix}(?P<id>{_ID}){_START_END}") for prefix in ("", "Y-", "Y")]
 
 
@@ -148,7 +150,7 @@ def write_wanted(path: str | os.PathLike, clips: Sequence[AudiosetClip]) -> None
     """Writes clips as a table like AudioSet's own, for a program that downloads them."""
     with whole_files.opened(path, newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(("# YTID", "start_seconds", "end_seconds", "positive_labels"))
+        rows.writerow(_WANTED_COLUMNS)
         for clip in clips:
             times = f"{clip.start_s:.3f}", f"{clip.end_s:.3f}"
             rows.writerow((clip.video, *times, ",".join(clip.labels)))

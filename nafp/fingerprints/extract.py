@@ -20,7 +20,7 @@ from nafp import errors
 from nafp.corpora import corpus
 from nafp.fingerprints import heard, hosts, stream
 from nafp.identify import asking
-from nafp.jobs import progress, whole_files
+from nafp.jobs import progress, shown, whole_files
 from nafp.models import protocol
 from nafp.search import store
 
@@ -112,7 +112,7 @@ def at_speeds(
     finished = [store_name for store_name in wanted if (pathlib.Path(folder) / f"{store_name}.json").exists()]
     left = wanted
     if finished and len(finished) < len(wanted) and not overwrite:
-        print(f"{folder}: {', '.join(finished)} are there")
+        print(shown.plain(f"{folder}: {', '.join(finished)} are there"))
         left = {store_name: speed for store_name, speed in wanted.items() if store_name not in finished}
     for store_name, speed in left.items():
         yield (
@@ -160,7 +160,7 @@ def describe(report: ExtractionReport, folder: str | pathlib.Path, name: str, *,
     finished = store.Store.open(folder, name)
     now = f", {report.n_tracks} tracks now" if report.n_tracks < len(finished.tracks) else ""
     line = f"{folder}/{name}: {len(finished.tracks)} tracks, {len(finished)} fingerprints{now}; {pace(report, wall_s)}"
-    return "\n".join([line, *troubles(report)])
+    return shown.lines([line, *troubles(report)])
 
 
 def pace(report: ExtractionReport, wall_s: float) -> str:
@@ -232,18 +232,18 @@ def _fill(
     """Adds the tracks that the store does not have yet."""
     left = [track for track in tracks if track.name not in writer.done]
     if len(left) < len(tracks):
-        print(f"{where}: goes on; {len(tracks) - len(left)} of {len(tracks)} tracks are finished")
+        print(shown.plain(f"{where}: goes on; {len(tracks) - len(left)} of {len(tracks)} tracks are finished"))
     seconds = {track.name: track.seconds for track in tracks}
     total_s, left_s = sum(seconds.values()), sum(track.seconds for track in left)
     reports = []
-    with progress.Progress(total_s, "s of audio", done=total_s - left_s) as shown:
+    with progress.Progress(total_s, "s of audio", done=total_s - left_s) as bar:
         for outcome in stream.fingerprints(left, extractor):
             if not outcome.reason:
                 writer.append(outcome.name, outcome.seconds, outcome.vectors)
             for what, why in (("skipped", outcome.reason), ("damaged", outcome.damage)):
                 if why:
-                    shown.note(f"{what} {outcome.name}: {why}")
-            shown.add(seconds[outcome.name])
+                    bar.note(f"{what} {outcome.name}: {why}")
+            bar.add(seconds[outcome.name])
             reports.append(counted(outcome))
     return total(reports)
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import segments
-from nafp.corpora import build, corpus, kinds
+from nafp.corpora import building, corpus, kinds
+from nafp.jobs import shown
 from nafp.models import protocol
 
 
@@ -17,7 +18,7 @@ def listed(source: str, sample_rate_hz: int, split: str | None) -> list[corpus.S
     tracks = corpus.sources(source, sample_rate_hz=sample_rate_hz, split=split)
     once = list({track.name: track for track in tracks}.values())
     if len(once) < len(tracks):
-        print(f"{source}: {len(tracks) - len(once)} of {len(tracks)} tracks are repetitions")
+        print(shown.plain(f"{source}: {len(tracks) - len(once)} of {len(tracks)} tracks are repetitions"))
     return once
 
 
@@ -35,7 +36,7 @@ def rate_at(source: str, sample_rate_hz: int, speed: float) -> int:
     """Returns the rate at which to decode audio so that its speed is undone when it is taken for `sample_rate_hz`."""
     if not 0.5 <= speed <= 2:
         raise errors.Invalid(f"speed {speed:g}: must be 0.5 to 2; 1.04 undoes a clip that plays 4 % too fast")
-    if speed != 1 and build.is_corpus(source):
+    if speed != 1 and building.is_corpus(source):
         raise errors.Invalid(
             f"{source}: is a corpus, decoded already; only files can be heard at other speeds, such as those of "
             "nafp queries render (--source=QUERIES/list.txt)"

@@ -12,6 +12,7 @@ import collections
 import json
 import os
 import pathlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.fingerprints import extract, heard, stream
-from nafp.jobs import progress, whole_files
+from nafp.jobs import progress, shown, whole_files
 from nafp.models import identities, protocol
 
 _ABOUT = "fingerprints.json"
@@ -53,17 +54,17 @@ def write(
         heard.listed(source, network.sample_rate_hz, split), short=short, n_samples=network.segment
     )
     paths = _paths(folder, [track.name for track in tracks])
-    _begin(folder, network, overwrite=overwrite)
+    _begin(folder, network, paths.values(), overwrite=overwrite)
     mine = tracks[jax.process_index() :: jax.process_count()]
     left = [track for track in mine if overwrite or not paths[track.name].exists()]
     seconds, reports = {track.name: track.seconds for track in left}, []
-    with progress.Progress(sum(seconds.values()), "s of audio") as shown:
+    with progress.Progress(sum(seconds.values()), "s of audio") as bar:
         for outcome in stream.fingerprints(left, network):
             if outcome.reason:
-                shown.note(f"skipped {outcome.name}: {outcome.reason}")
+                bar.note(f"skipped {outcome.name}: {outcome.reason}")
             else:
                 _save(paths[outcome.name], outcome.vectors)
-            shown.add(seconds[outcome.name])
+            bar.add(seconds[outcome.name])
             reports.append(extract.counted(outcome))
     return Written(extract.total(reports), len(mine) - len(left))
 
@@ -72,7 +73,7 @@ def describe(report: extract.ExtractionReport, n_before: int, folder: str, *, wa
     """Returns the closing lines: files and fingerprints written, the speed, and files that failed or are damaged."""
     before = f", {n_before} were there" if n_before else ""
     line = f"{folder}: {report.n_tracks} files, {report.n_rows} fingerprints{before}; {extract.pace(report, wall_s)}"
-    return "\n".join([line, *extract.troubles(report)])
+    return shown.lines([line, *extract.troubles(report)])
 
 
 def _paths(folder: pathlib.Path, names: list[str]) -> dict[str, pathlib.Path]:
@@ -97,12 +98,14 @@ def _require_unique(paths: dict[str, pathlib.Path]) -> None:
             raise errors.Invalid(f"{first[path]} and {name} would both become {path}: rename one, or leave one out")
 
 
-def _begin(folder: pathlib.Path, network: protocol.Network, *, overwrite: bool) -> None:
+def _begin(folder: pathlib.Path, network: protocol.Network, paths: Iterable[pathlib.Path], *, overwrite: bool) -> None:
     """Notes what the files of the folder are made by. Raises errors.Invalid if that is something else already."""
     about: dict[str, Any] = {"hop_s": network.hop / network.sample_rate_hz, "model": dict(network.identity)}
     about["config"] = network.config.to_dict()
     path = folder / _ABOUT
     before = _read(path)
+    if not before and (present := [place for place in paths if place.exists()]):
+        raise errors.Invalid(f"{present[0]}: is there, without a {path.name} that says how; give another --out")
     if before and not overwrite and not _agree(before, about):
         raise errors.Invalid(
             f"{folder}: holds fingerprints of another network or hop ({path.name}); --overwrite makes all files anew, "

@@ -20,6 +20,7 @@ from nafp.audio import decode, segments
 from nafp.corpora import corpus
 from nafp.jobs import worker_processes
 from nafp.models import protocol
+from nafp.search import peaks
 
 _PIECES_AHEAD = 4  # Pieces of 30 s for each thread that decodes: 4 MB.
 _BATCHES_AHEAD = 4
@@ -30,7 +31,7 @@ class TrackOutcome(NamedTuple):
     """The fingerprints of a track, or the reason why it has none.
 
     name: of the track. seconds: of audio that were decoded. vectors: float32 [n, D]. reason: "" unless it failed.
-    damage: "" unless the file held less than its header promises.
+    damage: "" unless the file held less than its header promises. peaks: uint8 [n, P], if they were asked for.
     """
 
     name: str
@@ -38,6 +39,7 @@ class TrackOutcome(NamedTuple):
     vectors: np.ndarray
     reason: str = ""
     damage: str = ""
+    peaks: np.ndarray | None = None
 
 
 _Part = tuple[int, TrackOutcome | None]
@@ -54,17 +56,22 @@ class _Batch(NamedTuple):
 
 
 def fingerprints(
-    tracks: Sequence[corpus.Source], network: protocol.Network, *, threads: int | None = None
+    tracks: Sequence[corpus.Source],
+    network: protocol.Network,
+    *,
+    threads: int | None = None,
+    with_peaks: bool = False,
 ) -> Iterator[TrackOutcome]:
     """Yields the outcome of every track, in order.
 
-    threads: number of threads that decode; None for one per processor, up to 8.
+    threads: number of threads that decode; None for one per processor, up to 8. with_peaks: whether these threads
+    compute the spectral peaks of every segment, too.
     """
     threads = threads or min(_MOST_THREADS, worker_processes.processors())
     running: collections.deque[tuple[_Batch, Any]] = collections.deque()
     gather, over = _Gatherer(network.dim), threading.Event()
     try:
-        pieces = _several_ahead((_pieces(track, network) for track in tracks), threads, over)
+        pieces = _several_ahead((_pieces(track, network, with_peaks) for track in tracks), threads, over)
         for batch in _ahead(_batches(pieces, network), _BATCHES_AHEAD, over):
             running.append((batch, network.start(batch.waveforms)))
             if len(running) > 1:
@@ -99,10 +106,11 @@ def _checked(outcome: TrackOutcome, vectors: np.ndarray) -> TrackOutcome:
     return outcome._replace(vectors=vectors)
 
 
-def _pieces(track: corpus.Source, network: protocol.Network) -> Iterator[np.ndarray | TrackOutcome]:
+def _pieces(track: corpus.Source, network: protocol.Network, with_peaks: bool) -> Iterator[np.ndarray | TrackOutcome]:
     """Yields the segments of a track, float32 [n, S] at a time, and then its outcome, still without vectors."""
     n_samples, n_rows, reason = 0, 0, ""
     damage: list[str] = []
+    found: list[np.ndarray] = []
 
     def blocks() -> Iterator[np.ndarray]:
         nonlocal n_samples
@@ -113,6 +121,8 @@ def _pieces(track: corpus.Source, network: protocol.Network) -> Iterator[np.ndar
     try:
         for rows in segments.frame_blocks(blocks(), segment=network.segment, hop=network.hop):
             n_rows += len(rows)
+            if with_peaks:
+                found.append(peaks.of_segments(rows, sample_rate_hz=network.sample_rate_hz, hop=network.hop))
             yield rows
     except errors.Undecodable as error:
         reason = error.reason
@@ -120,7 +130,8 @@ def _pieces(track: corpus.Source, network: protocol.Network) -> Iterator[np.ndar
     if not n_rows and not reason:
         reason = f"{seconds:.2f} s, shorter than one segment"
     nothing = np.zeros((0, network.dim), np.float32)
-    yield TrackOutcome(track.name, seconds, nothing, reason, "; ".join(damage))
+    known = np.concatenate(found) if found else None
+    yield TrackOutcome(track.name, seconds, nothing, reason, "; ".join(damage), known)
 
 
 def _decoded(track: corpus.Source, damage: list[str]) -> Iterator[np.ndarray]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nafp import errors
 
@@ -89,18 +89,44 @@ def policy(*, hop_s: float, speeds: str | Sequence[float] = "auto", shifts: int 
     return Policy(at_once, if_unsure, rows, shifts or 2 * rows)
 
 
+def rules(*, hop_s: float) -> dict[str, Any]:
+    """Returns how clips are asked, for a client that computes fingerprints itself, such as a page in a browser.
+
+    hop_s: seconds between the rows of the collection. Numbers mean what the constants and `Policy` say of them.
+    """
+    own = policy(hop_s=hop_s)
+    return {
+        "sure": SURE,
+        "sure_margin": SURE_MARGIN,
+        "least": LEAST_PROBABLE,
+        "speeds": [*own.at_once, *own.if_unsure],
+        "shifts": own.shifts,
+        "shifts_if_short": own.shifts_if_short,
+        "short_s": SHORT_S,
+        "longest_s": LONGEST_S,
+        "silence": SILENCE,
+        "hum_hz": HUM_HZ,
+        "filled": FILLED,
+    }
+
+
 def shifts_for(hop_s: float, *, at_most_s: float) -> int:
     """Returns how many query rows for each row of a collection bring them `at_most_s` seconds apart, about."""
     return max(1, round(hop_s / at_most_s))
 
 
-def probability(calibration: confidence.Confidence | None, *, length: int, score: float, margin: float) -> float | None:
-    """Returns the probability that a best candidate is right. None without a calibration. length: in segments."""
+def probability(
+    calibration: confidence.Confidence | None, *, length: int, score: float, margin: float, judged: bool = False
+) -> float | None:
+    """Returns the probability that a best candidate is right. None without a calibration.
+
+    length: in segments. judged: whether score and margin are judged by peaks, too.
+    """
     if calibration is None:
         return None
     import numpy as np  # Here: a command's defaults need no numpy.
 
-    return float(calibration.probability(length, np.array(score), np.array(margin)))
+    return float(calibration.probability(length, np.array(score), np.array(margin), judged=judged))
 
 
 def is_sure(probability: float | None, margin: float) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode
-from nafp.corpora import build, corpus
+from nafp.corpora import building, corpus
 
 STDIN = "-"
 MICROPHONE = "microphone"
@@ -86,7 +86,7 @@ def _refused(name: str, error: errors.Undecodable) -> Clip:
 
 def _several(name: str, sample_rate_hz: int, longest_s: float) -> Iterator[Clip]:
     """Yields the clips of a folder, a list or a corpus."""
-    if not build.is_corpus(name):
+    if not building.is_corpus(name):
         sources = corpus.sources(name, sample_rate_hz=sample_rate_hz, kind=None)
         yield from (_file(source.name, sample_rate_hz, longest_s) for source in sources)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -10,7 +11,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.identify import asking
+from nafp.identify import asking, second_opinion
 from nafp.identify.answers import Answer
 from nafp.models import identities, protocol
 from nafp.search import collection, confidence, index, index_files, match, parts, speeds, store
@@ -49,6 +50,7 @@ class Identifier:
         hop_s = network.hop / network.sample_rate_hz
         self.rows, self._policy = rows, asking.policy(hop_s=hop_s, speeds=speeds, shifts=shifts)
         self._network, self._index, self._confidence = network, searched, confidence
+        self._judge = second_opinion.judge(rows, network, confidence)
         self._left_out: set[int] = set()  # Tracks, by position, whose fingerprints are not those written.
 
     @classmethod
@@ -91,17 +93,6 @@ class Identifier:
         tracks whose fingerprints are damaged.
         """
         return _probable(self.rank(samples, sample_rate_hz=sample_rate_hz, top=top, least=least), least)
-
-    def identify_vectors(
-        self,
-        vectors: Mapping[float, np.ndarray],
-        *,
-        shifts: int = 1,
-        top: int = 5,
-        least: float = asking.LEAST_PROBABLE,
-    ) -> list[Answer]:
-        """Names the tracks of a clip by its fingerprints, as `identify` does. vectors, shifts: see `rank_vectors`."""
-        return _probable(self.rank_vectors(vectors, shifts=shifts, top=top, least=least), least)
 
     def identify_file(
         self, path: str | os.PathLike, *, top: int = 5, least: float = asking.LEAST_PROBABLE
@@ -234,14 +225,30 @@ class Identifier:
 
     def _look(self, samples: np.ndarray, sample_rate_hz: int, look: asking.Look, top: int) -> RankedClip:
         """Fingerprints, searches and ranks a clip once."""
-        return self._places(self._hear(samples, sample_rate_hz, look), look.shifts, top)
+        versions = self._hear(samples, sample_rate_hz, look)
+        at_speed = functools.partial(self._slowed, samples, sample_rate_hz)
+        if self._judge and look != self._policy.first:
+            versions[0] = self._judge.with_proposals(versions[0], at_speed(1.0), left_out=self._left_out)
+        return self._places(versions, look.shifts, top, at_speed)
 
-    def _places(self, versions: list[speeds.ClipAtSpeed], shifts: int, top: int) -> RankedClip:
-        """Ranks the places of a clip that was searched for."""
+    def _places(
+        self,
+        versions: list[speeds.ClipAtSpeed],
+        shifts: int,
+        top: int,
+        at_speed: Callable[[float], np.ndarray] | None = None,
+    ) -> RankedClip:
+        """Ranks the places of a clip that was searched for.
+
+        at_speed: returns the clip [S] with a speed undone. None if only its fingerprints are known.
+        """
         places = speeds.rank(versions, self.rows, shifts=shifts, top=_EVERY_PLACE)[0]
         rows = versions[0].vectors[::shifts]
+        length = int(rows.any(axis=1).sum())
+        if self._judge and at_speed:
+            places = self._judge.judged(places, at_speed(versions[places.heard].speed), length=length)
         to_s = (len(rows) - 1) * self.rows.hop_s + self._network.segment / self._network.sample_rate_hz
-        answers = self._answers(places, int(rows.any(axis=1).sum()), top, to_s=to_s)
+        answers = self._answers(places, length, top, to_s=to_s)
         positions = places.tracks[match.best_of_each_track(places.tracks)[:top]].tolist()
         return RankedClip(answers, places, versions, shifts, positions)
 
@@ -278,11 +285,14 @@ class Identifier:
 
     def _framed(self, samples: np.ndarray, sample_rate_hz: int, speed: float, shifts: int) -> np.ndarray:
         """Undoes the speed of a clip and cuts it into segments [n, S]. A clip that is too short then gives n = 0."""
-        rate_hz, segment = self._network.sample_rate_hz, self._network.segment
-        slowed = decode.resample(samples, from_hz=sample_rate_hz, to_hz=round(rate_hz * speed))
+        segment, slowed = self._network.segment, self._slowed(samples, sample_rate_hz, speed)
         if asking.is_filled(len(slowed), segment=segment):
             slowed = np.pad(slowed, (0, segment - len(slowed)))
         return segments.frame(slowed, segment=segment, hop=self._network.hop // shifts)
+
+    def _slowed(self, samples: np.ndarray, sample_rate_hz: int, speed: float) -> np.ndarray:
+        """Undoes the speed of a clip, at the rate of the network."""
+        return decode.resample(samples, from_hz=sample_rate_hz, to_hz=round(self._network.sample_rate_hz * speed))
 
     def _answers(self, places: speeds.ClipRanking, length: int, top: int, *, to_s: float) -> list[Answer]:
         """Returns the best place of each of the `top` best tracks.
@@ -290,20 +300,23 @@ class Identifier:
         length: of the clip, in segments that say something. to_s: the same in seconds, with all segments.
         """
         best = match.best_of_each_track(places.tracks)[:top]
-        tracks, starts, scores = (values[best] for values in (places.tracks, places.starts, places.scores))
+        is_judged = places.judged is not None
+        tracks, starts, scores = (values[best] for values in (places.tracks, places.starts, places.counted))
         matches = match.matches(match.Ranking(tracks, starts, scores, places.elsewhere, starts), self.rows)
         return [
             Answer(
                 found.track,
                 found.start_s,
-                found.score,
-                asking.probability(self._confidence, length=length, score=found.score, margin=found.margin),
+                float(score),
+                asking.probability(
+                    self._confidence, length=length, score=found.score, margin=found.margin, judged=is_judged
+                ),
                 found.margin,
                 float(speed),
                 0.0,
                 to_s,
             )
-            for found, speed in zip(matches, places.speeds[best])
+            for found, score, speed in zip(matches, places.scores[best], places.speeds[best])
         ]
 
 

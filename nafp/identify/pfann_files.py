@@ -21,6 +21,7 @@ from typing import IO
 import numpy as np
 
 from nafp.identify import identifier
+from nafp.jobs import outputs
 from nafp.search import collection, match, speeds
 
 DETAIL = ("query", "answer", "score", "time", "part_scores")
@@ -30,6 +31,20 @@ def is_former(head: bytes) -> bool:
     """Returns whether the first bytes of a file are those of a RESULT.tsv: query, tab, answer."""
     first, end, _ = head.partition(b"\n")
     return bool(end) and first.count(b"\t") == 1 and b"\0" not in head
+
+
+def require_out(path: str | os.PathLike, inputs: Sequence[str]) -> None:
+    """Raises errors.Invalid if writing the files of RESULT.tsv would lose something. inputs: the clips."""
+    outputs.require(path, verb="nafp identify", is_former=is_former, inputs=inputs)
+    formers = (is_former, outputs.begins_with(",".join(DETAIL).encode()), outputs.never, outputs.never)
+    outputs.require_set(dict(zip(map(str, _paths(pathlib.Path(path))), formers)), verb="nafp identify", inputs=inputs)
+
+
+def _paths(path: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the files of RESULT.tsv: itself, the details, the scores and the list of songs."""
+    stem = path.with_suffix("")
+    names = (f"{stem.name}_detail.csv", f"{path.name}.bin", f"{stem.name}_songs.txt")
+    return [path, *(path.with_name(name) for name in names)]
 
 
 class Files:
@@ -43,19 +58,13 @@ class Files:
         self._rows = rows
         columns, self._column_of = _columns(rows.tracks, songs)
         path = pathlib.Path(path)
-        stem = path.with_suffix("")
-        self._paths = [
-            path,
-            stem.with_name(f"{stem.name}_detail.csv"),
-            path.with_name(f"{path.name}.bin"),
-        ]
+        self._paths = _paths(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        listing = stem.with_name(f"{stem.name}_songs.txt")
-        listing.write_text("".join(f"{song}\n" for song in columns), encoding=_ENCODING, errors=_ERRORS)
         self._n_columns = len(columns)
         self._open = contextlib.ExitStack()
-        answers, detail, scores = self._paths
+        answers, detail, scores, listing = self._paths
         self._answers, detail_file = self._text(answers), self._text(detail)
+        self._text(listing).writelines(f"{song}\n" for song in columns)
         self._scores = self._open.enter_context(_partial(scores).open("wb"))
         self._detail = csv.writer(detail_file)
         self._detail.writerow(DETAIL)
@@ -80,19 +89,19 @@ class Files:
         tracks = ranking.tracks[first]
         begins, _ = self._rows.borders(tracks)
         times = (ranking.starts[first] - begins) * self._rows.hop_s
-        positive = ranking.scores[first] > 0
-        board[self._column_of[tracks[positive]]] = np.stack([ranking.scores[first], times], axis=1)[positive]
+        positive = ranking.counted[first] > 0
+        board[self._column_of[tracks[positive]]] = np.stack([ranking.counted[first], times], axis=1)[positive]
         best = int(ranking.tracks[0])
         name, time_s = self._rows.tracks[best], float(times[tracks == best][0])
         parts = speeds.part_scores(heard, ranking, 0, self._rows, shifts=found.shifts)
         self._answers.write(f"{query}\t{name}\n")
         joined = " ".join(f"{part:.6f}" for part in parts)
-        self._detail.writerow([query, name, f"{ranking.scores[0]:.6f}", f"{time_s:g}", joined])
+        self._detail.writerow([query, name, f"{ranking.counted[0]:.6f}", f"{time_s:g}", joined])
 
     def close(self) -> None:
-        """Renames the files to their final names."""
+        """Renames the files to their final names, RESULT.tsv last: where it is, the others are."""
         self._open.close()
-        for path in self._paths:
+        for path in (*self._paths[1:], self._paths[0]):
             os.replace(_partial(path), path)
 
     def __enter__(self) -> Files:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -14,7 +16,7 @@ class Interrupt:
     """
 
     def __enter__(self) -> Interrupt:
-        self.asked = False
+        self.asked, self._is_waiting = False, False
         self._before: dict[signal.Signals, Any] = {}
         try:
             for name in (signal.SIGINT, signal.SIGTERM):
@@ -23,10 +25,21 @@ class Interrupt:
             pass  # Outside the main thread no handler can be set: signals keep the handlers that they have.
         return self
 
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Raises KeyboardInterrupt at the first signal during the block, which may wait for long, or before it."""
+        self._is_waiting = True
+        try:
+            if self.asked:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._is_waiting = False
+
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        is_first, self.asked = not self.asked, True
+        if self._is_waiting or not is_first:
             raise KeyboardInterrupt
-        self.asked = True
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         for name, handler in self._before.items():

@@ -4,35 +4,80 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from nafp import errors
 
 _HEAD_BYTES = 2**16
+IsFormer = Callable[[bytes], bool]
 
 
 def require(
-    path: str | os.PathLike, *, verb: str, is_former: Callable[[bytes], bool], inputs: Iterable[str] = ()
+    path: str | os.PathLike, *, verb: str, is_former: IsFormer, inputs: Iterable[str] = (), flag: str = "--out"
 ) -> None:
     """Raises errors.Invalid if writing `path` would lose something.
 
     verb: the command, for the message. is_former: whether the first bytes of a file are those of an output of this
-    command, which may be replaced. inputs: names that the command reads; those that are no files are ignored. An empty
-    file, a device and a pipe may be written.
+    command, which may be replaced. inputs: names that the command reads; those that are no files are ignored. flag:
+    what named the file. An empty file, a device and a pipe may be written.
     """
     name = os.fspath(path)
+    _require_no_input(name, inputs, flag)
+    if os.path.isdir(name):
+        raise errors.Invalid(f"{flag}={name}: is a folder: name the file to write in it")
+    head = _head(name)
+    if head and not is_former(head):
+        raise errors.Invalid(f"{flag}={name}: is there, and was not written by {verb}; name another file, or remove it")
+
+
+def require_set(files: Mapping[str, IsFormer], *, verb: str, inputs: Iterable[str] = (), flag: str = "--out") -> None:
+    """Raises errors.Invalid if writing these files, which belong together, would lose something.
+
+    files: the path of each, and as `is_former` of `require`. They may be replaced if one of them is a former output, or
+    if none is there. Other parameters: as of `require`.
+    """
+    inputs = list(inputs)
+    for name in files:
+        _require_no_input(name, inputs, flag)
+    heads = {name: _head(name) for name in files}
+    present = [name for name, head in heads.items() if head]
+    if present and not any(files[name](heads[name]) for name in present):
+        raise errors.Invalid(
+            f"{flag}: {present[0]} is there, and was not written by {verb}; name another {flag}, or remove it"
+        )
+
+
+def json_of(*keys: str) -> IsFormer:
+    """Returns an `is_former` for objects in JSON whose beginning has all these keys."""
+
+    def is_former(head: bytes) -> bool:
+        return head.lstrip().startswith(b"{") and all(f'"{key}"'.encode() in head for key in keys)
+
+    return is_former
+
+
+def begins_with(*beginnings: bytes) -> IsFormer:
+    """Returns an `is_former` for files that begin with one of these."""
+    return lambda head: head.startswith(beginnings)
+
+
+def never(head: bytes) -> bool:
+    """An `is_former` for a file that does not show who wrote it."""
+    return False
+
+
+def _require_no_input(name: str, inputs: Iterable[str], flag: str) -> None:
     for given in inputs:
         if os.path.exists(name) and os.path.exists(given) and os.path.samefile(name, given):
-            raise errors.Invalid(f"--out={name}: is an input of this command, {given}; name another file")
+            raise errors.Invalid(f"{flag}={name}: is an input of this command, {given}; name another file")
+
+
+def _head(name: str) -> bytes:
+    """Returns the first bytes of a file, b"" for one that is missing or empty, and for what is no file."""
     try:
-        status = os.stat(name)
+        if not stat.S_ISREG(os.stat(name).st_mode):
+            return b""
     except OSError:  # It is not there, or will be refused when it is opened.
-        return
-    if stat.S_ISDIR(status.st_mode):
-        raise errors.Invalid(f"--out={name}: is a folder: name the file to write in it")
-    if not stat.S_ISREG(status.st_mode) or not status.st_size:
-        return
+        return b""
     with open(name, "rb") as file:
-        head = file.read(_HEAD_BYTES)
-    if not is_former(head):
-        raise errors.Invalid(f"--out={name}: is there, and was not written by {verb}; name another file, or remove it")
+        return file.read(_HEAD_BYTES)

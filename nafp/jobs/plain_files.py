@@ -5,13 +5,18 @@ A pipe or a device would block or never end, and a link would put bytes of ours 
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nafp import errors
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _READ_BYTES = 2**24
 _NO_FOLLOWING = getattr(os, "O_NOFOLLOW", 0)  # Windows has none of these three.
@@ -47,6 +52,46 @@ def size_and_checksum(path: str | os.PathLike) -> tuple[int, int]:
         while block := file.read(_READ_BYTES):
             n_bytes, crc = n_bytes + len(block), zlib.crc32(block, crc)
     return n_bytes, crc
+
+
+def array(path: str | os.PathLike, *, is_mapped: bool = False) -> np.ndarray:
+    """Reads an array of a .npy file, or maps it into memory.
+
+    Raises OSError, and errors.Invalid for a damaged file and for what is no file.
+    """
+    import numpy as np  # Here: a command's help needs no numpy.
+
+    with opened(path) as file:
+        try:
+            return np.load(path if is_mapped else file, mmap_mode="r" if is_mapped else None, allow_pickle=False)
+        except OSError:
+            raise
+        except Exception as error:  # numpy parses the head with Python's own parser, and lets out all that it raises.
+            raise errors.Invalid(f"{os.fspath(path)}: no array: {error}") from None
+
+
+def json_object(path: str | os.PathLike, *needed: str) -> dict[str, Any]:
+    """Reads an object of a JSON file. needed: keys that it must have.
+
+    Raises OSError, and errors.Invalid for a damaged file and for what is no file.
+    """
+    try:
+        value = json.loads(contents(path))
+    except errors.Error:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise errors.Invalid(f"{os.fspath(path)} is no JSON ({error})") from None
+    missing = [key for key in needed if key not in value] if isinstance(value, dict) else ["an object"]
+    if missing:
+        raise errors.Invalid(f"{os.fspath(path)} is damaged: {', '.join(missing)} is missing")
+    return value
+
+
+def require_files(paths: Iterable[str | os.PathLike]) -> None:
+    """Raises errors.Invalid if one of these is a pipe, a device or a folder. A link to a file, or nothing, is none."""
+    for path in paths:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise errors.Invalid(f"{os.fspath(path)}: is no plain file")
 
 
 def require_plain(path: str | os.PathLike) -> None:

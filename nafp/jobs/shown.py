@@ -6,6 +6,7 @@ JSON needs none of this, because it escapes by itself. It stays exact.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 # Control characters, line and paragraph separators, marks that turn the direction of writing, and the bytes of file
 # names that are no text (as surrogates).
@@ -16,6 +17,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # A spreadsheet computes a cell tha
 def plain(text: object) -> str:
     """Returns a text on one line, with an escape such as \\x1b or \\n for each character that a terminal would obey."""
     return _UNSEEN.sub(_escape, str(text))
+
+
+def lines(texts: Iterable[object]) -> str:
+    """Joins lines, each of them as `plain`."""
+    return "\n".join(map(plain, texts))
 
 
 def cell(value: object) -> object:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nafp import config as settings
+import nafp.config
 from nafp.config import network
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def settings_sha256(config: ml_collections.ConfigDict) -> str:
 
     Only those that differ from the defaults count, so that a setting of a later version leaves the digest as it is.
     """
-    default = network_settings(settings.default())
+    default = network_settings(nafp.config.default())
     changed = {name: value for name, value in network_settings(config).items() if default.get(name) != value}
     return hashlib.sha256(json.dumps(changed, sort_keys=True, default=str).encode()).hexdigest()
 

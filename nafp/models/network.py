@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from nafp import config as settings
+import nafp.config
 from nafp import models
 from nafp.audio import segments
 from nafp.models import protocol, spectrogram
@@ -25,7 +25,7 @@ Variables = dict[str, Any]  # A tree as flax takes it: "params" and "batch_stats
 
 def create(config: ml_collections.ConfigDict, *, dtype: str | None = None, axis_name: str | None = None) -> nn.Module:
     """Builds the model of config.model. dtype: type to compute in, in place of config.model.dtype."""
-    ignored = settings.network.ignored(config.model.name)
+    ignored = nafp.config.network.ignored(config.model.name)
     chosen = {key: value for key, value in config.model.items() if f"model.{key}" not in ignored}
     if dtype:
         chosen["dtype"] = dtype

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from nafp import config as settings
+import nafp.config
 from nafp.jobs import choices
 from nafp.models import numpy_layers
 
@@ -34,10 +34,10 @@ class Encoder:
     """
 
     def __init__(self, variables: Mapping[str, Any], model: ml_collections.ConfigDict):
-        choices.require("config.model.norm", model.norm, settings.network.NORMS)
-        choices.require("config.model.activation", model.activation, settings.network.ACTIVATIONS)
-        choices.require("config.model.activation_order", model.activation_order, settings.network.ORDERS)
-        choices.require("config.model.padding", model.padding, settings.network.PADDINGS)
+        choices.require("config.model.norm", model.norm, nafp.config.network.NORMS)
+        choices.require("config.model.activation", model.activation, nafp.config.network.ACTIVATIONS)
+        choices.require("config.model.activation_order", model.activation_order, nafp.config.network.ORDERS)
+        choices.require("config.model.padding", model.padding, nafp.config.network.PADDINGS)
         self._dim = model.dim
         self._activate = numpy_layers.ACTIVATIONS[model.activation]
         self._activate_first = model.activation_order == "before_norm"

@@ -1,4 +1,4 @@
-"""The interface of a trained network, which every runtime implements: JAX, numpy, and those to come."""
+"""The interface of a trained network, which every runtime implements: JAX, numpy and ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -92,6 +92,11 @@ class Monitor:
         hop_s = self._rows.hop_s
         return [self._stretch(playing.played(hop_s=hop_s)) for playing in self.timeline.playing]
 
+    @property
+    def lost(self) -> list[str]:
+        """The tracks that would have been named, if their fingerprints were not damaged."""
+        return [self._rows.tracks[track] for track in sorted(self.timeline.lost)]
+
     def hear(self, samples: np.ndarray) -> list[Stretch]:
         """Takes in the next samples [S], mono, at the network's rate. Returns the stretches that have ended."""
         self._ear.add(samples)
@@ -155,6 +160,7 @@ class Monitor:
         if until_s - since_s < SHORTEST_GAP_S:
             return []
         self._known_until_s = until_s
+        self._rows.look_over(np.empty(0, np.int64))  # Damage may be why nothing is known.
         return [Stretch("", since_s, until_s)]
 
     def _stretch(self, played: Played) -> Stretch:

@@ -80,7 +80,8 @@ class Timeline:
     """Follows what is played.
 
     rows: fingerprints of the collection. hop_s, segment_s: of the rows that are heard. speeds: those that rows can be
-    heard at. playing: tracks that are being played, or may come back. heard: rows taken in so far.
+    heard at. playing: tracks that are being played, or may come back. heard: rows taken in so far. lost: tracks, by
+    position, that would be played if their fingerprints were those written.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Timeline:
         )
         self.playing: list[Playing] = []
         self._ended: list[Played] = []
-        self.heard = 0
+        self.heard, self.lost = 0, set[int]()
 
     def advance(self, hearing: Hearing, last: int) -> list[Played]:
         """Takes in the rows up to `last`, one step or less. Returns the tracks that have ended."""
@@ -131,7 +132,8 @@ class Timeline:
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a state."""
         self.heard = state["heard"]
-        self.playing = [Playing.restored(playing) for playing in state["playing"]]
+        playing = [Playing.restored(playing) for playing in state["playing"]]
+        self.playing = [playing for playing in playing if self._is_whole(playing.line.track)]
         self._ended = [Played(*values) for values in state["ended"]]
 
     def _second(self, row: float, speed: float) -> float:
@@ -237,9 +239,20 @@ class Timeline:
         for number in np.argsort(-np.array(strengths), kind="stable"):
             candidate = candidates[number]
             candidate.adds = self._added(candidate, accepted)
-            if candidate.playing or self._evidence(candidate)[0] >= rules.opens:
+            if candidate.playing or self._may_open(candidate):
                 accepted.append(candidate)
         return accepted
+
+    def _may_open(self, new: _Candidate) -> bool:
+        """Returns whether there is enough evidence for a new line, in a track that is whole."""
+        return self._evidence(new)[0] >= self.rules.opens and self._is_whole(new.line.track)
+
+    def _is_whole(self, track: int) -> bool:
+        """Returns whether the fingerprints of a track are those written. Notes one that is lost."""
+        is_whole = self._rows.is_whole(track)
+        if not is_whole:
+            self.lost.add(track)
+        return is_whole
 
     def _added(self, candidate: _Candidate, better: list[_Candidate]) -> np.ndarray:
         """Returns the contrasts of a line that better lines do not explain, [W]."""
@@ -266,7 +279,7 @@ class Timeline:
             other
             for other in candidates
             if not any(other is played for played in accepted)
-            and other.line.track != candidate.line.track
+            and other.line.track not in {candidate.line.track, *self.lost}
             and self._likeness(candidate, other).mean() < self.rules.twin
         ]
         cosine = max((float(other.cosines.mean()) for other in rivals), default=0.0)

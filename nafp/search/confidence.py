@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,17 @@ _RIDGE = 1e-4  # Keeps weights finite where right and wrong separate perfectly.
 _STEPS = 50
 
 
+class PeakCalibration(NamedTuple):
+    """What scores say that peaks have judged, too (see `nafp.identify.second_opinion`).
+
+    shares: float64 [M], of the peaks in a judged score. weights, elsewhere: as of `Confidence`, of judged scores.
+    """
+
+    shares: np.ndarray
+    weights: np.ndarray
+    elsewhere: np.ndarray
+
+
 class Confidence:
     """Probability that a best match is right, by query length.
 
@@ -26,26 +38,52 @@ class Confidence:
     elsewhere: float64 [M], the score that the best place elsewhere usually reaches at least in a large collection, or
     None for no limit. In a small collection there is little to stand out from, and every clip has a large margin. No
     margin counts as larger than the score less `elsewhere`.
+    peaks: the same for scores that peaks have judged, too, or None where nobody measured it.
     """
 
-    def __init__(self, lengths: Sequence[int], weights: np.ndarray, elsewhere: np.ndarray | None = None):
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        weights: np.ndarray,
+        elsewhere: np.ndarray | None = None,
+        peaks: PeakCalibration | None = None,
+    ):
         self.lengths, self.weights = list(lengths), np.asarray(weights, np.float64)
         self.elsewhere = None if elsewhere is None else np.asarray(elsewhere, np.float64)
+        self.peaks = peaks
 
-    def probability(self, length: float, scores: np.ndarray, margins: np.ndarray) -> np.ndarray:
-        """Returns the probability of being right for each score and its margin, 0..1, in the shape of `scores`."""
-        weights = [np.interp(length, self.lengths, column) for column in self.weights.T]
-        if self.elsewhere is not None:
-            margins = np.minimum(margins, scores - np.interp(length, self.lengths, self.elsewhere))
+    def peak_share(self, length: float) -> float:
+        """Returns the share of the peaks in a judged score: 0 where nobody measured it."""
+        return 0.0 if self.peaks is None else float(np.interp(length, self.lengths, self.peaks.shares))
+
+    def probability(
+        self, length: float, scores: np.ndarray, margins: np.ndarray, *, judged: bool = False
+    ) -> np.ndarray:
+        """Returns the probability of being right for each score and its margin, 0..1, in the shape of `scores`.
+
+        judged: whether these are scores that peaks have judged, too.
+        """
+        by_length, elsewhere = self.weights, self.elsewhere
+        if judged and self.peaks is not None:
+            by_length, elsewhere = self.peaks.weights, self.peaks.elsewhere
+        weights = [np.interp(length, self.lengths, column) for column in by_length.T]
+        if elsewhere is not None:
+            margins = np.minimum(margins, scores - np.interp(length, self.lengths, elsewhere))
         return _logistic(weights[0] + weights[1] * margins + weights[2] * scores)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes lengths, weights and `elsewhere` as JSON, whole or not at all."""
-        values = {"lengths": self.lengths, "weights": self.weights.tolist()}
+    def as_record(self) -> dict[str, Any]:
+        """Returns lengths, weights, and `elsewhere` and `peaks`, if they are known, as plain lists."""
+        values: dict[str, Any] = {"lengths": self.lengths, "weights": self.weights.tolist()}
         if self.elsewhere is not None:
             values["elsewhere"] = self.elsewhere.tolist()
+        if self.peaks is not None:
+            values["peaks"] = {name: column.tolist() for name, column in self.peaks._asdict().items()}
+        return values
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the record as JSON, whole or not at all."""
         with whole_files.opened(path, encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps(self.as_record()) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Confidence":
@@ -55,6 +93,8 @@ class Confidence:
             lengths, weights = list(values["lengths"]), np.array(values["weights"], np.float64)
             elsewhere = values.get("elsewhere")
             usual = None if elsewhere is None else np.array(elsewhere, np.float64)
+            peaks = values.get("peaks")
+            judged = None if peaks is None else PeakCalibration(**{k: np.array(v, float) for k, v in peaks.items()})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise errors.Invalid(
                 f"{path}: no calibration ({error!r}); nafp evaluate with unknown queries "
@@ -64,7 +104,15 @@ class Confidence:
             raise errors.Invalid(f"{path}: weights {weights.shape}, not 3 for each of {lengths}")
         if usual is not None and (usual.shape != (len(lengths),) or not np.isfinite(usual).all()):
             raise errors.Invalid(f"{path}: elsewhere {usual.shape}, not a number for each of {lengths}")
-        return cls(lengths, weights, usual)
+        if judged is not None and not _is_complete(judged, len(lengths)):
+            raise errors.Invalid(f"{path}: peaks: not a share, 3 weights and an elsewhere for each of {lengths}")
+        return cls(lengths, weights, usual, judged)
+
+
+def _is_complete(peaks: PeakCalibration, n_lengths: int) -> bool:
+    shapes = [column.shape for column in peaks]
+    is_finite = all(np.isfinite(column).all() for column in peaks)
+    return shapes == [(n_lengths,), (n_lengths, 3), (n_lengths,)] and is_finite
 
 
 def fit(

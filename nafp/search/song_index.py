@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from nafp import errors
-from nafp.jobs import whole_files
+from nafp.jobs import outputs, plain_files, whole_files
 from nafp.search import collection, index, store
 
+_FAISS = re.compile(rb"I[A-Za-z0-9]{3}.", re.DOTALL)  # How a file of faiss begins: its kind, such as IwPQ.
+_SONGS = re.compile(rb'\{"\d+": "')
 _MOST_MAPPED = 30_000  # Files: Linux maps at most 65,530 into one process.
 
 
@@ -52,8 +55,8 @@ def _of_files(place: pathlib.Path, paths: Sequence[pathlib.Path]) -> collection.
 
 def _loaded(path: pathlib.Path, *, is_mapped: bool) -> np.ndarray:
     try:
-        rows = np.load(path, mmap_mode="r" if is_mapped else None, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        rows = plain_files.array(path, is_mapped=is_mapped)
+    except (OSError, errors.Invalid) as error:
         raise errors.Invalid(f"{path}: no array of fingerprints ({error})") from None
     if rows.ndim != 2 or rows.dtype.kind != "f":
         raise errors.Invalid(f"{path}: holds {rows.dtype} {list(rows.shape)}; fingerprints [n, D] are needed")
@@ -72,9 +75,20 @@ def songs(rows: collection.Collection) -> dict[int, str]:
     return {first: name for first, end, name in starts if end > first}
 
 
+def paths_of(out: str | os.PathLike) -> list[str]:
+    """Returns the paths of the two files: OUT.index and OUT.json."""
+    return [f"{os.fspath(out)}{suffix}" for suffix in (".index", ".json")]
+
+
+def require_out(out: str | os.PathLike) -> None:
+    """Raises nafp.errors.Invalid if one of the two files is there and was not written here."""
+    formers = (lambda head: bool(_FAISS.match(head)), lambda head: bool(_SONGS.match(head)))
+    outputs.require_set(dict(zip(paths_of(out), formers)), verb="nafp index")
+
+
 def write(built: index.Index, rows: collection.Collection, out: str | os.PathLike) -> list[str]:
     """Writes OUT.index and OUT.json, each whole or not at all. Returns their paths."""
-    paths = [f"{os.fspath(out)}{suffix}" for suffix in (".index", ".json")]
+    paths = paths_of(out)
     pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
     built.save(paths[0])
     with whole_files.opened(paths[1], encoding="utf-8", errors="surrogateescape") as file:

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from nafp.search import collection, match
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32
+    from jaxtyping import Float32, Int
 
 # Rows of the recording per row of the query: the tempo is changed by up to an eighth.
 SLOPES = tuple(np.round(np.arange(0.88, 1.1201, 0.02), 2).tolist())
@@ -55,7 +55,8 @@ class ClipRanking(NamedTuple):
     tracks, scores, elsewhere: as of `match.Ranking`. starts: float64 [T], corrected by the scores beside them.
     compared: float64 [T], starts of the rows that were compared. halves: float64 [T], 0.5 where the mean of two rows
     was compared, else 0. speeds: float64 [T], tempo of the clip divided by that of the recording. slopes: float64 [T],
-    the part of `speeds` that is in the alignment. heard: position of the version that decided.
+    the part of `speeds` that is in the alignment. heard: position of the version that decided. judged: float64 [T],
+    scores that count instead where something else than fingerprints was asked, too; `elsewhere` is then of these.
     """
 
     tracks: np.ndarray
@@ -67,6 +68,20 @@ class ClipRanking(NamedTuple):
     speeds: np.ndarray
     slopes: np.ndarray
     heard: int
+    judged: np.ndarray | None = None
+
+    @property
+    def counted(self) -> np.ndarray:
+        """The scores that places are ranked by, float [T]."""
+        return self.scores if self.judged is None else self.judged
+
+
+def reordered(ranking: ClipRanking, order: Int[np.ndarray, " T"]) -> ClipRanking:
+    """Returns a ranking with its places in another order, given by their positions."""
+    values = (ranking.tracks, ranking.starts, ranking.scores, ranking.compared, ranking.halves)
+    tracks, starts, scores, compared, halves = (value[order] for value in values)
+    along = {"speeds": ranking.speeds[order], "slopes": ranking.slopes[order]}
+    return ranking._replace(tracks=tracks, starts=starts, scores=scores, compared=compared, halves=halves, **along)
 
 
 def rows_heard(length: float, speed: float, *, segment_rows: float) -> int:
@@ -76,6 +91,21 @@ def rows_heard(length: float, speed: float, *, segment_rows: float) -> int:
     is filled up with silence is not counted; see `nafp.identify.asking.is_filled`.
     """
     return max(0, math.floor((length - 1 + segment_rows) * speed - segment_rows + 1e-6) + 1)
+
+
+def law() -> dict[str, Any]:
+    """Returns the constants by which places are ranked, for a search that is not ours, such as that of a page."""
+    return {
+        "top": match.TOP,
+        "twin_cosine": match.TWIN_COSINE,
+        "score_share": SCORE_SHARE,
+        "handicap": HANDICAP,
+        "slopes": list(SLOPES),
+        "refined": _REFINED,
+        "shifted": list(_SHIFTED),
+        "the_same": _THE_SAME,
+        "gain": _GAIN,
+    }
 
 
 def rank(

@@ -24,7 +24,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from nafp import errors
-from nafp.jobs import locks, whole_files
+from nafp.jobs import locks, plain_files, whole_files
 from nafp.models import identities
 
 FORMAT = 1
@@ -62,6 +62,7 @@ class Store:
         size and table of tracks contradict each other.
         """
         files = _Files(Path(folder), name)
+        plain_files.require_files(files.all)
         _require_finished(files)
         meta = _read_meta(files.meta)
         vectors = _map(files)
@@ -116,6 +117,8 @@ class Writer:
         self._files = _Files(Path(folder), name)
         self._dim, self._meta = int(dim), json.loads(json.dumps(dict(meta)))
         with self._writing():
+            for path in self._files.all:
+                plain_files.require_plain(path)  # What is appended to a link would go into another file.
             self._files.folder.mkdir(parents=True, exist_ok=True)
             self._refuse_finished(overwrite)
             # Unbuffered: rows that a full disk refused must not be left over for the next write.
@@ -217,8 +220,7 @@ class Writer:
 
     def _recover(self, overwrite: bool) -> list[TrackRows]:
         """Returns the tracks that are safely on the disk, or begins a new journal."""
-        files, lines = self._files, _whole_lines(self._journal)
-        begun = json.loads(lines[0]) if lines else None
+        files, (begun, tracks) = self._files, self._begun()
         self._meta = identities.as_begun(self._meta, begun)
         head = {"dim": self._dim, "meta": self._meta}
         if begun is not None and begun != head and not overwrite:
@@ -229,14 +231,21 @@ class Writer:
             )
         if begun == head and files.is_unfinished() and not files.part.exists():
             os.replace(files.vectors, files.part)  # Killed in the middle of finish().
-        if begun == head and files.part.exists():
-            tracks = [TrackRows(*json.loads(line)) for line in lines[1:]]
-            if _bytes(tracks, dim=self._dim) <= files.part.stat().st_size:
-                return tracks  # Otherwise a disk lost what it had promised: begin anew.
+        if begun == head and files.part.exists() and _bytes(tracks, dim=self._dim) <= files.part.stat().st_size:
+            return tracks  # Otherwise a disk lost what it had promised: begin anew.
         files.part.write_bytes(b"")
         self._journal.truncate(0)
         _append(self._journal, json.dumps(head).encode() + b"\n")
         return []
+
+    def _begun(self) -> tuple[Any, list[TrackRows]]:
+        """Reads the journal: its head, None if there is none, and the tracks."""
+        try:
+            head, *rows = [json.loads(line) for line in _whole_lines(self._journal)] or [None]
+            return head, [TrackRows(*row) for row in rows]
+        except (ValueError, TypeError, RecursionError) as error:
+            self._journal.close()
+            raise errors.Invalid(f"{self._files.journal}: is damaged ({error}); remove it, and extract anew") from None
 
 
 class _Files:
@@ -247,6 +256,7 @@ class _Files:
         self.vectors, self.part = folder / f"{name}.mm", folder / f"{name}.mm.part"
         self.shape, self.tracks = folder / f"{name}_shape.npy", folder / f"{name}_tracks.csv"
         self.meta, self.journal = folder / f"{name}.json", folder / f"{name}.journal"
+        self.all = (self.vectors, self.part, self.shape, self.tracks, self.meta, self.journal)
 
     def is_unfinished(self) -> bool:
         return self.journal.exists() and not self.meta.exists()
@@ -272,18 +282,21 @@ def _read_meta(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        meta = plain_files.json_object(path)
+        hop_s = float(meta.get("hop_s", BARE_HOP_S))
+    except (errors.Invalid, TypeError, ValueError) as error:
         raise errors.Invalid(
-            f"{path} is no JSON ({error}); extract this store again, or remove the file to use the "
-            "vectors without its metadata"
+            f"{error}; extract this store again, or remove {path} to use the vectors without its metadata"
         ) from error
+    if not 0 < hop_s < 1e9:
+        raise errors.Invalid(f"{path}: hop_s is {hop_s}; it should be seconds between two rows")
+    return meta
 
 
 def _map(files: _Files) -> np.ndarray:
     """Maps the vectors into memory, float32 [N, D]. Raises ValueError when shape file and file size disagree."""
-    shape = np.load(files.shape, allow_pickle=False).ravel()
-    if shape.size != 2 or shape[1] < 1 or shape[0] < 0:
+    shape = plain_files.array(files.shape).ravel()
+    if shape.size != 2 or shape.dtype.kind not in "iu" or shape[1] < 1 or shape[0] < 0:
         raise errors.Invalid(f"{files.shape} says {shape.tolist()}; it should be two numbers: rows, dimensions")
     n_rows, dim = int(shape[0]), int(shape[1])
     n_bytes = files.vectors.stat().st_size
@@ -300,12 +313,17 @@ def _map(files: _Files) -> np.ndarray:
 def _read_tracks(path: Path) -> list[TrackRows]:
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as lines:
         table = csv.DictReader(lines)
-        if not set(COLUMNS) <= set(table.fieldnames or ()):
-            raise errors.Invalid(f"{path} needs the columns {', '.join(COLUMNS)}; it has {table.fieldnames}")
-        return [
-            TrackRows(line["track"], int(line["first_row"]), int(line["n_rows"]), float(line["seconds"]))
-            for line in table
-        ]
+        try:
+            if not set(COLUMNS) <= set(table.fieldnames or ()):
+                raise errors.Invalid(f"{path} needs the columns {', '.join(COLUMNS)}; it has {table.fieldnames}")
+            return [
+                TrackRows(line["track"], int(line["first_row"]), int(line["n_rows"]), float(line["seconds"]))
+                for line in table
+            ]
+        except errors.Error:
+            raise
+        except (ValueError, TypeError, csv.Error) as error:
+            raise errors.Invalid(f"{path}, line {table.line_num}: is damaged: {error}") from None
 
 
 def _check_tracks(path: Path, tracks: list[TrackRows], *, n_rows: int) -> None:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nafp import errors
-from nafp.jobs import whole_files
+from nafp.jobs import plain_files, whole_files
 
 NAME = re.compile(r"(?P<id>.+)-(?P<version>\d{2})(?:_(?P<chunk>\d+))?\.npy")
 TABLE, COLUMNS = "clips.csv", ("id", "track", "start_s")
@@ -94,10 +94,10 @@ def read(path: str | os.PathLike, *, dim: int = 0) -> np.ndarray:
     dim: the D that is needed, 0 for any.
     """
     try:
-        rows = np.load(path, allow_pickle=False)
+        rows = plain_files.array(path)
     except FileNotFoundError:
         raise errors.NotFound(f"{path}: no such file of fingerprints") from None
-    except (ValueError, EOFError, OSError) as error:
+    except (errors.Invalid, OSError) as error:
         raise errors.Invalid(f"{path}: no file of fingerprints: {error}") from None
     if rows.ndim != 2 or rows.dtype.kind != "f" or (dim and rows.shape[1] != dim):
         raise errors.Invalid(
@@ -106,6 +106,11 @@ def read(path: str | os.PathLike, *, dim: int = 0) -> np.ndarray:
     if not np.isfinite(rows).all():
         raise errors.Invalid(f"{path}: a fingerprint has NaN or infinity in it; make this clip anew")
     return np.ascontiguousarray(rows, np.float32)
+
+
+def is_former(head: bytes) -> bool:
+    """Returns whether the first bytes of a file are those of fingerprints [n, D] in float32."""
+    return head.startswith(b"\x93NUMPY") and b"'<f4'" in head[:128] and bool(re.search(rb"\(\d+, \d+\)", head[:128]))
 
 
 def write(path: str | os.PathLike, rows: np.ndarray) -> None:
@@ -124,6 +129,7 @@ class Writer:
     def __init__(self, folder: str | os.PathLike, about: Mapping[str, Any]):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        plain_files.require_plain(self.folder / TABLE)  # What is appended to a link would go into another file.
         whole_files.tidy(self.folder)
         self.places = places(self.folder)
         if not self.places and any(NAME.fullmatch(path.name) for path in self.folder.iterdir()):

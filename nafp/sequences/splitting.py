@@ -6,6 +6,7 @@ import os
 import pathlib
 
 from nafp import errors
+from nafp.jobs import outputs
 from nafp.sequences import chunks, clips, recordings
 
 
@@ -26,8 +27,14 @@ def split(source: str | os.PathLike, out: str | os.PathLike, *, seconds: float) 
     cuts = [chunks.cut(len(rows), size) for rows in opened.rows]
     if not any(cuts):
         raise errors.Invalid(f"{source}: none of its {len(cuts)} recordings has {size} rows ({seconds:g} s)")
+    names = _file_names(opened.names)
+    chunk_files = (
+        folder / f"{name}_{number}.npy" for name, firsts in zip(names, cuts) for number in range(len(firsts))
+    )
+    for path in chunk_files:
+        outputs.require(path, verb="nafp amg split", is_former=clips.is_former)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, rows, firsts in zip(_file_names(opened.names), opened.rows, cuts):
+    for name, rows, firsts in zip(names, opened.rows, cuts):
         for number, first in enumerate(firsts):
             clips.write(folder / f"{name}_{number}.npy", rows[first : first + size])
     return len(cuts), sum(map(len, cuts))

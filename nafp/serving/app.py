@@ -15,8 +15,8 @@ from starlette import applications, exceptions, requests, responses, routing, we
 
 from nafp import errors
 from nafp.database import catalogue
-from nafp.identify import answers
-from nafp.serving import acrcloud, bodies, description, guard, listening, metrics, questions
+from nafp.identify import answers, asking
+from nafp.serving import acrcloud, bodies, description, guard, listening, metrics, page_routes, parameters, questions
 from nafp.serving.refusals import ClientGone, Refusal
 from nafp.serving.service import Service
 from nafp.serving.settings import ServeSettings
@@ -54,6 +54,7 @@ def create(settings: ServeSettings, open_service: Callable[[ServeSettings], Serv
             routing.Route("/v1/openapi.json", describe, methods=["GET"]),
             routing.Route("/metrics", measure, methods=["GET"]),
             routing.WebSocketRoute("/v1/listen", listen),
+            *page_routes.routes(),
         ],
         lifespan=lifespan,
         exception_handlers={
@@ -77,7 +78,9 @@ async def identify(request: requests.Request) -> responses.Response:
         body = await _body(request, most_bytes=settings.body_bytes, within_s=settings.sending_s)
         question = questions.parse(body, request.headers, request.query_params)
         try:
-            replied = await service.desk.do(functools.partial(service.reply, question), gone=_gone(request))
+            replied = await service.desk.do(
+                functools.partial(service.reply, question), gone=parameters.gone(request.receive)
+            )
         except Refusal as refusal:
             if question.format == "json":
                 raise
@@ -90,16 +93,25 @@ async def identify(request: requests.Request) -> responses.Response:
 
 async def list_tracks(request: requests.Request) -> responses.Response:
     service: Service = request.app.state.service
-    limit = _count(request, "limit", 100, low=1, high=_MOST_TRACKS)
-    after = _count(request, "after", 0, low=0, high=2**63 - 1)
-    text = request.query_params.get("q", "")
+    limit = parameters.count(request.query_params, "limit", 100, low=1, high=_MOST_TRACKS)
+    after = parameters.count(request.query_params, "after", 0, low=0, high=2**63 - 1)
+    text, name = request.query_params.get("q", ""), request.query_params.get("name")
     if len(text) > _MOST_TEXT:
         raise Refusal(400, f"q: at most {_MOST_TEXT} characters")
+    if name is not None:
+        return _json({"tracks": [_record(track) for track in await _named(service, name)], "next": None})
     read = functools.partial(service.database.page, after=after, limit=limit + 1, text=_encodable(text))
     with service.desk.admitted():
-        tracks = await service.desk.do(read, gone=_gone(request))
+        tracks = await service.desk.do(read, gone=parameters.gone(request.receive))
     next_after = tracks[limit - 1].id if len(tracks) > limit else None
     return _json({"tracks": [_record(track) for track in tracks[:limit]], "next": next_after})
+
+
+async def _named(service: Service, name: str) -> list[catalogue.DatabaseTrack]:
+    try:
+        return [await asyncio.to_thread(service.database.track, _encodable(name))]
+    except Refusal:
+        return []
 
 
 async def show_track(request: requests.Request) -> responses.Response:
@@ -143,10 +155,12 @@ async def health(request: requests.Request) -> responses.Response:
         "segment_s": network.segment / network.sample_rate_hz,
         "hop_s": network.hop / network.sample_rate_hz,
         "dim": network.dim,
+        "onnx": service.browser_network.address if service.browser_network else None,
     }
     limits = {"bytes": service.settings.body_bytes, "seconds": service.settings.clip_s}
     state = {"status": "ok", "tracks_searched": service.database.n_tracks}
     state |= {"read_only": service.settings.token is None, "calibrated": service.database.calibrated is not None}
+    state |= {"plays": service.settings.play, "asking": asking.rules(hop_s=described["hop_s"])}
     return _json(state | facts | {"network": described, "limits": limits})
 
 
@@ -249,14 +263,6 @@ async def _body(request: requests.Request, *, most_bytes: int, within_s: float) 
         raise ClientGone from None
 
 
-def _gone(request: requests.Request) -> Callable[[], Any]:
-    async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    return gone
-
-
 async def _never() -> None:
     """Waits for ever: a change of the database is finished, whether its client waits for it or not."""
     await asyncio.Event().wait()
@@ -289,13 +295,6 @@ def _require_token(request: requests.Request, settings: ServeSettings) -> None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not settings.opens(token.strip()):
         raise Refusal(401, "a token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
-
-
-def _count(request: requests.Request, name: str, default: int, *, low: int, high: int) -> int:
-    text = request.query_params.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or len(text) > 19 or not low <= int(text) <= high:
-        raise Refusal(400, f"{name}={text[:40]!r}: a whole number from {low} to {high} is needed")
-    return int(text)
 
 
 def _record(track: catalogue.DatabaseTrack) -> dict[str, Any]:

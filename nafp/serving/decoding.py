@@ -8,12 +8,14 @@ that the decoders look at comes from the first bytes.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import resource
 import secrets
 import shutil
 import tempfile
 import threading
+import wave
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +28,8 @@ from nafp.serving import refusals
 
 _MEMORY_BYTES = 2 << 30  # Beyond what the process has when it starts: three hours at 8 kHz are 0.35 GB.
 _FILES = 128
+_FULL_SCALE = 32767
+EXCERPT_HZ = 24_000  # Of what people hear: all that small loudspeakers have.
 _CLIP = "the clip"  # What a message calls the file.
 
 
@@ -33,13 +37,15 @@ class DecodeTask(NamedTuple):
     """Something to decode.
 
     path: where to put it meanwhile. seconds: of audio to return, at most. with_tags: whether tags are wanted, too.
+    start_s: second of the file to begin at. data: None for a file that lies at `path` and stays there.
     """
 
-    data: bytes
+    data: bytes | None
     path: str
     sample_rate_hz: int
     seconds: float
     with_tags: bool = False
+    start_s: float = 0.0
 
 
 class DecodedClip(NamedTuple):
@@ -72,15 +78,23 @@ class Decoders:
         """
         path = Path(self._folder, f"{secrets.token_hex(8)}{_suffix(data)}")
         try:
-            task = DecodeTask(data, str(path), sample_rate_hz, seconds, with_tags)
+            return self._ask(DecodeTask(data, str(path), sample_rate_hz, seconds, with_tags), within_s)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def excerpt(self, file: str, *, start_s: float, seconds: float, within_s: float) -> bytes:
+        """Returns `seconds` of a file of this machine from `start_s` on, as a mono WAV file. Errors: as of `decode`."""
+        part = self._ask(DecodeTask(None, file, EXCERPT_HZ, seconds, start_s=start_s), within_s)
+        return _wav(part.samples, EXCERPT_HZ)
+
+    def _ask(self, task: DecodeTask, within_s: float) -> DecodedClip:
+        try:
             answer = self._workers.ask(task, within_s=within_s)
         except worker_processes.NoneFree:
             raise refusals.busy("all decoders are being started") from None
         except TimeoutError as error:
             self._note_killed()
             raise errors.Undecodable(_CLIP, f"its decoder {error} and was ended") from None
-        finally:
-            path.unlink(missing_ok=True)
         if isinstance(answer, worker_processes.Crash):
             self._note_killed()
             raise errors.Undecodable(_CLIP, answer.reason)
@@ -102,13 +116,19 @@ def decoded(task: DecodeTask | None) -> DecodedClip | None:
         _confine()
         return None
     remarks: list[str] = []
-    Path(task.path).write_bytes(task.data)
+    if task.data is not None:
+        Path(task.path).write_bytes(task.data)
     try:
         samples = decode.load(
-            task.path, sample_rate_hz=task.sample_rate_hz, seconds=task.seconds, complain=remarks.append
+            task.path,
+            sample_rate_hz=task.sample_rate_hz,
+            start_s=task.start_s,
+            seconds=task.seconds,
+            complain=remarks.append,
         )
         heard_s = len(samples) / task.sample_rate_hz
-        whole_s = decode.probe(task.path).seconds if heard_s >= task.seconds else 0.0
+        is_cut = task.data is not None and heard_s >= task.seconds
+        whole_s = decode.probe(task.path).seconds if is_cut else 0.0
         found = tags.read(task.path) if task.with_tags else {}
         return DecodedClip(samples, max(heard_s, whole_s), found, "; ".join(remarks))
     except errors.Undecodable as error:
@@ -117,8 +137,20 @@ def decoded(task: DecodeTask | None) -> DecodedClip | None:
     except MemoryError:
         raise errors.Undecodable(_CLIP, "asks for more memory than a clip may") from None
     finally:
-        with contextlib.suppress(OSError):
-            os.unlink(task.path)
+        if task.data is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(task.path)
+
+
+def _wav(samples: np.ndarray, sample_rate_hz: int) -> bytes:
+    """Returns samples [S] as a WAV file of 16 bits."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(sample_rate_hz)
+        out.writeframes((np.clip(samples, -1, 1) * _FULL_SCALE).round().astype("<i2").tobytes())
+    return file.getvalue()
 
 
 def _suffix(data: bytes) -> str:

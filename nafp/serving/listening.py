@@ -5,7 +5,8 @@ text "end", ends the stream. The server sends JSON, one object a message, each w
 
     playing   a track was recognised; its end is not known yet
     stretch   a track has ended, or a time without a known one: the object of `nafp monitor --format=json`
-    end       the stream has ended; `seconds` of it were heard
+    end       the stream has ended; `seconds` of it were heard. `damaged`, if it is there, names tracks that were heard,
+              but whose fingerprints in the database are not those written
     error     `error` says what was wrong
 
 A thread hears the stream, with the lines of this file around it. It sees no more of the network than two queues.
@@ -91,7 +92,8 @@ class Stream:
                         return
                     self._tell(self._monitor.hear(block), tell)
             self._tell(self._monitor.finish(), tell)
-            tell({"event": "end", "seconds": round(self._monitor.heard_s, 2)})
+            lost = {"damaged": self._monitor.lost} if self._monitor.lost else {}
+            tell({"event": "end", "seconds": round(self._monitor.heard_s, 2), **lost})
         except (errors.FfmpegFailed, errors.Invalid) as error:
             tell({"event": "error", "error": str(error)})
         finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ import numpy as np
 from nafp import errors
 from nafp.corpora import corpus
 from nafp.database import catalogue, database, from_audio, writer
-from nafp.identify import answers, identifier
+from nafp.identify import identifier
 from nafp.models import identities
 from nafp.monitor import stretches
 from nafp.serving import refusals, vectors
@@ -73,21 +74,20 @@ class ServedDatabase:
         noise = np.random.default_rng(0).standard_normal(round(_WARM_S * self.listening_hz)).astype(np.float32)
         self._moment.identifier.rank(noise / 10, sample_rate_hz=self.listening_hz)
 
-    def identify(self, samples: np.ndarray, question: Question) -> list[answers.Answer]:
-        """Names the tracks that samples [S] at `listening_hz` come from, best first."""
-        asked = self._moment.identifier
-        return asked.identify(samples, sample_rate_hz=self.listening_hz, top=question.top, least=question.least)
+    def rank(self, samples: np.ndarray, question: Question) -> identifier.RankedClip:
+        """Ranks the tracks that samples [S] at `listening_hz` come from. At least two, so that several are noticed."""
+        top = max(2, question.top)
+        return self._moment.identifier.rank(samples, sample_rate_hz=self.listening_hz, top=top, least=question.least)
 
-    def identify_vectors(self, question: Question, *, longest_s: float) -> tuple[float, list[answers.Answer]]:
-        """Returns the seconds of a clip of which only the fingerprints are known, and its tracks, best first.
+    def rank_vectors(self, question: Question, *, longest_s: float) -> tuple[float, identifier.RankedClip]:
+        """Returns the seconds of a clip of which only the fingerprints are known, and the ranking of its tracks.
 
         Raises Refusal for fingerprints of another network, or in other numbers than stated.
         """
         self._require_same_network(question.network)
         sent = vectors.parse(question, self.network, longest_s=longest_s)
-        asked = self._moment.identifier
-        found = asked.identify_vectors(sent.by_speed, shifts=sent.shifts, top=question.top, least=question.least)
-        return sent.seconds, found
+        top, asked = max(2, question.top), self._moment.identifier
+        return sent.seconds, asked.rank_vectors(sent.by_speed, shifts=sent.shifts, top=top, least=question.least)
 
     def monitor(self, *, most_speed: float) -> stretches.Monitor:
         """Returns a monitor over the tracks of now, for tracks up to `most_speed` (0.05: 5 %) faster or slower."""
@@ -131,6 +131,17 @@ class ServedDatabase:
                 return self._book.track(which)
         except (errors.UnknownTrack, OverflowError):  # The latter for a number beyond 64 bits.
             raise Refusal(404, f"no track {which}") from None
+
+    def file_of(self, number: int) -> str:
+        """Returns the file that a track was added from. Raises Refusal 404 if it is not there any more.
+
+        Its name is that in the catalogue. One that came over HTTP has no slash in it, and is no path.
+        """
+        name = self.track(number).name
+        with contextlib.suppress(OSError, ValueError):
+            if os.path.isabs(name) and stat.S_ISREG(os.stat(name).st_mode):
+                return name
+        raise Refusal(404, "the recording of this track is not on this server")
 
     def add(self, name: str, samples: np.ndarray, metadata: Mapping[str, str]) -> catalogue.DatabaseTrack:
         """Adds a recording, samples [S] at the network's rate, as a track of this name. It can be found on return.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -11,11 +10,12 @@ from concurrent import futures
 from typing import Any
 
 from nafp import errors
-from nafp.identify import answers
-from nafp.serving import acrcloud, decoding, desk, metrics, served
+from nafp.identify import answers, replying
+from nafp.serving import acrcloud, browser_network, decoding, desk, metrics, served
 from nafp.serving.questions import AUDIO, Question
 from nafp.serving.refusals import Refusal
 from nafp.serving.settings import ServeSettings
+from nafp.weights import sources
 
 _AFTER_FAILURE_S = 5.0  # So that a log does not fill up.
 _LOOKS_EVERY_S = 0.25  # For changes of the database. A look at an unchanged one costs two calls of stat.
@@ -29,7 +29,7 @@ class Service:
     """
 
     def __init__(self, settings: ServeSettings, *, prepare: Callable[[], None] = lambda: None):
-        if settings.runtime != "numpy" and importlib.util.find_spec("jax"):
+        if sources.chosen(settings.runtime) == "jax":
             prepare()
         self.settings = settings
         self.database = served.ServedDatabase(settings.database, runtime=settings.runtime)
@@ -41,6 +41,7 @@ class Service:
         self.n_listeners = self.n_refreshes = 0
         self.adding = asyncio.Lock()  # One recording at a time: it may be large.
         self.database.warm_up()
+        self.browser_network = self._for_browsers()
 
     def reply(self, question: Question) -> answers.Reply:
         """Answers a question. Blocks until it is done, for a bounded time.
@@ -58,15 +59,16 @@ class Service:
 
     def _reply(self, question: Question) -> answers.Reply:
         if question.data_type != AUDIO:
-            seconds, found = self.database.identify_vectors(question, longest_s=self.settings.clip_s)
-            return answers.Reply(question.name, seconds, found)
-        clip = self.decoders.decode(
-            question.data,
-            sample_rate_hz=self.database.listening_hz,
-            seconds=self.settings.clip_s,
-            within_s=self.settings.decoding_s,
-        )
-        return answers.Reply(question.name, clip.seconds, self.database.identify(clip.samples, question))
+            seconds, ranking = self.database.rank_vectors(question, longest_s=self.settings.clip_s)
+        else:
+            clip = self.decoders.decode(
+                question.data,
+                sample_rate_hz=self.database.listening_hz,
+                seconds=self.settings.clip_s,
+                within_s=self.settings.decoding_s,
+            )
+            seconds, ranking = clip.seconds, self.database.rank(clip.samples, question)
+        return replying.of(question.name, seconds, ranking, top=question.top, least=question.least)
 
     def acrcloud(self, replied: answers.Reply) -> dict[str, Any]:
         """Returns a reply under the names of ACRCloud."""
@@ -87,6 +89,14 @@ class Service:
         if recording.seconds > self.settings.track_s:
             raise Refusal(413, f"{recording.seconds:.0f} s of audio; at most {self.settings.track_s:g} s are taken")
         return self.database.add(name, recording.samples, recording.tags | dict(metadata))
+
+    def excerpt(self, number: int, start_s: float, seconds: float) -> bytes:
+        """Returns a part of the recording of a track, as a WAV file. Raises Refusal 404 if its file gives none."""
+        file = self.database.file_of(number)
+        try:
+            return self.decoders.excerpt(file, start_s=start_s, seconds=seconds, within_s=self.settings.decoding_s)
+        except errors.Undecodable:
+            raise Refusal(404, "the recording of this track cannot be played from there") from None
 
     async def follow(self) -> None:
         """Reads the database anew whenever a writer has committed something. Ends when it is cancelled."""
@@ -120,6 +130,13 @@ class Service:
         self.decoders.close()
         self.database.close()
         self.metrics.close()
+
+    def _for_browsers(self) -> browser_network.BrowserNetwork | None:
+        try:
+            return browser_network.of(self.database.folder)
+        except errors.Invalid as error:  # The page then sends sound, if it is told to.
+            logging.getLogger(__name__).warning("browsers get no network: %s", error)
+            return None
 
     def _describe(self, name: str) -> tuple[float, Mapping[str, str]]:
         try:

@@ -28,6 +28,8 @@ class ServeSettings(NamedTuple):
     hosts: tuple[str, ...] = ()  # Names by which the server may be addressed. None: those of this machine, or any.
     token: str | None = None  # Opens what changes the database. None: nothing does.
 
+    play: bool = False  # Recordings are rarely anybody's to publish.
+
     jobs: int = 0  # Clips at once in each process.
     waiting: int = 64  # Requests that may wait for one of these. A clip takes some 50 ms, so this is a second or two.
     megabytes: float = 16.0  # A minute of CD audio has 10.

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from nafp import config as config_lib
+import nafp.config
 from nafp import errors
 from nafp.weights import sources
 
@@ -23,7 +23,7 @@ _OF_THE_MACHINE = ("form", "dtype")  # Settings of config.model that leave the p
 
 def check_devices(config: ml_collections.ConfigDict) -> None:
     """Raises errors.Invalid if the devices cannot share the batches of config.train."""
-    train, anchors, devices = config.train, config_lib.anchors(config), jax.device_count()
+    train, anchors, devices = config.train, nafp.config.anchors(config), jax.device_count()
     if anchors % devices:
         copies = config.augment.replicas
         what = "pairs" if copies == 1 else f"anchors with {copies} replicas each"
@@ -66,7 +66,7 @@ def check_unchanged(run: pathlib.Path, config: ml_collections.ConfigDict) -> Non
     path = run / "config.json"
     if not path.exists() or not (run / "checkpoints").exists():
         return
-    before, now = config_lib.from_json(path.read_text()).to_dict(), config.to_dict()
+    before, now = nafp.config.from_json(path.read_text()).to_dict(), config.to_dict()
     refuse_changes(run, _fixed(before), _fixed(now))
 
 

@@ -10,13 +10,13 @@ import jax
 import ml_collections
 import numpy as np
 
-from nafp import config as config_lib
+import nafp.config
 from nafp import errors
 from nafp.audio import segments
 from nafp.corpora import corpus, spectrogram_pairs, static_pairs
 from nafp.models import network
 from nafp.training import augment, order, pipeline, ready_pairs, resident, step, validation
-from nafp.training import sounds as sounds_lib
+from nafp.training.sounds import Sounds
 
 _Reader = Callable[[int, int], pipeline.Batch]  # (position, window) -> example.
 VALIDATION_BATCH = 64  # Clips embedded at once in the mini-search.
@@ -213,7 +213,7 @@ def _unpacked(config: ml_collections.ConfigDict, settings: augment.Settings) -> 
         cutter=_Cutter(settings, hop, window_hop, data.silence_db, config.seed),
         order=_Order(
             seed=config.seed,
-            pairs=config_lib.anchors(config),
+            pairs=nafp.config.anchors(config),
             read_threads=data.read_threads,
             prefetch=data.prefetch,
             one_a_track=data.windows == "one_a_track",
@@ -312,7 +312,7 @@ def _open_spectrograms(plan: _Plan) -> Data:
 
 
 def _validation(
-    plan: _Plan, music: corpus.Corpus, sounds: sounds_lib.Sounds, banks: step.Banks, notes: list[str]
+    plan: _Plan, music: corpus.Corpus, sounds: Sounds, banks: step.Banks, notes: list[str]
 ) -> tuple[validation.Examples | None, step.Banks]:
     """Returns the validation clips, or None, and their responses. banks: those of training.
 
@@ -332,7 +332,7 @@ def _validation(
     return plan.held.examples(windows, reader), sounds.banks(split)
 
 
-def _corpora(plan: _Plan) -> tuple[corpus.Corpus, sounds_lib.Sounds]:
+def _corpora(plan: _Plan) -> tuple[corpus.Corpus, Sounds]:
     if not plan.corpus:
         raise errors.Invalid(
             "config.data.corpus is empty: name a folder that `nafp corpus build` wrote, --config.data.corpus=CORPUS."
@@ -341,7 +341,7 @@ def _corpora(plan: _Plan) -> tuple[corpus.Corpus, sounds_lib.Sounds]:
     source = corpus.Corpus.open(plan.noise_corpus) if plan.noise_corpus else music
     for folder in (music, source):
         _check_rate(folder, plan.cutter.settings.sample_rate_hz)
-    return music, sounds_lib.Sounds(source, plan.cutter.settings, plan.noise_silence_db)
+    return music, Sounds(source, plan.cutter.settings, plan.noise_silence_db)
 
 
 def _check_rate(folder: corpus.Corpus, sample_rate_hz: int) -> None:

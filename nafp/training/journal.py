@@ -14,8 +14,8 @@ import jax
 import ml_collections
 import numpy as np
 
+import nafp.config
 from nafp import __version__
-from nafp import config as config_lib
 from nafp.training import pictures
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "grain", "orbax-checkpoint", "numpy")
@@ -30,7 +30,7 @@ class RunLog:
         if not self._active:
             return
         run.mkdir(parents=True, exist_ok=True)
-        (run / "config.json").write_text(config_lib.to_json(config) + "\n")
+        (run / "config.json").write_text(nafp.config.to_json(config) + "\n")
         (run / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n")
         self._log = (run / "log.txt").open("a", buffering=1)
         self._losses = (run / "losses.jsonl").open("a", buffering=1)

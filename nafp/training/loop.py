@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from nafp import config as config_lib
+import nafp.config
 from nafp import errors
 from nafp.jobs import interrupts
 from nafp.models import network
@@ -52,7 +52,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, *, resume_from: int |
     resume_from: a step to go back to; later checkpoints are set aside. Raises errors.Invalid for impossible settings
     before anything is read, and errors.NotFinite if a loss is not a number.
     """
-    config_lib.validated(config)
+    nafp.config.validated(config)
     beginning.check_devices(config)
     run = pathlib.Path(workdir).expanduser()
     beginning.check_unchanged(run, config)
@@ -80,7 +80,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, *, resume_from: int |
 
 
 def _limits(config: ml_collections.ConfigDict, n_windows: int) -> _Limits:
-    train, pairs = config.train, config_lib.anchors(config)
+    train, pairs = config.train, nafp.config.anchors(config)
     per_epoch = train.steps_per_epoch or max(1, n_windows // pairs)
     return _Limits(
         total=train.steps or train.epochs * per_epoch,

@@ -16,7 +16,7 @@ import numpy as np
 from nafp import errors
 from nafp.audio import segments
 from nafp.corpora import banks, corpus
-from nafp.training import order as orders
+from nafp.training.order import Epochs
 
 Batch = dict[str, np.ndarray]
 TRIES = 8  # Draws of noise before a quiet stretch is taken.
@@ -196,7 +196,7 @@ def batches(
     hosts: int = 1,
     read_threads: int,
     prefetch: int,
-    order: orders.Epochs | None = None,
+    order: Epochs | None = None,
 ) -> Stream:
     """Returns this host's share of the global batches, without end. Every epoch has an order of its own.
 
@@ -214,7 +214,7 @@ def batches(
 
 
 def numbers(
-    n_windows: int, *, seed: int, pairs: int, host: int = 0, hosts: int = 1, order: orders.Epochs | None = None
+    n_windows: int, *, seed: int, pairs: int, host: int = 0, hosts: int = 1, order: Epochs | None = None
 ) -> Stream:
     """Returns the windows and positions that `batches` would read, in the same order.
 
@@ -234,7 +234,7 @@ def numbers(
     return iter(stream.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)))
 
 
-def _order(n_windows: int, seed: int, order: orders.Epochs | None) -> grain.MapDataset:
+def _order(n_windows: int, seed: int, order: Epochs | None) -> grain.MapDataset:
     """Returns the numbers of the windows, epoch after epoch without end, each epoch in an order of its own."""
     if order is not None:
         return grain.MapDataset.source(order)

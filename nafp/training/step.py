@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from nafp import config as config_lib
+import nafp.config
 from nafp.models import front_ends, network, spectrogram
 from nafp.training import augment, draws, losses, masks, optimizers, pipeline, resident
 
@@ -89,7 +89,7 @@ def recipe_of(
         mel=network.mel_settings(config, training=True),
         sees_batch=front_ends.of_settings(config.spectrogram).sees_batch,
         seed=config.seed,
-        anchors=config_lib.anchors(config),
+        anchors=nafp.config.anchors(config),
         loss=losses.create(config.loss.name, config.loss),
         mask_same_track=config.loss.mask_same_track,
         memory=config.loss.memory,
@@ -133,16 +133,20 @@ def _optimizer(section: ml_collections.ConfigDict, rate: optax.Schedule) -> opta
 
 def initial(recipe: Recipe, *, n_mels: int, n_frames: int) -> State:
     """Returns the state before the first step, the same on every host. n_mels, n_frames: the shape of a spectrogram."""
-    mel = jnp.zeros((2, n_mels, n_frames), jnp.float32)
-    variables = jax.jit(recipe.model.init)(jax.random.key(recipe.seed), mel)
-    params = variables["params"]
-    return State(
-        jnp.zeros((), jnp.int32),
-        params,
-        variables.get("batch_stats", {}),
-        recipe.optimizer.init(params),
-        _empty_past(recipe, variables, mel) if recipe.memory else None,
-    )
+
+    def drawn(key: jax.Array, mel: jax.Array) -> State:
+        variables = recipe.model.init(key, mel)
+        params = variables["params"]
+        return State(
+            jnp.zeros((), jnp.int32),
+            params,
+            variables.get("batch_stats", {}),
+            recipe.optimizer.init(params),
+            _empty_past(recipe, variables, mel) if recipe.memory else None,
+        )
+
+    # One program: by itself, every shape of zeros that the optimizer begins with would be compiled as one.
+    return jax.jit(drawn)(jax.random.key(recipe.seed), np.zeros((2, n_mels, n_frames), np.float32))
 
 
 def _empty_past(recipe: Recipe, variables: Any, mel: jax.Array) -> Past:

@@ -63,15 +63,18 @@ class MiniSearch:
         settings = recipe.augment._replace(replicas=1)
 
         def embed(variables: Any, batch: step.Batch, banks: step.Banks) -> jax.Array:
+            mels = jnp.concatenate(sides(batch, banks))  # The network is compiled for both sides at once.
+            z = jnp.asarray(recipe.model.apply(variables, mels))
+            return z.reshape(2, -1, z.shape[-1])
+
+        def sides(batch: step.Batch, banks: step.Banks) -> list[jax.Array]:
             if "mels" in batch:  # Ready pairs of spectrograms.
-                sides = batch["mels"][:, 0], batch["mels"][:, 1]
-                return jnp.stack([jnp.asarray(recipe.model.apply(variables, mel)) for mel in sides])
+                return [batch["mels"][:, 0], batch["mels"][:, 1]]
             keys = step.keys_of(recipe.seed + 1, batch["position"])  # Other noise than training's.
             start = settings.context + settings.margin
             clean = batch["clip"][:, start : start + settings.segment].astype(jnp.float32) / 32768.0
             _, degraded = step.heard(settings, keys, batch, banks)
-            mels = [spectrogram.log_mel(side, **recipe.mel) for side in (clean, degraded)]
-            return jnp.stack([jnp.asarray(recipe.model.apply(variables, mel)) for mel in mels])
+            return [spectrogram.log_mel(side, **recipe.mel) for side in (clean, degraded)]
 
         self._embed = jax.jit(embed)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,6 +11,7 @@ from nafp.audio import decode
 from nafp.corpora import lists
 from nafp.database import database, from_audio, song_list
 from nafp.jobs import shown
+from nafp.weights import sources
 
 DONE, NOTHING = 0, 1  # Exit codes.
 _MOST_LINES = 20  # Files to name of each kind.
@@ -24,6 +24,7 @@ def run(
     checkpoint: str | None = None,
     storage: str | None = None,
     hop_s: float | None = None,
+    peaks: bool | None = None,
     tags: Sequence[str] = (),
     runtime: str = "auto",
     batch_size: int = 0,
@@ -32,14 +33,14 @@ def run(
 ) -> int:
     """Adds recordings, prints what became of them, and returns the exit code.
 
-    names: as `nafp.database.from_audio.listed` takes them. checkpoint, storage, hop_s: of a new database, or to compare
-    with one that is there. tags: metadata as KEY=VALUE. prepare: called before JAX is used. Raises errors.Invalid,
-    before anything is made, for a name or tag that cannot be right.
+    names: as `nafp.database.from_audio.listed` takes them. checkpoint, storage, hop_s, peaks: of a new database, or to
+    compare with one that is there. tags: metadata as KEY=VALUE. prepare: called before JAX is used. Raises
+    errors.Invalid, before anything is made, for a name or tag that cannot be right.
     """
     began_s, audio, metadata = time.monotonic(), from_audio.matching(names), parsed(tags)
-    if runtime != "numpy" and importlib.util.find_spec("jax"):
+    if sources.chosen(runtime) == "jax":
         prepare()
-    opened = database.open_or_create(folder, checkpoint=checkpoint, storage=storage, hop_s=hop_s)
+    opened = database.open_or_create(folder, checkpoint=checkpoint, storage=storage, hop_s=hop_s, peaks=peaks)
     with opened, decode.hushed():  # Decoders write remarks past Python.
         report = opened.add(audio, metadata=metadata, runtime=runtime, batch_size=batch_size, threads=threads)
         song_list.note(folder, _listed(audio))

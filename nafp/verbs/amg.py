@@ -14,7 +14,7 @@ from typing import Any
 import tabulate
 
 from nafp import errors
-from nafp.jobs import choices, whole_files
+from nafp.jobs import choices, outputs, shown, whole_files
 from nafp.verbs import subverbs
 
 DONE = 0  # Exit code.
@@ -94,7 +94,7 @@ def clips(
     print(f"{out}: {report.n_clips} clips of {seconds:g} s, each in {versions} versions")
     if report.failures:
         print(f"{len(report.failures)} left out:")
-        print("\n".join(f"  {name}: {reason}" for name, reason in report.failures[:_MOST_LINES]))
+        print(shown.lines(f"  {name}: {reason}" for name, reason in report.failures[:_MOST_LINES]))
     return DONE
 
 
@@ -148,6 +148,11 @@ def evaluate(
     asked_s, chosen = _seconds(lengths), list(methods or evaluation.METHODS)
     for method in chosen:
         choices.require("--methods", method, evaluation.METHODS)
+    if out:
+        formers = {"results.json": outputs.json_of("lines", "checkpoint"), "table.txt": outputs.never}
+        outputs.require_set(
+            {str(pathlib.Path(out) / name): formers[name] for name in formers}, verb="nafp amg evaluate"
+        )
     prepare()
     from nafp.sequences import embedder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nafp.database import database
+from nafp.jobs import shown
 
 
 def run(folder: str, *, storage: str | None = None) -> int:
@@ -10,5 +11,5 @@ def run(folder: str, *, storage: str | None = None) -> int:
     with database.Database.open(folder) as opened:
         saved_bytes = opened.compact(storage=storage)
         left_bytes = opened.info()["bytes"]
-    print(f"{folder}: {left_bytes / 1e6:.1f} MB, {saved_bytes / 1e6:.1f} MB less than before")
+    print(shown.plain(f"{folder}: {left_bytes / 1e6:.1f} MB, {saved_bytes / 1e6:.1f} MB less than before"))
     return 0

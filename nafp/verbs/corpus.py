@@ -14,7 +14,7 @@ from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import corpus, kinds, list_text, lists, manifest, row_ids, splits
 from nafp.datasets import audioset, registry
-from nafp.jobs import choices
+from nafp.jobs import choices, outputs
 from nafp.verbs import subverbs
 
 _MOST_LINES = 20  # A report prints this many; the file that is written has them all.
@@ -24,7 +24,25 @@ def run(verb: str, sources: Sequence[str], settings: Mapping[str, Any]) -> int:
     """Runs a verb and returns its exit code. Raises errors.Invalid for a verb or a setting that does not exist."""
     subverbs.require("corpus", verb, VERBS)
     _check(verb, settings)
+    _require_outputs(verb, sources, settings)
     return VERBS[verb](list(sources), **settings)
+
+
+def _require_outputs(verb: str, sources: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """Raises errors.Invalid if a file that the verb writes is one of its inputs, or none of its former outputs."""
+    read = (settings.get(name) for name in ("manifest", "without", "together"))
+    inputs = [name for name in (*sources, *read) if name]
+    if settings.get("out") and verb != "build":  # `build` looks after its folder itself.
+        outputs.require(settings["out"], verb="nafp corpus", is_former=_is_former, inputs=inputs)
+    if settings.get("wanted"):
+        is_former = outputs.begins_with(audioset.WANTED_HEADER)
+        outputs.require(
+            settings["wanted"], verb="nafp corpus scan", is_former=is_former, inputs=inputs, flag="--wanted"
+        )
+
+
+def _is_former(head: bytes) -> bool:
+    return lists.is_former(head) or row_ids.is_former(head) or head.startswith(b"path,duplicate_of,")
 
 
 def _check(verb: str, settings: Mapping[str, Any]) -> None:

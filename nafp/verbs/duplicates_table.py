@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from nafp import errors
-from nafp.corpora import build, corpus, lists
-from nafp.jobs import progress, whole_files
+from nafp.corpora import building, corpus, lists
+from nafp.jobs import progress, shown, whole_files
 from nafp.search import collection, duplicates, index, store
 
 
@@ -102,11 +102,11 @@ def describe(table: Table, *, most: int) -> str:
         lines.append(f"{len(leaking):,} of these recordings are in two splits:")
     elif any(row.split for row in whole):
         lines.append("none of them is in two splits")
-    shown = [*leaking, *(row for row in table.rows if not row.leaks)]
-    lines += [_line(row) for row in shown[:most]]
-    if len(shown) > most:
-        lines.append(f"  and {len(shown) - most:,} more")
-    return "\n".join(lines)
+    pairs = [*leaking, *(row for row in table.rows if not row.leaks)]
+    lines += [_line(row) for row in pairs[:most]]
+    if len(pairs) > most:
+        lines.append(f"  and {len(pairs) - most:,} more")
+    return shown.lines(lines)
 
 
 def _line(row: Row) -> str:
@@ -133,7 +133,8 @@ def _compare(source: str, finished: store.Store) -> None:
         )
     n_lacking = len(wanted) - len(finished.tracks)
     if n_lacking:
-        print(f"{finished.folder}/{finished.name}: without {n_lacking} of the {len(wanted)} tracks there are")
+        where = f"{finished.folder}/{finished.name}"
+        print(shown.plain(f"{where}: without {n_lacking} of the {len(wanted)} tracks there are"))
 
 
 def _extract(source: str, folder: str, name: str, checkpoint: str) -> None:
@@ -145,7 +146,7 @@ def _extract(source: str, folder: str, name: str, checkpoint: str) -> None:
     with decode.hushed():
         report = extract.extract(network, source, folder, name=name)
     for path, reason in report.failures:
-        print(f"skipped {path}: {reason}")
+        print(shown.plain(f"skipped {path}: {reason}"))
 
 
 def _splits(source: str) -> dict[str, str]:
@@ -153,7 +154,7 @@ def _splits(source: str) -> dict[str, str]:
     if not source:
         return {}
     if os.path.isdir(source):
-        if not build.is_corpus(source):
+        if not building.is_corpus(source):
             return {}
         return {track.path: track.split for track in corpus.Corpus.open(source).tracks}
     listed = lists.read(source) if lists.is_list(source) else []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,14 +10,13 @@ from typing import NamedTuple, TextIO
 from nafp import errors
 from nafp.corpora import lists
 from nafp.database import database, network_file, song_list
-from nafp.identify import answers, asking, clips, identifier, pfann_files
-from nafp.jobs import outputs, shown
+from nafp.identify import answers, asking, clips, identifier, pfann_files, replying
+from nafp.jobs import shown
 from nafp.search import confidence
-from nafp.weights import sources
+from nafp.weights import model_folders, sources
 
 FOUND, NOTHING, FAILED = 0, 1, 2  # Exit codes. As with grep, a failure outweighs what was found.
 FORMATS = (*answers.FORMATS, "pfann")
-_SILENCE_DB = 20 * math.log10(asking.SILENCE)
 _FEW_CLIPS = 8  # Up to this many, starting JAX takes longer than answering with numpy.
 
 
@@ -91,7 +88,7 @@ def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None)
     """
     _require_out(request.format, request.out)
     if request.out:
-        outputs.require(request.out, verb="nafp identify", is_former=pfann_files.is_former, inputs=request.names)
+        pfann_files.require_out(request.out, request.names)
     if request.songs and request.format != "pfann":
         raise errors.Invalid("--songs orders the columns of the files of --format=pfann; other formats have none")
     searched = opened(request, prepare=prepare)
@@ -111,7 +108,7 @@ def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None)
         least=request.probability,
     )
     for trouble in searched.troubles():
-        print(f"damaged: {trouble}", file=sys.stderr)
+        print(shown.plain(f"damaged: {trouble}"), file=sys.stderr)
     return code
 
 
@@ -160,7 +157,7 @@ def _in_store(request: IdentifyRequest, runtime: str) -> PreparedIdentifier:
 
 def _calibration(request: IdentifyRequest) -> confidence.Confidence | None:
     """Opens the calibration of a network: the file that was named, else the one beside its weights, if any."""
-    beside = sources.weights_file(request.checkpoint).with_suffix(".confidence.json")
+    beside = model_folders.calibration_file(sources.weights_file(request.checkpoint))
     path = pathlib.Path(request.confidence or beside)
     if not path.is_file() and request.confidence:
         raise errors.NotFound(f"{path}: no such file; nafp evaluate --unknown=left-out writes RESULTS/confidence.json")
@@ -171,13 +168,14 @@ def _runtime(request: IdentifyRequest) -> str:
     """Returns the runtime to use. numpy answers a few clips sooner. JAX takes seconds to start and is then faster."""
     if request.runtime != "auto":
         return request.runtime
-    if not importlib.util.find_spec("jax"):
-        return "numpy"
+    source = "" if request.database else request.checkpoint
+    if sources.chosen("auto", source) != "jax":
+        return sources.chosen("auto", source)
     if request.database:
         file = pathlib.Path(request.database) / network_file.NETWORK
     else:
         file = sources.weights_file(request.checkpoint)
-    if file.suffix not in (".npz", ".safetensors") or not file.is_file():
+    if file.suffix not in sources.EXPORTED or not file.is_file():
         return "jax"
     several = len(request.names) > _FEW_CLIPS or any(map(clips.is_several, request.names))
     return "jax" if several else "numpy"
@@ -209,21 +207,7 @@ def replies(
         except errors.Error as error:
             yield answers.Reply(clip.name, seconds, error=str(error)), None
             continue
-        yield _reply(clip.name, seconds, ranking, top=top, least=least), ranking
-
-
-def _reply(name: str, seconds: float, ranking: identifier.RankedClip, *, top: int, least: float) -> answers.Reply:
-    """Chooses the answers of a ranking, and says what else is to know of the clip."""
-    probable = [answer for answer in ranking.answers if identifier.is_answer(answer, least)]
-    if not probable and ranking.lost:
-        return answers.Reply(name, seconds, error=identifier.lost_in_words(ranking.lost))
-    remark = ""
-    if ranking.says_nothing:
-        remark = f"silent: there is nothing above {_SILENCE_DB:.0f} dB that could be compared"
-    elif ranking.n_parts > top:
-        remark = f"holds {ranking.n_parts} tracks or more; --top={ranking.n_parts} or nafp monitor names them"
-    closest = ranking.answers[0] if ranking.answers and not probable else None
-    return answers.Reply(name, seconds, probable[:top], closest, remark=remark)
+        yield replying.of(clip.name, seconds, ranking, top=top, least=least), ranking
 
 
 def tell(
@@ -274,7 +258,7 @@ def _write_pfann(
         for reply, ranking in answered:
             files.add(reply.query, ranking)
             counts.add(reply)
-    print(f"{out}: {counts.total} clips, {counts.failed} of them could not be read", file=sys.stderr)
+    print(shown.plain(f"{out}: {counts.total} clips, {counts.failed} of them could not be read"), file=sys.stderr)
     return counts.code
 
 

@@ -31,6 +31,7 @@ def run(
     choices.require("--metric", metric, index.METRICS)
     if n_parts or n_lists:
         kind, metric = f"IVF{n_lists or N_LISTS}_IP,PQ{n_parts or N_PARTS}", "l2"
+    song_index.require_out(out)
     rows = song_index.rows_of(folder, names)
     if dim and dim != rows.dim:
         raise errors.Invalid(f"-d={dim}: these fingerprints have {rows.dim} dimensions")

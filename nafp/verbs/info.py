@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nafp.database import database
-from nafp.jobs import progress
+from nafp.jobs import progress, shown
 
 
 def run(folder: str, *, format: str = "text") -> int:
@@ -32,4 +32,4 @@ def in_words(info: Mapping[str, Any], folder: str) -> str:
     ]
     if n_removed := info["removed_fingerprints"]:
         lines.append(f"{n_removed} fingerprints of removed tracks: nafp compact {folder} gives their space back")
-    return "\n".join(lines)
+    return shown.lines(lines)

@@ -26,7 +26,7 @@ def run(folder: str, patterns: Sequence[str], *, format: str = "text", out: Text
         try:
             n_tracks = write(opened, patterns, out or sys.stdout, format=format)
         except errors.UnknownTrack as error:
-            print(f"nafp list: {error}", file=sys.stderr)
+            print(shown.plain(f"nafp list: {error}"), file=sys.stderr)
             return NOTHING
     return FOUND if n_tracks else NOTHING
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from nafp.database import database, from_databases
+from nafp.jobs import shown
 
 DONE, DAMAGED = 0, 2  # Exit codes.
 _MOST_LINES = 20  # Tracks to name of each kind.
@@ -17,7 +18,8 @@ def run(folder: str, others: Sequence[str]) -> int:
         report = opened.merge(others, show=True)
         print(described(report, folder, n_tracks=len(opened)))
     for other, name in report.damaged:
-        print(f"damaged: {name}: left out, its fingerprints in {other} are not those written", file=sys.stderr)
+        reason = f"left out, its fingerprints in {other} are not those written"
+        print(shown.plain(f"damaged: {name}: {reason}"), file=sys.stderr)
     return DAMAGED if report.damaged else DONE
 
 
@@ -33,4 +35,4 @@ def described(report: from_databases.MergeReport, folder: str, *, n_tracks: int)
     if report.renamed:
         lines.append(f"{len(report.renamed)} renamed, because another track is called so:")
         lines += [f"  {name}: {new}" for name, new in report.renamed[:_MOST_LINES]]
-    return "\n".join(lines)
+    return shown.lines(lines)

@@ -6,18 +6,16 @@ import contextlib
 import datetime
 import hashlib
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from nafp import errors
 from nafp.audio import live
 from nafp.database import database, snapshot
 from nafp.identify import asking, identifier
-from nafp.jobs import outputs, progress, shown
+from nafp.jobs import interrupts, outputs, progress, shown
 from nafp.models import identities, protocol
 from nafp.monitor import lines, state, stretches
 from nafp.search import collection, confidence, index, index_files, store
@@ -50,12 +48,16 @@ class MonitorRequest(NamedTuple):
 
 
 class OpenedCollection(NamedTuple):
-    """What inputs are compared with: a network, the fingerprints of a collection, their index, and a calibration."""
+    """What inputs are compared with: a network, the fingerprints of a collection, their index, and a calibration.
+
+    troubles: returns what is damaged in the database, as far as is known by then.
+    """
 
     network: protocol.Network
     rows: collection.Collection
     searched: index.Index | snapshot.LiveIndex
     calibrated: confidence.Confidence | None
+    troubles: Callable[[], Sequence[str]] = tuple
 
     @property
     def digest(self) -> str:
@@ -73,7 +75,8 @@ def run(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) 
     """
     _check(request)
     if request.out and not (request.state and os.path.exists(request.state)):
-        outputs.require(request.out, verb="nafp monitor", is_former=lines.is_former, inputs=request.names)
+        inputs = [*request.names, *([request.state] if request.state else [])]
+        outputs.require(request.out, verb="nafp monitor", is_former=lines.is_former, inputs=inputs)
     opened = open_collection(request, prepare=prepare)
     settings = {
         "searched": opened.digest,
@@ -88,31 +91,16 @@ def run(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) 
         first_line=lines.header(request.format),
         names=request.format == "text" and len(request.names) > 1,
     )
-    with contextlib.closing(journal), _ended_by_sigterm():
-        codes = [_watch(name, request, opened, journal) for name in request.names]
+    with contextlib.closing(journal), interrupts.Interrupt() as interrupt:
+        codes = [_watch(name, request, opened, journal, interrupt) for name in request.names]
+    for trouble in opened.troubles():
+        print(shown.plain(f"damaged: {trouble}"), file=sys.stderr)
     return max(codes, key=(NOTHING, FOUND, FAILED).index)
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Makes SIGTERM end listening as Ctrl-C does: the track that is being played is still written."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # Only the main thread hears signals.
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def open_collection(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) -> OpenedCollection:
     """Opens the database, or the store and the network that wrote it."""
-    if request.runtime != "numpy":
+    if sources.chosen(request.runtime) == "jax":
         prepare()
     opened = _database(request) if request.database else _store(request)
     if not len(opened.rows.tracks):
@@ -123,7 +111,7 @@ def open_collection(request: MonitorRequest, *, prepare: Callable[[], None] = la
 def _database(request: MonitorRequest) -> OpenedCollection:
     opened = database.Database.open(request.database or "")
     network = opened.network(runtime=request.runtime, batch_size=_BATCH)
-    return OpenedCollection(network, opened.rows, opened.index, opened.confidence)
+    return OpenedCollection(network, opened.rows, opened.index, opened.confidence, lambda: opened.troubles)
 
 
 def _store(request: MonitorRequest) -> OpenedCollection:
@@ -154,11 +142,17 @@ def _is_live(name: str) -> bool:
         return False
 
 
-def _watch(name: str, request: MonitorRequest, opened: OpenedCollection, journal: state.MonitorJournal) -> int:
+def _watch(
+    name: str,
+    request: MonitorRequest,
+    opened: OpenedCollection,
+    journal: state.MonitorJournal,
+    interrupt: interrupts.Interrupt,
+) -> int:
     """Listens to one input and returns its exit code."""
     try:
         about = live.opened(name)
-        return _Listener(about, request, opened, journal).listen()
+        return _Listener(about, request, opened, journal).listen(interrupt)
     except errors.Undecodable as error:
         print(shown.plain(error), file=sys.stderr)
         return FAILED
@@ -182,10 +176,15 @@ class _Listener:
         self._began = datetime.datetime.now().astimezone() if about.is_live else None
         self._started_s = time.monotonic()
         self._n_found = 0
+        self._lost: list[str] = []  # Tracks that were named as lost.
         self._announced: set[tuple[str, int]] = set()
 
-    def listen(self) -> int:
-        """Listens, writes a line for each stretch, and returns the exit code."""
+    def listen(self, interrupt: interrupts.Interrupt) -> int:
+        """Listens, writes a line for each stretch, and returns the exit code.
+
+        An interrupt is how listening to a stream ends. What is heard of a file is written, too, or kept in the state,
+        and KeyboardInterrupt goes on.
+        """
         saved = self._journal.begin(self._about)
         if saved and saved.get("is_done"):
             return FOUND if saved.get("n_found") else NOTHING
@@ -198,25 +197,44 @@ class _Listener:
                     f"{self._request.state}: is damaged: {error!r}; remove it to start anew"
                 ) from error
         with self._bar() as bar:
-            try:
-                self._hear(bar)
-            except KeyboardInterrupt:  # This is how listening to a stream ends.
-                if self._request.state:
-                    raise
+            is_whole = self._hear(bar, interrupt)
+            if not is_whole and self._request.state:
+                raise KeyboardInterrupt
             self._write(self._monitor.finish())
+            self._name_lost()
             bar.add(round(self._monitor.heard_s - bar.done, 3))
+        if not is_whole and not self._about.is_live:
+            raise KeyboardInterrupt
         self._save(is_done=True)
-        return FOUND if self._n_found else NOTHING
+        return FAILED if self._lost else FOUND if self._n_found else NOTHING
 
-    def _hear(self, bar: progress.Progress) -> None:
-        start_s = self._monitor.start_s
-        for block in live.blocks(
-            self._about.name, sample_rate_hz=self._rate_hz, start_s=start_s, raw_hz=self._request.raw_hz
-        ):
+    def _hear(self, bar: progress.Progress, interrupt: interrupts.Interrupt) -> bool:
+        """Listens to the end, and returns whether it came. A signal ends it between two blocks, never within one."""
+        blocks = live.blocks(
+            self._about.name,
+            sample_rate_hz=self._rate_hz,
+            start_s=self._monitor.start_s,
+            raw_hz=self._request.raw_hz,
+        )
+        while True:
+            try:
+                with interrupt.waiting():
+                    block = next(blocks, None)
+            except KeyboardInterrupt:
+                return False
+            if block is None:
+                return True
             self._write(self._monitor.hear(block))
             self._announce()
+            self._name_lost()
             self._save(is_done=False)
             bar.add(round(self._monitor.heard_s - bar.done, 3))
+
+    def _name_lost(self) -> None:
+        """Names on standard error the tracks that are heard, but whose fingerprints are damaged."""
+        for track in set(self._monitor.lost) - set(self._lost):
+            print(shown.plain(f"{self._about.name}: {identifier.lost_in_words([track])}"), file=sys.stderr, flush=True)
+        self._lost = self._monitor.lost
 
     def _bar(self) -> progress.Progress:
         seconds = self._about.seconds or None

@@ -21,8 +21,7 @@ def run(folder: str, tracks: Sequence[str] = (), *, ids: Sequence[int] = (), glo
         try:
             names = opened.remove([*tracks, *ids], glob=glob)
         except errors.UnknownTrack as error:
-            print(f"nafp remove: {error}; nothing was removed", file=sys.stderr)
+            print(shown.plain(f"nafp remove: {error}; nothing was removed"), file=sys.stderr)
             return NOTHING
-        print("\n".join(shown.plain(f"removed {name}") for name in names))
-        print(f"{folder}: {len(opened)} tracks")
+        print(shown.lines([*(f"removed {name}" for name in names), f"{folder}: {len(opened)} tracks"]))
     return FOUND

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nafp.database import check, database
+from nafp.jobs import shown
 
 WHOLE, DAMAGED = 0, 2  # Exit codes.
 
@@ -34,4 +35,4 @@ def described(report: check.VerifyReport, folder: Path) -> str:
     else:
         size_mb = report.n_bytes / 1e6
         lines.append(f"{folder}: whole; {report.n_tracks} tracks, {report.n_files} files, {size_mb:.1f} MB")
-    return "\n".join(lines)
+    return shown.lines(lines)

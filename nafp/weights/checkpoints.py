@@ -19,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from nafp import config as settings
+import nafp.config
 from nafp import errors
 from nafp.weights import trained
 
@@ -121,7 +121,7 @@ def load(
     source: str,
     *,
     abstract_variables: Callable[[ml_collections.ConfigDict], Any],
-    read_config: Callable[[Mapping[str, Any]], ml_collections.ConfigDict] = settings.from_dict,
+    read_config: Callable[[Mapping[str, Any]], ml_collections.ConfigDict] = nafp.config.from_dict,
 ) -> trained.Trained:
     """Reads the network of RUN, RUN@STEP or RUN@best.
 

@@ -15,6 +15,7 @@ version 0.1 have no `spectrogram` entries.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -29,12 +30,14 @@ from typing import IO, Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from nafp import config as settings
+import nafp.config
 from nafp import errors
 from nafp.jobs import choices, plain_files, whole_files
-from nafp.models import filterbank, front_ends, identities, numpy_network
+from nafp.models import filterbank, front_ends, identities, numpy_network, onnx_network
+from nafp.weights import onnx_files
 
 FORMATS = ("npz", "safetensors")
+RUNNABLE = "onnx"  # A further format, see `nafp.weights.onnx_files`. It is written with another package.
 DTYPES = ("float32", "float16")
 _FORMAT = "nafp network 1"
 _COLLECTIONS = ("params", "batch_stats")
@@ -74,6 +77,7 @@ class Written(NamedTuple):
 class _Contents(NamedTuple):
     arrays: dict[str, np.ndarray]
     about: dict[str, Any]
+    model: bytes = b""  # The ONNX graph that the arrays are in, if they are in one.
 
 
 def write(
@@ -85,23 +89,26 @@ def write(
     source: str = "",
     dtype: str = "float32",
     format: str = "npz",
+    waveforms: np.ndarray | None = None,
 ) -> Written:
     """Writes a trained network, whole or not at all. A file of this name is replaced.
 
     variables: "params" and "batch_stats", each nested by layer, as flax takes them. dtype: type of the parameters in
     the file. With float16, the cosine of a fingerprint to that of float32 is above 0.999 (0.999999 for a trained
-    network); running statistics stay float32. Raises nafp.errors.Invalid for parameters that float16 cannot hold.
+    network); running statistics stay float32. waveforms: with the format "onnx", real segments [n, S] that convolutions
+    in 8-bit integers are calibrated with. Only ONNX Runtime and other programs run such a file. Raises
+    nafp.errors.Invalid for parameters that float16 cannot hold.
     """
     choices.require("dtype", dtype, DTYPES)
-    choices.require("format", format, FORMATS)
+    choices.require("format", format, (*FORMATS, RUNNABLE))
     named = identities.named(variables)
     arrays = {name: _stored(name, named[name], dtype) for name in sorted(named)}
     stored = _nested(arrays)
     bank = filterbank.by_librosa(**bank_settings(config))
     about = {
         "format": _FORMAT,
-        "config": settings.to_json(config),
-        _CONFIG_SHA256: _text_sha256(settings.to_json(config)),
+        "config": nafp.config.to_json(config),
+        _CONFIG_SHA256: _text_sha256(nafp.config.to_json(config)),
         "step": int(step),
         "sha256": identities.sha256_before(stored),
         "source": source,
@@ -109,7 +116,10 @@ def write(
     }
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save = _save_npz if format == "npz" else _save_safetensors
+    if format == RUNNABLE:
+        save = functools.partial(onnx_files.save, waveforms=waveforms)
+    else:
+        save = _save_npz if format == "npz" else _save_safetensors
     with whole_files.opened(path, "wb") as file:
         save(file, arrays | dict(zip(_BANK, bank)), about)
     n_parameters = sum(array.size for name, array in arrays.items() if name.startswith("params/"))
@@ -129,6 +139,14 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], ml_collections.Config
         return variables, _config(path, contents.about), int(contents.about["step"])
 
 
+def stated(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns what an exported network states about itself: format, config, step, sha256, source. Errors as `read`."""
+    with _explained(pathlib.Path(path)):
+        about = _read(pathlib.Path(path)).about
+        _config(path, about)
+        return about
+
+
 def load(path: str | os.PathLike) -> numpy_network.NumpyNetwork:
     """Opens an exported network, to be run by numpy. Raises the errors of `read`."""
     path = pathlib.Path(path)
@@ -140,6 +158,43 @@ def load(path: str | os.PathLike) -> numpy_network.NumpyNetwork:
         _require_digest(path, contents.about, identities.digest(identity))
         bank = _bank(path, contents, config)
         return numpy_network.NumpyNetwork(variables, config, identity=identity, bank=bank)
+
+
+def load_onnx(path: str | os.PathLike) -> onnx_network.OnnxNetwork:
+    """Opens an exported network, to be run by ONNX Runtime. One that is in no ONNX file is converted in memory.
+
+    Raises the errors of `read`, and nafp.errors.Invalid if a package is missing.
+    """
+    path = pathlib.Path(path)
+    with _explained(path):
+        contents = _read(path, to_run=True)
+        config, step = _config(path, contents.about), int(contents.about["step"])
+        if contents.about.get("dtype") == onnx_files.INT8:
+            identity = {**json.loads(contents.about["identity"]), "source": path.name, "dtype": onnx_files.INT8}
+            return onnx_network.OnnxNetwork(contents.model, config, identity=identity)
+        variables = _nested(contents.arrays)
+        identity = identities.of(variables, source=path.name, step=step, config=config)
+        _require_digest(path, contents.about, identities.digest(identity))
+        bank = _bank(path, contents, config)
+    if contents.model:
+        return onnx_network.OnnxNetwork(contents.model, config, identity=identity)
+    return converted(variables, config, identity=identity, bank=bank)
+
+
+def converted(
+    variables: Mapping[str, Any],
+    config: ml_collections.ConfigDict,
+    *,
+    identity: Mapping[str, Any],
+    bank: filterbank.MelBank | None = None,
+) -> onnx_network.OnnxNetwork:
+    """Opens a network, to be run by ONNX Runtime. Raises nafp.errors.Invalid if a package is missing.
+
+    bank: mel filters and window that came with the parameters; None computes them.
+    """
+    bank = bank or filterbank.by_formula(**bank_settings(config))
+    model = onnx_files.model(variables, config, bank=bank, about={})
+    return onnx_network.OnnxNetwork(model, config, identity=identity)
 
 
 @contextlib.contextmanager
@@ -154,17 +209,17 @@ def _explained(path: pathlib.Path) -> Iterator[None]:
         raise errors.Invalid(f"{path} is damaged, or no exported network: {reason}. {_advice(path)}") from error
 
 
-def _config(path: pathlib.Path, about: Mapping[str, Any]) -> ml_collections.ConfigDict:
+def _config(path: str | os.PathLike, about: Mapping[str, Any]) -> ml_collections.ConfigDict:
     """Reads the configuration of a file. Raises errors.Invalid if it is not the one that was written."""
     text = about["config"]
     if about.get(_CONFIG_SHA256, _text_sha256(text)) != _text_sha256(text):  # Older files have no digest of it.
         raise errors.Invalid(
             f"{path} is damaged: its configuration is not the one it was written with. {_advice(path)}"
         )
-    config = settings.from_json(text)
+    config = nafp.config.from_json(text)
     for name, value in identities.network_settings(config).items():
-        if name in settings.SETTINGS:
-            settings.SETTINGS[name].check(f"{path}: config.{name}", value)
+        if name in nafp.config.SETTINGS:
+            nafp.config.SETTINGS[name].check(f"{path}: config.{name}", value)
     return config
 
 
@@ -181,6 +236,13 @@ def _stored(name: str, values: Any, dtype: str) -> np.ndarray:
             f"{name} has values beyond {np.finfo(np.float16).max}, which float16 ends at: use float32."
         )
     return array.astype(np.float16)
+
+
+def fits_float16(variables: Mapping[str, Any]) -> bool:
+    """Returns whether float16 holds all parameters exactly, as it does if they were read from a file in float16."""
+    arrays = [np.asarray(array, np.float32) for array in identities.named(variables["params"]).values()]
+    with np.errstate(over="ignore"):
+        return all(np.array_equal(array, array.astype(np.float16)) for array in arrays)
 
 
 def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -226,15 +288,21 @@ def _require_digest(path: str | os.PathLike, about: Mapping[str, Any], sha256: s
         raise errors.Invalid(f"{path} is damaged: its parameters are not those it was written with. {_advice(path)}")
 
 
-def _read(path: pathlib.Path) -> _Contents:
-    """Reads the arrays of a file by name, and what it states about itself, which must be complete."""
+def _read(path: pathlib.Path, *, to_run: bool = False) -> _Contents:
+    """Reads the arrays of a file by name, and what it states about itself, which must be complete.
+
+    to_run: whether an ONNX file of integers will do, which does not hold the parameters.
+    """
     if not path.exists():
         raise errors.NotFound(f"{path}: no such exported network. {_advice(path)}")
     if not path.is_file():
         raise errors.Invalid(f"{path}: is no file with an exported network. {_advice(path)}")
-    contents = _read_npz(path) if zipfile.is_zipfile(path) else _read_safetensors(path)
+    contents = _read_container(path)
     missing = [key for key in _ABOUT if key not in contents.about]
-    if not any(name.startswith("params/") for name in contents.arrays):
+    if contents.about.get("dtype") == onnx_files.INT8:
+        if not to_run:
+            raise errors.Invalid(f"{path}: its parameters are integers, which only ONNX Runtime runs: --runtime=onnx")
+    elif not any(name.startswith("params/") for name in contents.arrays):
         missing.append("params/...")
     if missing:
         raise errors.Invalid(f"{path} is no exported network: {', '.join(missing)} missing. {_advice(path)}")
@@ -289,6 +357,23 @@ def _read_safetensors(path: pathlib.Path) -> _Contents:
             return _Contents(arrays, dict(file.metadata() or {}))
     except safetensors.SafetensorError as error:
         raise errors.Invalid(f"{path} is damaged, or no exported network: {error}. {_advice(path)}") from None
+
+
+def _read_onnx(path: pathlib.Path) -> _Contents:
+    with plain_files.opened(path) as file:
+        n_bytes = os.fstat(file.fileno()).st_size
+        if n_bytes > onnx_files.LARGEST:
+            raise errors.Invalid(f"{path}: has {n_bytes} bytes, an ONNX file ends at {onnx_files.LARGEST}")
+        data = file.read()
+    return _Contents(*onnx_files.read(data), data)
+
+
+def _read_container(path: pathlib.Path) -> _Contents:
+    if zipfile.is_zipfile(path):
+        return _read_npz(path)
+    with plain_files.opened(path) as file:
+        is_onnx = file.read(len(onnx_files.MAGIC)) == onnx_files.MAGIC
+    return _read_onnx(path) if is_onnx else _read_safetensors(path)
 
 
 def _advice(path: str | os.PathLike) -> str:

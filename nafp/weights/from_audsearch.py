@@ -13,7 +13,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from nafp import config as settings
+import nafp.config
 from nafp.weights import from_pfann
 
 MARK = "encoder.encoder.frontend.0.weight"  # A name that no other network has.
@@ -55,7 +55,7 @@ def convert(arrays: Mapping[str, np.ndarray], *, front_end: str) -> tuple[dict[s
 
 
 def _config(params: Mapping[str, Any], front_end: str) -> ml_collections.ConfigDict:
-    c = settings.default()
+    c = nafp.config.default()
     c.spectrogram.front_end, c.spectrogram.low_hz = front_end, 0.0
     c.model.name = "audsearch"
     c.model.dim, c.model.head_hidden = params["head"]["hidden_bias"].shape

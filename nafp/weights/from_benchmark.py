@@ -13,7 +13,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from nafp import config as settings
+import nafp.config
 
 FRONT_ENDS = ("benchmark", "song_mine")  # The two systems share the network.
 _EPSILON = 1e-5  # Of PyTorch's norms.
@@ -26,7 +26,7 @@ def convert(arrays: Mapping[str, np.ndarray], *, front_end: str) -> tuple[dict[s
     arrays: by the names in the file. front_end: one of FRONT_ENDS. Raises KeyError for a missing parameter.
     """
     params: dict[str, Any] = {}
-    for block in range(1, settings.network.N_BLOCKS + 1):
+    for block in range(1, nafp.config.network.N_BLOCKS + 1):
         for taps, axis in _AXES:
             above = f"encoder.encoder.{block - 1}"
             params[f"block{block}_{axis}"] = {
@@ -57,11 +57,11 @@ def _head(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _config(params: Mapping[str, Any], front_end: str) -> ml_collections.ConfigDict:
-    c = settings.default()
+    c = nafp.config.default()
     c.spectrogram.front_end, c.spectrogram.low_hz = front_end, 0.0
     c.model.dim, c.model.head_hidden = params["head"]["hidden_bias"].shape
-    c.model.channels = tuple(len(params[f"block{i}_time"]["bias"]) for i in range(1, settings.network.N_BLOCKS + 1))
-    c.model.time_strides = (2,) * settings.network.N_BLOCKS
+    c.model.channels = tuple(len(params[f"block{i}_time"]["bias"]) for i in range(1, nafp.config.network.N_BLOCKS + 1))
+    c.model.time_strides = (2,) * nafp.config.network.N_BLOCKS
     c.model.padding, c.model.head_norm, c.model.epsilon = "symmetric", True, _EPSILON
     c.model.activation = "relu"
     return c

@@ -15,7 +15,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from nafp import config as settings
+import nafp.config
 
 UNDER = ("model/", "optimizer/iter/")  # What is read of a checkpoint. The optimiser's averages are twice as much.
 FRONT_ENDS = ("nafp", "original")
@@ -35,7 +35,7 @@ def convert(
     model = {name.removeprefix("model/").removesuffix(_SUFFIX): array for name, array in arrays.items()}
     params: dict[str, Any] = {}
     statistics: dict[str, np.ndarray] = {}
-    for block in range(1, settings.network.N_BLOCKS + 1):
+    for block in range(1, nafp.config.network.N_BLOCKS + 1):
         for taps, axis in _AXES:
             above, name = f"front_conv/layer_with_weights-{block - 1}", f"block{block}_{axis}"
             norm = f"{above}/BN_{taps}"
@@ -74,13 +74,13 @@ def _config(
     front_end: str,
     given: ml_collections.ConfigDict | None,
 ) -> ml_collections.ConfigDict:
-    c = settings.default()
+    c = nafp.config.default()
     if given is not None:
         c.audio.update(given.audio)
         for name in ("n_fft", "stft_hop", "n_mels", "low_hz", "high_hz"):
             c.spectrogram[name] = given.spectrogram[name]
         c.spectrogram.maxnorm = given.spectrogram.maxnorm
-    c.model.channels = tuple(len(params[f"block{i}_time"]["bias"]) for i in range(1, settings.network.N_BLOCKS + 1))
+    c.model.channels = tuple(len(params[f"block{i}_time"]["bias"]) for i in range(1, nafp.config.network.N_BLOCKS + 1))
     c.model.dim, c.model.head_hidden = params["head"]["hidden_bias"].shape
     is_2d = params["block1_time"]["norm_scale"].ndim == 3
     c.model.norm = "batch_norm" if statistics else "layer_norm2d" if is_2d else "layer_norm1d"

@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from nafp import config as settings
+import nafp.config
 from nafp import errors
 
 MARK = "f.convs.0.conv1.weight"  # A name that no other system has.
@@ -25,7 +25,7 @@ def convert(
 ) -> tuple[dict[str, Any], ml_collections.ConfigDict]:
     """Returns (variables, configuration). given: pfann's configuration. Raises KeyError for a missing parameter."""
     params: dict[str, Any] = {}
-    for block in range(1, settings.network.N_BLOCKS + 1):
+    for block in range(1, nafp.config.network.N_BLOCKS + 1):
         for convolution, norm, axis in _LAYERS:
             above = f"f.convs.{block - 1}"
             params[f"block{block}_{axis}"] = {
@@ -56,7 +56,7 @@ def grouped_head(arrays: Mapping[str, np.ndarray], above: str) -> dict[str, np.n
 
 def _config(params: Mapping[str, Any], given: Mapping[str, Any]) -> ml_collections.ConfigDict:
     """Returns the configuration. Keys that pfann's files may leave out have the defaults of its code."""
-    c, model = settings.default(), given["model"]
+    c, model = nafp.config.default(), given["model"]
     c.audio.sample_rate_hz = int(given["sample_rate"])
     c.audio.segment_s, c.audio.hop_s = float(given["segment_size"]), float(given["hop_size"])
     c.spectrogram.front_end = "pfann"
@@ -67,7 +67,7 @@ def _config(params: Mapping[str, Any], given: Mapping[str, Any]) -> ml_collectio
     c.spectrogram.mel_log = given.get("mel_log", "log")
     c.spectrogram.spec_norm = given.get("spec_norm", "l2")
     c.model.dim, c.model.head_hidden = params["head"]["hidden_bias"].shape
-    c.model.channels = tuple(len(params[f"block{i}_time"]["bias"]) for i in range(1, settings.network.N_BLOCKS + 1))
+    c.model.channels = tuple(len(params[f"block{i}_time"]["bias"]) for i in range(1, nafp.config.network.N_BLOCKS + 1))
     c.model.time_strides = _time_strides(model.get("strides"))
     c.model.epsilon = _EPSILON
     c.model.depthwise = not model.get("fuller", False)
@@ -79,7 +79,7 @@ def _config(params: Mapping[str, Any], given: Mapping[str, Any]) -> ml_collectio
 def _time_strides(strides: Any) -> tuple[int, ...]:
     """Returns the strides along time of pfann's [[[1, time], [frequency, 1]], ...], None for twos everywhere."""
     if strides is None:
-        return (2,) * settings.network.N_BLOCKS
+        return (2,) * nafp.config.network.N_BLOCKS
     along = [tuple(int(stride) for pair in block for stride in pair) for block in strides]
     if any(block[0] != 1 or block[2:] != (2, 1) for block in along):
         raise errors.Invalid(f"strides {strides}: only [1, time] and [2, 1] in each block can be converted.")

@@ -16,7 +16,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from nafp import config as settings
+import nafp.config
 from nafp import errors
 from nafp.config import foreign
 from nafp.jobs import choices
@@ -105,7 +105,7 @@ def _require_shapes(path: pathlib.Path, variables: Mapping[str, Any], config: ml
     """Raises errors.Invalid unless the parameters are those of the network that the configuration describes."""
     from nafp.models import network
 
-    settings.validated(config)
+    nafp.config.validated(config)
     expected = identities.named(network.abstract_variables(config))
     given = identities.named(variables)
     for name in sorted(expected.keys() | given.keys()):

@@ -20,31 +20,42 @@ _CPU_BATCH_SIZE = 64  # The least for all devices together.
 _CPU_SHARE = 32  # The least for each device that a CPU is split into.
 _ACCELERATOR_BATCH_SIZE = 512  # For each device.
 _SHIPPED = pathlib.Path(__file__).parent
-_EXPORTED = (".npz", ".safetensors")
+EXPORTED = (".npz", ".safetensors", ".onnx")
 _FOREIGN = (".pt", ".pth", ".ckpt")
-RUNTIMES = ("auto", "jax", "numpy")
+RUNTIMES = ("auto", "jax", "numpy", "onnx")
 
 
 def load(source: str = "small", *, runtime: str = "auto", batch_size: int = 0) -> protocol.Network:
     """Opens a trained network, which computes fingerprints [n, D] of waveforms [n, S].
 
-    source: the name of a shipped network (see `shipped`), RUN, RUN@STEP, RUN@best, or an exported file. runtime:
-    "jax"; "numpy", which needs an exported file but no JAX; "auto" for JAX where it is installed, else numpy.
-    batch_size: segments that go through the network together under JAX; 0 for the number that suits the devices of
-    this process. Raises nafp.errors.NotFound or nafp.errors.Invalid with the sources there are.
+    source: the name of a shipped network (see `shipped`), RUN, RUN@STEP, RUN@best, an exported file, or a model
+    folder. runtime: "jax"; "numpy" or "onnx", which need an exported file but no JAX; "auto" for ONNX Runtime if the
+    file is an ONNX file and it is installed, else for JAX where it is installed, else numpy. batch_size: segments that
+    go through the network together under JAX; 0 for the number that suits the devices of this process. Raises
+    nafp.errors.NotFound or nafp.errors.Invalid with the sources there are.
     """
     choices.require("runtime", runtime, RUNTIMES)
+    runtime = chosen(runtime, source)
+    if runtime == "jax":
+        return open_extractor(source, batch_size=batch_size)
     file = weights_file(source)
-    if runtime == "numpy" or (runtime == "auto" and not importlib.util.find_spec("jax")):
-        if file.suffix not in _EXPORTED:
-            raise errors.Invalid(
-                f"{source}: a run's checkpoints need JAX; write a file first where JAX is: "
-                f"nafp export --checkpoint={source} --out=network.safetensors"
-            )
-        from nafp.weights import files
+    if file.suffix not in EXPORTED:
+        raise errors.Invalid(
+            f"{source}: a run's checkpoints need JAX; write a file first where JAX is: "
+            f"nafp export --checkpoint={source} --out=network.safetensors"
+        )
+    from nafp.weights import files
 
-        return files.load(file)
-    return open_extractor(source, batch_size=batch_size)
+    return files.load_onnx(file) if runtime == "onnx" else files.load(file)
+
+
+def chosen(runtime: str, source: str = "") -> str:
+    """Returns the runtime that "auto" stands for on this machine, any other as it is. source: as for `load`."""
+    if runtime != "auto":
+        return runtime
+    if source.endswith(".onnx") and importlib.util.find_spec("onnxruntime"):
+        return "onnx"
+    return "jax" if importlib.util.find_spec("jax") else "numpy"
 
 
 def shipped() -> list[str]:
@@ -53,14 +64,20 @@ def shipped() -> list[str]:
 
 
 def weights_file(source: str) -> pathlib.Path:
-    """Returns the file of a shipped network, or any other source as a path.
+    """Returns the file of a shipped network or of a model folder, or any other source as a path.
 
     Raises nafp.errors.NotFound for a plain word that is neither a shipped network nor a file or folder here, and
-    nafp.errors.Invalid for a network of another system, which must be converted first.
+    nafp.errors.Invalid for a network of another system, which must be converted first, and for a model folder whose
+    files disagree.
     """
     if source in shipped():
         return _SHIPPED / f"{source}.safetensors"
     path = pathlib.Path(source)
+    if path.is_dir():
+        from nafp.weights import model_folders
+
+        if model_folders.is_one(path):
+            return model_folders.network_file(path)
     named = len(path.parts) == 1 and not path.suffix and "@" not in source
     if named and not path.exists():
         raise errors.NotFound(
@@ -103,7 +120,7 @@ def default_batch_size() -> int:
 def read(source: str) -> trained.Trained:
     """Reads a trained network without opening it. source, errors: as for `load`."""
     file = weights_file(source)
-    if file.suffix in _EXPORTED:
+    if file.suffix in EXPORTED:
         return _exported(file)
     from nafp.models import network
     from nafp.weights import checkpoints

@@ -23,7 +23,7 @@ needs_both = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Six seconds of a recording in stereo, in every format; "cut" is half of the file."""
+    """Writes six seconds of a recording in stereo, in every format. "cut" is half of the file."""
     folder = tmp_path_factory.mktemp("containers")
     for suffix, codec in CODECS.items():
         options = ["-t", "6", "-i", RECORDING, "-af", STEREO, "-c:a", codec, "-movflags", "+faststart"]

@@ -19,7 +19,7 @@ FORMATS = ["wav", "flac", "ogg", "opus", "mp3", *THROUGH_FFMPEG]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A tune of 12.3 s in stereo, in every format; at 48 kHz, which Opus wants."""
+    """Writes a tune of 12.3 s in stereo, in every format. It is at 48 kHz, which Opus wants."""
     folder = tmp_path_factory.mktemp("audio")
     samples = tunes.stereo(12.3, sample_rate_hz=48000)
     for suffix in ("wav", "flac", "ogg", "opus", "mp3"):

@@ -40,6 +40,7 @@ def test_damaged_files_are_decoded_or_refused_by_name(seeds, monkeypatch):
 
 @pytest.mark.slow
 def test_many_damaged_files_of_every_format_are_decoded_or_refused_by_name(seeds):
+    """The fast test is test_damaged_files_are_decoded_or_refused_by_name."""
     assert bad(_verdicts.cases(seeds, count=CASES, seed=6), jobs=2) == []
 
 
@@ -48,7 +49,7 @@ def test_a_verdict_knows_what_is_wrong(seeds, tmp_path, monkeypatch):
 
     def decoded(samples):
         monkeypatch.setattr(decode, "load", lambda path, **_: samples)
-        return _verdicts._judged(case.path, case.path, n_damages=1).kind
+        return _verdicts._judged(case.path, case.path, damages="flip at 3").kind
 
     whole = _verdicts._reference(case.path).samples
     assert decoded(whole) == "whole"

@@ -92,6 +92,26 @@ def test_mp3_files_that_were_joined_are_heard_whole_whatever_they_are_called(fol
         assert decode.probe(tmp_path / name).seconds == pytest.approx(7.0, abs=0.2)
 
 
+@pytest.mark.parametrize("kept", [0.03, 0.1, 0.5, 0.9])
+def test_of_joined_mp3_files_the_last_may_be_cut_off(folder, tmp_path, kept):
+    first, second = (folder / "a.mp3").read_bytes(), (folder / "b.mp3").read_bytes()
+    (tmp_path / "joined.mp3").write_bytes(first + second[: round(kept * len(second))])
+    seconds, remarks = heard(tmp_path / "joined.mp3")
+    assert seconds == pytest.approx(4 + 3 * kept, abs=0.3)
+    assert len(remarks) == 1
+    assert "that the headers of joined files state" in remarks[0]
+
+
+def test_a_joined_header_that_lies_is_no_damage(folder, tmp_path):
+    first, second = (folder / "a.mp3").read_bytes(), bytearray((folder / "b.mp3").read_bytes())
+    at = second.index(b"Xing" if b"Xing" in second else b"Info") + 8
+    second[at : at + 4] = struct.pack(">I", 2**31)
+    (tmp_path / "joined.mp3").write_bytes(first + second)
+    _, remarks = heard(tmp_path / "joined.mp3")
+    assert "state" in remarks[0]
+    assert "joined files" not in remarks[0]
+
+
 @pytest.mark.parametrize("stated", [1, 5, 2**20, 2**31])
 def test_a_wrong_number_of_frames_in_an_mp3_costs_no_sound(folder, tmp_path, stated):
     at = (folder / "a.mp3").read_bytes().index(b"Xing") + 8

@@ -4,8 +4,6 @@ import importlib
 import json
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -13,8 +11,8 @@ import yaml
 from nafp import config as config_lib
 from nafp import errors
 from nafp.config import foreign
+from tests import commands
 
-ROOT = pathlib.Path(__file__).parents[2]
 FILES = pathlib.Path(__file__).parent / "files"
 
 
@@ -135,8 +133,7 @@ def test_a_missing_file_is_not_found(tmp_path):
 def test_train_reads_the_file_says_what_its_keys_mean_and_takes_our_settings_above_it(words, tmp_path):
     given = [word.format(FILES / "pfann.json") for word in words]
     settings = ["--config.train.batch_size=7", f"--workdir={tmp_path / 'run'}"]
-    line = [sys.executable, "-m", "nafp", "train", *given, *settings]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    done = commands.nafp("train", *given, *settings)
     lines = done.stderr.splitlines()
     assert done.returncode == 2, done.stderr
     assert lines[0].endswith("pfann.json is a configuration of pfann:")

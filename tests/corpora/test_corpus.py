@@ -1,6 +1,8 @@
+import contextlib
 import os
 import pathlib
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -150,3 +152,39 @@ def test_sources_that_are_not_there_are_refused(built, tmp_path):
     (tmp_path / "empty.txt").write_text("# nothing\n")
     with pytest.raises(ValueError, match="write one path a line"):
         corpus.sources(tmp_path / "empty.txt", sample_rate_hz=8000)
+
+
+def test_a_changed_byte_of_a_small_file_is_no_traceback(built, tmp_path):
+    shutil.copytree(built.folder, tmp_path / "C")
+    for name in ("corpus.json", "tracks.csv", "loudness.npy"):
+        path = tmp_path / "C" / name
+        whole = path.read_bytes()
+        for place in range(min(len(whole), 700)):
+            for value in (whole[place] ^ 1, whole[place] ^ 128):
+                path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+                with contextlib.suppress(errors.Error):
+                    opened = corpus.Corpus.open(tmp_path / "C")
+                    assert all(len(opened.audio(track)) == track.n_samples for track in opened.tracks)
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["samples.i16", "journal.jsonl", "parts"])
+def test_a_corpus_is_not_built_through_a_link(built, audio, tmp_path, name):
+    shutil.copytree(built.folder, tmp_path / "C")
+    path, elsewhere = tmp_path / "C" / name, tmp_path / "elsewhere"
+    if name == "parts":
+        elsewhere.mkdir()
+        (elsewhere / "precious.1.part").write_text("precious")
+    else:
+        path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    before = elsewhere.stat().st_mtime_ns
+    with pytest.raises(errors.Invalid, match="is a symbolic link"):
+        corpus.build(scanned(audio), tmp_path / "C", jobs=0)
+    assert elsewhere.stat().st_mtime_ns == before
+    assert name != "parts" or (elsewhere / "precious.1.part").exists()
+    path.unlink()
+    os.mkfifo(path)
+    if name == "samples.i16":
+        with pytest.raises(errors.Invalid, match="is no plain file"):
+            corpus.Corpus.open(tmp_path / "C")

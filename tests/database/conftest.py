@@ -26,6 +26,6 @@ def memory():
 
 
 @pytest.fixture
-def folder(memory):
-    """An empty database without a network."""
-    return databases.create_bare(memory / "db")
+def folder(memory, request):
+    """An empty database without a network; with the parameter True, one that keeps peaks."""
+    return databases.create_bare(memory / "db", with_peaks=getattr(request, "param", False))

@@ -175,7 +175,7 @@ def failures_of(monkeypatch, owner, name):
 
 
 def refused(small_disk, folder, action):
-    """Checks that an action on a full disk raises a clear error and leaves nothing half done; returns its cause."""
+    """Checks that an action on a full disk raises a clear error and leaves nothing half done. Returns its cause."""
     before = {path.name for path in folder.iterdir()} if folder.exists() else set()
     with pytest.raises(
         errors.Unwritable, match=rf"{folder}: cannot be written: {FULL} \(ENOSPC\).*make room"

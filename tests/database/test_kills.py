@@ -1,67 +1,18 @@
 """A writer or a creation killed at any moment loses nothing acknowledged, and leaves nothing half done."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
 from nafp.database import catalogue, database, network_file, snapshot, writer_lock
-from tests import databases, killed_writer
-
-
-class Victim:
-    """The process of `tests.killed_writer`, whose lives follow one another."""
-
-    def __init__(self, *arguments):
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.killed_writer", *map(str, arguments)],
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # faiss complains of so few rows.
-            text=True,
-        )
-        assert self._process.stdin
-        assert self._process.stdout
-        self._commands, self._answers = self._process.stdin, self._process.stdout
-
-    def live(self, what, *, step=0, lines=0, then_s=0.0):
-        """Lives once; returns what was acknowledged, and whether the life ended before it was killed.
-
-        what: seed of the changes, or the folder to make a database in. step: the step at which it kills itself, or the
-        beginning of the file's name. With step 0 it is killed then_s after so many lines.
-        """
-        print(what, step, file=self._commands, flush=True)
-        child = int(self._line().split()[1])
-        answers = []
-        while (line := self._line()) != "dead":
-            if line:
-                answers.append(line)
-            if not step and len(answers) == lines:
-                time.sleep(then_s)
-                os.kill(child, signal.SIGKILL)
-                lines = -1
-        return answers, "done" in answers
-
-    def _line(self):
-        line = self._answers.readline()
-        assert line, "the writer ended by itself"
-        return line.rstrip("\n")
-
-    def end(self):
-        self._commands.close()
-        self._answers.close()
-        assert self._process.wait() == 0
+from tests import databases, killed_writer, victims
 
 
 @pytest.fixture
 def victim(folder):
-    process = Victim(folder)
+    process = victims.Victim("tests.killed_writer", folder)
     yield process
     process.end()
 
@@ -107,6 +58,11 @@ def check_whole(opened, tracks):
     rows = [opened.rows.read(track.first_row, track.first_row + track.n_rows) for track in tracks]
     assert [len(block) for block in rows] == [len(block) for block in expected]
     np.testing.assert_allclose(np.concatenate(rows), np.concatenate(expected), atol=1e-3)
+    if opened.rows.peak_bytes:
+        kept = [opened.rows.peaks(track.first_row, track.first_row + track.n_rows) for track in tracks]
+        np.testing.assert_array_equal(
+            np.concatenate(kept), np.concatenate([killed_writer.peaks(t.name) for t in tracks])
+        )
     first_rows = np.array([track.first_row for track in tracks])
     assert [opened.rows.tracks[number] for number in opened.rows.track_of(first_rows)] == [t.name for t in tracks]
     assert all(track.metadata in ({}, {"title": f"Title of {track.name}"}) for track in tracks)
@@ -126,6 +82,7 @@ def test_a_writer_killed_at_every_step_to_the_disk_leaves_a_whole_database(folde
     assert deaths >= 30
 
 
+@pytest.mark.parametrize("folder", [True], indirect=True, ids=["with peaks"])
 def test_a_writer_killed_at_random_moments_leaves_a_whole_database(folder, victim):
     draw, ledger, apart_s = random.Random(0), Ledger(), 0.0
     for life in range(25):
@@ -158,7 +115,7 @@ def test_the_next_writer_removes_what_a_killed_one_left(folder, victim):
 def test_a_creation_killed_at_every_step_can_be_done_again(memory):
     network = databases.network_file(memory)
     (memory / "tiny0.confidence.json").write_text("{}")
-    victim = Victim("--create", network)
+    victim = victims.Victim("tests.killed_writer", "--create", network)
     ended, step, left = False, 0, set()
     while not ended:
         step += 1

@@ -1,4 +1,4 @@
-"""Files that a killed process left are removed, whichever version wrote them; files of anybody else stay."""
+"""Files that a killed process left are removed, whichever version wrote them. Files of anybody else stay."""
 
 import pytest
 

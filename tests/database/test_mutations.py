@@ -28,6 +28,7 @@ def test_some_damaged_databases(asked, memory):
 
 @pytest.mark.slow
 def test_many_damaged_databases(asked, memory):
+    """The fast test is test_some_damaged_databases."""
     check(asked, memory, range(2000))
 
 
@@ -64,6 +65,30 @@ def test_a_changed_bit_anywhere_in_the_catalogue_or_its_copy_is_seen(asked, memo
     free = unstamped - set(range(60, 64))
     for bit in flipped(copy, range(0, 8 * n_bytes, 401)):
         assert bool(catalogue_files.copy_complaint(copy)) == (bit // 8 not in free)
+
+
+def answers_of(folder):
+    """Returns what a catalogue says, or why it is refused."""
+    try:
+        with catalogue.Catalogue(folder) as book:
+            return [book.places(), book.segments(), book.about()["storage"]]
+    except errors.Invalid as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 41])
+def test_any_changed_byte_of_the_catalogue_or_its_copy_is_refused_or_changes_nothing(memory, every):
+    databases.filled(memory / "db", 32, seal_rows=640).close()
+    right = answers_of(memory / "db")
+    for name in (catalogue.FILE, catalogue.COPY):
+        path = memory / "db" / name
+        whole = path.read_bytes()
+        head, rest = range(0, 100, max(1, every // 20)), range(100, len(whole), every * (1 if every == 1 else 7))
+        for place in (*head, *rest):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :])
+            said = answers_of(memory / "db")
+            assert said == right or "is damaged" in said, (name, place)
+        path.write_bytes(whole)
 
 
 @pytest.mark.parametrize("storage", fuzz_databases.STORAGES)

@@ -274,6 +274,7 @@ def test_ended_at_several_moments_it_resumes_to_the_same_bytes(network, folder, 
 
 @pytest.mark.slow
 def test_killed_at_several_moments_it_resumes_to_the_same_bytes(folder, tmp_path):
+    """The fast test is test_ended_at_several_moments_it_resumes_to_the_same_bytes."""
     whole = nafp(folder, folder / "music", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     line = command(folder, folder / "music", tmp_path / "killed")
@@ -316,7 +317,7 @@ def test_what_goes_wrong_together_is_raised_where_it_happens():
 
 
 def together(lines, folder):
-    """Runs each line in a process of its own; returns them, ended."""
+    """Runs each line in a process of its own. Returns the exit codes and what was printed."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{s.getsockname()[1]}"
@@ -339,6 +340,7 @@ def together(lines, folder):
 
 @pytest.mark.slow
 def test_two_processes_killed_and_resumed_make_the_store_of_one(folder, tmp_path):
+    """The fast test is test_shares_of_several_processes_make_the_store_of_one."""
     audio = shutil.copytree(folder / "music", tmp_path / "audio")
     (audio / "2.txt.wav").write_text("words")  # In the share of process 1.
     assert nafp(folder, audio, tmp_path / "one").returncode == 0

@@ -1,4 +1,4 @@
-"""A clip is answered with its track and place, whatever its rate; another network's store is refused."""
+"""A clip is answered with its track and place, whatever its rate. A store of another network is refused."""
 
 import pathlib
 import subprocess
@@ -19,7 +19,7 @@ MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:3]
 
 
 def untrained(seed):
-    """Even random weights give the same audio the same fingerprint; enough for everything but robustness."""
+    """Makes a network of random weights. They give equal audio equal fingerprints, which is enough here."""
     c = networks.config()
     identity = {"sha256": str(seed), "source": f"seed{seed}", "step": 0}
     return numpy_network.NumpyNetwork(networks.variables(c, seed=seed), c, identity=identity)

@@ -17,7 +17,7 @@ RATE_HZ = 8000
 
 @pytest.fixture(scope="module")
 def asked():
-    """Three tracks; the first ends with 5 s of digital silence, and the last is nothing but that and a hum."""
+    """Makes three tracks. The first ends with 5 s of digital silence, and the last is only silence and a hum."""
     network = sources.load("small", runtime="numpy")
     audio = [decode.load(path, sample_rate_hz=RATE_HZ, seconds=15) for path in KNOWN]
     audio[0][10 * RATE_HZ :] = 0

@@ -1,4 +1,4 @@
-"""Of a clip heard at several speeds the version decides whose best place stands out; slopes have no say in that."""
+"""Of a clip heard at several speeds, the version whose best place stands out decides. Slopes play no part in that."""
 
 import numpy as np
 import pytest

@@ -2,15 +2,23 @@
 
 import json
 import logging
-import subprocess
-import sys
+import os
+import sqlite3
 
 import pytest
 
+from evaluation.scores import tables
+from launch import log_lines
+from nafp.audio import decode
 from nafp.corpora import manifest
+from nafp.database import catalogue
+from nafp.fingerprints import extract, per_track
 from nafp.identify import answers
 from nafp.jobs import progress, shown
 from nafp.monitor import lines, stretches
+from nafp.verbs import duplicates_table, merge, remove, verify
+from nafp.verbs import list as listing
+from tests import commands, databases
 
 EVIL = "\x1b]0;title\x07\x1b[2J\rfake\nline\u202e.opus"
 
@@ -57,10 +65,10 @@ def test_reports_and_notes_show_names_on_one_line(capsys):
 
 
 def test_a_command_shows_its_error_on_one_line(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "nafp", "info", str(tmp_path / EVIL)], capture_output=True)
+    done = commands.nafp("info", tmp_path / EVIL)
     assert done.returncode == 2
-    assert done.stderr.count(b"\n") == 1
-    assert b"\x1b" not in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "\x1b" not in done.stderr
 
 
 def test_our_remarks_carry_no_prefix_of_the_log():
@@ -70,3 +78,43 @@ def test_our_remarks_carry_no_prefix_of_the_log():
     ours = logging.LogRecord("nafp.audio.decode", logging.WARNING, "decode.py", 1, "%s: damaged", ("a\x1b.wav",), None)
     assert shaped.format(ours) == "a\\x1b.wav: damaged"
     assert shaped.format(logging.LogRecord("absl", logging.WARNING, "x.py", 1, "theirs", (), None)).startswith("W")
+
+
+def test_a_remark_is_heard_while_decoders_are_hushed(capfd):
+    handler = logging.StreamHandler(log_lines.StandardError())
+    handler.setFormatter(log_lines.Formatter())
+    with decode.hushed():
+        os.write(2, b"[src/libmpg123/layer3.c] noise")
+        handler.emit(logging.makeLogRecord({"name": "nafp.audio.decode", "msg": "a.wav: a remark", "levelno": 30}))
+    assert capfd.readouterr().err == "a.wav: a remark\n"
+
+
+def test_no_verb_shows_a_name_of_a_database_raw(tmp_path, capsys):
+    databases.filled(tmp_path / "a", 1).close()
+    databases.filled(tmp_path / "b", 3, first=1).close()
+    for folder, names in (("a", [EVIL]), ("b", [EVIL, f"{EVIL}2", f"{EVIL}3"])):
+        with sqlite3.connect(tmp_path / folder / catalogue.FILE) as connection:
+            for number, name in enumerate(names, 1):
+                connection.execute("update tracks set name = ?, damage = ? where id = ?", (name, EVIL, number))
+        connection.close()
+        (tmp_path / folder / catalogue.COPY).unlink()
+    log = tmp_path / "b" / "fingerprints-0000.log"
+    log.write_bytes(log.read_bytes()[:-1000] + bytes(1000))
+    one, other = str(tmp_path / "a"), str(tmp_path / "b")
+    verify.run(other)
+    merge.run(one, [other])
+    for format in ("text", "csv", "tsv", "names"):
+        listing.run(one, [], format=format)
+    listing.run(one, [f"*{EVIL}*x"])
+    remove.run(one, [EVIL + "nothing"])
+    remove.run(one, [f"{EVIL}2"])
+    row = duplicates_table.Row(EVIL, EVIL, "whole", 1.0, 1.0, 3.0, 0.0, EVIL, EVIL)
+    print(duplicates_table.describe(duplicates_table.Table([row], 2, 1), most=3))
+    report = extract.ExtractionReport(0, 0, 0.0, [(EVIL, EVIL)], [(EVIL, EVIL)])
+    print(per_track.describe(report, 0, EVIL, wall_s=1.0))
+    print(tables.plain(["a", EVIL], [[EVIL, "1"]]))
+    said = capsys.readouterr()
+    for line in (said.out + said.err).replace("\t", "").split("\n"):
+        assert line.isprintable(), line
+        assert not line.startswith("line")
+    assert (said.out + said.err).count("fake\\nline") > 15

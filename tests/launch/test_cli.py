@@ -34,7 +34,7 @@ def run(*arguments: str, cwd: pathlib.Path = ROOT) -> subprocess.CompletedProces
 
 @pytest.fixture
 def checkout(tmp_path):
-    """Makes a checkout of nothing but the command; returns what writes launchers into it."""
+    """Makes a checkout of nothing but the command. Returns a function that writes launchers into it."""
     for name in (
         "nafp/__init__.py",
         "nafp/__main__.py",

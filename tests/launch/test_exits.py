@@ -1,25 +1,16 @@
 """A wrong command line ends every verb with exit code 2 and one line that says what to do, before work starts."""
 
-import pathlib
-import subprocess
-import sys
-
 import pytest
 
 from nafp import cli
+from tests import commands
 
-ROOT = pathlib.Path(__file__).parents[2]
 TRAIN = ("train", "--config=configs/demo.py", "--workdir=run")
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "nafp", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("verb", cli.available())
 def test_a_mistyped_flag_ends_every_verb_with_one_line_and_code_2(verb):
-    done = run(verb, "--no_such_flag=1")
+    done = commands.nafp(verb, "--no_such_flag=1")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"nafp {verb}: Unknown command line flag 'no_such_flag'")
     assert done.stderr.endswith(f"; nafp {verb} --help lists the flags\n")
@@ -54,7 +45,7 @@ def test_a_mistyped_flag_ends_every_verb_with_one_line_and_code_2(verb):
     ],
 )
 def test_a_wrong_command_says_what_is_wrong(words, message):
-    done = run(*words)
+    done = commands.nafp(*words)
     assert done.returncode == 2
     assert done.stderr.startswith(f"nafp {words[0]}: ")
     assert message in done.stderr

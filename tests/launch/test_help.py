@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import pathlib
 import re
-import subprocess
 import sys
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from evaluation.queries import verbs
 from evaluation.scores import evaluate
 from nafp import cli
+from tests import commands
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -21,8 +21,9 @@ FLAG = re.compile(r"(?<![\w-])--([a-z]\w*)")
 
 @functools.cache
 def help_of(verb: str) -> str:
-    command = [sys.executable, "-m", "nafp", verb, "--help"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    done = commands.nafp(verb, "--help")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def used(text: str, verb: str) -> set[str]:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests import databases
+from tests import commands, databases
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -55,7 +55,7 @@ def test_what_can_be_no_database_is_said_so(db, tmp_path):
         tmp_path / "loop": "",
     }.items():
         for arguments in (["info", name], ["add", name, ROOT / "tests"]):
-            refused = nafp(*arguments)
+            refused = commands.nafp(*arguments)
             assert refused.returncode == 2
             assert words in refused.stderr
             assert "Traceback" not in refused.stderr

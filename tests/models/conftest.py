@@ -1,6 +1,5 @@
 """Checks the shapes that the signatures of this room state, and compiles fast, in every test of the room."""
 
-import jax
 import pytest
 
 from tests import networks, shapes
@@ -12,9 +11,6 @@ def checked_shapes():
         yield
 
 
-@pytest.fixture(scope="package", autouse=True)
-def fast_compilation():
-    """Leaves most of XLA's optimisations out. tests/weights, fingerprints and training run what XLA optimised."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+@pytest.fixture(scope="module", autouse=True)
+def compiled_quickly(quick_compiler):
+    """Tests in tests/weights and tests/fingerprints run what XLA optimised."""

@@ -26,25 +26,41 @@ def kernel_shape(axis, n_inputs, n_outputs):
     return (*((3, 1) if axis == 1 else (1, 3)), n_inputs, n_outputs)
 
 
+def of_all_cases(function, arguments):
+    """Calls `function(case, *arguments)` for each of CASES in one program, which compiles faster than one for each."""
+    return jax.jit(lambda given: [function(case, *some) for case, some in zip(CASES, given)])(arguments)
+
+
 @pytest.mark.parametrize("padding", config.network.PADDINGS)
-@pytest.mark.parametrize("axis,n,stride", CASES)
 @pytest.mark.parametrize("inputs,outputs", [((3, 3), 5), ((1, 1), 5), ((3, 1), 3)])
-def test_both_forms_are_the_same_convolution(axis, n, stride, inputs, outputs, padding):
+def test_both_forms_are_the_same_convolution(inputs, outputs, padding):
     n_channels, n_inputs = inputs  # The last case is depthwise.
-    x = signal(axis, n, n_channels)
-    kernel, bias = normal(1, *kernel_shape(axis, n_inputs, outputs)), normal(2, outputs)
-    convolve = functools.partial(convolution.apply, x, kernel, bias, axis=axis, stride=stride, padding=padding)
-    np.testing.assert_allclose(convolve(form="gemm"), convolve(form="lax"), atol=1e-5)
+
+    def by_both(case, x, kernel, bias):
+        axis, _, stride = case
+        convolve = functools.partial(convolution.apply, x, kernel, bias, axis=axis, stride=stride, padding=padding)
+        return convolve(form="gemm"), convolve(form="lax")
+
+    kernels = [normal(1, *kernel_shape(axis, n_inputs, outputs)) for axis, _, _ in CASES]
+    given = [(signal(axis, n, n_channels), kernel, normal(2, outputs)) for (axis, n, _), kernel in zip(CASES, kernels)]
+    for case, (gemm, lax) in zip(CASES, of_all_cases(by_both, given), strict=True):
+        np.testing.assert_allclose(gemm, lax, atol=1e-5, err_msg=str(case))
 
 
 @pytest.mark.parametrize("padding", config.network.PADDINGS)
-@pytest.mark.parametrize("axis,n,stride", CASES)
-def test_gradients_of_columns_are_put_back_where_they_were_read(axis, n, stride, padding):
-    x = signal(axis, n)
-    seen, pull = jax.vjp(lambda x: convolution.columns(x, axis, stride, padding), x)
-    dy = normal(3, *seen.shape)
-    ours = convolution.uncolumns(dy, n, axis, stride, padding)
-    np.testing.assert_allclose(ours, pull(dy)[0], atol=1e-6)
+def test_gradients_of_columns_are_put_back_where_they_were_read(padding):
+    def columns(case, x):
+        return convolution.columns(x, case[0], case[2], padding)
+
+    def by_both(case, x, dy):
+        axis, n, stride = case
+        return convolution.uncolumns(dy, n, axis, stride, padding), jax.vjp(functools.partial(columns, case), x)[1](dy)
+
+    signals = [signal(axis, n) for axis, n, _ in CASES]
+    shapes = [jax.eval_shape(functools.partial(columns, case), x).shape for case, x in zip(CASES, signals)]
+    given = [(x, normal(3, *shape)) for x, shape in zip(signals, shapes)]
+    for case, (ours, (by_autodiff,)) in zip(CASES, of_all_cases(by_both, given), strict=True):
+        np.testing.assert_allclose(ours, by_autodiff, atol=1e-6, err_msg=str(case))
 
 
 @pytest.mark.parametrize("n,stride,expected", [(8, 2, (0, 1)), (7, 2, (1, 1)), (5, 1, (1, 1))])

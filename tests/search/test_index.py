@@ -1,4 +1,4 @@
-"""Each index against the obvious search; the list-by-list walk against faiss."""
+"""Each index is compared with the obvious search, and the list-by-list walk with faiss."""
 
 import errno
 import functools
@@ -313,7 +313,7 @@ class GpuOptions:
 
 @pytest.fixture
 def two_gpus(monkeypatch):
-    """Stands in for a faiss with GPUs; lists the options of each move to them."""
+    """Stands in for a faiss with GPUs, and lists the options of each move to them."""
     moves = []
 
     def to_all_gpus(cpu, options):
@@ -370,7 +370,7 @@ def test_an_index_that_no_gpu_holds_stays_on_the_cpu(two_gpus, monkeypatch):
 
 
 def test_memory_is_given_back_where_the_system_can(monkeypatch):
-    """Nothing changes but what the process holds; elsewhere than on glibc nothing happens."""
+    """Nothing changes but what the process holds. Elsewhere than on glibc nothing happens."""
     held = np.ones(4_000_000)
     del held
     memory.give_back()

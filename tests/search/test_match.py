@@ -45,7 +45,7 @@ def obvious_original(query, neighbours, length):
 
 
 def obvious(query, neighbours, length, *, kernel=lambda c: c):
-    """Scores one (track, start) after the other; a row outside the track counts 0."""
+    """Scores one (track, start) after the other. A row outside the track counts 0."""
     scores = {}
     for j, rows in enumerate(neighbours[:length]):
         for row in rows:
@@ -58,7 +58,7 @@ def obvious(query, neighbours, length, *, kernel=lambda c: c):
 
 
 def assert_ranked(ranking, scores, names):
-    """Holds a ranking to the scores of all candidates; equal scores in any order."""
+    """Compares a ranking with the scores of all candidates. Equal scores may come in any order."""
     best = sorted(scores.values(), reverse=True)[: match.TOP]
     np.testing.assert_allclose(ranking.scores, best, atol=2e-6)
     for name, score in zip(names, ranking.scores):
@@ -94,7 +94,7 @@ def test_a_sharp_kernel_equals_the_obvious_loop():
 
 
 def obvious_between(query, neighbours, length):
-    """Scores each start and the one before it on rows and half a row on; the better of the two counts."""
+    """Scores each start, and the one half a row before it. The better of the two counts."""
     starts: dict[tuple[int, int], int] = {}
     for j, rows in enumerate(neighbours[:length]):
         for row in rows:

@@ -1,5 +1,6 @@
-"""A store keeps the layout of the original; no kill loses an appended track, and no writer a finished store."""
+"""A store keeps the layout of the original. No kill loses an appended track, and no writer a finished store."""
 
+import contextlib
 import csv
 import errno
 import json
@@ -285,3 +286,34 @@ def test_metadata_is_readable_by_hand(tmp_path):
     write(tmp_path)
     meta = json.loads((tmp_path / "db.json").read_text())
     assert meta == {"format": 1, "rows": 8, "dim": 4, **META}
+
+
+def test_a_changed_byte_of_a_small_file_is_no_traceback(tmp_path):
+    write(tmp_path)
+    for name in ("db.json", "db_shape.npy", "db_tracks.csv"):
+        path = tmp_path / name
+        whole = path.read_bytes()
+        for place in range(len(whole)):
+            for value in (whole[place] ^ 1, whole[place] ^ 128, 0):
+                path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+                with contextlib.suppress(errors.Error):
+                    opened = store.Store.open(tmp_path, "db")
+                    assert len(opened) == 8
+                    assert opened.hop_s > 0
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["db.mm", "db.json", "db_shape.npy", "db_tracks.csv", "db.journal", "db.mm.part"])
+def test_a_store_is_neither_read_from_a_pipe_nor_written_through_a_link(tmp_path, name):
+    write(tmp_path / "store")
+    path, precious = tmp_path / "store" / name, tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    path.unlink(missing_ok=True)
+    path.symlink_to(precious)
+    with pytest.raises(errors.Invalid, match="is a symbolic link"):
+        store.Writer(tmp_path / "store", "db", dim=4, meta=META, overwrite=True)
+    assert precious.read_bytes() == b"precious"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(errors.Invalid, match="is no plain file"):
+        store.Store.open(tmp_path / "store", "db")

@@ -1,9 +1,5 @@
-"""In every test of the room, shapes are checked, and most of the compiler's optimisations are off.
+"""In every test of the room, shapes are checked, and most of the compiler's optimisations are off."""
 
-The tests compile much and run little.
-"""
-
-import jax
 import pytest
 
 from nafp.sequences import losses, lstm, networks, transformer
@@ -16,9 +12,6 @@ def checked_shapes():
         yield
 
 
-@pytest.fixture(scope="package", autouse=True)
-def quick_compiler():
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+@pytest.fixture(scope="module", autouse=True)
+def compiled_quickly(quick_compiler):
+    pass

@@ -178,6 +178,7 @@ def true_densenet() -> list:
     [("transformer", "mt", true_transformer), ("lstm", "mlstm", true_lstm), ("densenet", "mcnn", true_densenet)],
 )
 def test_true_sized_networks_equal_the_original(name, short, layers):
+    """The fast test is test_tiny_networks_equal_the_original."""
     network = networks.create(name, layers=8 if name == "lstm" else 10)
     variables = from_torch(name, by_formula(salted(layers())))
     rows, mask = GIVEN["true_x_f16"].astype(np.float32), ~GIVEN["true_padding_mask"]

@@ -39,6 +39,19 @@ def test_the_answer_is_the_object_of_nafp_identify(running, filled, tmp_path, ca
         assert line["answers"][0]["start_s"] == pytest.approx(5.0, abs=0.1)
 
 
+@pytest.mark.parametrize("sound, says", [("silence", "silent"), ("two tracks", "holds 2 tracks or more")])
+def test_the_remarks_are_those_of_nafp_identify(running, filled, tmp_path, capsys, sound, says):
+    pieces = [np.zeros((8 * RATE_HZ,), np.float32)] * 2
+    if sound == "two tracks":
+        pieces = [decode.load(MUSIC[n], sample_rate_hz=RATE_HZ, start_s=5.0, seconds=8.0) for n in (0, 2)]
+    path = tmp_path / "clip.wav"
+    path.write_bytes(wav(np.concatenate(pieces), RATE_HZ))
+    identify.run(identify.IdentifyRequest([str(path)], str(filled), runtime="numpy", format="json"))
+    line = json.loads(capsys.readouterr().out)
+    assert line["remark"].startswith(says)
+    assert running.ask("POST", "/v1/identify?name=" + line["query"], path.read_bytes()).value == line
+
+
 @pytest.mark.parametrize("field", ["sample", "file"])
 def test_a_form_and_a_raw_body_get_the_same_answer(running, field):
     data = clip()

@@ -31,7 +31,7 @@ def goes_on(request):
 
 
 def spoken(running: RunningServer, data: bytes, *, wait_s: float = 10.0, then: bytes = b"") -> tuple[int, bytes]:
-    """Writes bytes to the server, and returns the status and the body of what comes back; 0 for nothing."""
+    """Writes bytes to the server, and returns the status and the body of the response, 0 if there is none."""
     with socket.create_connection(("127.0.0.1", running.port), timeout=wait_s) as connection:
         with contextlib.suppress(OSError):  # The server may have had enough.
             connection.sendall(data)

@@ -18,6 +18,7 @@ import pytest
 from nafp import errors
 from nafp.serving import settings
 from nafp.verbs import serve
+from tests import commands
 from tests.serving.conftest import MUSIC, ROOT, clip
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "NAFP_TOKEN"}
@@ -143,7 +144,6 @@ def test_what_cannot_be_served_is_refused(filled, changes, said):
 
 
 def test_a_wrong_command_is_told_so_in_one_line(filled):
-    words = [sys.executable, "-m", "nafp", "serve", str(filled), "--token_file=nowhere"]
-    done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    done = commands.nafp("serve", filled, "--token_file=nowhere", env=ENVIRONMENT)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "cannot be read" in done.stderr

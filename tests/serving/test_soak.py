@@ -102,6 +102,7 @@ def test_mixed_traffic_leaves_nothing_behind(running):
 
 @pytest.mark.slow
 def test_a_minute_of_mixed_traffic_costs_no_memory(running):
+    """The fast test is test_mixed_traffic_leaves_nothing_behind."""
     traffic(running, 15.0)
     before, decoder = settled(running), next(iter(running.opened[0].decoders._workers._all)).process.pid
     memory = [resident_bytes(os.getpid()), resident_bytes(decoder)]

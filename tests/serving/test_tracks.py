@@ -1,4 +1,4 @@
-"""The collection over HTTP: listed by anybody, changed with a token; and followed when another process changes it."""
+"""The collection over HTTP: anybody lists it, a token changes it, and changes of other processes are followed."""
 
 import contextlib
 import shutil

@@ -36,6 +36,7 @@ ENCODERS = {
         "spectrogram.low_hz": 0.0,
         "model.name": "audsearch",
         "model.channels": (4, 8),
+        "model.time_strides": config_lib.default().model.time_strides,  # Which it does not use.
     },
 }
 
@@ -54,7 +55,7 @@ def two_steps(c):
     recipe = step.recipe_of(c, test_step.augment.settings(audio=c.audio, augment=c.augment), total_steps=10)
     variables = networks.trained_variables(c)
     params, stats = variables["params"], variables["batch_stats"]
-    state = step.State(np.int32(0), params, stats, recipe.optimizer.init(params), None)
+    state = step.State(np.int32(0), params, stats, jax.jit(recipe.optimizer.init)(params), None)
     made = test_step.banks(recipe)
     mapped = jax.pmap(
         lambda state, batch: step.train_step(recipe, state, batch, made), axis_name=step.AXIS, devices=jax.devices()[:1]

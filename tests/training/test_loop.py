@@ -2,10 +2,7 @@
 
 import json
 import os
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import jax
@@ -14,23 +11,19 @@ import pytest
 
 from nafp import config as config_lib
 from nafp import errors
-from nafp.corpora import corpus, manifest
 from nafp.jobs import threads
 from nafp.training import journal, loop, validation
 from nafp.weights import checkpoints, sources
+from tests import commands, networks
 
-ROOT = pathlib.Path(__file__).parents[2]
-RECORDINGS = ROOT / "tests" / "recordings" / "RECORDINGS.csv"
 TINY = {
-    "model.channels": (4, 4, 8, 8, 8, 8, 16, 16),
-    "model.dim": 16,
-    "model.head_hidden": 4,
-    "spectrogram.n_mels": 32,
+    **networks.FEW_BLOCKS,
+    "model.form": "lax",  # Compiles fastest.
+    "spectrogram.n_mels": 16,
+    "spectrogram.n_fft": 512,
+    "spectrogram.stft_hop": 500,
     "augment.context_s": 0.2,
-    "augment.room.seconds": 0.2,
-    "augment.microphone.probability": 0.0,
-    "augment.low_pass.probability": 0.0,
-    "augment.high_pass.probability": 0.0,
+    "augment.enabled": False,
     "optimizer.learning_rate": 1e-2,
     "train.batch_size": 16,
     "train.steps": 8,
@@ -43,10 +36,15 @@ TINY = {
 }
 
 
+OFF = ("room", "microphone", "low_pass", "high_pass", "gain", "cutout", "frequency_mask")
+NOISE = {"augment.enabled": True, **{f"augment.{name}.probability": 0.0 for name in OFF}}  # And no other degradation.
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, shipped_corpus):
+    """Makes a folder for runs, with a link to the corpus."""
     made = tmp_path_factory.mktemp("loop")
-    corpus.build(manifest.read(RECORDINGS), made / "corpus", jobs=2)
+    (made / "corpus").symlink_to(shipped_corpus)
     return made
 
 
@@ -57,12 +55,11 @@ def tiny(folder, **changes):
     return c
 
 
-def command(folder, run, **changes):
+def words(folder, run, **changes):
+    """Returns the words of `nafp train` for a tiny run."""
     flags = {**TINY, "data.corpus": str(folder / "corpus"), **changes}
-    return [
-        *(sys.executable, "-m", "nafp", "train", "--config=configs/default.py", f"--workdir={run}"),
-        *(f"--config.{name}={value}" for name, value in flags.items()),
-    ]
+    settings = [f"--config.{name}={value}" for name, value in flags.items()]
+    return ["train", "--config=configs/default.py", f"--workdir={run}", *settings]
 
 
 def environment(folder):
@@ -76,7 +73,7 @@ def environment(folder):
 
 
 def losses(run):
-    """Step -> loss in hexadecimal; a repeated step must repeat its loss."""
+    """Returns step -> loss in hexadecimal. A repeated step must repeat its loss."""
     found = {}
     for line in (run / "losses.jsonl").read_text().splitlines():
         entry = json.loads(line)
@@ -86,22 +83,15 @@ def losses(run):
 
 @pytest.mark.parametrize("on_device", ["no", pytest.param("yes", marks=pytest.mark.slow)])
 def test_killed_at_any_moment_it_resumes_to_the_bit(folder, on_device):
+    """The fast test of recordings on the device is that of recordings that hosts read."""
     whole, cut = folder / f"whole_{on_device}", folder / f"cut_{on_device}"
-    remembers = {"loss.memory": 16, "data.on_device": on_device}
-    subprocess.run(
-        command(folder, whole, **remembers),
-        cwd=ROOT,
-        env=environment(folder),
-        check=True,
-        timeout=300,
-    )
+    remembers, env = {**NOISE, "loss.memory": 16, "data.on_device": on_device}, environment(folder)
+    assert commands.nafp(*words(folder, whole, **remembers), env=env).returncode == 0
     for seen in (4, 6):
-        process = subprocess.Popen(command(folder, cut, **remembers), cwd=ROOT, env=environment(folder))
-        wait_for(lambda n=seen: (cut / "losses.jsonl").exists() and len(losses(cut)) >= n, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    again = command(folder, cut, **remembers)
-    subprocess.run(again, cwd=ROOT, env=environment(folder), check=True, timeout=300)
+        running = commands.start(*words(folder, cut, **remembers), env=env)
+        running.wait_until(lambda n=seen: (cut / "losses.jsonl").exists() and len(losses(cut)) >= n)
+        assert running.kill().returncode == -signal.SIGKILL
+    assert commands.nafp(*words(folder, cut, **remembers), env=env).returncode == 0
     told = (cut / "log.txt").read_text()
     assert "resumes" in told
     shares = max(n for n in range(1, threads.n_threads() + 1) if TINY["train.batch_size"] // 2 % n == 0)
@@ -110,14 +100,6 @@ def test_killed_at_any_moment_it_resumes_to_the_bit(folder, on_device):
     ends = [checkpoint(run) for run in (whole, cut)]
     for name, leaf in ends[0].items():
         np.testing.assert_array_equal(leaf, ends[1][name])
-
-
-def wait_for(happened, process):
-    began = time.monotonic()
-    while not happened():
-        assert process.poll() is None, "the run ended before it was killed"
-        assert time.monotonic() - began < 240
-        time.sleep(0.02)
 
 
 def checkpoint(run):
@@ -155,14 +137,12 @@ class _Fake:
         self.addressable_shards = [self]
 
 
-@pytest.mark.slow
 def test_a_nan_stops_the_run_and_names_the_step(folder, monkeypatch):
     Recorder(monkeypatch, losses=[1.0, 2.0, float("nan")])
     with pytest.raises(errors.NotFinite, match="step 3: loss nan"):
         loop.train(tiny(folder), str(folder / "nan"))
 
 
-@pytest.mark.slow
 def test_best_and_latest_are_kept_and_patience_ends_the_run(folder, monkeypatch):
     Recorder(monkeypatch, scores=[0.3, 0.9, 0.5, 0.4, 0.2])
     c = tiny(folder, **{"train.steps": 40, "validate.patience": 2, "train.steps_per_epoch": 2})
@@ -219,7 +199,7 @@ def test_settings_that_make_it_another_experiment_are_refused(folder):
         ({"train.batch_size": 13}, "must be even"),
         ({"train.batch_size": 18}, "do not divide among 4 devices"),
         ({"train.micro_batch": 6, "train.batch_size": 32}, "does not divide the 8 segments"),
-        ({"augment.speech.probability": 1.0}, "has no speech in split 'train'"),
+        ({**NOISE, "augment.speech.probability": 1.0}, "has no speech in split 'train'"),
         ({"spectrogram.high_hz": 5000.0}, "half of config.audio.sample_rate_hz"),
         ({"optimizer.name": "lmab"}, "Did you mean 'lamb'"),
         ({"model.norm": "batch_norm", "train.micro_batch": 4}, "gradient would not be exact"),
@@ -234,8 +214,7 @@ def test_what_cannot_be_is_said_before_work_starts(folder, changes, message):
 
 
 def test_a_mistyped_setting_fails_at_once_and_says_what_was_meant(folder):
-    wrong = [*command(folder, folder / "typo"), "--config.train.batch_sice=640"]
-    done = subprocess.run(wrong, cwd=ROOT, env=environment(folder), capture_output=True, text=True, timeout=60)
+    done = commands.nafp(*words(folder, folder / "typo"), "--config.train.batch_sice=640", env=environment(folder))
     assert done.returncode != 0
     assert "batch_size" in done.stderr
 

@@ -57,7 +57,7 @@ FACTS = json.loads((pathlib.Path(__file__).parents[1] / "vectors" / "masks.json"
 
 
 def boxes(**changes):
-    """Returns (height, width, first bin, first frame) of 2,000 masks; 0 where there is none."""
+    """Returns (height, width, first bin, first frame) of 2,000 masks, 0 where there is none."""
     changed, _ = holes(-jnp.ones((2000, 256, 32)), **{"fill": "zeros", **changes})
     found = []
     for axis in (2, 1):

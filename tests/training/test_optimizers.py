@@ -77,9 +77,14 @@ def after(n_steps, **changes):
     """Returns LAYER after steps down the same slopes."""
     made = optimizer(**{**dict(learning_rate=0.01, weight_decay=0.0), **changes})
     layer, state = {"block1_time": LAYER}, made.init({"block1_time": LAYER})
-    for _ in range(n_steps):
+
+    @jax.jit
+    def step_down(layer, state):
         updates, state = made.update({"block1_time": SLOPES}, state, layer)
-        layer = optax.apply_updates(layer, updates)
+        return optax.apply_updates(layer, updates), state
+
+    for _ in range(n_steps):
+        layer, state = step_down(layer, state)
     return layer["block1_time"]
 
 

@@ -1,20 +1,17 @@
 """Laws of the input stream, on the recordings that ship with the repository."""
 
-import pathlib
-
 import numpy as np
 import pytest
 
-from nafp.corpora import corpus, manifest
+from nafp.corpora import corpus
 from nafp.training import order, pipeline
 
-RECORDINGS = pathlib.Path(__file__).parents[1] / "recordings" / "RECORDINGS.csv"
 SEGMENT, HOP, CONTEXT, MARGIN = 8000, 4000, 8000, 3200
 
 
 @pytest.fixture(scope="module")
-def recordings(tmp_path_factory):
-    return corpus.build(manifest.read(RECORDINGS), tmp_path_factory.mktemp("pipeline") / "corpus", jobs=2)
+def recordings(shipped_corpus):
+    return corpus.Corpus.open(str(shipped_corpus))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ import sys
 import numpy as np
 import pytest
 
+from nafp import cli, errors
 from nafp.training import pictures
+from tests import commands
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -37,23 +39,22 @@ def test_a_picture_chooses_no_backend(tmp_path, monkeypatch):
     assert dict.__getitem__(matplotlib.rcParams, "backend") is before
 
 
-DEFECT = """
-import runpy, sys
-from nafp import errors
-from nafp.training import loop
-def train(*_, **__):
-    raise {error}
-loop.train = train
-sys.argv = ["nafp", "train", "--config=configs/default.py", "--workdir={folder}"]
-runpy.run_module("nafp", run_name="__main__", alter_sys=True)
-"""
+def failing_training(error, folder):
+    """Runs `nafp train`, whose training raises an error."""
+    from nafp.training import loop
+
+    def train(*_, **__):
+        raise error
+
+    loop.train = train
+    sys.argv = ["nafp", "train", "--config=configs/default.py", f"--workdir={folder}"]
+    cli.main()
 
 
-@pytest.mark.parametrize("error, has_trace", [("ValueError('a defect')", True), ("errors.Invalid('a wish')", False)])
+@pytest.mark.parametrize("error, has_trace", [(ValueError("a defect"), True), (errors.Invalid("a wish"), False)])
 def test_a_defect_shows_its_trace_and_what_a_person_can_mend_one_line(tmp_path, error, has_trace):
-    code = DEFECT.format(error=error, folder=tmp_path / "run")
     environment = {**os.environ, "NAFP_TRACEBACK": ""}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=environment)
+    done = commands.started(failing_training, error, tmp_path / "run", env=environment).wait()
     assert ("Traceback" in done.stderr) == has_trace
     if has_trace:
         assert done.returncode == 1

@@ -3,21 +3,17 @@
 import importlib
 import json
 import math
-import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from nafp import config as config_lib
 from nafp import errors
-from nafp.corpora import corpus, manifest
+from nafp.corpora import corpus
 from nafp.models import network
 from nafp.training import augment, data, loop, sounds, step
 
-ROOT = pathlib.Path(__file__).parents[2]
-RECORDINGS = ROOT / "tests" / "recordings" / "RECORDINGS.csv"
 RECIPES = {
     "original": (),
     "original:120": ("120",),
@@ -31,20 +27,14 @@ RECIPES = {
 CHANNELS = (4, 4, 8, 8, 8, 8, 16, 16)
 
 
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("recipes") / "corpus"
-    corpus.build(manifest.read(RECORDINGS), folder, jobs=2)
-    return folder
-
-
-def shrunk(recipe, folder, **changes):
-    """Returns a shipped recipe for a network and batches small enough for a test. Nothing else is changed."""
+def shrunk(recipe, folder, *, n_blocks=2, **changes):
+    """Returns a shipped recipe for small batches and the first blocks of a narrow network. Nothing else is changed."""
     c = importlib.import_module(f"configs.{recipe.split(':')[0]}").get_config(*RECIPES[recipe])
     with c.unlocked():
-        c.model.channels = (
-            tuple(channels // 32 for channels in c.model.channels) if c.model.name != "nafp" else CHANNELS
-        )
+        if c.model.name == "nafp":
+            c.model.channels, c.model.time_strides = CHANNELS[:n_blocks], c.model.time_strides[:n_blocks]
+        else:
+            c.model.channels = tuple(channels // 32 for channels in c.model.channels[:n_blocks])
         c.model.dim, c.model.head_hidden = c.model.channels[-1], 4
         c.train.batch_size = 8 * (1 + c.augment.replicas)
         c.train.steps = 2
@@ -57,8 +47,10 @@ def shrunk(recipe, folder, **changes):
 @pytest.mark.slow
 @pytest.mark.parametrize("on_device", ["no", "yes"])
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_trains_two_steps(recordings, tmp_path, recipe, on_device):
-    loop.train(shrunk(recipe, recordings, **{"data.on_device": on_device}), str(tmp_path / "run"))
+def test_every_recipe_trains_two_steps(shipped_corpus, tmp_path, recipe, on_device):
+    """The fast test is test_every_recipe_opens_its_data_and_its_step_fits_together."""
+    c = shrunk(recipe, shipped_corpus, n_blocks=8, **{"data.on_device": on_device})
+    loop.train(c, str(tmp_path / "run"))
     lines = (tmp_path / "run" / "losses.jsonl").read_text().splitlines()
     losses = [float.fromhex(json.loads(line)["hex"]) for line in lines]
     assert len(losses) == 2
@@ -66,9 +58,9 @@ def test_every_recipe_trains_two_steps(recordings, tmp_path, recipe, on_device):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_opens_its_data_and_its_step_fits_together(recordings, recipe):
+def test_every_recipe_opens_its_data_and_its_step_fits_together(shipped_corpus, recipe):
     """Traces the step with the batches of both pipelines, and compiles nothing."""
-    epochs = [traced_epoch(shrunk(recipe, recordings, **{"data.on_device": where})) for where in ("no", "yes")]
+    epochs = [traced_epoch(shrunk(recipe, shipped_corpus, **{"data.on_device": where})) for where in ("no", "yes")]
     assert epochs[0] == epochs[1]
 
 
@@ -78,7 +70,7 @@ def traced_epoch(c):
     opened, made = data.open_data(c, settings), step.recipe_of(c, settings, total_steps=2, epoch_steps=2)
     n_mels, n_frames = network.mel_shape(c)
     state = jax.eval_shape(lambda: step.initial(made, n_mels=n_mels, n_frames=n_frames))
-    one = jax.tree.map(lambda x: jnp.asarray(x)[None], (next(opened.stream), opened.banks))
+    one = jax.tree.map(lambda x: np.asarray(x)[None], (next(opened.stream), opened.banks))
     mapped = jax.vmap(lambda *given: step.train_step(made, *given), in_axes=(None, 0, 0), axis_name=step.AXIS)
     after, scores = jax.eval_shape(mapped, state, *one)
     assert jax.tree.structure(after) == jax.tree.structure(state)
@@ -86,10 +78,10 @@ def traced_epoch(c):
     return opened.epoch
 
 
-def test_rooms_and_microphones_are_one_bank_of_short_responses(recordings):
-    c = shrunk("original", recordings)
+def test_rooms_and_microphones_are_one_bank_of_short_responses(shipped_corpus):
+    c = shrunk("original", shipped_corpus)
     settings = augment.settings(audio=c.audio, augment=c.augment)
-    source = corpus.Corpus.open(str(recordings))
+    source = corpus.Corpus.open(str(shipped_corpus))
     banks = sounds.Sounds(source, settings, -60.0).banks("train")
     kinds = [len(source.select(kind=kind, split="train")) for kind in ("room", "microphone")]
     assert banks.microphones is None
@@ -97,19 +89,19 @@ def test_rooms_and_microphones_are_one_bank_of_short_responses(recordings):
     assert sounds.Sounds(source, settings, -60.0).lacking("train") == []
 
 
-def test_a_circular_response_needs_an_even_number_of_samples(recordings):
-    c = shrunk("original", recordings, **{"augment.context_s": 0.125125})
+def test_a_circular_response_needs_an_even_number_of_samples(shipped_corpus):
+    c = shrunk("original", shipped_corpus, **{"augment.context_s": 0.125125})
     settings = augment.settings(audio=c.audio, augment=c.augment)
     with pytest.raises(errors.Invalid, match="which must be an even number"):
-        sounds.Sounds(corpus.Corpus.open(str(recordings)), settings, -60.0).banks("train")
+        sounds.Sounds(corpus.Corpus.open(str(shipped_corpus)), settings, -60.0).banks("train")
 
 
-def test_one_window_a_track_makes_short_epochs(recordings):
-    c = shrunk("benchmark", recordings)
+def test_one_window_a_track_makes_short_epochs(shipped_corpus):
+    c = shrunk("benchmark", shipped_corpus)
     opened = data.open_data(c, augment.settings(audio=c.audio, augment=c.augment))
     assert opened.epoch == len(np.unique(opened.windows.track)) < len(opened.windows.start)
     starts = (
         opened.windows.start
-        - np.array([t.first_sample for t in corpus.Corpus.open(str(recordings)).tracks])[opened.windows.track]
+        - np.array([t.first_sample for t in corpus.Corpus.open(str(shipped_corpus)).tracks])[opened.windows.track]
     )
     assert (starts % 8000 == 0).all()

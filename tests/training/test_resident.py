@@ -1,22 +1,17 @@
 """Laws of recordings that lie on the accelerator: the clips are those that a host reads."""
 
-import pathlib
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from nafp import config as config_lib
-from nafp.corpora import corpus, manifest
+from nafp.corpora import corpus
 from nafp.training import augment, data, pipeline, resident
-
-RECORDINGS = pathlib.Path(__file__).parents[1] / "recordings" / "RECORDINGS.csv"
 
 
 @pytest.fixture(scope="module")
-def recordings(tmp_path_factory):
-    return corpus.build(manifest.read(RECORDINGS), tmp_path_factory.mktemp("resident") / "corpus", jobs=2)
+def recordings(shipped_corpus):
+    return corpus.Corpus.open(str(shipped_corpus))
 
 
 def settings(**changes):
@@ -41,12 +36,13 @@ def keys(n, seed=0):
     return jax.random.split(jax.random.key(seed), n)
 
 
-def read(s, there, windows, seed=0):
+def read(s, there, windows, *, of=None):
     batch = {
         "window": np.asarray(windows, np.int32),
         "position": np.arange(len(windows), dtype=np.uint32),
     }
-    found = jax.jit(lambda there, k, b: resident.read(s, there, k, b))(there, keys(len(windows), seed), batch)
+    of = keys(len(windows)) if of is None else of
+    found = jax.jit(lambda there, k, b: resident.read(s, there, k, b))(there, of, batch)
     return jax.tree.map(np.asarray, found)
 
 
@@ -104,8 +100,8 @@ class Made:
 
 
 def test_noise_is_drawn_by_length_and_quiet_recordings_hardly_ever(recordings, listed):
-    s = settings()
-    sounds = Made([80_000, 240_000, 5_000, 320_000], [100, 300, 50, 0])
+    s = settings(**{"audio.segment_s": 0.25, "augment.context_s": 0.25})
+    sounds = Made([20_000, 60_000, 1_250, 80_000], [100, 300, 50, 0])
     there = resident.load(s, recordings, listed, sounds, split="train", kinds=("noise",), silence_db=-60.0)
     drawn = read(s, there, np.zeros(2000, int))["noise"]
     assert (drawn == drawn[:, :1]).all()
@@ -119,8 +115,7 @@ def test_what_a_pair_hears_depends_on_its_key_alone(recordings, listed):
     s = settings()
     there = jax.device_put(laid(recordings, listed, s))
     together = read(s, there, np.arange(8))
-    k = keys(8)
-    alone = resident.read(s, there, k[5:6], {"window": jnp.array([5]), "position": jnp.array([5])})
+    alone = read(s, there, [5], of=keys(8)[5:6])
     np.testing.assert_array_equal(together["noise"][5], alone["noise"][0])
     assert not np.array_equal(together["noise"][4], together["noise"][5])
 

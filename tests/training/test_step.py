@@ -1,5 +1,7 @@
 """Laws of the training step: devices, parts and mappings change nothing but the speed."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 from nafp import config as config_lib
 from nafp.models import network
 from nafp.training import augment, step
+from tests import networks
 
 
 class Projection(nn.Module):
@@ -26,7 +29,7 @@ def tiny(**changes):
     """The default configuration with a network small enough for a test."""
     c = config_lib.default()
     with c.unlocked():
-        c.model.channels, c.model.dim, c.model.head_hidden = (4, 4, 8, 8, 8, 8, 16, 16), 16, 4
+        c.update_from_flattened_dict(networks.FEW_BLOCKS)
         c.spectrogram.n_mels, c.spectrogram.n_fft, c.spectrogram.stft_hop = 16, 512, 1000
         c.augment.context_s, c.augment.offset_s = 0.1, 0.05
         c.augment.room.seconds = 0.1
@@ -36,6 +39,21 @@ def tiny(**changes):
     return c
 
 
+def once(function):
+    """Lets a function of a configuration do its work once for all tests that ask the same of it."""
+    results = {}
+
+    @functools.wraps(function)
+    def call(c, *arguments, **settings):
+        key = (config_lib.to_json(c), arguments, *sorted(settings.items()))
+        if key not in results:
+            results[key] = function(c, *arguments, **settings)
+        return results[key]
+
+    return call
+
+
+@once
 def recipe_and_state(c, *, real_network=False):
     recipe = step.recipe_of(c, augment.settings(audio=c.audio, augment=c.augment), total_steps=10)
     if not real_network:
@@ -57,6 +75,17 @@ def batch(recipe, n_pairs, seed=0):
     }
 
 
+def given(c, recipe, n_pairs, seed=0):
+    """Returns a batch of sounds, or of ready spectrograms if nothing degrades sounds. These compile faster."""
+    made = batch(recipe, n_pairs, seed)
+    if recipe.augment.chain.enabled:
+        return made
+    rng = np.random.default_rng(seed)
+    anchors, noise = rng.standard_normal((2, n_pairs, *network.mel_shape(c))).astype(np.float32)
+    mels = np.stack([anchors, anchors + noise / 2], axis=1)
+    return {"mels": mels, "track": made["track"], "position": made["position"]}
+
+
 def banks(recipe):
     s, rng = recipe.augment, np.random.default_rng(9)
     sizes = dict(clip_samples=s.context + s.segment, kept_samples=s.segment)
@@ -66,23 +95,26 @@ def banks(recipe):
     )
 
 
+@once
 def run_pmap(c, devices, n_steps=4, n_pairs=8, **network):
     recipe, state = recipe_and_state(c, **network)
-    mapped = jax.pmap(
-        lambda s, b, k: step.train_step(recipe, s, b, k),
-        axis_name=step.AXIS,
-        devices=jax.devices()[:devices],
-    )
 
     def stack(tree):
         return jax.tree.map(lambda x: np.stack([np.asarray(x)] * devices), tree)
 
     state, bank, losses = stack(state), stack_banks(banks(recipe), devices), []
     for i in range(n_steps):
-        shared = {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch(recipe, n_pairs, seed=i).items()}
-        state, scores = mapped(state, shared, bank)
+        shared = {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in given(c, recipe, n_pairs, seed=i).items()}
+        state, scores = mapped(c, devices, **network)(state, shared, bank)
         losses.append(float(jax.block_until_ready(scores["loss"])[0]))
     return losses, jax.tree.map(lambda x: np.asarray(x[0]), state.params)
+
+
+@once
+def mapped(c, devices, **network):
+    recipe, _ = recipe_and_state(c, **network)
+    step_of_one = functools.partial(step.train_step, recipe)
+    return jax.pmap(step_of_one, axis_name=step.AXIS, devices=jax.devices()[:devices])
 
 
 def stack_banks(made, devices):
@@ -92,7 +124,8 @@ def stack_banks(made, devices):
 def plain_losses(c, n_steps=4, n_pairs=8):
     """The slow, obvious step: no mapping, no gathering, the loss of the whole batch differentiated at once."""
     recipe, state = recipe_and_state(c)
-    made, past, past_tracks = banks(recipe), np.zeros((0, 16), np.float32), np.zeros(0, int)
+    made = banks(recipe)
+    past, past_tracks = np.zeros((recipe.memory, 16), np.float32), np.full(recipe.memory, -1, np.int32)
 
     def loss_of(params, b, past, past_tracks):
         z = recipe.model.apply({"params": params}, step.spectrograms(recipe, b, made))
@@ -102,20 +135,24 @@ def plain_losses(c, n_steps=4, n_pairs=8):
         unrelated = (tracks[:, None] != tracks[None, :]) if recipe.mask_same_track else ~jnp.eye(2 * n, dtype=bool)
         allowed = unrelated | (jnp.arange(2 * n)[None, :] == partner[:, None])
         logits = jnp.where(allowed, logits, -1e9)
-        before = jnp.where(tracks[:, None] == past_tracks[None, :], -1e9, z @ past.T / c.loss.temperature)
+        never = (tracks[:, None] == past_tracks[None, :]) | (past_tracks[None, :] < 0)
+        before = jnp.where(never, -1e9, z @ past.T / c.loss.temperature)
         before = before.at[:n].set(-1e9)  # Replicas only.
         logits = jnp.concatenate([logits, before], axis=1)
         return optax.softmax_cross_entropy_with_integer_labels(logits, partner).mean(), z[:n]
 
+    @jax.jit
+    def stepped(params, opt, b, past, past_tracks):
+        (loss, anchors), grads = jax.value_and_grad(loss_of, has_aux=True)(params, b, past, past_tracks)
+        updates, opt = recipe.optimizer.update(grads, opt, params)
+        return loss, anchors, optax.apply_updates(params, updates), opt
+
     params, opt, losses = state.params, state.optimizer, []
-    gradient = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
     for i in range(n_steps):
-        b = batch(recipe, n_pairs, seed=i)
-        (loss, anchors), grads = gradient(params, b, past, past_tracks)
+        b = given(c, recipe, n_pairs, seed=i)
+        loss, anchors, params, opt = stepped(params, opt, b, past, past_tracks)
         past = np.concatenate([anchors, past])[: recipe.memory]
         past_tracks = np.concatenate([b["track"], past_tracks])[: recipe.memory]
-        updates, opt = recipe.optimizer.update(grads, opt, params)
-        params = optax.apply_updates(params, updates)
         losses.append(float(loss))
     return losses
 
@@ -132,7 +169,7 @@ def test_degraded_replicas_are_the_same_on_any_number_of_devices():
     c = tiny(**{"augment.enabled": True})
     one, two = (run_pmap(c, devices, n_steps=2)[0] for devices in (1, 2))
     np.testing.assert_allclose(one, two, rtol=2e-5)
-    assert one[0] != run_pmap(tiny(), 1, n_steps=1)[0][0]
+    assert one[0] != run_pmap(tiny(), 1)[0][0]
 
 
 def test_shard_map_equals_pmap():
@@ -151,7 +188,7 @@ def test_shard_map_equals_pmap():
     )
     made, losses = banks(recipe), []
     for i in range(4):
-        state, scores = mapped(state, batch(recipe, 8, seed=i), made)
+        state, scores = mapped(state, given(c, recipe, 8, seed=i), made)
         losses.append(float(jax.block_until_ready(scores["loss"])))
     np.testing.assert_allclose(losses, run_pmap(c, 2)[0], rtol=2e-5)
 
@@ -166,6 +203,7 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_whole():
 
 @pytest.mark.slow
 def test_batch_norm_shares_its_statistics_among_devices():
+    """The fast test is test_batch_norm_shares_statistics_over_the_named_axis, in tests/models/test_fingerprinter.py."""
     c = tiny(**{"model.norm": "batch_norm"})
     one, two = (run_pmap(c, devices, n_steps=2, real_network=True)[0] for devices in (1, 2))
     np.testing.assert_allclose(one, two, rtol=1e-4)
@@ -173,6 +211,7 @@ def test_batch_norm_shares_its_statistics_among_devices():
 
 @pytest.mark.slow
 def test_the_network_in_parts_on_two_devices_trains_as_at_once_on_one():
+    """The fast test, of another network, is test_a_batch_in_parts_gives_the_gradient_of_the_whole."""
     one = run_pmap(tiny(), 1, n_steps=2, real_network=True)[0]
     parts = run_pmap(tiny(**{"train.micro_batch": 4}), 2, n_steps=2, real_network=True)[0]
     np.testing.assert_allclose(parts, one, rtol=1e-4)
@@ -181,17 +220,10 @@ def test_the_network_in_parts_on_two_devices_trains_as_at_once_on_one():
 def test_order_within_the_batch_does_not_change_the_loss():
     c = tiny()
     recipe, state = recipe_and_state(c)
-    made, b = banks(recipe), batch(recipe, 8)
-    order = np.random.default_rng(0).permutation(8)
-    run = jax.pmap(
-        lambda s, x, k: step.train_step(recipe, s, x, k)[1],
-        axis_name=step.AXIS,
-        devices=jax.devices()[:1],
-    )
-    one = jax.tree.map(lambda x: np.asarray(x)[None], (state, made))
-    first = run(one[0], {k: v[None] for k, v in b.items()}, one[1])["loss"]
-    again = run(one[0], {k: v[order][None] for k, v in b.items()}, one[1])["loss"]
-    np.testing.assert_allclose(first, again, rtol=1e-5)
+    b, order = given(c, recipe, 8), np.random.default_rng(0).permutation(8)
+    one = jax.tree.map(lambda x: np.asarray(x)[None], (state, banks(recipe)))
+    again = mapped(c, 1)(one[0], {k: v[order][None] for k, v in b.items()}, one[1])[1]["loss"]
+    np.testing.assert_allclose(run_pmap(c, 1)[0][0], again[0], rtol=1e-5)
 
 
 OFF = ("room", "microphone", "low_pass", "high_pass", "gain", "frequency_mask")  # What the laws below do not need.

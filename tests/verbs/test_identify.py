@@ -27,7 +27,7 @@ KNOWN, STRANGER = MUSIC[:4], MUSIC[4]
 
 @pytest.fixture(scope="module")
 def db(tmp_path_factory):
-    """A database of four recordings; a margin of 0.15 above what is usual in large ones is even odds."""
+    """Makes a database of four recordings, in which a margin of 0.15 above the usual one is even odds."""
     folder = tmp_path_factory.mktemp("identify") / "db"
     weights = np.array([[-6.0, 40.0, 0.0]] * 2)
     confidence.Confidence([1, 19], weights, [0.5, 0.4]).save(folder.parent / "network.confidence.json")

@@ -3,9 +3,13 @@
 import csv
 import io
 import json
+import os
 import pathlib
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -13,9 +17,10 @@ import pytest
 from nafp.audio import decode, live
 from nafp.database import database
 from nafp.monitor import lines as sheets
+from nafp.monitor import stretches
 from nafp.monitor.stretches import Stretch
 from nafp.verbs import monitor
-from tests import databases
+from tests import commands, databases
 
 ROOT = pathlib.Path(__file__).parents[2]
 MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:4]
@@ -172,6 +177,54 @@ def test_a_stream_that_is_stopped_says_what_it_heard(place, monkeypatch, capsys)
     assert said.err.count("now playing") >= 2
 
 
+@pytest.mark.parametrize("moment", ["waiting", "hearing"])
+def test_sigterm_loses_nothing_of_a_stream_or_file(place, monkeypatch, capsys, tmp_path, moment):
+    samples = decode.load(place / "long.wav", sample_rate_hz=RATE_HZ)[: 12 * RATE_HZ]
+    hear, n_heard = stretches.Monitor.hear, 0
+
+    def blocks(name, **_):
+        yield from np.split(samples, 12)
+        if moment == "waiting":
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)  # A station that sends nothing.
+        yield np.zeros(RATE_HZ, np.float32)
+
+    def killed(self, block):
+        nonlocal n_heard
+        n_heard += 1
+        if moment == "hearing" and n_heard == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return hear(self, block)
+
+    monkeypatch.setattr(live, "blocks", blocks)
+    monkeypatch.setattr(stretches.Monitor, "hear", killed)
+    request = monitor.MonitorRequest(["microphone"], str(place / "db"), max_speed=0.0, format="json")
+    assert monitor.run(request) == monitor.FOUND
+    (found,) = lines(capsys.readouterr().out)
+    assert (found["track"], found["end_s"]) == (str(MUSIC[0]), pytest.approx(12, abs=1))
+    n_heard, out = 0, tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):  # The next file is not begun.
+        run(place, "long.wav", "bad.wav", out=str(out))
+    (found,) = lines(out.read_text())
+    assert found["track"] == str(MUSIC[0])
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_damaged_track_is_not_named(place, tmp_path, capsys, monkeypatch):
+    shutil.copytree(place / "db", tmp_path / "db")
+    with database.Database.open(tmp_path / "db") as opened:
+        track, log = opened.track(str(MUSIC[0])), opened.rows.path
+    data = bytearray(log.read_bytes())
+    data[track.first_row * 256 + 3] ^= 1  # One bit of a fingerprint: it is found as before.
+    log.write_bytes(data)
+    shutil.copy(place / "long.wav", tmp_path)
+    assert run(tmp_path, "long.wav") == monitor.FAILED
+    said = capsys.readouterr()
+    assert [one["track"] for one in lines(said.out)] == [None, str(MUSIC[2])]
+    assert said.err.count("fingerprints are damaged") == 1
+    assert f"damaged: {log}: the fingerprints of {MUSIC[0]} are not those written" in said.err
+
+
 def test_an_empty_database_is_said(tmp_path):
     database.Database.create(tmp_path / "db", network=databases.network_file(tmp_path))
     with pytest.raises(ValueError, match="holds no track to look for"):
@@ -187,13 +240,17 @@ def test_people_read_times_speeds_and_names():
     assert sheets.said(Stretch("", 5, 9), "set.mp3") == "0:05.0 - 0:09.0   (unknown)"
 
 
-@pytest.mark.slow
-def test_the_command_explains_itself_and_works_in_a_pipe(place):
-    command = [sys.executable, "-m", "nafp", "monitor"]
-    explained = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True)
+def test_the_command_explains_itself_and_says_what_it_lacks():
+    explained = commands.nafp("monitor", "--help")
     assert explained.returncode == 0
     assert "nafp monitor DB set.mp3" in explained.stdout
-    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 2
+    assert commands.nafp("monitor").returncode == 2
+
+
+@pytest.mark.slow
+def test_the_command_works_in_a_pipe(place):
+    """The fast test, of a file, is test_tracks_and_what_is_unknown_are_said_in_order."""
+    command = [sys.executable, "-m", "nafp", "monitor"]
     samples = decode.load(place / "long.wav", sample_rate_hz=RATE_HZ)
     heard = subprocess.run(
         [*command, str(place / "db"), "-", "--raw_hz=8000", "--format=json", "--runtime=numpy", "--max_speed=0"],

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from nafp.fingerprints import extract
 from nafp.identify import identifier
 from nafp.models import filterbank, identities, network, numpy_spectrogram
 from nafp.weights import files, sources
-from tests import networks
+from tests import commands, networks
 
 ROOT = pathlib.Path(__file__).parents[2]
 MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:2]
@@ -278,7 +277,7 @@ def test_a_file_of_a_later_format_is_refused(tmp_path, small, monkeypatch):
         files.read(tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize("setting", [{"dtype": "int8"}, {"format": "onnx"}])
+@pytest.mark.parametrize("setting", [{"dtype": "int8"}, {"format": "torch"}])
 def test_a_wrong_setting_is_told_the_right_ones(tmp_path, small, setting):
     with pytest.raises(ValueError, match=r"allowed are (float32, float16|npz, safetensors)"):
         files.write(tmp_path / "a.npz", *small[:2], step=3, **setting)
@@ -287,17 +286,12 @@ def test_a_wrong_setting_is_told_the_right_ones(tmp_path, small, setting):
 # The verbs, and life without JAX
 
 
-def nafp(*arguments):
-    command = [sys.executable, "-m", "nafp", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """Exports the best of a run by the command: (folder, what it said)."""
     folder = tmp_path_factory.mktemp("export")
     networks.write_run(folder / "run", networks.config(), {10: 0.5, 20: 0.25})
-    done = nafp("export", f"--checkpoint={folder}/run@best", f"--out={folder}/small.npz")
+    done = commands.nafp("export", f"--checkpoint={folder}/run@best", f"--out={folder}/small.npz")
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -314,7 +308,7 @@ def test_the_command_says_what_it_wrote(exported):
 
 
 def test_a_folder_as_the_file_is_refused_before_work(exported):
-    done = nafp("export", f"--checkpoint={exported[0]}/run", f"--out={exported[0]}")
+    done = commands.nafp("export", f"--checkpoint={exported[0]}/run", f"--out={exported[0]}")
     assert done.returncode == 2
     assert "is a folder: name the file" in done.stderr
 
@@ -355,3 +349,27 @@ assert not [name for name in sys.modules if name.startswith(("jax.", "flax.", "o
     assert done.returncode == 0, done.stderr
     here = files.load(folder / "small.npz")(waveforms)
     np.testing.assert_allclose(np.load(folder / "found.npy"), here, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["npz", "safetensors"])
+def test_any_changed_byte_of_a_network_is_refused_or_changes_nothing(tmp_path, small, format):
+    path = tmp_path / "a"
+    files.write(path, *small[:2], step=3, format=format)
+    whole, right = path.read_bytes(), files.load(path)
+    head = 8 + int.from_bytes(whole[:8], "little") if format == "safetensors" else 2000
+    tail = 2000 if format == "npz" else 200  # A zip's table of contents is at its end.
+    places = [*range(head), *range(head, len(whole) - tail, 97), *range(len(whole) - tail, len(whole))]
+    n_refused = 0
+    for place in places:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :])
+        try:
+            network = files.load(path)
+        except errors.Error:
+            n_refused += 1
+            continue
+        assert network.config.to_dict() == right.config.to_dict()
+        told = {"source", "step"}  # What the file is called changes no fingerprint.
+        same = {key: value for key, value in right.identity.items() if key not in told}
+        assert {key: network.identity.get(key) for key in same} == same
+    assert n_refused > len(places) / 2

@@ -154,6 +154,7 @@ def test_pfanns_depthwise_network_of_its_own_size_gives_its_fingerprints(systems
 
 @pytest.mark.slow
 def test_the_benchmarks_network_of_its_own_size_gives_its_fingerprints(systems, tmp_path):
+    """The fast tests are that of pfann's network above, and tests/models/test_published_networks.py."""
     channels = (128, 128, 256, 256, 512, 512, 1024, 1024)
     arrays: dict[str, np.ndarray] = {}
     n_in, bins, frames = 1, 256, 32
@@ -185,6 +186,7 @@ def test_the_benchmarks_network_of_its_own_size_gives_its_fingerprints(systems, 
 
 @pytest.mark.slow
 def test_audsearch_of_its_own_size_gives_its_fingerprints(systems, tmp_path):
+    """The fast tests are that of pfann's network above, and tests/models/test_published_networks.py."""
     names: list[tuple[str, tuple[int, ...], str, int]] = []
 
     def layer(convolution_name: str, norm_name: str, n: int, n_in: int) -> None:

@@ -45,7 +45,7 @@ def report(tmp_path) -> str:
     marks = [panels.Mark(5, y, "right", f"mark {y}") for y in (1, 5, 9)]
     panel = panels.Panel("name", "title", "about", axis, axis, marks=marks)
     header = [f"a wide column, number {i}" for i in range(9)]
-    return layout.page(tmp_path, "one.html", title="t", scripts=["picture.js"], panel=panel, header=header)
+    return layout.page(tmp_path, "one.html", maker="m", title="t", scripts=["picture.js"], panel=panel, header=header)
 
 
 def test_marks_say_their_numbers_to_a_pointer_to_keys_and_to_a_finger(opened, tmp_path):

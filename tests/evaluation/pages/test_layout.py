@@ -17,7 +17,7 @@ TOKEN = re.compile(r"--(paper|card|ink|soft|line|accent|on-accent): (#\w+)")
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    return layout.page(TEMPLATES, "page.html", title="a < b", scripts=["picture.js"])
+    return layout.page(TEMPLATES, "page.html", maker="m", title="a < b", scripts=["picture.js"])
 
 
 @pytest.mark.parametrize("name", ["style", "script"])

@@ -1,22 +1,19 @@
-"""Protocols run from recordings to one table; each stage once, and none twice."""
+"""Protocols run from recordings to one table, each stage once and none twice."""
 
 import json
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from evaluation.protocols import protocol as protocols
-from evaluation.queries import conditions
-from evaluation.queries import render as rendering
+from evaluation.queries import conditions, rendering
 from evaluation.scores import evaluate, metrics
 from nafp.audio import decode
 from nafp.corpora import manifest
 from nafp.search import store
-from tests import protocol_runs, tunes
+from tests import commands, protocol_runs, tunes
 from tests.protocol_runs import RATE_HZ, Extract, cells, protocol, run
 
 CLIPS = """
@@ -290,7 +287,7 @@ def test_the_protocol_robustness_has_the_conditions_that_queries_render_by_defau
 
 
 def test_every_shipped_protocol_can_be_read_and_its_conditions_rendered():
-    assert {"original-mini", "original-full", "contiguous", "snr", "robustness"} <= {*protocols.shipped()}
+    assert {"original-mini", "original-full", "contiguous", "snr", "robustness", "hard"} <= {*protocols.shipped()}
     for name in protocols.shipped():
         shipped = protocols.load(name)
         assert shipped.about
@@ -335,8 +332,7 @@ def test_a_name_that_is_not_there_says_what_is(place, tmp_path):
 
 
 def command(place, out, *more: str) -> list[str]:
-    evaluated = [sys.executable, "-m", "nafp", "evaluate", "--protocol=robustness"]
-    return [*evaluated, f"--references={place}", f"--out={out}", *more]
+    return ["evaluate", "--protocol=robustness", f"--references={place}", f"--out={out}", *more]
 
 
 def test_the_command_says_what_is_missing(place, tmp_path):
@@ -345,8 +341,7 @@ def test_the_command_says_what_is_missing(place, tmp_path):
         (["--lengths=1,3"], "--lengths is decided by protocol robustness"),
         (["--noise=nowhere"], "nowhere"),
     ]:
-        asked = command(place, tmp_path / "out", *more)
-        done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+        done = commands.nafp(*command(place, tmp_path / "out", *more))
         assert done.returncode in (1, 2)
         assert said in done.stderr
         assert "Traceback" not in done.stderr
@@ -354,6 +349,7 @@ def test_the_command_says_what_is_missing(place, tmp_path):
 
 @pytest.mark.slow
 def test_the_command_runs_a_protocol_with_the_shipped_network(tmp_path):
+    """The fast test is test_clips_go_from_recordings_to_a_table_of_conditions_by_lengths."""
     (tmp_path / "few.toml").write_text("""
 [queries]
 conditions = ["clean", "n5"]
@@ -368,12 +364,12 @@ lengths_s = [3]
     asked = command(recordings, tmp_path / "out", "--checkpoint=small")
     asked += [f"--protocol={tmp_path / 'few.toml'}"]
     for _ in range(2):
-        done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+        done = commands.nafp(*asked)
         assert done.returncode == 0, done.stderr
         assert "song, clean" in done.stdout
     assert "evaluated before, unchanged" in done.stdout
     assert float(cells(tmp_path / "out")["clean", "song", 3.0]["rate"]) == 1.0
     without = [word for word in asked if not word.startswith("--checkpoint")]
     elsewhere = [*without, f"--out={tmp_path / 'out2'}"]
-    done = subprocess.run(elsewhere, cwd=ROOT, capture_output=True, text=True)
+    done = commands.nafp(*elsewhere)
     assert "give --checkpoint" in done.stderr

@@ -2,24 +2,18 @@
 
 import json
 import logging
-import os
 import pathlib
-import signal
-import subprocess
-import sys
-import time
 from typing import Any
 
 import numpy as np
 import pytest
 
 from evaluation.queries import folder as rendered
-from evaluation.queries import material, render
+from evaluation.queries import material, rendering
 from nafp.audio import decode
 from nafp.corpora import manifest
-from tests import tunes
+from tests import commands, tunes
 
-ROOT = pathlib.Path(__file__).parents[3]
 NAMES = ["clean", "n0~10.room"]
 SETTINGS: dict[str, Any] = {"names": NAMES, "count": 6, "seconds": 2.0, "seed": 4}
 
@@ -71,13 +65,13 @@ def stop_after(monkeypatch, n: int) -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 5, 11])
 def test_interrupted_anywhere_the_bytes_are_the_same(source, tmp_path, monkeypatch, n):
-    render.render(source, source, tmp_path / "whole", **SETTINGS)
+    rendering.render(source, source, tmp_path / "whole", **SETTINGS)
     with monkeypatch.context() as patch:
         stop_after(patch, n)
         with pytest.raises(Stop):
-            render.render(source, source, tmp_path / "torn", jobs=1, **SETTINGS)
+            rendering.render(source, source, tmp_path / "torn", jobs=1, **SETTINGS)
     assert not (tmp_path / "torn" / rendered.SETTINGS).exists()
-    render.render(source, source, tmp_path / "torn", **SETTINGS)
+    rendering.render(source, source, tmp_path / "torn", **SETTINGS)
     assert bytes_of(tmp_path / "torn") == bytes_of(tmp_path / "whole")
 
 
@@ -85,26 +79,26 @@ def test_what_was_done_is_not_done_again(source, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, 8)
         with pytest.raises(Stop):
-            render.render(source, source, tmp_path, jobs=1, **SETTINGS)
+            rendering.render(source, source, tmp_path, jobs=1, **SETTINGS)
     with monkeypatch.context() as patch:
         stop_after(patch, 4)  # Of 12 files, those of four numbers and two conditions are done.
-        render.render(source, source, tmp_path, jobs=1, **SETTINGS)
+        rendering.render(source, source, tmp_path, jobs=1, **SETTINGS)
     stop_after(monkeypatch, 0)
-    assert len(render.render(source, source, tmp_path, **SETTINGS)) == 12
+    assert len(rendering.render(source, source, tmp_path, **SETTINGS)) == 12
 
 
 def test_a_file_that_was_lost_or_cut_is_rendered_again(source, tmp_path, monkeypatch):
-    render.render(source, source, tmp_path / "whole", **SETTINGS)
+    rendering.render(source, source, tmp_path / "whole", **SETTINGS)
     with monkeypatch.context() as patch:
         stop_after(patch, 8)
         with pytest.raises(Stop):
-            render.render(source, source, tmp_path / "torn", jobs=1, **SETTINGS)
+            rendering.render(source, source, tmp_path / "torn", jobs=1, **SETTINGS)
     one, other, *_ = sorted((tmp_path / "torn").glob("*.wav"))
     one.unlink()
     other.write_bytes(other.read_bytes()[:100])
     with open(tmp_path / "torn" / rendered.JOURNAL, "a") as file:
         file.write('{"number": 5, "ro')  # A line that a kill has cut off.
-    render.render(source, source, tmp_path / "torn", **SETTINGS)
+    rendering.render(source, source, tmp_path / "torn", **SETTINGS)
     assert bytes_of(tmp_path / "torn") == bytes_of(tmp_path / "whole")
 
 
@@ -112,37 +106,35 @@ def test_a_folder_of_other_settings_is_kept_and_says_what_differs(source, tmp_pa
     with monkeypatch.context() as patch:
         stop_after(patch, 4)
         with pytest.raises(Stop):
-            render.render(source, source, tmp_path, jobs=1, **SETTINGS)
+            rendering.render(source, source, tmp_path, jobs=1, **SETTINGS)
     there = bytes_of(tmp_path)
     with pytest.raises(FileExistsError, match=r"seconds: 2\.0, now 3\.0.*--overwrite"):
-        render.render(source, source, tmp_path, **{**SETTINGS, "seconds": 3.0})
+        rendering.render(source, source, tmp_path, **{**SETTINGS, "seconds": 3.0})
     assert bytes_of(tmp_path) == there
-    render.render(source, source, tmp_path, overwrite=True, **{**SETTINGS, "count": 1})
+    rendering.render(source, source, tmp_path, overwrite=True, **{**SETTINGS, "count": 1})
     assert len(list(tmp_path.glob("*.wav"))) == 2
 
 
 def test_other_recordings_under_the_same_name_are_other_settings(place, source, tmp_path):
-    render.render(source, source, tmp_path / "q", **SETTINGS)
+    rendering.render(source, source, tmp_path / "q", **SETTINGS)
     fewer = manifest.read(place)[1:]
     manifest.write(tmp_path / "fewer.csv", fewer)
     other = material.Material(tmp_path / "fewer.csv")
     other.path = source.path
     with pytest.raises(FileExistsError, match="pieces"):
-        render.render(other, other, tmp_path / "q", **SETTINGS)
+        rendering.render(other, other, tmp_path / "q", **SETTINGS)
 
 
 def test_killed_at_any_moment_the_command_goes_on(place, source, tmp_path):
-    command = [sys.executable, "-m", "nafp", "queries", "render", f"--source={place}"]
+    command = ["queries", "render", f"--source={place}"]
     command += ["--count=60", "--seconds=2", "--seed=4", f"--conditions={','.join(NAMES)}"]
     command += [f"--out={tmp_path / 'torn'}", "--jobs=1"]
-    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    while len(list(tmp_path.glob("torn/*.wav"))) < 20 and running.poll() is None:
-        time.sleep(0.002)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    running = commands.start(*command)
+    running.wait_until(lambda: len(list(tmp_path.glob("torn/*.wav"))) >= 20)
+    running.kill()
+    done = commands.nafp(*command)
     assert done.returncode == 0, done.stderr
-    render.render(source, source, tmp_path / "whole", **{**SETTINGS, "count": 60})
+    rendering.render(source, source, tmp_path / "whole", **{**SETTINGS, "count": 60})
     assert bytes_of(tmp_path / "torn") == bytes_of(tmp_path / "whole")
 
 
@@ -159,7 +151,7 @@ def test_bad_noise_and_bad_responses_are_named_once_and_others_drawn(place, tmp_
     source = material.Material(tmp_path / "tracks.csv")
     broken.write_bytes(b"RIFF, and nothing more")
     with caplog.at_level(logging.WARNING):
-        rows = render.render(source, source, tmp_path / "q", names=["n5.room"], count=12, seconds=2)
+        rows = rendering.render(source, source, tmp_path / "q", names=["n5.room"], count=12, seconds=2)
     assert len(rows) == 12
     assert {row["noise"] for row in rows} <= {"noise0", "noise1"}
     assert {row["reverb"] for row in rows} == {"room"}
@@ -168,7 +160,7 @@ def test_bad_noise_and_bad_responses_are_named_once_and_others_drawn(place, tmp_
 
 
 def test_a_range_is_drawn_for_each_query_and_noted(source, tmp_path):
-    rows = render.render(source, source, tmp_path, names=["n-6~8"], count=9, seconds=2)
+    rows = rendering.render(source, source, tmp_path, names=["n-6~8"], count=9, seconds=2)
     drawn = [float(row["snr"]) for row in rows]
     assert len(set(drawn)) == 9
     assert min(drawn) >= -6
@@ -177,7 +169,7 @@ def test_a_range_is_drawn_for_each_query_and_noted(source, tmp_path):
 
 
 def test_a_range_of_speeds_notes_the_rate_of_each_query(source, tmp_path):
-    rows = render.render(source, source, tmp_path, names=["speed-5~5"], count=4, seconds=2)
+    rows = rendering.render(source, source, tmp_path, names=["speed-5~5"], count=4, seconds=2)
     rates = [float(row["rate"]) for row in rows]
     assert len(set(rates)) == 4
     for row, rate in zip(rows, rates, strict=True):
@@ -192,12 +184,12 @@ def test_a_range_of_speeds_notes_the_rate_of_each_query(source, tmp_path):
 
 
 def test_spliced_seconds_draw_a_range_one_by_one(source, tmp_path):
-    (row,) = render.render(source, source, tmp_path, names=["n0~10"], count=1, seconds=4, spliced=True)
+    (row,) = rendering.render(source, source, tmp_path, names=["n0~10"], count=1, seconds=4, spliced=True)
     assert len(row["snr"].split("|")) == 4
 
 
 def test_the_journal_is_gone_and_the_settings_say_what_was_asked(source, tmp_path):
-    render.render(source, source, tmp_path, **SETTINGS)
+    rendering.render(source, source, tmp_path, **SETTINGS)
     assert not (tmp_path / rendered.JOURNAL).exists()
     settings = json.loads((tmp_path / rendered.SETTINGS).read_text())
     assert {key: settings[key] for key in SETTINGS} == SETTINGS

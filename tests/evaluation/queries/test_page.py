@@ -4,22 +4,19 @@ import base64
 import io
 import pathlib
 import re
-import subprocess
-import sys
 from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
 
-from evaluation.queries import material, render, verbs
+from evaluation.queries import material, rendering, verbs
 from evaluation.queries import page as listening
 from nafp import config as config_lib
 from nafp.audio import decode
 from nafp.corpora import corpus, manifest
-from tests import tunes
+from tests import commands, tunes
 
-ROOT = pathlib.Path(__file__).parents[3]
 RATE_HZ = 8000
 
 
@@ -47,7 +44,7 @@ def held(page: str, kind: str) -> list[bytes]:
 def test_a_page_holds_the_very_sound_that_is_rendered(place, tmp_path):
     names = ["clean", "n5", "n0~10.band"]
     source = material.Material(place)
-    rows = render.render(source, source, tmp_path / "q", names=names, count=2, seconds=2, seed=3)
+    rows = rendering.render(source, source, tmp_path / "q", names=names, count=2, seconds=2, seed=3)
     clips = listening.of_conditions(source, source, split="test", names=names, count=2, seconds=2, seed=3)
     page = listening.page(clips, title="t")
     sounds = held(page, "audio/wav")
@@ -150,7 +147,6 @@ def test_what_cannot_be_listened_to_is_said(place, tmp_path):
 
 
 def test_a_verb_that_is_not_there_names_those_that_are():
-    command = [sys.executable, "-m", "nafp", "queries", "rendre", "--out=x"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = commands.nafp("queries", "rendre", "--out=x")
     assert done.returncode != 0
     assert "render, pairs, listen" in done.stderr + done.stdout

@@ -16,13 +16,11 @@ from nafp.audio import decode
 from nafp.corpora import manifest
 from nafp.corpora import static_pairs as stored
 from nafp.training import augment, data, loop
-from tests import tunes
+from tests import networks, tunes
 
 RATE_HZ = 8000
 TINY = {
-    "model.channels": (4, 4, 8, 8, 8, 8, 16, 16),
-    "model.dim": 16,
-    "model.head_hidden": 4,
+    **networks.FEW_BLOCKS,
     "spectrogram.n_mels": 32,
     "augment.context_s": 0.2,
     "optimizer.learning_rate": 1e-2,
@@ -270,6 +268,7 @@ def test_a_restored_stream_draws_the_same_variants(rendered):
 
 @pytest.mark.slow
 def test_training_from_pairs_resumes_to_the_bit(rendered, tmp_path):
+    """The fast test is test_a_restored_stream_draws_the_same_variants."""
     c = config(rendered)
     loop.train(c, str(tmp_path))
     whole = losses(tmp_path)

@@ -15,7 +15,7 @@ from nafp.audio import decode
 from nafp.corpora import kinds, manifest, spectrogram_pairs
 from nafp.models import numpy_spectrogram
 from nafp.training import loop
-from tests import tunes
+from tests import networks, tunes
 
 RATE_HZ = 8000
 
@@ -101,9 +101,8 @@ def test_other_splits_and_forms_are_refused(source, tmp_path):
 def config(dataset, **changes):
     c = config_lib.default()
     settings = {
-        "model.channels": (2, 2, 4, 4, 4, 4, 8, 8),
-        "model.dim": 8,
-        "model.head_hidden": 2,
+        **networks.FEW_BLOCKS,
+        "model.form": "lax",  # Compiles fastest.
         "spectrogram.front_end": "song_mine",
         "spectrogram.low_hz": 0.0,
         "train.batch_size": 8,
@@ -118,6 +117,7 @@ def config(dataset, **changes):
     return c
 
 
+@pytest.mark.usefixtures("quick_compiler")
 def test_a_network_trains_from_a_small_set(tmp_path):
     rng = np.random.default_rng(0)
     for name, songs in (("train_set", range(9)), ("val_set", range(2))):
@@ -129,6 +129,7 @@ def test_a_network_trains_from_a_small_set(tmp_path):
 
 @pytest.mark.slow
 def test_a_network_trains_from_a_set_as_it_is(dataset, tmp_path):
+    """The fast test is test_a_network_trains_from_a_small_set."""
     trains(config(dataset), tmp_path / "run")
 
 

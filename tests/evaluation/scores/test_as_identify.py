@@ -44,7 +44,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, network):
-    """A store of six recordings; eight clips, two of them of others, cut to each length and fingerprinted."""
+    """Makes a store of six recordings, and eight clips, two of them of others, cut to each length and fingerprinted."""
     folder = tmp_path_factory.mktemp("as_identify")
     for path in KNOWN:
         audio = decode.load(path, sample_rate_hz=8000, seconds=TRACK_S)

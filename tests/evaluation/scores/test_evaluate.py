@@ -134,7 +134,7 @@ def test_several_folders_are_one_database(tmp_path):
 
 
 def test_denser_query_rows_are_asked_for_and_found(tmp_path):
-    """Rows at half the hop; the queries lie half a row after the database's rows."""
+    """Writes rows at half the hop. The queries lie half a row after the rows of the database."""
     fine = tracks(20, seed=5, rows=2 * ROWS + 1)
     save(tmp_path, "db", unit_rows(fine, 1), names=[f"s{i}" for i in range(20)], rows=ROWS)
     dense = noisy(fine, noise=0.3, seed=6).reshape(20, -1, DIM)[:, :17]

@@ -8,7 +8,7 @@ from nafp.search import confidence
 
 
 def sample(n, *, seed=0):
-    """Known queries score higher and are mostly right; margins separate better than scores."""
+    """Draws scores: known queries score higher and are mostly right. Margins separate better than scores."""
     random = np.random.default_rng(seed)
     unknown = np.arange(n) % 2 == 0
     is_right = ~unknown & (random.random(n) < 0.95)

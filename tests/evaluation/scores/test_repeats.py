@@ -1,4 +1,4 @@
-"""An answer that names the very same sound elsewhere is right; one that only resembles it is not."""
+"""An answer that names the very same sound elsewhere is right. One that only resembles it is not."""
 
 import csv
 import pathlib

@@ -3,9 +3,6 @@
 import csv
 import dataclasses
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,11 +12,10 @@ from nafp import errors
 from nafp.fingerprints import extract
 from nafp.models import numpy_network
 from nafp.search import store
-from tests import networks, tunes
+from tests import commands, networks, tunes
 from tests.databases import unit
 from tests.stores import write
 
-ROOT = pathlib.Path(__file__).parents[3]
 ROWS, CLIPS = 40, 12
 
 
@@ -202,9 +198,7 @@ def test_rows_that_a_look_needs_and_the_stores_lack_are_named(stores, tmp_path):
 
 
 def shell(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "evaluation.speeds", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
-    )
+    return commands.start(*arguments, module="evaluation.speeds").wait()
 
 
 def test_the_command_writes_the_record_that_an_evaluation_writes(stores, tmp_path):

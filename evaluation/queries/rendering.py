@@ -199,7 +199,7 @@ def degraded(
         return _splice(excerpt, condition, surroundings, n_samples, rng)
     condition = condition.settled(rng)
     n_before = segments.to_samples(seconds * condition.rate, rate)  # Before a change of speed.
-    take = conditions.Take(excerpt.samples, rate, excerpt.before, n_before)
+    take = conditions.Take(excerpt.samples, rate, excerpt.before, n_before, name=excerpt.piece.name)
     condition.apply(take, rng, surroundings)
     take.samples = take.samples[take.head :][:n_samples]
     return take
@@ -220,7 +220,7 @@ def _splice(
         length = min(rate, n_samples - at)
         shift = segments.to_samples(rng.uniform(-SHIFT_S, SHIFT_S), rate)
         first = min(max(0, excerpt.before + at + shift), len(excerpt.samples) - length)
-        take = conditions.Take(excerpt.samples[first:][:length], rate, 0, length)
+        take = conditions.Take(excerpt.samples[first:][:length], rate, 0, length, name=excerpt.piece.name)
         if take.samples.any():  # A silent second has no power to set a signal-to-noise ratio by.
             condition.settled(rng).apply(take, rng, surroundings)
         parts.append(take.samples)

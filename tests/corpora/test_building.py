@@ -1,9 +1,9 @@
+import functools
 import json
 import os
 import pathlib
 import shutil
 import subprocess
-import sys
 import types
 
 import numpy as np
@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from nafp.audio import containers, decode, ffmpeg
-from nafp.corpora import build, corpus, journal, manifest, parts
-from tests import tunes
+from nafp.corpora import building, corpus, journal, manifest, parts
+from tests import commands, tunes
 
 FILES = ("samples.i16", "tracks.csv", "loudness.npy", "corpus.json")
 
@@ -105,7 +105,7 @@ def test_a_table_of_another_manifest_is_replaced_after_a_kill(built, audio, tmp_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(build, "write_finished", killed)  # The table is written, corpus.json is not.
+        patch.setattr(building, "write_finished", killed)  # The table is written, corpus.json is not.
         with pytest.raises(KeyboardInterrupt):
             corpus.build(scanned(folder)[:3], out, jobs=0)
     corpus.build(scanned(folder), out, jobs=0)
@@ -257,10 +257,7 @@ def test_a_corpus_that_lost_its_end_is_refused(built, audio, tmp_path):
 
 
 def test_the_commands_do_what_they_say(bad_files, tmp_path):
-    def nafp(*arguments):
-        command = [sys.executable, "-m", "nafp", "corpus", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True)
-
+    nafp = functools.partial(commands.nafp, "corpus")
     scan = nafp("scan", bad_files, f"--out={tmp_path / 'tracks.csv'}", "--split=test")
     assert scan.returncode == 0, scan.stderr
     assert "3 files skipped:" in scan.stdout or "2 files skipped:" in scan.stdout

@@ -13,7 +13,7 @@ import numpy as np
 from nafp import errors
 from nafp.audio import loudness
 from nafp.corpora import journal, manifest, parts, tracks_table
-from nafp.jobs import progress, whole_files, worker_processes
+from nafp.jobs import plain_files, progress, whole_files, worker_processes
 
 LOUDNESS, FINISHED = "loudness.npy", "corpus.json"
 _RESPONSES = ("room", "microphone")
@@ -156,9 +156,9 @@ def _tables(
 def _is_finished(folder: str, rows: list[tracks_table.CorpusTrack], about: dict[str, Any]) -> bool:
     """Returns whether the folder is finished and holds exactly these tables."""
     try:
-        with open(os.path.join(folder, FINISHED), encoding="utf-8") as file:
-            return json.load(file) == about and tracks_table.read(folder) == rows
-    except FileNotFoundError:
+        present = plain_files.json_object(os.path.join(folder, FINISHED))
+        return present == about and tracks_table.read(folder) == rows
+    except (FileNotFoundError, errors.Invalid):  # What is damaged is written anew.
         return False
 
 
@@ -184,7 +184,7 @@ def _packed(track: manifest.Track, entry: journal.Entry) -> tracks_table.CorpusT
 def _extend_loudness(folder: str, n_samples: int, cell: int) -> None:
     """Measures the samples that the present table does not cover. Samples are only ever appended."""
     path = os.path.join(folder, LOUDNESS)
-    old = np.load(path) if os.path.exists(path) else np.empty(0, np.float16)
+    old = plain_files.array(path) if os.path.exists(path) else np.empty(0, np.float16)
     samples = np.memmap(os.path.join(folder, journal.SAMPLES), "<i2", "r", shape=(n_samples,))
     new = loudness.measure(samples[len(old) * cell :], cell=cell)
     with whole_files.opened(path, "wb") as file:

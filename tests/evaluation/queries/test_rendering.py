@@ -3,18 +3,16 @@
 import csv
 import pathlib
 import shutil
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
-from evaluation.queries import codecs, conditions, degrade, excerpts, material, render, verbs
+from evaluation.queries import codecs, conditions, degrade, excerpts, material, rendering, verbs
 from nafp.audio import decode, segments
 from nafp.corpora import corpus, manifest
+from tests import commands
 
-ROOT = pathlib.Path(__file__).parents[3]
 RATE_HZ = 16000
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs ffmpeg")
 
@@ -109,7 +107,7 @@ def test_a_phone_band_is_all_that_is_left():
 
 
 def test_a_clean_query_is_the_recording_at_its_place(source, tmp_path):
-    rows = render.render(source, source, tmp_path, count=7, seconds=5, seed=3)
+    rows = rendering.render(source, source, tmp_path, count=7, seconds=5, seed=3)
     assert len({row["answer"] for row in rows}) == 3
     for row in rows:
         np.testing.assert_allclose(heard(tmp_path, row), truth(row, 5), atol=2 / 32768)
@@ -123,14 +121,14 @@ def test_a_manifest_of_nothing_but_paths_and_seconds_will_do(place, tmp_path):
 
 
 def test_places_are_not_on_the_grid_of_rows(source, tmp_path):
-    rows = render.render(source, source, tmp_path, count=9, seconds=2)
+    rows = rendering.render(source, source, tmp_path, count=9, seconds=2)
     assert len({float(row["time"]) % 0.5 for row in rows}) == 9
 
 
 def test_a_clean_query_of_a_corpus_is_its_samples(place, tmp_path):
     packed = corpus.build(manifest.read(place), tmp_path / "corpus", sample_rate_hz=8000, jobs=0)
     packed_source = material.Material(tmp_path / "corpus")
-    rows = render.render(packed_source, packed_source, tmp_path / "q", count=4, seconds=3)
+    rows = rendering.render(packed_source, packed_source, tmp_path / "q", count=4, seconds=3)
     tracks = {track.path: track for track in packed.tracks}
     for row in rows:
         first = segments.to_samples(float(row["time"]), 8000)
@@ -141,7 +139,7 @@ def test_a_clean_query_of_a_corpus_is_its_samples(place, tmp_path):
 
 @pytest.mark.parametrize("snr_db", [-6, 5])
 def test_the_ratio_in_a_file_is_the_ratio_asked_for(source, tmp_path, snr_db):
-    rows = render.render(source, source, tmp_path, names=["clean", f"n{snr_db}"], count=4, seconds=4)
+    rows = rendering.render(source, source, tmp_path, names=["clean", f"n{snr_db}"], count=4, seconds=4)
     for clean, noisy in zip(rows[::2], rows[1::2], strict=True):
         music, both = heard(tmp_path, clean), heard(tmp_path, noisy)
         ratio = power(music) / power(both - music)
@@ -150,7 +148,7 @@ def test_the_ratio_in_a_file_is_the_ratio_asked_for(source, tmp_path, snr_db):
 
 
 def test_a_room_still_holds_what_was_played_before(source, tmp_path):
-    rows = render.render(source, source, tmp_path, names=["room"], count=4, seconds=3)
+    rows = rendering.render(source, source, tmp_path, names=["room"], count=4, seconds=3)
     room = next(piece for piece in source.pieces if piece.kind == "room")
     response, direct = degrade.direct_sound(source.read(room), sample_rate_hz=RATE_HZ)
     for row in rows:
@@ -165,7 +163,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(source, tmp_pat
     def bytes_of(name: str, seed: int) -> dict[str, bytes]:
         folder = tmp_path / name
         names = ["n0", "phone"]
-        render.render(source, source, folder, names=names, count=3, seconds=2, seed=seed)
+        rendering.render(source, source, folder, names=names, count=3, seconds=2, seed=seed)
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
     assert bytes_of("a", 1) == bytes_of("b", 1)
@@ -173,8 +171,10 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(source, tmp_pat
 
 
 def test_a_query_does_not_depend_on_what_else_is_rendered(source, tmp_path):
-    few = render.render(source, source, tmp_path / "few", names=["n5"], count=2, seconds=2)
-    many = render.render(source, source, tmp_path / "many", names=["clean", "room", "n5"], count=5, seconds=2, jobs=1)
+    few = rendering.render(source, source, tmp_path / "few", names=["n5"], count=2, seconds=2)
+    many = rendering.render(
+        source, source, tmp_path / "many", names=["clean", "room", "n5"], count=5, seconds=2, jobs=1
+    )
     assert few == [row for row in many if row["condition"] == "n5"][:2]
     for row in few:
         one, other = (tmp_path / name / row["query"] for name in ("few", "many"))
@@ -186,7 +186,7 @@ def test_no_query_is_cut_from_silence(tmp_path):
     save(tmp_path / "music" / "pausing.wav", pausing)
     save(tmp_path / "music" / "silent.wav", np.zeros(9 * RATE_HZ))
     source = material.Material(tmp_path / "music")
-    rows = render.render(source, source, tmp_path / "q", count=12, seconds=2)
+    rows = rendering.render(source, source, tmp_path / "q", count=12, seconds=2)
     for row in rows:
         seconds = heard(tmp_path / "q", row).reshape(2, RATE_HZ)
         assert np.sqrt(np.square(seconds).mean(axis=1)).min() > 10 ** (excerpts.QUIETEST_DB / 20)
@@ -197,7 +197,7 @@ def test_a_bad_file_is_named_once_and_another_takes_its_place(tmp_path, caplog):
         save(tmp_path / "music" / f"track{i}.wav", music(6, i))
     source = material.Material(tmp_path / "music")
     (tmp_path / "music" / "track1.wav").write_bytes(b"RIFF, and nothing more")
-    rows = render.render(source, source, tmp_path / "q", count=6, seconds=2)
+    rows = rendering.render(source, source, tmp_path / "q", count=6, seconds=2)
     assert len(rows) == 6
     assert {material.stem(row["answer"]) for row in rows} == {"track0", "track2"}
     assert len([line for line in caplog.messages if "track1.wav" in line]) == 1
@@ -207,11 +207,11 @@ def test_only_silence_is_an_error_that_says_so(tmp_path):
     save(tmp_path / "music" / "silent.wav", np.zeros(9 * RATE_HZ))
     source = material.Material(tmp_path / "music")
     with pytest.raises(ValueError, match="without silence"):
-        render.render(source, source, tmp_path / "q", count=1, seconds=2)
+        rendering.render(source, source, tmp_path / "q", count=1, seconds=2)
 
 
 def test_a_faster_query_passes_through_more_of_the_recording(source, tmp_path):
-    rows = render.render(source, source, tmp_path, names=["speed+4", "clean"], count=2, seconds=4)
+    rows = rendering.render(source, source, tmp_path, names=["speed+4", "clean"], count=2, seconds=4)
     for row in rows[::2]:
         assert row["rate"] == "1.04"
         back = decode.resample(heard(tmp_path, row), from_hz=1.0, to_hz=1.04)
@@ -224,7 +224,7 @@ def test_a_faster_query_passes_through_more_of_the_recording(source, tmp_path):
 @needs_ffmpeg
 @pytest.mark.parametrize("name", ["mp3", "opus", "aac", "compressed", "pitch+1"])
 def test_a_query_through_ffmpeg_stays_in_step_with_the_recording(source, tmp_path, name):
-    for row in render.render(source, source, tmp_path, names=[name], count=2, seconds=8):
+    for row in rendering.render(source, source, tmp_path, names=[name], count=2, seconds=8):
         expected, query = truth(row, 8), heard(tmp_path, row)
         assert len(query) == len(expected)
         loud, loud_there = (np.square(samples).reshape(-1, 160).mean(axis=1) for samples in (query, expected))
@@ -251,7 +251,7 @@ def test_pitch_and_tempo_change_one_without_the_other():
 
 
 def test_a_spliced_second_lies_within_a_fifth_of_a_second_of_its_place(source, tmp_path):
-    rows = render.render(source, source, tmp_path, count=3, seconds=5, spliced=True)
+    rows = rendering.render(source, source, tmp_path, count=3, seconds=5, spliced=True)
     for row in rows:
         track = decode.load(row["answer"], sample_rate_hz=RATE_HZ)
         first = segments.to_samples(float(row["time"]), RATE_HZ)
@@ -266,7 +266,7 @@ def test_a_spliced_second_lies_within_a_fifth_of_a_second_of_its_place(source, t
 
 
 def test_aligned_queries_are_whole_tracks_under_their_own_names(source, tmp_path):
-    rows = render.render_aligned(source, source, tmp_path, names=["n10"], spliced=True)
+    rows = rendering.render_aligned(source, source, tmp_path, names=["n10"], spliced=True)
     for row in rows:
         assert pathlib.Path(row["query"]).name == pathlib.Path(row["answer"]).name
         assert row["time"] == "0.000000"
@@ -276,7 +276,7 @@ def test_aligned_queries_are_whole_tracks_under_their_own_names(source, tmp_path
 
 def test_what_is_written_is_what_pfann_reads(source, tmp_path):
     names = verbs.names_of(None, snr_db=["-6", "8"])
-    render.render(source, source, tmp_path, names=names, count=2, seconds=2)
+    rendering.render(source, source, tmp_path, names=names, count=2, seconds=2)
     with open(tmp_path / "expected.csv", newline="") as file:
         header, *rows = csv.reader(file)
     assert header[:5] == ["query", "answer", "time", "snr", "reverb"]
@@ -298,7 +298,7 @@ def test_what_is_written_is_what_pfann_reads(source, tmp_path):
 )
 def test_a_condition_nobody_knows_says_what_was_meant(source, tmp_path, names, match):
     with pytest.raises(ValueError, match=match):
-        render.render(source, source, tmp_path, names=names)
+        rendering.render(source, source, tmp_path, names=names)
 
 
 def test_what_is_missing_is_said_before_any_work(place, tmp_path, monkeypatch):
@@ -312,19 +312,38 @@ def test_what_is_missing_is_said_before_any_work(place, tmp_path, monkeypatch):
     ]
     for settings, match in cases:
         with pytest.raises(ValueError, match=match):
-            render.render(bare, bare, tmp_path / "q", **settings)
+            rendering.render(bare, bare, tmp_path / "q", **settings)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(ValueError, match="ffmpeg, which is not installed"):
-        render.render(bare, bare, tmp_path / "q", names=["mp3"])
+        rendering.render(bare, bare, tmp_path / "q", names=["mp3"])
     assert not (tmp_path / "q").exists()
 
 
 def test_queries_that_are_there_are_kept_unless_told_otherwise(source, tmp_path):
-    render.render(source, source, tmp_path, count=2, seconds=2)
+    rendering.render(source, source, tmp_path, count=2, seconds=2)
     with pytest.raises(FileExistsError, match="--overwrite"):
-        render.render(source, source, tmp_path, count=1, seconds=2)
-    render.render(source, source, tmp_path, count=1, seconds=2, overwrite=True)
+        rendering.render(source, source, tmp_path, count=1, seconds=2)
+    rendering.render(source, source, tmp_path, count=1, seconds=2, overwrite=True)
     assert len(list(tmp_path.glob("*.wav"))) == 1
+
+
+def test_another_song_is_mixed_over_a_clip_and_never_its_own(source, tmp_path):
+    rows = rendering.render(source, source, tmp_path, names=["clean", "song-5"], count=6, seconds=2)
+    clean, mixed = rows[::2], rows[1::2]
+    for before, after in zip(clean, mixed, strict=True):
+        assert after["music"] != material.stem(after["answer"])
+        own, both = heard(tmp_path, before), heard(tmp_path, after)
+        added = both - own * (np.vdot(both, own) / np.vdot(own, own))  # A mix is turned down as a whole.
+        ratio_db = 10 * np.log10(power(both - added) / power(added))
+        assert ratio_db == pytest.approx(-5, abs=1)
+
+
+def test_another_song_needs_another_song(source, tmp_path):
+    alone = material.Material(source.path)
+    tracks = alone.select(kind="music", split="test")
+    alone.pieces = [piece for piece in alone.pieces if piece not in tracks[1:]]
+    with pytest.raises(ValueError, match=r"no music of split test but .*track0\.wav; it needs another"):
+        rendering.render(alone, alone, tmp_path, names=["song0"], count=1, seconds=2)
 
 
 def test_every_condition_of_the_published_comparison_is_known():
@@ -333,14 +352,14 @@ def test_every_condition_of_the_published_comparison_is_known():
 
 
 def test_the_command_renders(place, tmp_path):
-    command = [sys.executable, "-m", "nafp", "queries", "render", f"--source={place}"]
+    command = ["queries", "render", f"--source={place}"]
     command += ["--count=2", "--seconds=2", "--conditions=clean,speech0", f"--out={tmp_path / 'q'}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = commands.nafp(*command)
     assert done.returncode == 0, done.stderr
     assert "4 queries" in done.stdout
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    again = commands.nafp(*command)
     assert again.returncode == 0, again.stderr
-    other = subprocess.run([*command, "--seed=1"], cwd=ROOT, capture_output=True, text=True)
+    other = commands.nafp(*command, "--seed=1")
     assert other.returncode != 0
     assert "seed: 0, now 1" in other.stderr
     assert "Traceback" not in other.stderr
@@ -353,18 +372,18 @@ def test_noise_and_responses_may_be_of_another_split_than_the_music(place, tmp_p
     apart = material.Material(tmp_path / "tracks.csv")
     settings: dict[str, Any] = {"count": 1, "seconds": 2.0, "names": ["n5.room.mic"], "jobs": 1}
     with pytest.raises(ValueError, match="no microphone of split test"):
-        render.render(apart, apart, tmp_path / "queries", **settings)
-    rows = render.render(apart, apart, tmp_path / "queries", noise_split="train", **settings)
+        rendering.render(apart, apart, tmp_path / "queries", **settings)
+    rows = rendering.render(apart, apart, tmp_path / "queries", noise_split="train", **settings)
     assert rows[0]["noise"].startswith("noise")
     assert rows[0]["reverb"] == "room"
     with pytest.raises(FileExistsError, match="other settings"):
-        render.render(apart, apart, tmp_path / "queries", noise_split="train", **{**settings, "names": ["n5"]})
+        rendering.render(apart, apart, tmp_path / "queries", noise_split="train", **{**settings, "names": ["n5"]})
     clean = {**settings, "names": ["clean"]}
-    render.render(apart, apart, tmp_path / "clean", **clean)
-    render.render(apart, apart, tmp_path / "clean", noise_split="test", **clean)  # What it would be without.
+    rendering.render(apart, apart, tmp_path / "clean", **clean)
+    rendering.render(apart, apart, tmp_path / "clean", noise_split="test", **clean)  # What it would be without.
     with pytest.raises(FileExistsError, match="other settings"):
-        render.render(apart, apart, tmp_path / "clean", noise_split="train", **clean)
-    aligned = render.render_aligned(apart, apart, tmp_path / "aligned", noise_split="train", names=["n5"], jobs=1)
+        rendering.render(apart, apart, tmp_path / "clean", noise_split="train", **clean)
+    aligned = rendering.render_aligned(apart, apart, tmp_path / "aligned", noise_split="train", names=["n5"], jobs=1)
     assert len(aligned) == 3
 
 
