@@ -191,6 +191,12 @@ def test_launchers_and_scores_reach_other_folders_by_name_at_run_time():
             assert not literal.search(path.read_text()), name_of(path)
 
 
+def test_scores_and_launchers_import_their_own_folder_relatively():
+    for path in (path for folder in ("evaluation", "launch") for path in files_in(folder)):
+        absolute = re.compile(rf"^\s*(?:from|import) {path.relative_to(ROOT).parts[0]}\b", re.MULTILINE)
+        assert not absolute.search(path.read_text()), name_of(path)
+
+
 def test_no_file_has_a_name_that_says_nothing():
     for path in FILES:
         assert not GENERIC.search(path.stem), name_of(path)

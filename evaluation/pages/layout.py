@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jinja2
-import markupsafe
 
 from . import svg, tones
 
@@ -28,9 +27,7 @@ def page(
     templates = _templates(folder)
     style = f"\n{_text(templates, 'page.css')}{tones.style_sheet()}\n"
     script = "".join(f"\n{_text(templates, name)}" for name in scripts)
-    return templates.get_template(template).render(
-        maker=maker, title=title, style=markupsafe.Markup(style), script=markupsafe.Markup(script), **content
-    )
+    return templates.get_template(template).render(maker=maker, title=title, style=style, script=script, **content)
 
 
 def is_made_by(maker: str) -> Callable[[bytes], bool]:
@@ -53,7 +50,6 @@ def _templates(folder: pathlib.Path) -> jinja2.Environment:
 
 def _text(templates: jinja2.Environment, name: str) -> str:
     """Returns a file as it is: a style sheet or a script holds no fields."""
-    assert templates.loader is not None
     return templates.loader.get_source(templates, name)[0]
 
 

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import signal
 
-from evaluation.pages import layout
 from nafp.audio import decode
 from nafp.jobs import outputs, whole_files
 
+from ..pages import layout
 from . import material, rendering
 
 _VERB = "nafp queries listen"

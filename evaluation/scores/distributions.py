@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from evaluation.pages import panels
-
+from ..pages import panels
 from . import open_set, results, tables
 from .pictures import at_most_six
 

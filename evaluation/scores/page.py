@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from evaluation.pages import layout, panels
 from nafp.jobs import outputs
 
+from ..pages import layout, panels
 from . import distributions, pictures, results, tables
 
 _TEMPLATES = pathlib.Path(__file__).with_name("templates")
@@ -53,7 +53,7 @@ def draws_files() -> bool:
 
 
 def _write_files(place: pathlib.Path, record: Mapping[str, Any], scored: results.Scored) -> None:
-    from evaluation.pages import images
+    from ..pages import images
 
     for panel in singles(record, scored):
         (place / f"{panel.name}.png").write_bytes(images.png([panel]))

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from evaluation.pages import panels, tones
-
+from ..pages import panels, tones
 from . import metrics, results, tables
 
 LABELS = tables.LABELS | {"song": "right track"}
