@@ -104,6 +104,7 @@ def test_every_shape_computes_what_numpy_does(recording, changes):
 @pytest.mark.slow
 @pytest.mark.parametrize("name, changes, n_parameters", published.CASES)
 def test_published_networks_compute_what_numpy_does(recording, name, changes, n_parameters):
+    """The fast tests are those of every layer, spectrogram and shape above."""
     c = published.configured(changes)
     require_same(c, networks.trained_variables(c), recording)
 
