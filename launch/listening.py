@@ -1,5 +1,7 @@
 """The page of `nafp queries listen` for a training configuration."""
 
+import pathlib
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -23,9 +25,11 @@ def of_training(out: str, *, count: int, seconds: float) -> None:
     pairs = listening.examples(config, count=count, seconds=seconds)
     audio = config.audio
     clips = page.from_training(pairs, sample_rate_hz=audio.sample_rate_hz, segment_s=audio.segment_s)
-    folder = config.data.pairs or config.data.corpus
-    title = f"Training on {folder}: {foreign.shown(config_flags.get_config_filename(flags.FLAGS['config']))}"
-    page.write(out, clips, title=title, about=page.settings_text(config.augment.to_dict()))
+    corpus = pathlib.Path(config.data.pairs or config.data.corpus)
+    name = pathlib.Path(foreign.shown(config_flags.get_config_filename(flags.FLAGS["config"]))).name
+    about = f"Training pairs of {name}, from {corpus.name}."
+    settings = page.settings_tables(config.augment.to_dict(), name="config.augment")
+    page.write(out, clips, title="What training hears", about=about, settings=settings)
 
 
 def is_given() -> bool:

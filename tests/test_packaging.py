@@ -163,23 +163,24 @@ def extras_of(text: str) -> set[str]:
 
 
 def test_the_image_and_the_conda_environment_name_what_there_is(setup):
-    image, conda = ((ROOT / name).read_text() for name in ("Dockerfile", "environment.yml"))
+    image, cuda, conda = ((ROOT / name).read_text() for name in ("Dockerfile", "Dockerfile.cuda", "environment.yml"))
     known = set(setup["options.extras_require"])
-    for text in (image, conda):
+    for text in (image, cuda, conda):
         assert extras_of(text)
         assert extras_of(text) <= known
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"\bmake (\w+)", image.partition("FROM")[2])) <= targets
-    for python in re.findall(r"python[:=](3\.\d+)", image + conda):
+    assert set(re.findall(r"\bmake (\w+)", f"{image.partition('FROM')[2]} {cuda.partition('FROM')[2]}")) <= targets
+    for python in re.findall(r"python[:=](3\.\d+)", image + cuda + conda):
         assert f"Programming Language :: Python :: {python}" in setup["metadata"]["classifiers"]
 
 
-def test_the_image_installs_by_the_command_of_the_makefile_and_checks_as_ci_does():
-    commands = re.findall(r"^RUN (make .+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert commands == [
-        "make install EXTRAS=cpu,onnx,serve,test && .ci/run",
-        "make install EXTRAS=$EXTRAS && rm -rf .git",
+def test_the_images_install_by_the_command_of_the_makefile_and_check_as_ci_does():
+    commands = [
+        re.findall(r"^RUN (make [^\\\n]+)", (ROOT / name).read_text(), re.MULTILINE)
+        for name in ("Dockerfile", "Dockerfile.cuda")
     ]
+    assert commands[0] == ["make install EXTRAS=cpu,onnx,serve,test && .ci/run"]
+    assert [command.strip() for command in commands[1]] == ["make install EXTRAS=$EXTRAS && rm -rf .git"]
     for extras in ("cpu,onnx,serve,test", "cpu"):
         line = ["make", "--dry-run", "--always-make", "install", f"EXTRAS={extras}"]
         done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)

@@ -34,6 +34,7 @@ ORDER = (
     "nafp/cli",
     "nafp/__main__",
     "configs",
+    "evaluation/pages",
     "evaluation/queries",
     "evaluation/scores",
     "evaluation/protocols",
@@ -55,6 +56,7 @@ OWNER = {
     "orbax": {"nafp/weights/checkpoints.py"},
     "librosa": {"nafp/models/filterbank.py"},
     "sklearn": {"evaluation/scores/ensemble.py"},
+    "jinja2": {"evaluation/pages/layout.py"},
     "yaml": {"nafp/config/foreign.py", "nafp/weights/model_cards.py"},
     "onnx": {"nafp/models/onnx_graph.py"},
     "onnxruntime": {"nafp/models/onnx_network.py"},
@@ -187,6 +189,12 @@ def test_launchers_and_scores_reach_other_folders_by_name_at_run_time():
     for path in FILES:
         if path != pathlib.Path(__file__):
             assert not literal.search(path.read_text()), name_of(path)
+
+
+def test_scores_and_launchers_import_their_own_folder_relatively():
+    for path in (path for folder in ("evaluation", "launch") for path in files_in(folder)):
+        absolute = re.compile(rf"^\s*(?:from|import) {path.relative_to(ROOT).parts[0]}\b", re.MULTILINE)
+        assert not absolute.search(path.read_text()), name_of(path)
 
 
 def test_no_file_has_a_name_that_says_nothing():

@@ -6,36 +6,32 @@ Starting one player stops the other and continues at its place, so that two vers
 
 import base64
 import io
-import json
 import os
 import pathlib
 import struct
 import wave
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 from scipy import signal
 
 from nafp.audio import decode
 from nafp.jobs import outputs, whole_files
 
+from ..pages import layout
 from . import material, rendering
 
-_MARK = b".clip { display: grid;"  # In every page written here, from its style sheet.
+_VERB = "nafp queries listen"
+_OLD_MARK = b".clip { display: grid;"  # In the pages of versions up to 0.2, from their style sheet.
 _HEIGHT, _WIDTH = 128, 420  # Of a spectrogram, in points.
 _DEPTH_DB = 75.0  # From the loudest point to black.
 _LOWEST_HZ = 60.0
 # From black over purple and orange to pale yellow. Brightness grows evenly, also for colour-blind eyes.
 _COLOURS = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).with_name("templates")),
-    autoescape=True,
-    trim_blocks=True,
-    keep_trailing_newline=True,
-)
+_TEMPLATES = pathlib.Path(__file__).with_name("templates")
+_Settings = Sequence[tuple[str, Sequence[tuple[str, str]]]]  # Sections of names and values.
 
 
 class PageSound(NamedTuple):
@@ -96,22 +92,34 @@ def _noted(notes: Mapping[str, str]) -> str:
 
 def require_out(path: str | os.PathLike) -> None:
     """Raises nafp.errors.Invalid if `write` would replace a file that is no former page."""
-    outputs.require(path, verb="nafp queries listen", is_former=lambda head: _MARK in head)
+    is_ours = layout.is_made_by(_VERB)
+    outputs.require(path, verb=_VERB, is_former=lambda head: is_ours(head) or _OLD_MARK in head)
 
 
-def write(path: str | os.PathLike, clips: Sequence[PageClip], *, title: str, about: str = "") -> None:
-    """Writes the page to `path`, whole or not at all."""
+def write(
+    path: str | os.PathLike, clips: Sequence[PageClip], *, title: str, about: str = "", settings: _Settings = ()
+) -> None:
+    """Writes the page to `path`, whole or not at all. The rest is as for `page`."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_files.opened(path, encoding="utf-8") as file:
-        file.write(page(clips, title=title, about=about))
+        file.write(page(clips, title=title, about=about, settings=settings))
 
 
-def page(clips: Sequence[PageClip], *, title: str, about: str = "") -> str:
-    """Returns the page as HTML. about: paragraphs for its head, one on each line."""
-    return _TEMPLATES.get_template("listen.html").render(
+def page(clips: Sequence[PageClip], *, title: str, about: str = "", settings: _Settings = ()) -> str:
+    """Returns the page as HTML.
+
+    about: paragraphs for its head, one on each line. settings: as `settings_tables` returns them.
+    """
+    return layout.page(
+        _TEMPLATES,
+        "listen.html",
+        maker=_VERB,
         title=title,
+        scripts=["listen.js"],
         about=[line for line in about.splitlines() if line.strip()],
+        depth_db=f"{_DEPTH_DB:g}",
+        settings=settings,
         clips=[{"title": clip.title, "sounds": map(_card, clip.sounds)} for clip in clips],
     )
 
@@ -124,6 +132,8 @@ def _card(sound: PageSound) -> dict[str, str]:
     return {
         "label": sound.label,
         "notes": sound.notes,
+        "hz": f"{_LOWEST_HZ:g} Hz to {sound.sample_rate_hz / 2000:g} kHz" if sound.image is None else "mel bands",
+        "seconds": f"{len(sound.samples) / sound.sample_rate_hz:.1f}",
         "picture": _data("image/png", png(image)),
         "audio": _data("audio/wav", wav(sound.samples, sample_rate_hz=sound.sample_rate_hz)),
     }
@@ -190,18 +200,33 @@ def from_training(
 ) -> list[PageClip]:
     """Returns the clips of training examples, as `nafp.training.listening.examples` returns them.
 
-    examples: (title, clean [S], degraded [S], clean log-mel [F, T], degraded log-mel [F, T]).
+    examples: (path, clean [S], degraded [S], clean log-mel [F, T], degraded log-mel [F, T]).
     """
     n_samples, clips = round(segment_s * sample_rate_hz), []
-    for title, clean, degraded, *mels in examples:
+    for path, clean, degraded, *mels in examples:
         sounds = [PageSound("clean", clean, sample_rate_hz), PageSound("degraded", degraded, sample_rate_hz)]
         for sound, mel in zip(tuple(sounds), mels, strict=True):
             label = f"{sound.label}, its first segment as the network sees it"
             sounds.append(PageSound(label, sound.samples[:n_samples], sample_rate_hz, image=mel))
-        clips.append(PageClip(title, sounds))
+        clips.append(PageClip(material.stem(path), sounds))
     return clips
 
 
-def settings_text(settings: Mapping) -> str:
-    """Returns settings as text for the head of a page, one line for each section."""
-    return "\n".join(f"{key}: {json.dumps(value)}" for key, value in settings.items())
+def settings_tables(settings: Mapping[str, Any], *, name: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Returns settings as sections of names and values for people, such as "config.augment.noise".
+
+    name: what the settings are called. A section within a section becomes one of its own.
+    """
+    plain = [(key, _words(value)) for key, value in settings.items() if not isinstance(value, Mapping)]
+    inner = [(key, value) for key, value in settings.items() if isinstance(value, Mapping)]
+    sections = [section for key, value in inner for section in settings_tables(value, name=f"{name}.{key}")]
+    return [(name, plain), *sections] if plain else sections
+
+
+def _words(value: Any) -> str:
+    """Returns a value as people write it: yes and no, a dash for nothing, and commas between the parts of a list."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_words, value)) or "–"
+    return f"{value:g}" if isinstance(value, float) else str(value if value not in (None, "") else "–")

@@ -148,7 +148,8 @@ def listen(request: QueriesRequest) -> str:
         seed=request.seed,
         spliced=request.spliced,
     )
-    page.write(out, clips, title=f"Conditions of queries, from {request.source}")
+    about = f"Cut from split {request.one_split()} of {os.path.basename(os.path.normpath(str(request.source)))}."
+    page.write(out, clips, title="Conditions of queries", about=about)
     return out
 
 

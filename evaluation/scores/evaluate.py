@@ -46,7 +46,7 @@ def run(request: Request) -> dict[str, Any]:
     results.require_out(request.out, as_original=request.compat)
     fitted = confidence.Confidence.load(request.confidence) if request.confidence else None
     if request.report:
-        from . import page  # Here: matplotlib is an extra, and its absence shows at once.
+        from . import page  # Here: it loads jinja2.
 
         page.require_out(request.report)
     given = stores.read(
@@ -83,7 +83,9 @@ def run(request: Request) -> dict[str, Any]:
     more += ", raw_score.npy, test_ids.npy" if request.compat else ""
     _say(request, f"written: {request.out}/results.json, table.md, table.csv, answers.npz{more}")
     if request.report:
-        _say(request, f"written: {page.write(request.report, found, scored)}")
+        drawn = page.write(request.report, found, scored)
+        missing = "" if page.draws_files() else "; the pictures as PNG files need: pip install 'nafp[plots]'"
+        _say(request, f"written: {drawn}{missing}")
     return found
 
 

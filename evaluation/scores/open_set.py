@@ -21,6 +21,7 @@ LEFT_OUT = "left-out"  # Takes each query, asked again without its own track, as
 FEWEST = 20  # Nothing is fitted with fewer known, or fewer unknown, queries.
 CRITERIA = ("score", "margin", "probability")
 EDGES = np.linspace(0, 1, 51)  # Bins of the histograms of scores and margins.
+MOST_POINTS = 150  # Clips whose scores and margins are kept, and drawn, one by one.
 _BINS = 10  # Bins of the calibration error: 0 .. 0.1, 0.1 .. 0.2, ...
 _CURVE_POINTS = 200  # Thresholds of a DET curve.
 
@@ -87,11 +88,19 @@ def judged(
                 fitted=fitted,
                 length=length,
             )
-            counts = {"score": binned(score[strange]), "margin": binned(margin[strange])}
-            judgements[str(length)] = _written(judgement, false_accepts) | {
-                "unknown": {name: count.tolist() for name, count in counts.items()}
-            }
+            judgements[str(length)] = _written(judgement, false_accepts) | _spread(score[strange], margin[strange])
     return judgements or None
+
+
+def _spread(score: np.ndarray, margin: np.ndarray) -> dict[str, Any]:
+    """Returns how scores and margins of unknown queries [U] spread: counts in bins, quantiles, and a few one by one."""
+    both = {"score": score, "margin": margin}
+    few = len(score) <= MOST_POINTS
+    return {
+        "unknown": {name: binned(values).tolist() for name, values in both.items()},
+        "unknown_quantiles": {name: quantiles(values) for name, values in both.items()},
+        "unknown_values": {name: values.round(4).tolist() for name, values in both.items()} if few else None,
+    }
 
 
 def _written(judgement: OpenSet, false_accepts: float) -> dict[str, Any]:
@@ -160,6 +169,11 @@ def judge(
 def binned(values: np.ndarray) -> np.ndarray:
     """Counts values per bin of EDGES, int64 [50]. Values outside of EDGES count in the first or last bin."""
     return np.histogram(np.clip(values, EDGES[0], EDGES[-1]), EDGES)[0]
+
+
+def quantiles(values: np.ndarray) -> list[float]:
+    """Returns the values [N] that 5 %, half and 95 % lie below."""
+    return np.quantile(values, (0.05, 0.5, 0.95)).round(4).tolist()
 
 
 def halves(songs: Sequence[str]) -> np.ndarray:

@@ -1,6 +1,6 @@
 const players = [...document.querySelectorAll('audio')];
 for (const player of players) {
-  const picture = player.parentNode.querySelector('.picture');
+  const picture = player.parentNode.querySelector('.spectrogram');
   const line = picture.querySelector('i');
   player.addEventListener('play', () => {
     for (const other of players) {

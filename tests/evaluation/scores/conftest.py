@@ -24,6 +24,10 @@ def known(tmp_path_factory):
 @pytest.fixture
 def clips(tmp_path):
     """Queries cut from database tracks at known times, some between rows, and two strangers."""
+    return write_clips(tmp_path)
+
+
+def write_clips(tmp_path):
     save(tmp_path, "db", DB, names=[f"/music/song{i:02}.flac" for i in range(20)])
     lines: list[list] = [["query", "answer", "time", "snr", "reverb", "condition"]]
     cut = []

@@ -188,30 +188,3 @@ print("jax" in sys.modules or "flax" in sys.modules or "matplotlib" in sys.modul
     said = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert said.splitlines()[-1] == "False"
     assert "top-1 exact" in said
-
-
-def test_a_report_is_one_page_and_its_pictures(clips):
-    out, page = clips / "out", clips / "page"
-    run(
-        str(clips),
-        out,
-        truth=str(clips / "expected.csv"),
-        group=["condition", "snr"],
-        report=str(page),
-        unknown="left-out",
-    )
-    names = sorted(path.name for path in page.iterdir())
-    assert names == [
-        "accept_or_reject.png",
-        "hit_rate_by_condition.png",
-        "hit_rate_by_length.png",
-        "hit_rate_by_snr.png",
-        "index.html",
-        "overview.png",
-        "similarity.png",
-    ]
-    text = (page / "index.html").read_text()
-    assert text.count("data:image/png;base64,") == 6
-    assert "http" not in text.replace("http-equiv", "")  # Self-contained.
-    assert "condition = quiet" in text
-    assert "bytes per second of audio" in text

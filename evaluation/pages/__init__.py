@@ -1,0 +1,1 @@
+"""Numbers and sounds in, pages out: one HTML file each, that loads nothing from anywhere."""
