@@ -153,6 +153,7 @@ def test_windows_of_a_long_file_become_stretches(page):
 
 @pytest.mark.slow
 def test_a_long_file_becomes_a_timeline(page):
+    """The fast test, of made-up answers, is test_windows_of_a_long_file_become_stretches."""
     parts = [(0, 4.0, 22.0), (3, 2.0, 20.0), (2, 3.0, 22.0)]  # The middle one is in no collection.
     sound = [decode.load(MUSIC[n], sample_rate_hz=8000, start_s=at, seconds=s) for n, at, s in parts]
     dropped(page, "set.wav", wav(np.concatenate(sound), 8000))
