@@ -1,15 +1,16 @@
 """Measures what spectral peaks add to fingerprints: right tracks, answers accepted at equal false accepts, and cost.
 
-python -m benchmarks.peaks --database=DB --queries=QUERIES --work=FOLDER [--lengths=1,3,5] [--clips=N]
+python -m benchmarks.peaks --database=DB --queries=QUERIES --work=FOLDER [--lengths=1,3,5] [--clips=N] [--once]
     [--conditions=n0,song0] [--fit=CONFIDENCE.json] [--out=FILE.json]
 
 DB keeps peaks (nafp add DB CORPUS --peaks), and QUERIES is what `nafp queries render` wrote of its tracks. Each clip is
-asked as `nafp identify` asks it, and once more without its own track. FOLDER keeps the candidates, so that a run goes
-on after an interruption. Each half of the songs is judged by what was fitted to the other half: the share of the peaks,
-the probability, and the threshold for 1 % of false accepts. --fit writes the calibration for both halves, based on the
-one of DB. Times are CPU times.
+asked as `nafp identify` asks it (--once: without a closer look), and once more without its own track. FOLDER keeps the
+candidates, so that a run goes on after an interruption. Each half of the songs is judged by what was fitted to the
+other half: the share of the peaks, the probability, and the threshold for 1 % of false accepts. --fit writes the
+calibration for both halves, based on the one of DB. Times are CPU times.
 """
 
+import csv
 import dataclasses
 import pathlib
 import time
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import app, flags
 
-from benchmarks import _result, classical
+from benchmarks import _result
 from evaluation.scores import metrics, open_set, results, statistics, tables
 from nafp.audio import decode
 from nafp.database import database
@@ -33,6 +34,7 @@ _WORK = flags.DEFINE_string("work", None, "The folder for the candidates. Requir
 _LENGTHS = flags.DEFINE_list("lengths", ["1", "3", "5"], "The lengths to ask, in seconds.")
 _CLIPS = flags.DEFINE_integer("clips", 0, "Clips of each condition, from the first on. Default: 0, all.")
 _CONDITIONS = flags.DEFINE_list("conditions", None, "Conditions to ask. Default: all.")
+_ONCE = flags.DEFINE_bool("once", False, "Ask at the clip's own speed alone, without a closer look.")
 _FIT = flags.DEFINE_string("fit", None, "The calibration to write. Default: none.")
 _OUT = flags.DEFINE_string("out", None, "The JSON file to write. Default: the numbers are only printed.")
 
@@ -83,12 +85,13 @@ class Listener:
         self.asked = identifier.Identifier(network, opened.rows, opened.index, confidence=self.calibration)
         self.rows, self.rate_hz = opened.rows, network.sample_rate_hz
         self.judge = second_opinion.PeakJudge(opened.rows, network, self.calibration)
-        self._policy = asking.policy(hop_s=opened.hop_s)
+        self._heard: tuple[np.ndarray, list[speeds.ClipAtSpeed]] = np.zeros(0), []
+        self._once = asking.policy(hop_s=opened.hop_s, speeds="none", shifts=1)
+        self._policy = self._once if _ONCE.value else asking.policy(hop_s=opened.hop_s)
 
     def twins(self, own: int, at_s: float, samples: np.ndarray) -> np.ndarray:
         """Returns which tracks hold the recording of a clip, as far as its first look finds them: bool [tracks]."""
-        (version,) = self.asked._hear(samples, self.rate_hz, self._policy.first)
-        places = speeds.rank([version], self.rows, top=1 << 20)[0]
+        places = speeds.rank(self._first_heard(samples), self.rows, top=1 << 20)[0]
         best = match.best_of_each_track(places.tracks)[:_KEPT]
         right = self.rows.borders(np.array([own]))[0] + at_s / self.rows.hop_s
         starts = np.round(np.concatenate([right, places.starts[best]])).astype(np.int64)
@@ -98,15 +101,31 @@ class Listener:
         found[own] = True
         return found
 
+    def _first_heard(self, samples: np.ndarray) -> list[speeds.ClipAtSpeed]:
+        """Fingerprints a clip for its first look, once for all who ask for the same clip in turn."""
+        if self._heard[0] is not samples:
+            self._heard = samples, self.asked._hear(samples, self.rate_hz, self._once.first)
+        return self._heard[1]
+
     def looks(self, samples: np.ndarray, own: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, float]]:
         """Yields tracks, cosines, fits and CPU ms of each of _LOOKS."""
         clip_s = len(samples) / self.rate_hz
-        looks = [self._policy.first, self._policy.closer(clip_s=clip_s) or self._policy.first]
-        heard = [self.asked._hear(samples, self.rate_hz, look) for look in looks]
+        closer, scanned_ms = self._policy.closer(clip_s=clip_s), 0.0
+        looks = [self._policy.first, closer] if closer else [self._policy.first]
+        heard = [self._first_heard(samples), *(self.asked._hear(samples, self.rate_hz, look) for look in looks[1:])]
+        if closer:
+            began = time.process_time()
+            starts = self.judge.proposed(samples)
+            scanned_ms = 1e3 * (time.process_time() - began)
         for left_out in (set[int](), {own}):
             for number, look in enumerate(looks):
                 versions = [self._without(version, left_out) for version in heard[number]]
-                yield self._candidates(samples, versions, look, left_out, is_closer=number > 0)
+                if number:
+                    versions[0] = self.judge.with_proposals(versions[0], starts, left_out=left_out)
+                tracks, cosines, fits, judged_ms = self._candidates(samples, versions, look.shifts)
+                yield tracks, cosines, fits, judged_ms + number * scanned_ms
+                if not closer:
+                    yield tracks, cosines, fits, judged_ms
 
     def _without(self, version: speeds.ClipAtSpeed, left_out: set[int]) -> speeds.ClipAtSpeed:
         near = version.near.copy()
@@ -114,34 +133,22 @@ class Listener:
         return version._replace(near=near)
 
     def _candidates(
-        self,
-        samples: np.ndarray,
-        versions: list[speeds.ClipAtSpeed],
-        look: asking.Look,
-        left_out: set[int],
-        *,
-        is_closer: bool,
+        self, samples: np.ndarray, versions: list[speeds.ClipAtSpeed], shifts: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        began = time.process_time()
-        if is_closer:
-            versions[0] = self.judge.with_proposals(versions[0], samples, left_out=left_out)
-        spent = time.process_time() - began
-        places = speeds.rank(versions, self.rows, shifts=look.shifts, top=1 << 20)[0]
-        began = time.process_time()
+        places = speeds.rank(versions, self.rows, shifts=shifts, top=1 << 20)[0]
+        began, rate_hz = time.process_time(), round(self.rate_hz * versions[places.heard].speed)
         chosen = second_opinion.chosen(places.tracks)
-        slowed = decode.resample(
-            samples, from_hz=self.rate_hz, to_hz=round(self.rate_hz * versions[places.heard].speed)
-        )
+        slowed = decode.resample(samples, from_hz=self.rate_hz, to_hz=rate_hz)
         fits = self.judge.likeness(self.judge.heard(slowed), places.tracks[chosen], places.starts[chosen])
-        spent += time.process_time() - began
-        return places.tracks[chosen], places.scores[chosen], fits, 1e3 * spent
+        spent_ms = 1e3 * (time.process_time() - began)
+        return places.tracks[chosen], places.scores[chosen], fits, spent_ms
 
 
 def candidates(opened: database.Database, queries: str, work: pathlib.Path, seconds: float) -> Asked:
     """Asks for the candidates that the folder lacks, and returns all at one length."""
-    lines = classical.clips(queries, _CLIPS.value)
-    names = list(dict.fromkeys(line["condition"] for line in lines))
-    wanted = [name for name in names if not _CONDITIONS.value or name in _CONDITIONS.value]
+    with (pathlib.Path(queries) / "expected.csv").open(newline="", encoding="utf-8") as table:
+        lines = list(csv.DictReader(table))
+    wanted = _CONDITIONS.value or list(dict.fromkeys(line["condition"] for line in lines))
     work.mkdir(parents=True, exist_ok=True)
     listener: Listener | None = None
     parts = []
@@ -149,7 +156,8 @@ def candidates(opened: database.Database, queries: str, work: pathlib.Path, seco
         file = work / f"{condition}_{seconds:g}.npz"
         if not file.exists():
             listener = listener or Listener(opened)
-            asked = _asked(listener, [line for line in lines if line["condition"] == condition], seconds)
+            own = [line | {"query": f"{queries}/{line['query']}"} for line in lines if line["condition"] == condition]
+            asked = _asked(listener, own[: _CLIPS.value or None], seconds)
             np.savez(file, **asked._asdict())
         parts.append(Asked(**np.load(file)))
     return with_all_twins(Asked(*(np.concatenate(values) for values in zip(*parts))))
@@ -251,7 +259,7 @@ def threshold_of(asked: Asked, model: Model) -> float:
     return open_set.threshold(model.probability(seen.strange_score, seen.strange_margin), _FALSE_ACCEPTS)
 
 
-def chosen(asked: Asked, shares: Sequence[float]) -> Model:
+def best_model(asked: Asked, shares: Sequence[float]) -> Model:
     """Returns the model of the share that accepts most right answers at 1 % of false accepts."""
     models = [fitted(asked, share) for share in shares]
     counts = [accepted(asked, model, threshold_of(asked, model))[1].sum() for model in models]
@@ -269,7 +277,7 @@ def judged(asked: Asked, shares: Sequence[float], songs: Sequence[str]) -> tuple
     told = np.zeros((3, len(half)), bool)
     for fold in (0, 1):
         fits, judges = part(asked, half != fold), half == fold
-        model = chosen(fits, shares)
+        model = best_model(fits, shares)
         told[:, judges] = accepted(part(asked, judges), model, threshold_of(fits, model))
     return told[0], told[1], told[2]
 
@@ -305,7 +313,7 @@ def report(seconds: float, record: dict[str, Any]) -> str:
 
 
 def calibration(known: confidence.Confidence, models: dict[float, Model], elsewhere: dict[float, float]) -> Any:
-    """Returns a calibration with peaks. models, elsewhere: by length in segments; others are interpolated."""
+    """Returns a calibration with peaks. models, elsewhere: by length in segments. Others are interpolated."""
     lengths = sorted(models)
 
     def at_all(values: Sequence[float]) -> np.ndarray:
@@ -329,7 +337,7 @@ def main(argv: list[str]) -> None:
             numbers[f"{seconds:g}"] = measured(asked, opened.rows.tracks)
             print(report(seconds, numbers[f"{seconds:g}"]), end="\n\n", flush=True)
             length = 1 + (seconds - opened.about["segment_s"]) / opened.hop_s
-            models[length] = chosen(asked, SHARES[1:])
+            models[length] = best_model(asked, SHARES[1:])
             seen = verdicts(asked, models[length])
             elsewhere[length] = float(np.quantile(seen.strange_score, _ELSEWHERE))
             print(f"share {models[length].share}, weights {models[length].weights.tolist()}", flush=True)

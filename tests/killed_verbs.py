@@ -22,7 +22,7 @@ from nafp.search import collection, index
 from nafp.verbs import monitor
 from tests import databases, killed_writer
 
-N_BLOCKS = 6
+N_BLOCKS = 3
 
 
 def merge(folder: pathlib.Path) -> None:

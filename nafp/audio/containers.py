@@ -50,7 +50,7 @@ class Reader:
         decoder.thread_count = 1
         self.sample_rate_hz, self.channels = decoder.sample_rate, decoder.channels
         stated = _seconds(self._container, self._stream) if headers.states_length(self._container.format.name) else 0.0
-        self.seconds = headers.believed(max(stated, headers.asf_seconds(path)), os.path.getsize(path))
+        self.seconds = headers.believed(max(stated, headers.own_seconds(path)), os.path.getsize(path))
         self.length_s = self.seconds
         self.tolerance_s = headers.tolerance_s(self.seconds, n_streams=len(self._container.streams))
 

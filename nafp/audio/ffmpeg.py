@@ -156,7 +156,7 @@ def _seconds(header: dict[str, Any], path: str) -> float:
     if not headers.states_length(about.get("format_name", "")):
         return 0.0
     seconds = header["streams"][0].get("duration") or about.get("duration")
-    return headers.believed(max(float(seconds or 0.0), headers.asf_seconds(path)), os.path.getsize(path))
+    return headers.believed(max(float(seconds or 0.0), headers.own_seconds(path)), os.path.getsize(path))
 
 
 def _reason(remarks: bytes, path: str) -> str:

@@ -18,6 +18,7 @@ _LEAST_BYTES_PER_S, _GRACE_S = 1.0, 3600.0
 # Microsoft's Advanced Systems Format: the first bytes of a file, and of its File Properties Object.
 _ASF_START = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_WAVPACK_HZ = (6000, 8000, 9600, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000, 192000)
 _ASF_HEAD_BYTES = 1 << 16
 # Containers of these names (ffmpeg's) state their length. ffmpeg guesses that of the others from a bit rate.
 _STATING = frozenset(
@@ -54,10 +55,23 @@ def believed(seconds: float, n_bytes: int) -> float:
     return seconds if 0.0 < seconds <= _GRACE_S + n_bytes / _LEAST_BYTES_PER_S else 0.0
 
 
-def asf_seconds(path: str) -> float:
-    """Returns the length that a WMA file states, 0.0 if it states none. ffmpeg goes by what is there of the file."""
+def own_seconds(path: str) -> float:
+    """Returns the length that a WMA or WavPack file states, 0.0 for others. ffmpeg goes by what it finds of these."""
     with open(path, "rb") as file:
         head = file.read(_ASF_HEAD_BYTES)
+    return _asf_seconds(head) or _wavpack_seconds(head)
+
+
+def _wavpack_seconds(head: bytes) -> float:
+    """Reads the header of the first block: https://www.wavpack.com/WavPack5FileFormat.pdf, section 2.0."""
+    if not head.startswith(b"wvpk") or len(head) < 32:
+        return 0.0
+    n_samples, flags = struct.unpack("<I8xI", head[12:28])
+    rate = flags >> 23 & 15
+    return n_samples / _WAVPACK_HZ[rate] if n_samples < 2**32 - 1 and rate < len(_WAVPACK_HZ) else 0.0
+
+
+def _asf_seconds(head: bytes) -> float:
     at = head.find(_ASF_PROPERTIES) if head.startswith(_ASF_START) else -1
     if at < 0 or len(head) < at + 92:
         return 0.0

@@ -29,6 +29,7 @@ _HEAD = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xeb]", re.DOTALL)
 _LEAST_BYTES = 24  # The smallest frame: 8 kbit/s at 24 kHz.
 _MOST_BYTES = 1441  # The greatest frame: 320 kbit/s at 32 kHz.
 _LONGEST_S = 3600.0  # A file of a few bytes may be what is left of a longer one.
+_TAG_BYTES = 1 << 20  # Of a tag are looked through.
 _JUNK_BYTES = 1 << 20  # Between a tag and the first frame.
 _STRAY_BYTES = 1 << 16  # Before the first frame of a file without a tag, which may be of another kind.
 _MOST_TAGS = 64
@@ -62,9 +63,13 @@ def links(data: mmap.mmap, *, thorough: bool) -> list[Link]:
     if first is None:
         return [WHOLE]
     stated, start = _stated(data, first), first if first > tags_end else 0
-    if stated and stated.is_xing and not thorough and _fits(stated, len(data) - first):
+    if stated and stated.is_xing and not thorough and _fits(stated, len(data) - first) and _is_silent(data, first):
         return [Link(start=start)]
-    return [_counted(data, first, start, stated)]
+    link = _counted(data, first, start, stated)
+    n_strange = len(data[tags_end:first].strip(b"\0"))
+    if n_strange > _MOST_BYTES and not link.torn:  # Zeros are filling; a few bytes are the end of a frame.
+        return [link._replace(torn=f"{n_strange} bytes of something else stand before its first frame")]
+    return [link]
 
 
 def _counted(data: mmap.mmap, first: int, start: int, stated: _Stated | None) -> Link:
@@ -79,17 +84,30 @@ def _counted(data: mmap.mmap, first: int, start: int, stated: _Stated | None) ->
         prefix = _xing(data[first : first + 4], n_frames + extra)
         return Link(prefix, first, promise_s=promise_s if is_cut else None)
     torn = _torn(n_frames, stated, joined)
-    if abs(n_frames - stated.n_frames) <= 1:
+    is_right, is_silent = abs(n_frames - stated.n_frames) <= 1, _is_silent(data, first)
+    if is_right and is_silent:
         return Link(start=start, torn=torn)
-    if n_frames < stated.n_frames and promise_s <= _LONGEST_S + len(data) and not _fits(stated, len(data) - first):
-        return Link(start=start)  # Cut off.
-    n_bytes = frame.n_bytes
+    is_possible = promise_s <= _LONGEST_S + len(data)
+    is_cut = not is_right and n_frames < stated.n_frames and is_possible and not _fits(stated, len(data) - first)
+    if is_cut and is_silent:
+        return Link(start=start)
+    n_bytes, at = frame.n_bytes, stated.at - first
     head = bytearray(data[first : first + n_bytes])
-    at = stated.at - first
+    head[4 : at - 8] = bytes(at - 12)
     head[at : at + 4] = struct.pack(">I", n_frames)
     if stated.n_bytes:
         head[at + 4 : at + 8] = struct.pack(">I", min(len(data) - first, 0xFFFFFFFF))
-    return Link(bytes(head), first + n_bytes, promise_s=promise_s if stated.n_frames < n_frames else None, torn=torn)
+    is_told = is_cut or (not is_right and stated.n_frames < n_frames)
+    return Link(bytes(head), first + n_bytes, promise_s=promise_s if is_told else None, torn=torn)
+
+
+def _is_silent(data: mmap.mmap, first: int) -> bool:
+    """Returns whether the frame of a header says nothing. To libmpg123 it is no header otherwise, but sound.
+
+    Two bytes in front may be a checksum.
+    """
+    frame = _frame(data[first : first + 4])
+    return frame is not None and not any(data[first + 6 : first + 4 + _SIDE_INFO[frame.version, frame.mono]])
 
 
 def _torn(n_frames: int, stated: _Stated, joined: list[int]) -> str:
@@ -130,8 +148,27 @@ def _first_frame(data: mmap.mmap) -> tuple[int, int | None]:
         if data[at : at + 3] != b"ID3" or len(data) < at + 10:
             break
         a, b, c, d = data[at + 6 : at + 10]
-        at += 10 + (a << 21 | b << 14 | c << 7 | d)
+        end = at + 10 + (a << 21 | b << 14 | c << 7 | d)
+        hidden = _hidden(data, at + 10, end)
+        if hidden is not None:
+            return at, hidden
+        at = end
     return at, _resumed(data, at, min(len(data), at + (_JUNK_BYTES if at else _STRAY_BYTES)), n_more=2)
+
+
+def _hidden(data: mmap.mmap, start: int, end: int) -> int | None:
+    """Returns the first frame in what a tag calls its own, if frame follows frame from there to beyond its end.
+
+    The size of the tag is damaged then. Bytes of a picture may look like a frame or two, but not like all that follow.
+    """
+    beyond = min(end, len(data) - 4)
+    for match in _HEAD.finditer(data, start, min(end, start + _TAG_BYTES)):
+        position = match.start()
+        while position < beyond and (frame := _frame(data[position : position + 4])):
+            position += frame.n_bytes
+        if position >= beyond and position - match.start() > _MOST_BYTES:
+            return match.start()
+    return None
 
 
 def _resumed(data: mmap.mmap, at: int, end: int, *, n_more: int = 1) -> int | None:

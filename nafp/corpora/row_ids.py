@@ -35,14 +35,15 @@ class QueryStart(NamedTuple):
 def read(path: str | os.PathLike) -> np.ndarray:
     """Reads test ids from .npy or .pkl: int64 [n]. "ids.pkl#10.19" means the list at [10][19]."""
     path, _, key = os.fspath(path).partition("#")
+    values: object
     if path.endswith(".npy"):
         try:
-            ids = plain_files.array(path)
+            values = plain_files.array(path)
         except (OSError, errors.Invalid) as error:
             raise errors.Invalid(f"{path}: not an array of row numbers ({error})") from None
     else:
-        ids = _inside(pickles.read(path), key, path)
-    ids = np.asarray(ids)
+        values = _inside(pickles.read(path), key, path)
+    ids = np.asarray(values)
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or not len(ids) or ids.min() < 0:
         raise errors.Invalid(f"{path}: holds {ids.dtype} {list(ids.shape)}; row numbers [n] are needed")
     return ids.astype(np.int64)

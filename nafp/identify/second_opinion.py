@@ -87,23 +87,23 @@ class PeakJudge:
         return np.pad(inside, ((before, n_frames - before - len(inside)), (0, 0)))
 
     def with_proposals(
-        self, version: speeds.ClipAtSpeed, samples: np.ndarray, *, left_out: Collection[int]
+        self, version: speeds.ClipAtSpeed, starts: np.ndarray, *, left_out: Collection[int]
     ) -> speeds.ClipAtSpeed:
-        """Adds the rows that peaks propose to the neighbours of the first row of a clip.
+        """Adds rows that peaks propose to the neighbours of the first row of a clip.
 
-        samples: as of `heard`. left_out: tracks, by position, that are not proposed.
+        starts: as `proposed` returns them. left_out: tracks, by position, of which none is added.
         """
-        starts = self.proposed(self.heard(samples))
         starts = starts[~np.isin(self._rows.track_of(starts), list(left_out))]
         near = np.pad(version.near, ((0, 0), (0, len(starts))), constant_values=-1)
         near[0, version.near.shape[1] :] = starts
         return version._replace(near=near)
 
-    def proposed(self, clip: np.ndarray) -> np.ndarray:
-        """Returns the rows where the clip may begin, int64: those around the best place of each of few tracks.
+    def proposed(self, samples: np.ndarray) -> np.ndarray:
+        """Returns the rows where a clip may begin, int64: those around the best place of each of few tracks.
 
-        None are proposed in a collection of more than `_MOST_FRAMES`.
+        samples: as of `heard`. None are proposed in a collection of more than `_MOST_FRAMES`.
         """
+        clip = self.heard(samples) if self._all is not None else np.zeros(0)
         if not len(clip) or self._all is None:
             return np.zeros(0, np.int64)
         chosen = np.unique(np.linspace(0, len(clip) - 1, _SCANNED).round().astype(np.int64))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -21,6 +22,7 @@ class _Layer(NamedTuple):
     axis: int  # 0 frequency, 1 time.
     stride: int
     n_positions: int  # Length of the input along the axis.
+    shape: tuple[int, int, int]  # [F,T,D] of the output.
     kernel: Value
     bias: Value
     scale: Value
@@ -44,25 +46,45 @@ def encode(
     for i, stride in enumerate(model.time_strides, 1):
         for name, axis, step in ((f"block{i}_time", 1, stride), (f"block{i}_frequency", 0, 2)):
             depthwise = bool(model.depthwise) and axis == 0
-            layer = _layer(graph, name, variables, axis=axis, stride=step, n_positions=sizes[axis], depthwise=depthwise)
+            layer = _layer(graph, name, variables, axis=axis, stride=step, sizes=sizes, depthwise=depthwise)
             x = _apply(x, layer, model)
-            sizes[axis] = -(-sizes[axis] // step)
+            sizes[axis] = layer.shape[axis]
     return x.transposed(0, 2, 3, 1).reshaped(0, model.dim, -1)
 
 
 def _layer(
-    graph: Graph, name: str, variables: Mapping[str, Any], *, axis: int, stride: int, n_positions: int, depthwise: bool
+    graph: Graph,
+    name: str,
+    variables: Mapping[str, Any],
+    *,
+    axis: int,
+    stride: int,
+    sizes: Sequence[int],
+    depthwise: bool,
 ) -> _Layer:
+    """Returns a layer with its parameters. sizes: [F,T] of its input."""
     p = onnx_layers.parameters(graph, name, variables)
     batch_norm = f"{name}_mean" in variables["batch_stats"]
     statistics = onnx_layers.running(graph, name, variables) if batch_norm else None
-    n_groups = variables["params"][name]["kernel"].shape[3] if depthwise else 1
+    n_outputs = variables["params"][name]["kernel"].shape[3]
+    n_bins, n_frames = (-(-n // stride) if a == axis else n for a, n in enumerate(sizes))
+    n_groups = n_outputs if depthwise else 1
     kernel, bias, scale, shift = (p[key] for key in ("kernel", "bias", "norm_scale", "norm_bias"))
-    return _Layer(axis, stride, n_positions, kernel, bias, scale, shift, statistics, n_groups)
+    shape = (n_bins, n_frames, n_outputs)
+    return _Layer(axis, stride, sizes[axis], shape, kernel, bias, scale, shift, statistics, n_groups)
 
 
 def _apply(x: Value, layer: _Layer, model: ml_collections.ConfigDict) -> Value:
     x = _convolve(x, layer, model.padding)
+    if model.norm != "layer_norm2d":
+        return _activated_and_normalised(x, layer, model)
+    # With arrays of this shape ONNX Runtime takes a tenth less time for the whole network.
+    x = _activated_and_normalised(x.reshaped(0, 1, math.prod(layer.shape)), layer, model)
+    n_bins, n_frames, n_outputs = layer.shape
+    return x.reshaped(0, n_outputs, n_bins, n_frames)
+
+
+def _activated_and_normalised(x: Value, layer: _Layer, model: ml_collections.ConfigDict) -> Value:
     if model.activation_order == "after_norm":
         return onnx_layers.ACTIVATIONS[model.activation](_normalise(x, layer, model, raised_by=0))
     if model.activation == "elu":
@@ -84,11 +106,14 @@ def _convolve(x: Value, layer: _Layer, padding: str) -> Value:
 
 
 def _normalise(x: Value, layer: _Layer, model: ml_collections.ConfigDict, *, raised_by: float) -> Value:
-    """Normalises x [B,C,F,T], then scales and shifts it. raised_by: what x is above its true value everywhere."""
+    """Normalises x [B,C,F,T], of layer_norm2d [B,1,C*F*T], then scales and shifts it.
+
+    raised_by: what x is above its true value everywhere.
+    """
     graph, epsilon = x.graph, float(model.epsilon)
     if model.norm == "layer_norm2d":
-        scale, shift = (value.transposed(2, 0, 1) for value in (layer.scale, layer.shift))
-        return graph("LayerNormalization", x, scale, shift, axis=1, epsilon=epsilon)
+        scale, shift = (value.transposed(2, 0, 1).reshaped(-1) for value in (layer.scale, layer.shift))
+        return graph("LayerNormalization", x, scale, shift, axis=-1, epsilon=epsilon)
     if model.norm == "layer_norm1d":
         last = x.transposed(0, 2, 3, 1)
         return graph("LayerNormalization", last, layer.scale, layer.shift, axis=3, epsilon=epsilon).transposed(

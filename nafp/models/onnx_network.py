@@ -17,9 +17,9 @@ from nafp.models import protocol
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32
 
-_BATCH = 8  # Segments that go through the network together: their activations stay in the cache.
+_BATCH = 4  # Segments that go through the network together: their activations stay in the cache.
 _SHARE = 8  # Segments below which a thread is not worth its start.
-_BATCHES_A_THREAD = 8
+_BATCHES_A_THREAD = 16
 
 
 class OnnxNetwork:

@@ -31,6 +31,8 @@ _SILENCE = 1e-9  # Added to amplitudes, so that silence has a logarithm.
 _LEAST_VARIANCE = 1e-3  # Of levels in what is around a frequency. Less is rounding.
 _LEAST_PEAK = 0.5  # Standard deviations. What stands out less is no peak.
 _LEAST, _MOST = -1.5, 3.0  # Standard deviations that count.
+_NORMAL_MAD = 1.4826  # Standard deviations in the median absolute deviation of a normal distribution.
+_LEAST_SPREAD = 1.0  # Of a sum, so that silence says nothing.
 
 
 def frames_per_row(hop_s: float) -> int:
@@ -82,13 +84,16 @@ def lead(*, segment: int, sample_rate_hz: int, hop: int) -> int:
 def near(clip: Float32[np.ndarray, "F 256"], frames: UInt8[np.ndarray, "C G B"]) -> Float32[np.ndarray, " C"]:
     """Returns how well a clip fits each of C places, at the best of the G - F + 1 frames where it may begin there.
 
-    frames: the peaks around each place. The values are standard deviations above what chance gives at one frame, about.
+    frames: the peaks around each place. Nearly all of these frames are wrong. So their median is what chance gives for
+    this clip, and the values are standard deviations above it.
     """
-    n_frames, n_starts = len(clip), frames.shape[1] - len(clip) + 1
+    n_starts = frames.shape[1] - len(clip) + 1
     total = np.zeros((len(frames), n_starts), np.float32)
     for frame, said in enumerate(clip):
         total += said[frames[:, frame : frame + n_starts]].sum(axis=2)
-    return total.max(axis=1) / np.float32(np.sqrt(n_frames * frames.shape[2]))
+    chance = np.median(total)
+    spread = _NORMAL_MAD * np.median(np.abs(total - chance))
+    return (total.max(axis=1) - chance) / np.float32(max(spread, _LEAST_SPREAD))
 
 
 def scanned(
@@ -96,7 +101,7 @@ def scanned(
 ) -> Float32[np.ndarray, " N"]:
     """Returns how well some frames of a clip fit recordings if it begins at each of their frames.
 
-    chosen: the frames of the clip that count, ascending. The unit is that of `near`.
+    chosen: the frames of the clip that count, ascending. A value is the sum of what they say, in arbitrary units.
     """
     n = peaks.shape[1]
     total = np.zeros(n, np.float32)
@@ -104,7 +109,7 @@ def scanned(
         said = clip[frame]
         for band in peaks:
             total[: max(0, n - frame)] += said[band[frame:]]
-    return total / np.float32(np.sqrt(len(chosen) * len(peaks)))
+    return total
 
 
 def standing_out(

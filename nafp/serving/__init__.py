@@ -1,4 +1,4 @@
-"""HTTP in, answers out; the page.
+"""HTTP in, answers and a page out.
 
 `app` has the addresses and `server` the processes. Between a request and an answer stand, in this order: `connections`
 and `guard` (what no request may do), `bodies` and `questions` (bytes in, a question out), `desk` (how much is done at

@@ -85,6 +85,8 @@ class Decoders:
     def excerpt(self, file: str, *, start_s: float, seconds: float, within_s: float) -> bytes:
         """Returns `seconds` of a file of this machine from `start_s` on, as a mono WAV file. Errors: as of `decode`."""
         part = self._ask(DecodeTask(None, file, EXCERPT_HZ, seconds, start_s=start_s), within_s)
+        if not len(part.samples):
+            raise errors.Undecodable(_CLIP, f"ends before second {start_s:g}")
         return _wav(part.samples, EXCERPT_HZ)
 
     def _ask(self, task: DecodeTask, within_s: float) -> DecodedClip:

@@ -83,7 +83,7 @@ def _require_small(opened: database.Database, n_rows: int) -> None:
 
 
 def _rows(opened: database.Database, tracks: list[Any], dtype: str) -> bytes:
-    """Returns the rows of all tracks as bytes. An int8 row is scaled to its largest number; its length is known."""
+    """Returns the rows of all tracks as bytes. An int8 row is scaled to its largest number. Its length is known."""
     parts = []
     for track in tracks:
         rows = opened.rows.read(track.first_row, track.first_row + track.n_rows)

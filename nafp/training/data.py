@@ -19,6 +19,10 @@ from nafp.training import augment, order, pipeline, ready_pairs, resident, step,
 from nafp.training.sounds import Sounds
 
 _Reader = Callable[[int, int], pipeline.Batch]  # (position, window) -> example.
+_ONE_TRACK = (
+    "WARNING: all windows are of one track, and windows of one track are no negatives of each other: there is nothing "
+    "to learn from, and a loss of 0 says nothing. Add tracks, or set config.loss.mask_same_track=False"
+)
 VALIDATION_BATCH = 64  # Clips embedded at once in the mini-search.
 
 
@@ -189,7 +193,10 @@ def open_data(config: ml_collections.ConfigDict, settings: augment.Settings) -> 
     Raises errors.Invalid or errors.NotFound naming the setting to change.
     """
     plan = _unpacked(config, settings)
-    return _open_pairs(plan) if plan.pairs else _open_corpus(plan)
+    opened = _open_pairs(plan) if plan.pairs else _open_corpus(plan)
+    if config.loss.mask_same_track and len(np.unique(opened.windows.track)) == 1:
+        opened.notes.append(_ONE_TRACK)
+    return opened
 
 
 def _unpacked(config: ml_collections.ConfigDict, settings: augment.Settings) -> _Plan:

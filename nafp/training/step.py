@@ -136,14 +136,9 @@ def initial(recipe: Recipe, *, n_mels: int, n_frames: int) -> State:
 
     def drawn(key: jax.Array, mel: jax.Array) -> State:
         variables = recipe.model.init(key, mel)
-        params = variables["params"]
-        return State(
-            jnp.zeros((), jnp.int32),
-            params,
-            variables.get("batch_stats", {}),
-            recipe.optimizer.init(params),
-            _empty_past(recipe, variables, mel) if recipe.memory else None,
-        )
+        params, stats = variables["params"], variables.get("batch_stats", {})
+        past = _empty_past(recipe, variables, mel) if recipe.memory else None
+        return State(jnp.zeros((), jnp.int32), params, stats, recipe.optimizer.init(params), past)
 
     # One program: by itself, every shape of zeros that the optimizer begins with would be compiled as one.
     return jax.jit(drawn)(jax.random.key(recipe.seed), np.zeros((2, n_mels, n_frames), np.float32))

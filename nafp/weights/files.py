@@ -33,7 +33,7 @@ import numpy as np
 import nafp.config
 from nafp import errors
 from nafp.jobs import choices, plain_files, whole_files
-from nafp.models import filterbank, front_ends, identities, numpy_network, onnx_network
+from nafp.models import filterbank, front_ends, identities, numpy_network, onnx_network, onnx_writer
 from nafp.weights import onnx_files
 
 FORMATS = ("npz", "safetensors")
@@ -204,8 +204,8 @@ def converted(
     bank: mel filters and window that came with the parameters; None computes them.
     """
     bank = bank or filterbank.by_formula(**bank_settings(config))
-    model = onnx_files.model(variables, config, bank=bank, about={})
-    return onnx_network.OnnxNetwork(model, config, identity=identity)
+    graph = onnx_writer.graph(variables, config, bank=bank)
+    return onnx_network.OnnxNetwork(onnx_files.serialised(graph, config, about={}), config, identity=identity)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from typing import Any
 
 import ml_collections
 
-from nafp import config as settings
+import nafp.config
 from nafp import errors
 from nafp.jobs import plain_files, whole_files
 from nafp.models import identities
@@ -86,7 +86,7 @@ def network_file(folder: pathlib.Path) -> pathlib.Path:
     """Returns the file of a folder's network. Raises nafp.errors.Invalid if what stands beside it disagrees with it."""
     path = folder / NETWORK
     about = files.stated(path)
-    truth = _described(settings.from_json(about["config"]), step=int(about["step"]), digest=about["sha256"])
+    truth = _described(nafp.config.from_json(about["config"]), step=int(about["step"]), digest=about["sha256"])
     for name, read in ((CONFIG, _read_config), (CARD, _read_card)):
         if (folder / name).exists():
             _require_agreement(folder / name, read(folder / name), truth)
@@ -110,17 +110,17 @@ def _described(config: ml_collections.ConfigDict, *, step: int, digest: str) -> 
         "embedding_dim": config.model.dim,
         "step": step,
         "parameters_sha256": digest,
-        "nafp": json.loads(settings.to_json(config)),
+        "nafp": json.loads(nafp.config.to_json(config)),
     }
 
 
 def _read_config(path: pathlib.Path) -> dict[str, Any]:
     try:
         tree = json.loads(_text(path, _LARGEST_CONFIG))
-        own = settings.from_dict(tree["nafp"]) if "nafp" in tree else None
+        own = nafp.config.from_dict(tree["nafp"]) if "nafp" in tree else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise errors.Invalid(f"{path}: cannot be read: {str(error)[:200]}") from None
-    return {**tree, "nafp": json.loads(settings.to_json(own))} if own is not None else tree
+    return {**tree, "nafp": json.loads(nafp.config.to_json(own))} if own is not None else tree
 
 
 def _read_card(path: pathlib.Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def load(source: str = "small", *, runtime: str = "auto", batch_size: int = 0) -
     """Opens a trained network, which computes fingerprints [n, D] of waveforms [n, S].
 
     source: the name of a shipped network (see `shipped`), RUN, RUN@STEP, RUN@best, an exported file, or a model
-    folder. runtime: "jax"; "numpy" or "onnx", which need an exported file but no JAX; "auto" for ONNX Runtime if the
+    folder. runtime: "jax"; "numpy" or "onnx", which run exported files without JAX; "auto" for ONNX Runtime if the
     file is an ONNX file and it is installed, else for JAX where it is installed, else numpy. batch_size: segments that
     go through the network together under JAX; 0 for the number that suits the devices of this process. Raises
     nafp.errors.NotFound or nafp.errors.Invalid with the sources there are.
@@ -38,15 +38,21 @@ def load(source: str = "small", *, runtime: str = "auto", batch_size: int = 0) -
     runtime = chosen(runtime, source)
     if runtime == "jax":
         return open_extractor(source, batch_size=batch_size)
-    file = weights_file(source)
-    if file.suffix not in EXPORTED:
-        raise errors.Invalid(
-            f"{source}: a run's checkpoints need JAX; write a file first where JAX is: "
-            f"nafp export --checkpoint={source} --out=network.safetensors"
-        )
     from nafp.weights import files
 
-    return files.load_onnx(file) if runtime == "onnx" else files.load(file)
+    file = weights_file(source)
+    if file.suffix in EXPORTED:
+        return files.load_onnx(file) if runtime == "onnx" else files.load(file)
+    if runtime == "onnx" and importlib.util.find_spec("jax"):
+        from nafp.models import identities
+
+        variables, config, step, name = read(source)
+        identity = identities.of(variables, source=name, step=step, config=config)
+        return files.converted(variables, config, identity=identity)
+    raise errors.Invalid(
+        f"{source}: a run's checkpoints need JAX; write a file first where JAX is: "
+        f"nafp export --checkpoint={source} --out=network.safetensors"
+    )
 
 
 def chosen(runtime: str, source: str = "") -> str:

@@ -102,6 +102,45 @@ def test_of_joined_mp3_files_the_last_may_be_cut_off(folder, tmp_path, kept):
     assert "that the headers of joined files state" in remarks[0]
 
 
+@pytest.mark.parametrize("at", [4, 6, 9, 12])
+def test_a_changed_bit_before_the_count_of_an_mp3_hides_nothing(folder, tmp_path, at):
+    (tmp_path / "a.mp3").write_bytes(patched(folder, "a.mp3", at, 16, "B"))
+    assert decode.probe(tmp_path / "a.mp3").seconds == pytest.approx(4.0, abs=0.1)
+    assert heard(tmp_path / "a.mp3")[0] == pytest.approx(4.0, abs=0.1)
+    data = (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "cut.mp3").write_bytes(data[: len(data) // 2])
+    seconds, remarks = heard(tmp_path / "cut.mp3")
+    assert seconds == pytest.approx(2.0, abs=0.2)
+    assert len(remarks) == 1
+
+
+@pytest.mark.parametrize("size", [0, 100, 128, 5000, 2**14, 2**21 + 7, 2**27])
+def test_a_tag_that_claims_another_size_hides_no_sound(folder, tmp_path, size):
+    sound = (folder / "a.mp3").read_bytes()
+    stated = bytes(size >> shift & 127 for shift in (21, 14, 7, 0))
+    (tmp_path / "a.mp3").write_bytes(b"ID3\3\0\0" + stated + bytes(100) + sound)
+    seconds, remarks = heard(tmp_path / "a.mp3")
+    assert (seconds, remarks) == (pytest.approx(4.05, abs=0.06), [])
+
+
+def test_what_stands_before_the_first_frame_of_an_mp3_is_told_unless_it_is_filling(folder, tmp_path):
+    sound = (folder / "a.mp3").read_bytes()
+    noise = np.random.default_rng(0).integers(0, 200, 6000).astype(np.uint8).tobytes()
+    for before, n_remarks in ((bytes(6000), 0), (noise[:1000], 0), (noise, 1)):
+        (tmp_path / "a.mp3").write_bytes(before + sound)
+        seconds, remarks = heard(tmp_path / "a.mp3")
+        assert seconds == pytest.approx(4.05, abs=0.06)
+        assert len(remarks) == n_remarks, remarks
+
+
+def test_wavpack_states_its_length_itself():
+    head = b"wvpk" + struct.pack("<IHBBIIII", 100, 0x410, 0, 0, 144_000, 0, 0, 10 << 23) + bytes(40)
+    assert headers._wavpack_seconds(head) == 3.0
+    assert headers._wavpack_seconds(head[:12] + b"\xff" * 4 + head[16:]) == 0.0
+    assert headers._wavpack_seconds(head[:24] + b"\xff" * 4 + head[28:]) == 0.0
+    assert headers._wavpack_seconds(head[:20]) == 0.0
+
+
 def test_a_joined_header_that_lies_is_no_damage(folder, tmp_path):
     first, second = (folder / "a.mp3").read_bytes(), bytearray((folder / "b.mp3").read_bytes())
     at = second.index(b"Xing" if b"Xing" in second else b"Info") + 8

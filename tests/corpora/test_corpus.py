@@ -159,7 +159,7 @@ def test_a_changed_byte_of_a_small_file_is_no_traceback(built, tmp_path):
     for name in ("corpus.json", "tracks.csv", "loudness.npy"):
         path = tmp_path / "C" / name
         whole = path.read_bytes()
-        for place in range(min(len(whole), 700)):
+        for place in range(0, min(len(whole), 700), 1 if name == "loudness.npy" else 5):
             for value in (whole[place] ^ 1, whole[place] ^ 128):
                 path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
                 with contextlib.suppress(errors.Error):

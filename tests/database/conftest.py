@@ -27,5 +27,5 @@ def memory():
 
 @pytest.fixture
 def folder(memory, request):
-    """An empty database without a network; with the parameter True, one that keeps peaks."""
+    """An empty database without a network, which keeps peaks if the parameter is True."""
     return databases.create_bare(memory / "db", with_peaks=getattr(request, "param", False))

@@ -76,7 +76,7 @@ def answers_of(folder):
         return str(error)
 
 
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 41])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 67])
 def test_any_changed_byte_of_the_catalogue_or_its_copy_is_refused_or_changes_nothing(memory, every):
     databases.filled(memory / "db", 32, seal_rows=640).close()
     right = answers_of(memory / "db")

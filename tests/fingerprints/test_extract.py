@@ -31,14 +31,14 @@ def network():
     """A network on one device, so that other processes compute the same bits."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
-        return networks.extractor(networks.config(), seed=10, batch_size=16, identity=IDENTITY)
+        return networks.extractor(networks.few_blocks(), seed=10, batch_size=16, identity=IDENTITY)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with a run and ten short pieces of the shipped recordings."""
     made = tmp_path_factory.mktemp("extract")
-    networks.write_run(made / "run", networks.config(), {10: 0.5})
+    networks.write_run(made / "run", networks.few_blocks(), {10: 0.5})
     music = [track for track in manifest.read(RECORDINGS) if track.kind == "music"]
     (made / "music").mkdir()
     for i, track in enumerate(music[:10]):

@@ -13,7 +13,7 @@ from tests import networks, tunes
 
 @pytest.fixture(scope="module")
 def network():
-    return networks.extractor(networks.config(), seed=10, batch_size=16, identity={"sha256": "a"})
+    return networks.extractor(networks.few_blocks(), seed=10, batch_size=16, identity={"sha256": "a"})
 
 
 def run(network, source, out, **settings):

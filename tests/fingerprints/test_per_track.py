@@ -13,7 +13,7 @@ from tests import networks, tunes
 
 @pytest.fixture(scope="module")
 def network():
-    return networks.extractor(networks.config(), seed=3, batch_size=8, identity={"sha256": "a"})
+    return networks.extractor(networks.few_blocks(), seed=3, batch_size=8, identity={"sha256": "a"})
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_files_that_are_there_are_not_made_again(network, music, tmp_path):
 def test_a_folder_of_another_network_or_hop_is_refused(network, music, tmp_path):
     out = tmp_path / "out"
     per_track.write(network, str(music), out)
-    other = networks.extractor(networks.config(), seed=4, batch_size=8, identity={"sha256": "b"})
+    other = networks.extractor(networks.few_blocks(), seed=4, batch_size=8, identity={"sha256": "b"})
     for made_by, hop_s in ((other, None), (network, 0.25)):
         with pytest.raises(ValueError, match="another network or hop"):
             per_track.write(made_by, str(music), out, hop_s=hop_s)

@@ -31,7 +31,7 @@ def test_any_changed_byte_of_a_state_is_refused_or_changes_nothing(tmp_path, rec
     whole, lines = path.read_bytes(), (tmp_path / "out").read_bytes()
     n_refused = 0
     for place in range(len(whole)):
-        for value in {whole[place] ^ 1, whole[place] ^ 32, 0, ord("9")} - {whole[place]}:
+        for value in {whole[place] ^ 1, ord("9")} - {whole[place]}:
             path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
             try:
                 again = journal(tmp_path)
@@ -44,4 +44,4 @@ def test_any_changed_byte_of_a_state_is_refused_or_changes_nothing(tmp_path, rec
             assert saved["monitor"] == monitor
             assert saved["n_found"] == 1
             assert (tmp_path / "out").read_bytes() == lines
-    assert n_refused > 3 * len(whole)
+    assert n_refused > 1.5 * len(whole)

@@ -294,7 +294,7 @@ def test_a_changed_byte_of_a_small_file_is_no_traceback(tmp_path):
         path = tmp_path / name
         whole = path.read_bytes()
         for place in range(len(whole)):
-            for value in (whole[place] ^ 1, whole[place] ^ 128, 0):
+            for value in (whole[place] ^ 1, 0):
                 path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
                 with contextlib.suppress(errors.Error):
                     opened = store.Store.open(tmp_path, "db")

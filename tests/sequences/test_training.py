@@ -91,6 +91,7 @@ def test_every_loss_trains_every_network(clips, tmp_path, loss, name):
 
 @pytest.mark.slow
 def test_the_second_stage_learns_to_find_degraded_clips(tmp_path):
+    """The fast test, of two steps, is test_every_loss_trains_every_network."""
     clips = tones.folder(tmp_path / "clips", n_clips=40, versions=6)
     config = tones.tiny(clips, **{"train.steps": 150, "train.batch_size": 64, "optimizer.learning_rate": 3e-3})
     training.train(config, str(tmp_path / "run"))

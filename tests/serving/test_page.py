@@ -14,6 +14,7 @@ from tests.serving import browser
 from tests.serving.conftest import MUSIC, TOKEN, RunningServer, clip, wav
 
 SECONDS = r"(\d+):(\d\d\.\d)"
+LATE_S = 6.0  # The file of the microphone begins when it is opened; a busy machine hears it later.
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_it_names_what_the_microphone_hears_and_keeps_the_sound(page, chromium):
     answer = page.answered()
     assert re.fullmatch(r"Found after [1-8] seconds? of sound\.", status)
     assert (answer.title, answer.by) == ("Title 1", "Somebody · <b>An album</b>")  # As text, not as HTML.
-    assert place_s(answer) == pytest.approx(5.0, abs=0.4)
+    assert 5.0 - 0.4 < place_s(answer) < 5.0 + LATE_S
     assert float(answer.sure.rstrip(" %")) > 90
     assert 0 < max(posted(page)) < 40_000  # A second of sound in 16 bits at 8 kHz has 16,000 bytes.
     assert "stays on this device" in page.text("sent")
@@ -94,7 +95,7 @@ def test_sound_is_sent_if_the_user_asks(page, chromium):
     page.tab.get_by_text("Options", exact=True).click()
     answer = page.answered()
     assert answer.title == "Title 2"
-    assert place_s(answer) == pytest.approx(8.0, abs=0.4)
+    assert 8.0 - 0.4 < place_s(answer) < 8.0 + LATE_S
     assert re.fullmatch(r"\d{2,} kB of sound were sent\.", page.text("sent"))  # Three seconds or more.
 
 
@@ -116,7 +117,7 @@ def test_a_file_at_another_speed_is_named_by_its_fingerprints(page):
     dropped(page, "fast.wav", wav(samples, round(16_000 * 1.06)))
     page.tab.get_by_text("fast.wav: found.").wait_for()
     assert page.answered().title == "Title 0"
-    assert page.text("answer-speed") == pytest.approx("+6.0 %") or page.text("answer-speed").startswith("+")
+    assert float(page.text("answer-speed").rstrip(" %")) == pytest.approx(6, abs=1)
 
 
 def test_a_long_file_becomes_a_timeline(page):
@@ -167,8 +168,8 @@ def test_the_collection_is_searched_extended_and_cut(page, served):
     page.tab.get_by_label("Search").fill("")
     page.tab.get_by_text("Add and remove").click()
     page.tab.get_by_label("Token").fill(TOKEN)
-    page.tab.get_by_label("Recording").set_input_files(MUSIC[3])
-    page.tab.get_by_label("Title").fill("<i>New</i>")
+    page.tab.get_by_label("Recording", exact=True).set_input_files(MUSIC[3])
+    page.tab.get_by_label("Title", exact=True).fill("<i>New</i>")
     page.tab.get_by_role("button", name="Add", exact=True).click()
     page.tab.get_by_text("Added: <i>New</i>").wait_for()
     page.until("document.querySelectorAll('#tracks li').length === 4")
@@ -234,7 +235,6 @@ def test_every_control_has_a_name_and_the_keyboard_reaches_it(page):
             .filter(one => !one.labels?.length && !one.textContent.trim() && !one.ariaLabel).map(one => one.id)"""
     )
     assert unnamed == []
-    page.tab.locator("body").press("Tab")
     page.tab.locator("a.skip").focus()
     page.tab.keyboard.press("Tab")
     assert page.run("document.activeElement.id") == "listen-button"

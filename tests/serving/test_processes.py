@@ -66,6 +66,7 @@ def test_sigterm_finishes_what_the_server_has(filled):
 
 @pytest.mark.slow
 def test_several_processes_share_the_work_and_the_counts_and_one_that_dies_is_replaced(filled):
+    """The fast test, of one process, is test_sigterm_finishes_what_the_server_has."""
     with command(filled, "--workers=2") as (process, port):
         kept: list[tuple] = []
         data = clip()
@@ -115,6 +116,7 @@ def said_by(pid: int) -> str:
 
 @pytest.mark.slow
 def test_workers_do_not_outlive_a_parent_that_is_killed(filled):
+    """The fast test, of one process, is test_sigterm_finishes_what_the_server_has."""
     with command(filled, "--workers=2") as (process, port):
         process.kill()
         process.wait()

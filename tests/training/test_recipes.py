@@ -12,7 +12,7 @@ from nafp import config as config_lib
 from nafp import errors
 from nafp.corpora import corpus
 from nafp.models import network
-from nafp.training import augment, data, loop, sounds, step
+from nafp.training import augment, data, loop, pipeline, sounds, step
 
 RECIPES = {
     "original": (),
@@ -105,3 +105,19 @@ def test_one_window_a_track_makes_short_epochs(shipped_corpus):
         - np.array([t.first_sample for t in corpus.Corpus.open(str(shipped_corpus)).tracks])[opened.windows.track]
     )
     assert (starts % 8000 == 0).all()
+
+
+@pytest.mark.parametrize("is_masked", [True, False])
+def test_music_of_one_track_is_warned_of(recordings, monkeypatch, is_masked):
+    cut = pipeline.windows
+
+    def of_one_track(*given, **settings):
+        windows = cut(*given, **settings)
+        return windows._replace(track=np.zeros_like(windows.track))
+
+    c = shrunk("original", recordings, **{"loss.mask_same_track": is_masked})
+    settings = augment.settings(audio=c.audio, augment=c.augment)
+    assert not [note for note in data.open_data(c, settings).notes if "one track" in note]
+    monkeypatch.setattr(pipeline, "windows", of_one_track)
+    warned = [note for note in data.open_data(c, settings).notes if "one track" in note]
+    assert len(warned) == is_masked

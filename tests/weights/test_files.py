@@ -354,6 +354,7 @@ assert not [name for name in sys.modules if name.startswith(("jax.", "flax.", "o
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["npz", "safetensors"])
 def test_any_changed_byte_of_a_network_is_refused_or_changes_nothing(tmp_path, small, format):
+    """The fast tests are those of a damaged file and of a flipped bit above."""
     path = tmp_path / "a"
     files.write(path, *small[:2], step=3, format=format)
     whole, right = path.read_bytes(), files.load(path)

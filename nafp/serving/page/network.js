@@ -7,8 +7,12 @@ const HERE = new URL("./ort/", import.meta.url).href;
 async function runtime() {
   const packed = await fetch(`${HERE}ort-wasm-simd-threaded.wasm.gz`);
   if (!packed.ok) throw new Error("ONNX Runtime could not be loaded");
-  const plain = packed.body.pipeThrough(new DecompressionStream("gzip"));
-  ort.env.wasm.wasmBinary = await new Response(plain).arrayBuffer();
+  let bytes = await packed.arrayBuffer();
+  const [first, second] = new Uint8Array(bytes, 0, 2);
+  if (first === 0x1f && second === 0x8b) { // Some web hosts say that it is packed, and the browser has unpacked it.
+    bytes = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+  }
+  ort.env.wasm.wasmBinary = bytes;
   ort.env.wasm.wasmPaths = HERE;
   ort.env.wasm.numThreads = 1;
 }
