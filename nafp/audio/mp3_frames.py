@@ -75,7 +75,7 @@ def links(data: mmap.mmap, *, thorough: bool) -> list[Link]:
 def _counted(data: mmap.mmap, first: int, start: int, stated: _Stated | None) -> Link:
     frame = _frame(data[first : first + 4])
     assert frame is not None
-    counted, joined = _count_frames(data, first)
+    counted, joined, n_framed = _count_frames(data, first)
     n_frames = counted - (stated is not None)
     promise_s = stated.n_frames * frame.n_samples / frame.hz if stated else 0.0
     if stated is None or not stated.is_xing:
@@ -88,7 +88,9 @@ def _counted(data: mmap.mmap, first: int, start: int, stated: _Stated | None) ->
     if is_right and is_silent:
         return Link(start=start, torn=torn)
     is_possible = promise_s <= _LONGEST_S + len(data)
-    is_cut = not is_right and n_frames < stated.n_frames and is_possible and not _fits(stated, len(data) - first)
+    # If frame follows frame through all that is stated, the number of frames is a lie.
+    is_full = _fits(stated, len(data) - first) and len(data) - first - n_framed <= _MOST_BYTES
+    is_cut = not is_right and n_frames < stated.n_frames and is_possible and not is_full
     if is_cut and is_silent:
         return Link(start=start)
     n_bytes, at = frame.n_bytes, stated.at - first
@@ -203,13 +205,16 @@ def _stated(data: mmap.mmap, first: int) -> _Stated | None:
     return None
 
 
-def _count_frames(data: mmap.mmap, at: int) -> tuple[int, list[int]]:
-    """Counts the frames from a frame on. Returns their number, and what each header of a file joined behind states."""
-    n_frames, last, joined = 0, len(data) - 4, list[int]()
+def _count_frames(data: mmap.mmap, at: int) -> tuple[int, list[int], int]:
+    """Counts the frames from a frame on.
+
+    Returns their number, what each header of a file joined behind states, and how many bytes the frames have.
+    """
+    n_frames, last, joined, n_framed = 0, len(data) - 4, list[int](), 0
     while at < last:
         frame = _frame(data[at : at + 4])
         if frame:
-            n_frames += 1
+            n_frames, n_framed = n_frames + 1, n_framed + frame.n_bytes
             tag = at + 4 + _SIDE_INFO[frame.version, frame.mono]
             if n_frames > 1 and data[tag : tag + 4] in (b"Xing", b"Info") and (stated := _stated(data, at)):
                 is_possible = stated.n_frames * frame.n_samples / frame.hz <= _LONGEST_S + len(data)
@@ -220,7 +225,7 @@ def _count_frames(data: mmap.mmap, at: int) -> tuple[int, list[int]]:
         if resumed is None:
             break
         at = resumed
-    return n_frames, joined
+    return n_frames, joined, n_framed
 
 
 def _xing(header: bytes, n_frames: int) -> bytes:

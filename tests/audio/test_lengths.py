@@ -114,6 +114,17 @@ def test_a_changed_bit_before_the_count_of_an_mp3_hides_nothing(folder, tmp_path
     assert len(remarks) == 1
 
 
+@pytest.mark.parametrize("at", [0.4, 0.8])
+def test_noise_over_frames_of_an_mp3_is_told(folder, tmp_path, at):
+    data = bytearray((folder / "a.mp3").read_bytes())
+    start, n_bytes = round(at * len(data)), len(data) // 5
+    data[start : start + n_bytes] = np.random.default_rng(0).integers(0, 200, n_bytes).astype(np.uint8).tobytes()
+    (tmp_path / "a.mp3").write_bytes(data)
+    seconds, remarks = heard(tmp_path / "a.mp3")
+    assert seconds < 3.7
+    assert len(remarks) == 1
+
+
 @pytest.mark.parametrize("size", [0, 100, 128, 5000, 2**14, 2**21 + 7, 2**27])
 def test_a_tag_that_claims_another_size_hides_no_sound(folder, tmp_path, size):
     sound = (folder / "a.mp3").read_bytes()
