@@ -29,11 +29,11 @@ class _Range(NamedTuple):
 
     @property
     def scale(self) -> np.ndarray:
-        return np.float32(max(self.high - self.low, _TINY) / 255)
+        return np.asarray(max(self.high - self.low, _TINY) / 255, np.float32)
 
     @property
     def zero(self) -> np.ndarray:
-        return np.uint8(np.clip(round(-self.low / float(self.scale)), 0, 255))
+        return np.asarray(np.clip(round(-self.low / float(self.scale)), 0, 255), np.uint8)
 
 
 def quantised(graph: Graph, waveforms: np.ndarray, *, dim: int) -> Graph:

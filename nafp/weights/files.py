@@ -24,7 +24,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, NamedTuple
 
 import ml_collections
@@ -118,10 +118,8 @@ def write(
     }
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if format == RUNNABLE:
-        save = functools.partial(onnx_files.save, waveforms=waveforms)
-    else:
-        save = _save_npz if format == "npz" else _save_safetensors
+    to_onnx = functools.partial(onnx_files.save, waveforms=waveforms)
+    save: Callable[..., None] = {"npz": _save_npz, "safetensors": _save_safetensors, RUNNABLE: to_onnx}[format]
     with whole_files.opened(path, "wb") as file:
         save(file, arrays | dict(zip(_BANK, bank)), about)
     n_parameters = sum(array.size for name, array in arrays.items() if name.startswith("params/"))
