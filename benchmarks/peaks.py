@@ -11,10 +11,9 @@ calibration for both halves, based on the one of DB. Times are CPU times.
 """
 
 import csv
-import dataclasses
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ from absl import app, flags
 
 from benchmarks import _result
 from evaluation.scores import metrics, open_set, results, statistics, tables
+from nafp import errors
 from nafp.audio import decode
 from nafp.database import database
 from nafp.identify import asking, identifier, second_opinion
@@ -79,9 +79,9 @@ class Listener:
     def __init__(self, opened: database.Database):
         network = opened.network(batch_size=identifier.BATCH)
         known = opened.confidence
-        assert known is not None
-        peaks = known.peaks or confidence.PeakCalibration(np.zeros(len(known.lengths)), known.weights, known.elsewhere)
-        self.calibration = confidence.Confidence(known.lengths, known.weights, known.elsewhere, peaks)
+        if known is None:
+            raise errors.Invalid(f"{opened.folder}: has no calibration; peaks are measured beside one of fingerprints")
+        self.calibration = known
         self.asked = identifier.Identifier(network, opened.rows, opened.index, confidence=self.calibration)
         self.rows, self.rate_hz = opened.rows, network.sample_rate_hz
         self.judge = second_opinion.PeakJudge(opened.rows, network, self.calibration)
@@ -110,20 +110,14 @@ class Listener:
     def looks(self, samples: np.ndarray, own: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, float]]:
         """Yields tracks, cosines, fits and CPU ms of each of _LOOKS."""
         clip_s = len(samples) / self.rate_hz
-        closer, scanned_ms = self._policy.closer(clip_s=clip_s), 0.0
+        closer = self._policy.closer(clip_s=clip_s)
         looks = [self._policy.first, closer] if closer else [self._policy.first]
         heard = [self._first_heard(samples), *(self.asked._hear(samples, self.rate_hz, look) for look in looks[1:])]
-        if closer:
-            began = time.process_time()
-            starts = self.judge.proposed(samples)
-            scanned_ms = 1e3 * (time.process_time() - began)
         for left_out in (set[int](), {own}):
             for number, look in enumerate(looks):
                 versions = [self._without(version, left_out) for version in heard[number]]
-                if number:
-                    versions[0] = self.judge.with_proposals(versions[0], starts, left_out=left_out)
                 tracks, cosines, fits, judged_ms = self._candidates(samples, versions, look.shifts)
-                yield tracks, cosines, fits, judged_ms + number * scanned_ms
+                yield tracks, cosines, fits, judged_ms
                 if not closer:
                     yield tracks, cosines, fits, judged_ms
 
@@ -208,17 +202,15 @@ def best(asked: Asked, look: int, share: float) -> tuple[np.ndarray, np.ndarray,
     return is_right[:, 0], top, top - rival
 
 
-@dataclasses.dataclass
-class Model:
-    """What is fitted to half of the songs: the share of the peaks, weights, and scores elsewhere."""
+class Model(NamedTuple):
+    """What is fitted to half of the songs: the share of the peaks, and weights float64 [3]."""
 
     share: float
     weights: np.ndarray
-    elsewhere: float = -np.inf
 
     def probability(self, score: np.ndarray, margin: np.ndarray) -> np.ndarray:
-        usual = None if self.elsewhere == -np.inf else np.array([self.elsewhere])
-        return confidence.Confidence([1], self.weights[None], usual).probability(1, score, margin)
+        """Returns the probability of being right for each judged score and its margin."""
+        return confidence.Confidence([1], self.weights[None]).probability(1, score, margin)
 
 
 def verdicts(asked: Asked, model: Model) -> Verdicts:
@@ -312,38 +304,59 @@ def report(seconds: float, record: dict[str, Any]) -> str:
     return tables.markdown_table(header, lines) + f"\n\nCPU ms of the peaks: {record['cpu_ms']}"
 
 
-def calibration(known: confidence.Confidence, models: dict[float, Model], elsewhere: dict[float, float]) -> Any:
-    """Returns a calibration with peaks. models, elsewhere: by length in segments. Others are interpolated."""
-    lengths = sorted(models)
+def calibrated(asked: Asked, share: float, known: confidence.Confidence, length: float) -> confidence.PeakCalibration:
+    """Fits the calibration of one length, in segments, to all clips.
 
-    def at_all(values: Sequence[float]) -> np.ndarray:
-        return np.interp(known.lengths, lengths, values)
-
-    weights = np.stack([at_all([models[n].weights[k] for n in lengths]) for k in range(3)], axis=1)
-    peaks = confidence.PeakCalibration(
-        at_all([models[n].share for n in lengths]), weights, at_all([elsewhere[n] for n in lengths])
+    The weights of margin and score keep their proportion, so that a fit in a small collection, where margins are large,
+    serves in a large one. `elsewhere` is that of fingerprints, raised by what the peaks add to a stranger's best score.
+    """
+    usual = known.elsewhere if known.elsewhere is not None else np.full(len(known.lengths), -np.inf)
+    per_margin, per_score = (np.interp(length, known.lengths, column) for column in known.weights.T[1:])
+    nobody_sure = np.array([-np.inf, 0, 0])
+    plain, seen = (verdicts(asked, Model(part, nobody_sure)) for part in (0.0, share))
+    raised = np.quantile(seen.strange_score, _ELSEWHERE) - np.quantile(plain.strange_score, _ELSEWHERE)
+    elsewhere = np.interp(length, known.lengths, usual) + raised
+    scores = np.concatenate([seen.score, seen.strange_score])
+    margins = np.minimum(np.concatenate([seen.margin, seen.strange_margin]), scores - elsewhere)
+    unknown = np.repeat([False, True], len(seen.score))
+    is_right = np.concatenate([seen.is_right, np.zeros(len(seen.score), bool)])
+    evidence = per_margin * margins + per_score * scores
+    offset, scale, _ = confidence.fit(np.zeros(len(scores)), evidence, is_right, unknown=unknown)
+    return confidence.PeakCalibration(
+        np.array([share]), np.array([[offset, scale * per_margin, scale * per_score]]), np.array([elsewhere])
     )
-    return confidence.Confidence(known.lengths, known.weights, known.elsewhere, peaks)
+
+
+def calibration(
+    known: confidence.Confidence, measured: Mapping[float, confidence.PeakCalibration]
+) -> confidence.Confidence:
+    """Returns a calibration with peaks at the lengths that were measured. At others fingerprints answer alone."""
+    usual = known.elsewhere if known.elsewhere is not None else np.full(len(known.lengths), -np.inf)
+    alone = confidence.PeakCalibration(np.zeros(len(usual)), known.weights, usual)
+    columns = [column.copy() for column in alone]
+    for place, length in enumerate(known.lengths):
+        if length in measured:
+            for column, value in zip(columns, measured[length]):
+                column[place] = value[0]
+    return confidence.Confidence(known.lengths, known.weights, known.elsewhere, confidence.PeakCalibration(*columns))
 
 
 def main(argv: list[str]) -> None:
     del argv
     numbers: dict[str, Any] = {"machine": results.machine()}
-    models: dict[float, Model] = {}
-    elsewhere: dict[float, float] = {}
+    fits: dict[float, confidence.PeakCalibration] = {}
     with database.Database.open(_DATABASE.value) as opened:
         for seconds in map(float, _LENGTHS.value):
             asked = candidates(opened, str(_QUERIES.value), pathlib.Path(_WORK.value), seconds)
             numbers[f"{seconds:g}"] = measured(asked, opened.rows.tracks)
             print(report(seconds, numbers[f"{seconds:g}"]), end="\n\n", flush=True)
             length = 1 + (seconds - opened.about["segment_s"]) / opened.hop_s
-            models[length] = best_model(asked, SHARES[1:])
-            seen = verdicts(asked, models[length])
-            elsewhere[length] = float(np.quantile(seen.strange_score, _ELSEWHERE))
-            print(f"share {models[length].share}, weights {models[length].weights.tolist()}", flush=True)
-        if _FIT.value:
-            assert opened.confidence is not None
-            calibration(opened.confidence, models, elsewhere).save(_FIT.value)
+            if opened.confidence is not None:
+                share = best_model(asked, SHARES[1:]).share
+                fits[length] = calibrated(asked, share, opened.confidence, length)
+                print(f"share of the peaks: {share}", flush=True)
+        if _FIT.value and opened.confidence is not None:
+            calibration(opened.confidence, fits).save(_FIT.value)
     _result.write(numbers, _OUT.value)
 
 

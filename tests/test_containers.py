@@ -11,6 +11,8 @@ import sys
 import pytest
 import yaml
 
+from nafp.database import network_file
+
 ROOT = pathlib.Path(__file__).parent.parent
 IMAGES = ("Dockerfile", "Dockerfile.cuda")
 
@@ -60,7 +62,7 @@ def test_every_line_of_what_serves_without_jax_is_one_of_the_package():
     assert not re.search(r"^(jax|flax|optax|orbax|grain)", "\n".join(lines), re.MULTILINE)
 
 
-def test_what_serves_needs_no_module_that_the_image_lacks():
+def test_what_serves_needs_no_module_that_the_image_lacks(tmp_path):
     code = """
 import sys
 absent = {"jax", "jaxlib", "flax", "optax", "orbax", "grain", "librosa", "tensorboardX", "jinja2"}
@@ -71,8 +73,11 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 import nafp, nafp.serving.server, nafp.verbs.serve, nafp.verbs.identify, nafp.verbs.add
 nafp.load("small", runtime="numpy")
+from nafp.serving import browser_network
+assert browser_network.of(sys.argv[1]).data
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    shutil.copy(ROOT / "nafp" / "weights" / "small.safetensors", tmp_path / network_file.NETWORK)
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -65,8 +65,16 @@ def _draw(axes: Axes, panel: panels.Panel) -> None:
         axes.plot(*zip(*line.points), color=_colour(line.tone), lw=1.6, ls="--" if line.is_dashed else "-")
     for bar in panel.bars:
         colour = _colour(bar.tone)
-        size = {"width": bar.high - bar.low, "height": bar.top - bar.bottom, "bottom": bar.bottom}
-        axes.bar(bar.low, align="edge", color=(colour, 0.35), edgecolor=colour, lw=0.8, **size)
+        axes.bar(
+            bar.low,
+            bar.top - bar.bottom,
+            width=bar.high - bar.low,
+            bottom=bar.bottom,
+            align="edge",
+            color=(colour, 0.35),
+            edgecolor=colour,
+            lw=0.8,
+        )
     for tone in dict.fromkeys(mark.tone for mark in panel.marks):
         _draw_marks(axes, [mark for mark in panel.marks if mark.tone == tone], _colour(tone))
     if panel.keys:

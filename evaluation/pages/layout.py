@@ -50,6 +50,7 @@ def _templates(folder: pathlib.Path) -> jinja2.Environment:
 
 def _text(templates: jinja2.Environment, name: str) -> str:
     """Returns a file as it is: a style sheet or a script holds no fields."""
+    assert templates.loader  # For the type checker: `_templates` sets it.
     return templates.loader.get_source(templates, name)[0]
 
 

@@ -113,14 +113,14 @@ def facts(record: Mapping[str, Any], scored: results.Scored) -> list[tuple[str, 
         cell = record["hit_rates"][length][name]
         if cell["asked"]:
             value, interval = _cell(tables.percent(cell))
-            query = f"{tables.seconds(int(length), **audio):g} s"
+            query = f"{tables.seconds(int(length), **audio):g}\N{NO-BREAK SPACE}s"
             label = "right track" if name == "song" else "right place"
             found.append((f"{label} first, query of {query}", f"{value} %", interval))
     judged = record["open_set"] or {}
     for length in [lengths[(len(lengths) - 1) // 2]] if judged else []:
         verdict = judged.get(length, {}).get("verdicts", {}).get("probability")
         if verdict:
-            query = f"{tables.seconds(int(length), **audio):g} s"
+            query = f"{tables.seconds(int(length), **audio):g}\N{NO-BREAK SPACE}s"
             false = tables.percent(verdict["false"]).split(" ")[0]
             found.append(
                 (

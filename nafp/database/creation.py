@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nafp import errors
+from nafp.audio import segments
 from nafp.database import catalogue, codes, leftovers, network_file, refusals, writer_lock
 from nafp.search import peaks
 from nafp.weights import sources
@@ -21,12 +22,14 @@ def create(folder: Path, *, network: str, storage: str, hop_s: float | None, wit
     """Makes an empty database, or finishes one whose creation was killed.
 
     network: what `nafp.load` takes. hop_s: seconds between fingerprints, None for the network's own. with_peaks:
-    whether spectral peaks are kept beside the fingerprints (see `nafp.search.peaks`). Raises
-    errors.AlreadyExists for a folder with anything else in it, and leaves that folder as it is. Raises
-    errors.Unwritable, and leaves no files behind, if the disk is full or the folder read-only.
+    whether spectral peaks are kept beside the fingerprints (see `nafp.search.peaks`). Raises errors.AlreadyExists for a
+    folder with anything else in it, and leaves that folder as it is. Raises errors.Unwritable, and leaves no files
+    behind, if the disk is full or the folder read-only.
     """
     contents = sources.read(network)
     codes.check(storage, dim=contents[1].model.dim)
+    if with_peaks:
+        _check_peaks(hop_s or contents[1].audio.hop_s, sample_rate_hz=contents[1].audio.sample_rate_hz)
     with refusals.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _require_free(folder)
@@ -41,6 +44,15 @@ def create(folder: Path, *, network: str, storage: str, hop_s: float | None, wit
                 if not (folder / catalogue.FILE).exists():
                     network_file.remove(folder)
                 raise
+
+
+def _check_peaks(hop_s: float, *, sample_rate_hz: int) -> None:
+    """Raises errors.Invalid for a hop whose number of frames depends on how it is rounded to samples."""
+    rounded_s = segments.to_samples(hop_s, sample_rate_hz) / sample_rate_hz
+    if peaks.row_bytes(hop_s) != peaks.row_bytes(rounded_s):
+        raise errors.Invalid(
+            f"hop_s {hop_s:g}: no hop for peaks; take a multiple of 1 / {peaks.FRAMES_PER_S} s, or 0.5"
+        )
 
 
 def _facts(storage: str, hop_s: float, with_peaks: bool) -> dict[str, Any]:

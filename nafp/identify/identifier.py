@@ -227,9 +227,6 @@ class Identifier:
         """Fingerprints, searches and ranks a clip once."""
         versions = self._hear(samples, sample_rate_hz, look)
         at_speed = functools.partial(self._slowed, samples, sample_rate_hz)
-        if self._judge and look != self._policy.first:
-            starts = self._judge.proposed(at_speed(1.0))
-            versions[0] = self._judge.with_proposals(versions[0], starts, left_out=self._left_out)
         return self._places(versions, look.shifts, top, at_speed)
 
     def _places(

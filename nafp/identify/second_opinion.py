@@ -6,19 +6,13 @@ A judged score is the mean cosine and a share of that, which the calibration sta
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Collection
-
 import numpy as np
 
 from nafp.models import protocol
 from nafp.search import collection, confidence, match, peaks, speeds
 
-_TRACKS, _PLACES = 30, 30  # Best tracks, at their best place, and best places that are judged.
+_TRACKS = 30  # Best tracks, whose best places are judged.
 _NEAR_S = 0.75  # A place is judged at the best frame within so much of it.
-_FOUND = 5  # Places that the peaks propose.
-_SCANNED = 32  # Frames of a clip that propose places.
-_MOST_FRAMES = 1 << 20  # Frames of a collection that are searched, nine hours: they take 0.1 s a clip.
 
 
 def judge(
@@ -31,8 +25,7 @@ def judge(
 
 def chosen(tracks: np.ndarray) -> np.ndarray:
     """Returns the positions of the places of a ranking that are judged, ascending. tracks: [T], best place first."""
-    best = match.best_of_each_track(tracks)[:_TRACKS]
-    return np.union1d(best, np.arange(min(_PLACES, len(tracks))))
+    return match.best_of_each_track(tracks)[:_TRACKS]
 
 
 class PeakJudge:
@@ -52,9 +45,10 @@ class PeakJudge:
 
         samples: as of `heard`. length: of the clip, in segments that say something.
         """
-        clip, share = self.heard(samples), self._calibration.peak_share(length)
-        if not len(ranking.tracks) or not len(clip):
+        share = self._calibration.peak_share(length)
+        if not share or not len(ranking.tracks):
             return ranking
+        clip = self.heard(samples)
         asked = chosen(ranking.tracks)
         scores = ranking.scores.astype(np.float64)
         scores[asked] += share * self.likeness(clip, ranking.tracks[asked], ranking.starts[asked])
@@ -85,41 +79,3 @@ class PeakJudge:
         inside = kept[start - from_row * self._per_row :][: stop - start]
         before = min(max(0, -first), n_frames)
         return np.pad(inside, ((before, n_frames - before - len(inside)), (0, 0)))
-
-    def with_proposals(
-        self, version: speeds.ClipAtSpeed, starts: np.ndarray, *, left_out: Collection[int]
-    ) -> speeds.ClipAtSpeed:
-        """Adds rows that peaks propose to the neighbours of the first row of a clip.
-
-        starts: as `proposed` returns them. left_out: tracks, by position, of which none is added.
-        """
-        starts = starts[~np.isin(self._rows.track_of(starts), list(left_out))]
-        near = np.pad(version.near, ((0, 0), (0, len(starts))), constant_values=-1)
-        near[0, version.near.shape[1] :] = starts
-        return version._replace(near=near)
-
-    def proposed(self, samples: np.ndarray) -> np.ndarray:
-        """Returns the rows where a clip may begin, int64: those around the best place of each of few tracks.
-
-        samples: as of `heard`. None are proposed in a collection of more than `_MOST_FRAMES`.
-        """
-        clip = self.heard(samples) if self._all is not None else np.zeros(0)
-        if not len(clip) or self._all is None:
-            return np.zeros(0, np.int64)
-        chosen = np.unique(np.linspace(0, len(clip) - 1, _SCANNED).round().astype(np.int64))
-        fits = peaks.scanned(clip, self._all, chosen)
-        first, last = self._rows.borders(np.arange(len(self._rows.tracks)))
-        edges = np.stack([first, last], axis=1).ravel() * self._per_row
-        best = np.maximum.reduceat(fits, edges[:-1])[::2]
-        tracks = np.argsort(-best)[:_FOUND]
-        places = [int(first[t]) * self._per_row + int(fits[edges[2 * t] : edges[2 * t + 1]].argmax()) for t in tracks]
-        rows = (np.array(places) + self._lead) // self._per_row
-        return np.concatenate([rows, np.minimum(rows + 1, last[tracks] - 1)])
-
-    @functools.cached_property
-    def _all(self) -> np.ndarray | None:
-        """The peaks of all frames, uint8 [B, N], or None if they are too many to search."""
-        if len(self._rows) * self._per_row > _MOST_FRAMES or not self._rows.tracks:
-            return None
-        kept = self._rows.peaks(0, len(self._rows)).reshape(-1, len(peaks.BANDS))
-        return np.ascontiguousarray(kept.T)

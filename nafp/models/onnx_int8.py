@@ -15,6 +15,9 @@ from nafp.models import onnx_graph, onnx_network
 from nafp.models.onnx_graph import Graph, Node
 
 _BATCH = 8  # Segments whose activations are looked at together.
+# Weights have 7 bits: with 8, processors with AVX2 alone add up pairs of products in 16 bits, which overflow. There the
+# mean cosine of fingerprints to those of float32 was .961 with 8 bits and .997 with 7.
+_LARGEST = 63
 _TINY = 1e-12  # Keeps the scale of a channel of zeros finite.
 
 
@@ -64,7 +67,7 @@ def _converted(graph: Graph, node: Node, ranges: dict[str, _Range], arrays: dict
     x, kernel, bias = node.inputs
     (y,) = node.outputs
     weights = arrays[kernel]
-    by_channel = np.maximum(np.abs(weights).reshape(len(weights), -1).max(axis=1), _TINY) / 127
+    by_channel = np.maximum(np.abs(weights).reshape(len(weights), -1).max(axis=1), _TINY) / _LARGEST
     whole = np.round(weights / by_channel.reshape(-1, *[1] * (weights.ndim - 1)))
     bias_scale = (by_channel * ranges[x].scale).astype(np.float32)
     constants = {

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Int, UInt8
+    from jaxtyping import Float32, UInt8
 
 WINDOW_S = 0.064  # Of a frame: 15.6 Hz from one frequency to the next.
 FRAMES_PER_S = 32
@@ -94,22 +94,6 @@ def near(clip: Float32[np.ndarray, "F 256"], frames: UInt8[np.ndarray, "C G B"])
     chance = np.median(total)
     spread = _NORMAL_MAD * np.median(np.abs(total - chance))
     return (total.max(axis=1) - chance) / np.float32(max(spread, _LEAST_SPREAD))
-
-
-def scanned(
-    clip: Float32[np.ndarray, "F 256"], peaks: UInt8[np.ndarray, "B N"], chosen: Int[np.ndarray, " n"]
-) -> Float32[np.ndarray, " N"]:
-    """Returns how well some frames of a clip fit recordings if it begins at each of their frames.
-
-    chosen: the frames of the clip that count, ascending. A value is the sum of what they say, in arbitrary units.
-    """
-    n = peaks.shape[1]
-    total = np.zeros(n, np.float32)
-    for frame in chosen.tolist():
-        said = clip[frame]
-        for band in peaks:
-            total[: max(0, n - frame)] += said[band[frame:]]
-    return total
 
 
 def standing_out(

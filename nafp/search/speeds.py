@@ -78,10 +78,15 @@ class ClipRanking(NamedTuple):
 
 def reordered(ranking: ClipRanking, order: Int[np.ndarray, " T"]) -> ClipRanking:
     """Returns a ranking with its places in another order, given by their positions."""
-    values = (ranking.tracks, ranking.starts, ranking.scores, ranking.compared, ranking.halves)
-    tracks, starts, scores, compared, halves = (value[order] for value in values)
-    along = {"speeds": ranking.speeds[order], "slopes": ranking.slopes[order]}
-    return ranking._replace(tracks=tracks, starts=starts, scores=scores, compared=compared, halves=halves, **along)
+    return ranking._replace(
+        tracks=ranking.tracks[order],
+        starts=ranking.starts[order],
+        scores=ranking.scores[order],
+        compared=ranking.compared[order],
+        halves=ranking.halves[order],
+        speeds=ranking.speeds[order],
+        slopes=ranking.slopes[order],
+    )
 
 
 def rows_heard(length: float, speed: float, *, segment_rows: float) -> int:

@@ -29,10 +29,13 @@ def of(folder: str | os.PathLike) -> BrowserNetwork:
 
     Raises errors.Invalid if the network has no form in ONNX, or if the package onnx is not installed.
     """
-    variables, config, step = files.read(Path(folder, network_file.NETWORK))
+    held = Path(folder, network_file.NETWORK)
+    variables, config, step = files.read(held)
     dtype = "float16" if files.fits_float16(variables) else "float32"
     with tempfile.TemporaryDirectory(prefix="nafp-onnx-") as scratch:
         path = Path(scratch, "network.onnx")
-        files.write(path, variables, config, step=step, source=network_file.NETWORK, dtype=dtype, format="onnx")
+        # Its own filters: a machine that serves without JAX has no librosa, either.
+        bank = files.read_bank(held)
+        files.write(path, variables, config, step=step, source=held.name, dtype=dtype, format="onnx", bank=bank)
         data = path.read_bytes()
     return BrowserNetwork(data, hashlib.sha256(data).hexdigest()[:32])

@@ -90,21 +90,23 @@ def write(
     dtype: str = "float32",
     format: str = "npz",
     waveforms: np.ndarray | None = None,
+    bank: filterbank.MelBank | None = None,
 ) -> Written:
     """Writes a trained network, whole or not at all. A file of this name is replaced.
 
     variables: "params" and "batch_stats", each nested by layer, as flax takes them. dtype: type of the parameters in
     the file. With float16, the cosine of a fingerprint to that of float32 is above 0.999 (0.999999 for a trained
     network); running statistics stay float32. waveforms: with the format "onnx", real segments [n, S] that convolutions
-    in 8-bit integers are calibrated with. Only ONNX Runtime and other programs run such a file. Raises
-    nafp.errors.Invalid for parameters that float16 cannot hold.
+    in 8-bit integers are calibrated with. Only ONNX Runtime and other programs run such a file. bank: mel filters and
+    window that came with the parameters; None takes them from librosa. Raises nafp.errors.Invalid for parameters that
+    float16 cannot hold.
     """
     choices.require("dtype", dtype, DTYPES)
     choices.require("format", format, (*FORMATS, RUNNABLE))
     named = identities.named(variables)
     arrays = {name: _stored(name, named[name], dtype) for name in sorted(named)}
     stored = _nested(arrays)
-    bank = filterbank.by_librosa(**bank_settings(config))
+    bank = bank or filterbank.by_librosa(**bank_settings(config))
     about = {
         "format": _FORMAT,
         "config": nafp.config.to_json(config),
@@ -137,6 +139,15 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], ml_collections.Config
         variables = _nested(contents.arrays)
         _require_digest(path, contents.about, identities.sha256_before(variables))
         return variables, _config(path, contents.about), int(contents.about["step"])
+
+
+def read_bank(path: str | os.PathLike) -> filterbank.MelBank:
+    """Reads the mel filters and the window of an exported network, or computes what it lacks. Errors as `read`."""
+    path = pathlib.Path(path)
+    with _explained(path):
+        contents = _read(path)
+        config = _config(path, contents.about)
+        return _bank(path, contents, config) or filterbank.by_formula(**bank_settings(config))
 
 
 def stated(path: str | os.PathLike) -> dict[str, Any]:

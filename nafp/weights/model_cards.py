@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -136,7 +136,7 @@ def _data(network: trained.Trained, facts: Facts) -> str:
     if not facts.data:
         return f"Trained with the corpus `{network.config.data.corpus}`, which is not described here. {licence}"
     rows = Counter[tuple[str, str]]()
-    seconds = Counter[tuple[str, str]]()
+    seconds: dict[tuple[str, str], float] = defaultdict(float)
     for track in facts.data:
         key = (track.kind, dict(track.extra).get("licence") or dict(track.extra).get("license") or "unknown")
         rows[key] += 1

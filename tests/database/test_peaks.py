@@ -126,6 +126,13 @@ def test_the_property_is_that_of_the_database(memory, network):
         database.open_or_create(memory / "one", peaks=False)
 
 
+def test_a_hop_that_would_give_other_peaks_when_it_is_rounded_is_refused(memory, network):
+    with pytest.raises(errors.Invalid, match="no hop for peaks"):
+        database.Database.create(memory / "odd", network=network, hop_s=0.10935, peaks=True)
+    assert not (memory / "odd").exists()
+    database.Database.create(memory / "odd", network=network, hop_s=0.10935).close()
+
+
 def test_adding_recordings_computes_their_peaks(memory, network):
     tunes.write(memory / "tune.wav", tunes.tune(12, sample_rate_hz=RATE_HZ, seed=4), RATE_HZ)
     with database.Database.create(memory / "db", network=network, peaks=True) as opened:

@@ -104,7 +104,7 @@ class OpenPage:
     def listen(self) -> str:
         """Presses the button by its name, and returns the status once the page has stopped listening."""
         self.tab.get_by_role("button", name="Listen").click()
-        self.until(f"{_STOPPED} && !document.getElementById('status').textContent.endsWith('…')")
+        self.until(f"{_STOPPED} && !document.getElementById('status').textContent.endsWith('…')", within_s=180.0)
         return self.text("status")
 
     def answered(self) -> types.SimpleNamespace:

@@ -120,7 +120,40 @@ def test_a_file_at_another_speed_is_named_by_its_fingerprints(page):
     assert float(page.text("answer-speed").rstrip(" %")) == pytest.approx(6, abs=1)
 
 
+def heard(track: str, start_s: float, from_s: float = 0.0, to_s: float = 10.0, probability: float = 0.99) -> dict:
+    """Returns an answer to a window of ten seconds."""
+    return {
+        **{"track": track, "start_s": start_s, "from_s": from_s, "to_s": to_s},
+        **{"probability": probability, "margin": 0.5, "speed": 1.0},
+    }
+
+
+def test_windows_of_a_long_file_become_stretches(page):
+    windows = [
+        [0, [heard("a", 4.0)]],
+        [5, [heard("a", 9.0), heard("c", 1.0, probability=0.0)]],
+        [10, [heard("a", 14.0)]],
+        [15, [heard("a", 19.0, to_s=8.0)]],  # To 23 s.
+        [20, [heard("b", 30.0 - 1.0, from_s=1.0)]],  # From 21 s on.
+        [25, [heard("b", 34.0)]],
+        [30, [heard("c", 7.0, probability=0.5)]],  # Not sure.
+        [40, [heard("a", 4.0)]],  # The same track once more, from its beginning.
+        [45, [heard("a", 9.0)]],
+    ]
+    stretches = page.run(
+        """async windows => {
+            const {added} = await import("/page/timeline.js"), stretches = [];
+            for (const [at, answers] of windows) added(stretches, at, at + 10, answers, {sure: 0.9, sure_margin: 0.2});
+            return stretches.map(one => [one.track, one.fromS, one.toS, one.startS]);
+        }""",
+        windows,
+    )
+    assert stretches == [["a", 0, 22, 4], ["b", 22, 35, 31], ["a", 40, 55, 4]]
+
+
+@pytest.mark.slow
 def test_a_long_file_becomes_a_timeline(page):
+    """The fast test, of made-up answers, is test_windows_of_a_long_file_become_stretches."""
     parts = [(0, 4.0, 22.0), (3, 2.0, 20.0), (2, 3.0, 22.0)]  # The middle one is in no collection.
     sound = [decode.load(MUSIC[n], sample_rate_hz=8000, start_s=at, seconds=s) for n, at, s in parts]
     dropped(page, "set.wav", wav(np.concatenate(sound), 8000))

@@ -96,7 +96,9 @@ def looks(network):
         yield policy.closer(clip_s=seconds), samples, round(16_000 * speed)
 
 
+@pytest.mark.slow
 def test_its_search_gives_the_answers_of_python_on_the_same_vectors(chromium, host, filled):
+    """The fast test, of random vectors, is test_its_search_is_that_of_python_to_the_last_digits."""
     with database.Database.open(filled) as opened, chromium.page(host) as page:
         network = opened.network(runtime="numpy")
         asked = identifier.Identifier(network, opened.rows, opened.index, confidence=opened.confidence)

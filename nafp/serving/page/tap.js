@@ -1,11 +1,23 @@
-// Hands the microphone's samples over as they come, averaged over its channels.
+// Hands the microphone's samples over, averaged over its channels, in blocks of some 40 ms.
+const BLOCK = 2048;
+
 registerProcessor("tap", class extends AudioWorkletProcessor {
+  constructor() {
+    super();
+    this.block = new Float32Array(BLOCK);
+    this.n = 0;
+  }
+
   process([channels]) {
-    if (channels.length) {
-      const mono = channels[0].slice();
-      for (const other of channels.slice(1)) for (let i = 0; i < mono.length; i++) mono[i] += other[i];
-      for (let i = 0; i < mono.length; i++) mono[i] /= channels.length;
-      this.port.postMessage(mono, [mono.buffer]);
+    for (let i = 0; channels.length && i < channels[0].length; i++) {
+      let sum = 0;
+      for (const channel of channels) sum += channel[i];
+      this.block[this.n++] = sum / channels.length;
+      if (this.n === BLOCK) {
+        this.port.postMessage(this.block, [this.block.buffer]);
+        this.block = new Float32Array(BLOCK);
+        this.n = 0;
+      }
     }
     return true;
   }

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from evaluation.scores import distributions, evaluate, open_set, page, pictures, results, tables
+from nafp import errors
 from tests.evaluation.scores.conftest import write_clips
 from tests.evaluation.scores.walks import run
 
@@ -124,3 +125,16 @@ def test_bare_results_have_a_report_too(known, tmp_path, settings):
     found = evaluate.run(request)
     shown = page._page(found, evaluate.results.load(tmp_path / "o")[1])
     assert shown.count("<svg ") >= 3
+
+
+@pytest.mark.parametrize(
+    "former", ["<title>nafp: hit rates</title>", '<meta name="generator" content="nafp evaluate">']
+)
+def test_a_report_replaces_a_report_of_any_version_and_nothing_else(tmp_path, former):
+    index = tmp_path / "index.html"
+    index.write_text("<title>the front page of somebody</title>")
+    (tmp_path / "hit_rate_by_snr.png").write_bytes(b"\x89PNG")
+    with pytest.raises(errors.Invalid, match="was not written by nafp evaluate"):
+        page.require_out(str(tmp_path))
+    index.write_text(former)
+    page.require_out(str(tmp_path))
