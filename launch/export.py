@@ -20,20 +20,20 @@ _FRONT_END = (
     "Of the original's: nafp (each segment by itself, default) or original (depends on the batch). Of the benchmark's: "
     "benchmark (default) or song_mine."
 )
-# Parameter of nafp.verbs.export.run -> its flag.
-_FLAGS: dict[str, tuple[Any, ...]] = {
-    "checkpoint": (flags.DEFINE_string, "checkpoint", "RUN, RUN@STEP, RUN@best, a shipped network, file or folder."),
-    "foreign": (flags.DEFINE_string, "from", "In place of --checkpoint: another system's checkpoint or torch file."),
-    "settings_file": (flags.DEFINE_string, "from_config", "pfann's JSON, if elsewhere. The original's YAML."),
-    "front_end": (flags.DEFINE_string, "from_front_end", _FRONT_END),
-    "format": (flags.DEFINE_enum, "format", "folder: a model folder. Default: by the name, or npz.", _FORMATS),
-    "dtype": (flags.DEFINE_enum, "dtype", "Of the parameters. Default: float32; in ONNX float16 if exact.", _TYPES),
-    "calibrate": (flags.DEFINE_string, "calibrate", "With --dtype=int8: recordings that set its ranges."),
-    "results": (flags.DEFINE_string, "results", "RESULTS of nafp evaluate, for the card of a model folder."),
-    "data": (flags.DEFINE_string, "data", "List of the recordings it was trained with, for the card."),
-    "licence": (flags.DEFINE_string, "licence", "Licence of the parameters, for the card, such as CC-BY-4.0."),
-}
-for _define, _name, _help, *_allowed in _FLAGS.values():
+_FLAGS: tuple[tuple[Any, ...], ...] = (
+    (flags.DEFINE_string, "checkpoint", "RUN, RUN@STEP, RUN@best, a shipped network, file or folder."),
+    (flags.DEFINE_string, "from", "In place of --checkpoint: another system's checkpoint or torch file."),
+    (flags.DEFINE_string, "from_config", "pfann's JSON, if it lies elsewhere. The original's YAML, if not default."),
+    (flags.DEFINE_string, "from_front_end", _FRONT_END),
+    (flags.DEFINE_enum, "format", "folder: a model folder. Default: by the name, or npz.", _FORMATS),
+    (flags.DEFINE_enum, "dtype", "Of the parameters. Default: float32; in ONNX float16 if exact.", _TYPES),
+    (flags.DEFINE_string, "calibrate", "With --dtype=int8: recordings that set its ranges."),
+    (flags.DEFINE_string, "results", "RESULTS of nafp evaluate, for the card of a model folder."),
+    (flags.DEFINE_string, "data", "List of the recordings it was trained with, for the card."),
+    (flags.DEFINE_string, "licence", "Licence of the parameters, for the card, such as CC-BY-4.0."),
+)
+_PARAMETERS = {"from": "foreign", "from_config": "settings_file", "from_front_end": "front_end"}  # Of other names.
+for _define, _name, _help, *_allowed in _FLAGS:
     _define(_name, None, *_allowed, _help)
 _OUT = flags.DEFINE_string("out", None, "FILE to write, or FOLDER; one of this name is replaced.", required=True)
 
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
     devices.prepare()
     from nafp.verbs import export
 
-    export.run(_OUT.value or "", **{name: flags.FLAGS[flag].value for name, (_, flag, *_) in _FLAGS.items()})
+    export.run(_OUT.value or "", **{_PARAMETERS.get(name, name): flags.FLAGS[name].value for _, name, *_ in _FLAGS})
 
 
 if __name__ == "__main__":
