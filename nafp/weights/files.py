@@ -118,10 +118,13 @@ def write(
     }
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    to_onnx = functools.partial(onnx_files.save, waveforms=waveforms)
-    save: Callable[..., None] = {"npz": _save_npz, "safetensors": _save_safetensors, RUNNABLE: to_onnx}[format]
+    savers: dict[str, Callable[..., None]] = {
+        "npz": _save_npz,
+        "safetensors": _save_safetensors,
+        RUNNABLE: functools.partial(onnx_files.save, waveforms=waveforms),
+    }
     with whole_files.opened(path, "wb") as file:
-        save(file, arrays | dict(zip(_BANK, bank)), about)
+        savers[format](file, arrays | dict(zip(_BANK, bank)), about)
     n_parameters = sum(array.size for name, array in arrays.items() if name.startswith("params/"))
     return Written(n_parameters, path.stat().st_size, identities.sha256(stored))
 
