@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
@@ -104,6 +103,8 @@ def standing_out(
     Around it is what `_AROUND_FRAMES` and `_AROUND_FREQUENCIES` say, in decibels. frame_hop: samples from one frame to
     the next.
     """
+    from scipy import ndimage  # Here, because only collections with peaks pay for its import.
+
     n_window, n_frames = round(WINDOW_S * sample_rate_hz), _n_frames(waveforms.shape[1], sample_rate_hz, frame_hop)
     starts = np.round(np.arange(n_frames) * frame_hop).astype(np.int64)
     frames = np.lib.stride_tricks.sliding_window_view(waveforms, n_window, axis=1)[:, starts]

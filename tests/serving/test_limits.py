@@ -138,7 +138,7 @@ def test_other_bad_bodies_are_refused(running):
     answer = running.ask("POST", "/v1/identify", b"x", Content_Encoding="gzip")
     assert (answer.status, "compressed" in answer.value["error"]) == (415, True)
     for method, path, status in (
-        ("GET", "/", 404),
+        ("GET", "/index.php", 404),
         ("GET", "/v1/../../etc/passwd", 404),
         ("GET", "/v1/%2e%2e%2f%2e%2e%2fetc%2fpasswd", 404),
         ("GET", "/v1/identify", 405),
@@ -229,7 +229,7 @@ def test_a_defect_is_written_to_the_log_and_not_to_the_client(running, monkeypat
     def fail(*_, **__):
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(running.opened[0].database, "identify", fail)
+    monkeypatch.setattr(running.opened[0].database, "rank", fail)
     answer = running.ask("POST", "/v1/identify", clip())
     assert (answer.status, "secret" in str(answer.value)) == (500, False)
     end_s = time.monotonic() + 10  # The client has its answer before the log has the reason.

@@ -108,14 +108,14 @@ def test_one_window_a_track_makes_short_epochs(shipped_corpus):
 
 
 @pytest.mark.parametrize("is_masked", [True, False])
-def test_music_of_one_track_is_warned_of(recordings, monkeypatch, is_masked):
+def test_music_of_one_track_is_warned_of(shipped_corpus, monkeypatch, is_masked):
     cut = pipeline.windows
 
     def of_one_track(*given, **settings):
         windows = cut(*given, **settings)
         return windows._replace(track=np.zeros_like(windows.track))
 
-    c = shrunk("original", recordings, **{"loss.mask_same_track": is_masked})
+    c = shrunk("original", shipped_corpus, **{"loss.mask_same_track": is_masked})
     settings = augment.settings(audio=c.audio, augment=c.augment)
     assert not [note for note in data.open_data(c, settings).notes if "one track" in note]
     monkeypatch.setattr(pipeline, "windows", of_one_track)
