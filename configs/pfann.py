@@ -2,9 +2,9 @@
 
 nafp train --config=configs/pfann.py --workdir=RUN --config.data.corpus=CORPUS
 
-Data: 10,000 tracks of 30 s. Budget: 100 epochs of 590,000 windows, 640 segments a step. Not measured here. Its variants
-are one setting each, such as --config.data.shuffle_tracks=100 or --config.augment.context_s=1 (its pad_start), and its
-own files are read as they are: --config=THEIRS.json.
+Data: 10,000 tracks of 30 s. Budget: 100 epochs of 590,000 windows, 640 segments a step. Score: only of six CPU minutes
+(docs/recipes.md). Its variants are one setting each, such as --config.data.shuffle_tracks=100 or
+--config.augment.context_s=1 (its pad_start), and its own files are read as they are: --config=THEIRS.json.
 """
 
 from nafp.config import foreign
