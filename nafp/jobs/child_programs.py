@@ -13,6 +13,9 @@ import threading
 from collections.abc import Iterator
 from typing import IO, Any
 
+# The kernel follows a parent from the moment it is asked to. A parent that ended before has another number by then.
+_IF_THE_PARENT_LIVES = '[ "$PPID" = "$1" ] || exit 1; shift; exec "$@"'
+
 
 def started(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
     """Starts a program that is killed when this process ends, however it ends (on Linux, with `setpriv`).
@@ -24,7 +27,7 @@ def started(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, **options)
     # The kernel ends the program with the *thread* that started it, so a thread that never ends starts them all.
     answer: queue.Queue = queue.Queue(1)
-    _starter(os.getpid()).put(([follower, "--pdeathsig", "KILL", "--", *command], options, answer))
+    _starter(os.getpid()).put((_tied(follower, command, parent=os.getpid()), options, answer))
     outcome = answer.get()
     if isinstance(outcome, BaseException):
         raise outcome
@@ -74,6 +77,11 @@ def answer(command: list[str], *, patience_s: float) -> tuple[int, bytes, bytes]
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"gave no answer within {patience_s:g} s") from None
         return process.returncode, output, remarks
+
+
+def _tied(follower: str, command: list[str], *, parent: int) -> list[str]:
+    """Returns the command that runs `command` until its parent ends, and not at all if the parent has ended already."""
+    return [follower, "--pdeathsig", "KILL", "--", "sh", "-c", _IF_THE_PARENT_LIVES, "sh", str(parent), *command]
 
 
 @functools.cache

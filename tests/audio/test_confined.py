@@ -116,7 +116,8 @@ from nafp.jobs import child_programs
 print(child_programs.started(["sleep", "60"]).pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    # It keeps the pipe open that is read here, so that the time limit is the law, too.
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=40)
     assert done.returncode == -signal.SIGKILL
     file = pathlib.Path(f"/proc/{int(done.stdout)}/stat")
     for _ in range(100):
@@ -127,6 +128,14 @@ os.kill(os.getpid(), signal.SIGKILL)
             return
         time.sleep(0.05)
     raise AssertionError("it goes on")
+
+
+@needs_linux
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_a_program_whose_parent_ended_before_it_began_does_not_begin(is_alive):
+    parent = os.getpid() if is_alive else os.getppid()
+    command = child_programs._tied(child_programs._follower(), ["echo", "it runs"], parent=parent)
+    assert subprocess.run(command, capture_output=True).stdout == is_alive * b"it runs\n"
 
 
 def test_a_program_outlives_the_thread_that_asked_for_it():
