@@ -18,6 +18,7 @@ from nafp.models import (
     numpy_spectrogram,
     onnx_network,
     spectrogram,
+    threaded_network,
 )
 from nafp.weights import checkpoints
 
@@ -33,6 +34,7 @@ MODULES = (
     numpy_spectrogram,
     onnx_network,
     spectrogram,
+    threaded_network,
 )
 
 

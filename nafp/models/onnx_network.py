@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,33 +9,24 @@ import ml_collections
 import numpy as np
 
 from nafp import errors
-from nafp.audio import segments
-from nafp.jobs import threads
-from nafp.models import protocol
+from nafp.models import protocol, threaded_network
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float32
-
-_BATCH = 4  # Segments that go through the network together: their activations stay in the cache.
-_SHARE = 8  # Segments below which a thread is not worth its start.
-_BATCHES_A_THREAD = 16
+    from jaxtyping import Float32
 
 
-class OnnxNetwork:
+class OnnxNetwork(threaded_network.ThreadedNetwork):
     """A trained network that ONNX Runtime runs on CPU, a `nafp.models.protocol.Network`.
 
     model: what `nafp.models.onnx_writer` wrote, serialised. A fingerprint depends on its segment alone. Raises
     nafp.errors.Invalid if ONNX Runtime is missing or refuses the model.
     """
 
+    _batch = 4  # Segments that go through the network together: their activations stay in the cache.
+    _batches_a_thread = 16
+
     def __init__(self, model: bytes, config: ml_collections.ConfigDict, *, identity: Mapping[str, Any]):
-        self.config = config
-        self.identity: Mapping[str, Any] = identity
-        self.sample_rate_hz: int = config.audio.sample_rate_hz
-        self.segment = segments.to_samples(config.audio.segment_s, self.sample_rate_hz)
-        self.hop = segments.to_samples(config.audio.hop_s, self.sample_rate_hz)
-        self.dim: int = config.model.dim
-        self.batch_size = _BATCHES_A_THREAD * _BATCH * threads.n_threads()
+        super().__init__(config, identity=identity)
         self._session = _opened(model)
         shapes = [
             [value.shape[1:] for value in values]
@@ -46,35 +36,8 @@ class OnnxNetwork:
             raise errors.Invalid(f"the ONNX graph has inputs and outputs {shapes}, not those of its configuration")
         self._input = self._session.get_inputs()[0].name
 
-    def __call__(self, waveforms: Float[np.ndarray, "n S"]) -> Float32[np.ndarray, "n D"]:
-        """Computes the fingerprints of segments in -1..1: each of unit length. n may be 0."""
-        waveforms = np.ascontiguousarray(waveforms, np.float32)
-        protocol.require_segments(self, waveforms)
-        if not len(waveforms):
-            return np.zeros((0, self.dim), np.float32)
-        # A session has one thread, as its own would wait for each other by spinning.
-        shares = threads.shares(len(waveforms), n=threads.n_threads(), smallest=_SHARE)
-        with threads.threads(len(shares)) as lend:
-            return np.concatenate(lend(lambda share: self._batched(waveforms[share]), shares))
-
-    def track(self, samples: Float[np.ndarray, " S"]) -> Float32[np.ndarray, "n D"]:
-        """Computes the fingerprints of a whole waveform at the hop."""
-        protocol.require_sound(samples)
-        return self(segments.frame(samples, segment=self.segment, hop=self.hop))
-
-    def start(self, waveforms: Float32[np.ndarray, "B S"]) -> Float32[np.ndarray, "B D"]:
-        """Computes the fingerprints of exactly `batch_size` segments, complete on return."""
-        return self(waveforms)
-
-    def at_hop(self, hop: int) -> OnnxNetwork:
-        """Returns the same network with another hop, in samples."""
-        other = copy.copy(self)
-        other.hop = hop
-        return other
-
-    def _batched(self, waveforms: np.ndarray) -> np.ndarray:
-        parts = (waveforms[i : i + _BATCH] for i in range(0, len(waveforms), _BATCH))
-        return np.concatenate([self._session.run(None, {self._input: part})[0] for part in parts])
+    def _few(self, inputs: np.ndarray) -> np.ndarray:
+        return self._session.run(None, {self._input: np.ascontiguousarray(inputs)})[0]
 
 
 def values(model: bytes, names: Sequence[str], waveforms: Float32[np.ndarray, "n S"]) -> dict[str, np.ndarray]:
