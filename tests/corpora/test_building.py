@@ -1,7 +1,6 @@
 import functools
 import json
 import os
-import pathlib
 import shutil
 import subprocess
 import types
@@ -13,32 +12,7 @@ import soundfile
 from nafp.audio import containers, decode, ffmpeg
 from nafp.corpora import building, corpus, journal, manifest, parts
 from tests import commands, tunes
-
-FILES = ("samples.i16", "tracks.csv", "loudness.npy", "corpus.json")
-
-
-@pytest.fixture(scope="module")
-def audio(tmp_path_factory):
-    return tunes.collection(tmp_path_factory.mktemp("audio"))
-
-
-def scanned(folder):
-    return manifest.scan(str(folder))[0]
-
-
-def content(folder):
-    names = ("samples.i16", "tracks.csv", "loudness.npy", "corpus.json")
-    return {name: (pathlib.Path(folder) / name).read_bytes() for name in names}
-
-
-@pytest.fixture(scope="module")
-def built(audio, tmp_path_factory):
-    return corpus.build(scanned(audio), tmp_path_factory.mktemp("corpora") / "C", jobs=0)
-
-
-@pytest.fixture
-def bad_files(tmp_path):
-    return tunes.troubles(tmp_path / "audio")
+from tests.corpora.conftest import FILES, content, scanned
 
 
 def test_any_number_of_processes_makes_the_same_corpus(audio, built, tmp_path):

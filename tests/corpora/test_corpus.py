@@ -11,25 +11,7 @@ from nafp import errors
 from nafp.audio import decode, loudness
 from nafp.corpora import corpus, manifest
 from tests import tunes
-
-
-@pytest.fixture(scope="module")
-def audio(tmp_path_factory):
-    return tunes.collection(tmp_path_factory.mktemp("audio"))
-
-
-def scanned(folder):
-    return manifest.scan(str(folder))[0]
-
-
-@pytest.fixture(scope="module")
-def built(audio, tmp_path_factory):
-    return corpus.build(scanned(audio), tmp_path_factory.mktemp("corpora") / "C", jobs=0)
-
-
-@pytest.fixture
-def bad_files(tmp_path):
-    return tunes.troubles(tmp_path / "audio")
+from tests.corpora.conftest import scanned
 
 
 def test_every_track_is_there_as_it_decodes(audio, built):

@@ -1,5 +1,4 @@
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
@@ -11,15 +10,7 @@ import pytest
 
 from nafp.corpora import corpus, manifest
 from tests import tunes
-
-
-def scanned(folder):
-    return manifest.scan(str(folder))[0]
-
-
-def content(folder):
-    names = ("samples.i16", "tracks.csv", "loudness.npy", "corpus.json")
-    return {name: (pathlib.Path(folder) / name).read_bytes() for name in names}
+from tests.corpora.conftest import content, scanned
 
 
 @pytest.fixture(scope="module")
