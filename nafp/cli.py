@@ -34,6 +34,7 @@ VERBS = {
     "merge": "put databases together",
     "verify": "check every file of a database",
     "compact": "give the space of removed tracks back",
+    "engine": "choose what searches a database: files of its own, or Milvus",
     "amg": "train and search with one vector for many fingerprints",
     "export": "write the parameters of a checkpoint for use without JAX",
 }
@@ -45,6 +46,7 @@ EXTRAS = {
     "torch": "pip install 'nafp[bench]'",
     "av": "pip install 'nafp[containers]'",
     "sounddevice": "pip install 'nafp[mic]'",
+    "pymilvus": "pip install 'nafp[milvus]'",
     "sklearn": "pip install 'nafp[ensemble]'",
     "h11": "pip install 'nafp[serve]'",
     "prometheus_client": "pip install 'nafp[serve]'",

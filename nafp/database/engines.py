@@ -1,0 +1,43 @@
+"""Which engine searches a database: chosen, changed, and asked how much it holds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from nafp.database import catalogue, engine_check, engine_facts, writer
+from nafp.database.engine_facts import Engine
+
+
+def of(folder: str | os.PathLike) -> Engine | None:
+    """Returns the engine of a database, None for index files of its own."""
+    with catalogue.Catalogue(folder) as book:
+        return engine_facts.of(book.about())
+
+
+def use(folder: str | os.PathLike, engine: Engine | None, *, show: bool = False) -> None:
+    """Indexes a database anew: in an engine, or in index files of its own if `engine` is None.
+
+    show: whether to show progress. Raises errors.EngineFailed, and leaves the database as it is, if the engine cannot
+    take the fingerprints. What the former engine holds is dropped by the next writer, or at once if no database could
+    do so later.
+    """
+    with writer.DatabaseWriter(folder) as changes:
+        changes.reindex(engine, show=show)
+
+
+def n_held(folder: str | os.PathLike) -> int:
+    """Asks the engine of a database how many of its fingerprints it holds.
+
+    Raises errors.EngineFailed if it is out of reach, or its collection is not what the catalogue says.
+    """
+    from nafp.database import milvus
+
+    with contextlib.closing(catalogue.Catalogue(Path(folder))) as book:
+        engine = engine_facts.of(book.about())
+        if engine is None or not engine.collection:
+            return 0
+        client = milvus.opened(engine)
+        engine = engine_check.require(client, lambda: engine_check.now(book))
+        return client.count(engine.collection, 0, engine.rows)
