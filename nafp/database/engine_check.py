@@ -25,11 +25,6 @@ def now(book: catalogue.Catalogue) -> tuple[Engine | None, dict[str, Any]]:
     return engine_facts.of(about), about
 
 
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Returns rows of a log as they are sent, [n, D] of length 1: then inner products order them as distances do."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-
 def properties(engine: Engine, about: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a new collection says of itself. about: what the catalogue says."""
     return {
@@ -124,7 +119,7 @@ def _count_wrong(client: milvus.Milvus, name: str, rows: np.ndarray, read: Calla
         return 0
     chosen = rows[:: max(1, len(rows) // _COMPARED_ROWS)]
     vectors = client.vectors(name, chosen)
-    return sum(not np.allclose(vectors[row], unit(read(row, row + 1))[0], atol=_OFF) for row in vectors)
+    return sum(not np.allclose(vectors[row], read(row, row + 1)[0], atol=_OFF) for row in vectors)
 
 
 def _blocks(live: Sequence[tuple[int, int]], n_rows: int, at_once: int) -> Iterator[tuple[int, int, np.ndarray]]:

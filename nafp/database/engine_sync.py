@@ -250,7 +250,7 @@ def _blocks(
         start, end = max(first, start), min(len(rows), start + n_rows)
         if start >= end:
             continue
-        waiting.append((np.arange(start, end), engine_check.unit(rows.read(start, end))))
+        waiting.append((np.arange(start, end), rows.read(start, end)))
         n_waiting += end - start
         if n_waiting >= _BLOCK_ROWS:
             yield _joined(waiting)

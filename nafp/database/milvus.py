@@ -27,6 +27,9 @@ T = TypeVar("T")
 MOST_HITS = 16_384  # Neighbours of a row, and rows of an answer, that a server gives at most.
 PREFIX = "nafp."  # Of the names of our properties.
 STAMP = "stamp"
+# Squared distances, as those of the indexes of faiss here. Inner products would order rows differently that are not
+# quite of length 1, such as those kept as float16.
+_METRIC = "L2"
 _INSERT_BYTES = 4 * 2**20  # In one call. A server takes up to 64 MB.
 _DELETE_ROWS = 2048  # In one call.
 _QUERY_HITS = 65_536  # Neighbours in one answer, all query rows together: 1 MB.
@@ -80,7 +83,7 @@ class Milvus:
         return Described(ours, int(dims[0]) if dims else 0)
 
     def create(self, name: str, *, dim: int, index_type: str, lists: int, properties: Mapping[str, Any]) -> None:
-        """Makes an empty collection, indexed by inner product."""
+        """Makes an empty collection with its index."""
         text = "fingerprints of nafp: " + ", ".join(f"{key} {value}" for key, value in properties.items())
         with self._explained(f"creating {name}"):
             schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False, description=text)
@@ -88,7 +91,7 @@ class Milvus:
             schema.add_field("v", pymilvus.DataType.FLOAT_VECTOR, dim=dim)
             indexed = self._client.prepare_index_params()
             params = {} if index_type == "FLAT" else {"nlist": lists}
-            indexed.add_index("v", index_type=index_type, metric_type="IP", params=params)
+            indexed.add_index("v", index_type=index_type, metric_type=_METRIC, params=params)
             self._client.create_collection(
                 name,
                 schema=schema,
@@ -217,8 +220,8 @@ class Milvus:
     def search(self, name: str, queries: np.ndarray, k: int, *, n_probe: int) -> tuple[np.ndarray, np.ndarray]:
         """Finds the k nearest rows, MOST_HITS at most, of queries [n, D].
 
-        Returns inner products float32 [n, k], descending, and rows int64 [n, k]. Where fewer are found, the rest is
-        -inf and -1.
+        Returns cosines float32 [n, k], descending, and rows int64 [n, k]. Where fewer are found, the rest is -inf and
+        -1.
         """
         cosines = np.full((len(queries), k), -np.inf, np.float32)
         near = np.full((len(queries), k), -1, np.int64)
@@ -229,12 +232,12 @@ class Milvus:
                     name,
                     data=list(queries[start : start + at_once]),
                     limit=k,
-                    search_params={"metric_type": "IP", "params": {"nprobe": n_probe} if n_probe else {}},
+                    search_params={"metric_type": _METRIC, "params": {"nprobe": n_probe} if n_probe else {}},
                     output_fields=["row"],  # Without it milvus-lite returns the vectors.
                     timeout=self._timeout_s,
                 )
             for number, hits in enumerate(found, start):
-                cosines[number, : len(hits)] = hits.distances
+                cosines[number, : len(hits)] = 1 - np.array(hits.distances, np.float32) / 2
                 near[number, : len(hits)] = hits.ids
         return cosines, near
 

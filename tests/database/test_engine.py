@@ -110,18 +110,14 @@ def require_same(one, other, *, atol=2e-6):
         assert len(set(left)) == len(left)
 
 
-@pytest.mark.parametrize("storage", ["float32", "int4"])
+@pytest.mark.parametrize("storage", ["float16", "int4"])
 def test_the_answers_are_those_of_a_flat_index(memory, uri, storage):
     databases.filled(memory / "db", 12, storage=storage).close()
     with database.Database.open(memory / "db") as opened:
         before = opened.index.search(queries(range(12)), 50)
         engines.use(memory / "db", engine_facts.asked(uri))
         after = opened.refresh().index.search(queries(range(12)), 50)
-    assert len(opened.index) == 480
-    if storage == "float32":
-        require_same(before, after)
-    else:  # A flat index compares rows of length 1.006.
-        assert np.mean(before[1][:, 0] == after[1][:, 0]) == 1
+    require_same(before, after)
     _drop_all(memory / "db", uri)
 
 
@@ -434,7 +430,7 @@ def test_inserting_is_tried_again_after_what_passes_and_not_after_what_does_not(
     assert tried == ["insert", "upsert"]
     assert client.count(engine.collection) == 481
     monkeypatch.setattr(client._client, "insert", failing(1100))
-    with pytest.raises(errors.EngineFailed, match="the rate limit is exceeded$"):
+    with pytest.raises(errors.EngineFailed, match=r"the rate limit is exceeded$"):
         client.insert(engine.collection, np.array([501]), databases.unit(1))
     assert tried == ["insert", "upsert", "insert"]
 
