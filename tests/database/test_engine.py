@@ -214,7 +214,7 @@ def test_a_writer_killed_while_it_sends_loses_nothing(folder, monkeypatch, metho
     assert finds_all(folder, range(15))
     add(folder, 15, 1)
     engine = engine_of(folder)
-    assert engine.rows == client_of(folder).count(engine.collection) == 640
+    assert engine.rows == client_of(folder).count(engine.collection) == 600
     assert finds_all(folder, range(16))
     with database.Database.open(folder) as opened:
         assert opened.verify().damages == []
@@ -375,7 +375,7 @@ def test_a_server_out_of_reach_keeps_nobody_from_adding(folder, uri, caplog):
     tell(folder, uri=uri)
     assert finds_all(folder, range(18))
     add(folder, 20, 1)
-    assert engine_of(folder).rows == 800
+    assert engine_of(folder).rows == 760
     with database.Database.open(folder) as opened:
         assert opened.info()["index_files"] == 0
         assert opened.verify().damages == []
@@ -541,7 +541,7 @@ def test_a_process_killed_while_it_sends_loses_nothing(template, memory):
     assert died.stdout.split()[-1] == "14"
     assert finds_all(memory / "db", range(15))
     add(memory / "db", 15, 1)
-    assert engine_of(memory / "db").rows == 640
+    assert engine_of(memory / "db").rows == 600
     assert finds_all(memory / "db", range(16))
     with database.Database.open(memory / "db") as opened:
         assert opened.verify().damages == []
