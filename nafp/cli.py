@@ -46,7 +46,6 @@ EXTRAS = {
     "torch": "pip install 'nafp[bench]'",
     "av": "pip install 'nafp[containers]'",
     "sounddevice": "pip install 'nafp[mic]'",
-    "pymilvus": "pip install 'nafp[milvus]'",
     "sklearn": "pip install 'nafp[ensemble]'",
     "h11": "pip install 'nafp[serve]'",
     "prometheus_client": "pip install 'nafp[serve]'",

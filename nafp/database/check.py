@@ -92,15 +92,13 @@ def _engine_complaint(book: catalogue.Catalogue, path: Path) -> str:
         return ""
     if engine != engine_facts.of(about) or not engine.collection:
         return f"{engine.uri}: holds nothing of these fingerprints; nafp engine DB rebuild sends them"
-    from nafp.database import milvus  # It brings pymilvus, which only such a database needs.
-
     codec, peak_bytes = codes.of(about), about.get("peak_bytes", 0)
     n_present = path.stat().st_size // (codec.row_bytes + peak_bytes) if path.exists() else 0
     rows = fingerprint_log.LogRows(path, codec, n_rows=min(n_present, about["n_rows"]), peak_bytes=peak_bytes)
     live = [(first, n_rows) for _, _, _, first, n_rows, _ in places if first + n_rows <= len(rows)]
     try:
-        client = milvus.opened(engine)
+        client = engine_check.connected(engine)
         engine = engine_check.require(client, lambda: engine_check.now(book))
         return engine_check.complaint(client, engine, live, rows.read)
-    except errors.Error as error:
+    except errors.EngineFailed as error:
         return str(error)

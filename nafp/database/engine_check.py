@@ -19,6 +19,20 @@ _COMPARED_ROWS = 16  # Of each block that `complaint` looks at: their vectors, t
 _OFF = 1e-3  # By which a number of a vector may differ from that in the log.
 
 
+def connected(engine: Engine) -> milvus.Milvus:
+    """Returns the connection to an engine.
+
+    Raises errors.EngineFailed if it cannot be reached, or if what speaks to it is not installed.
+    """
+    try:
+        from nafp.database import milvus
+    except ModuleNotFoundError as error:
+        if error.name != "pymilvus":
+            raise
+        raise errors.EngineFailed(f"{engine.uri}: pymilvus is not installed: pip install 'nafp[milvus]'") from None
+    return milvus.opened(engine)
+
+
 def now(book: catalogue.Catalogue) -> tuple[Engine | None, dict[str, Any]]:
     """Reads the engine and the other facts of a catalogue as they are now."""
     about = book.about()

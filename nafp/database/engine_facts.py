@@ -91,10 +91,10 @@ class Engine(NamedTuple):
         return self.emptied(generation)._replace(index_type=index_type, collection=name, stamp=secrets.token_hex(8))
 
     def token(self) -> str:
-        """Reads the token, "" if there is none. Raises errors.Invalid if it cannot be read."""
+        """Reads the token, "" if there is none. Raises errors.EngineFailed if it cannot be read."""
         if self.token_env:
             if self.token_env not in os.environ:
-                raise errors.Invalid(f"the token for {self.uri}: the variable {self.token_env} is not set")
+                raise errors.EngineFailed(f"the token for {self.uri}: the variable {self.token_env} is not set")
             return os.environ[self.token_env].strip()
         if not self.token_file:
             return ""
@@ -102,7 +102,7 @@ class Engine(NamedTuple):
             return Path(self.token_file).read_text("utf-8").strip()
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-            raise errors.Invalid(f"the token for {self.uri}: {self.token_file} cannot be read: {reason}") from None
+            raise errors.EngineFailed(f"the token for {self.uri}: {self.token_file} cannot be read: {reason}") from None
 
 
 def asked(
@@ -114,7 +114,7 @@ def asked(
     lists: int = LISTS,
     timeout_s: float = TIMEOUT_S,
 ) -> Engine:
-    """Returns an engine that a person asks for. Raises errors.Invalid for what cannot be right.
+    """Returns an engine that a person asks for. Raises errors.Invalid for what cannot be right, and as `token` does.
 
     uri: http://HOST:PORT of a server or a cluster, or a path that ends in .db for milvus-lite. index: one of INDEXES.
     lists: of each segment. timeout_s: for one answer.

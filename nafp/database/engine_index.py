@@ -36,9 +36,7 @@ class EngineIndex:
 
         Raises errors.EngineFailed if the server is out of reach, or the collection is not what it should be.
         """
-        from nafp.database import milvus
-
-        client = milvus.opened(self.engine)
+        client = engine_check.connected(self.engine)
         if k > client.most_hits:
             raise errors.EngineFailed(
                 f"Milvus at {self.engine.uri}: too many rows near this clip are of removed tracks; "

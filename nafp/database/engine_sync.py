@@ -51,7 +51,7 @@ class EngineSync:
         if engine is None or self.trouble or len(rows) < self._book.about()["n_rows"]:
             return None
         try:
-            client = self._client(engine)
+            client = engine_check.connected(engine)
             if not engine.collection:
                 engine = self.filled(engine, rows, self._places(), show=False)
             else:
@@ -70,7 +70,7 @@ class EngineSync:
         if sum(n_rows for _, n_rows in removed) < least:
             return
         try:
-            client = self._client(engine)
+            client = engine_check.connected(engine)
             engine = self._stamped(client, engine)
             n_rows = sum(min(first + n, engine.rows) - first for first, n in removed)
             self._tell(engine._replace(least=engine.held - n_rows))
@@ -101,7 +101,7 @@ class EngineSync:
         generation = about["generation"] if generation is None else generation
         n_rows = sum(n for _, n in places)
         new = engine.renewed(generation, n_rows=n_rows)
-        client = self._client(new)
+        client = engine_check.connected(new)
         with self._book.change():
             self._leave(new, *engine_facts.leftovers(about))
         try:
@@ -144,6 +144,8 @@ class EngineSync:
             self._book.note_removals(engine is not None)
         if engine is None:
             return []
+        if is_same and before is not None:  # Tracks that were removed before they were sent.
+            self._book.forget_removed([first for first, _ in self._book.removed() if first >= before.rows])
         covered = [segment for segment in self._book.segments() if segment.first_row < engine.rows]
         self._book.replace_segments([segment.id for segment in covered], [])
         return [segment.file for segment in covered]
@@ -167,22 +169,17 @@ class EngineSync:
         for old in engine_facts.leftovers(self._book.about()):
             if engine is None or old.uri != engine.uri:
                 try:
-                    self._drop(self._client(old), old)
-                except errors.Error as error:
+                    self._drop(engine_check.connected(old), old)
+                except errors.EngineFailed as error:
                     logging.getLogger(__name__).warning("%s: the collection %s is still there", error, old.collection)
 
     def tidy(self) -> None:
         """Drops the collections that were of no use when this writer began, and deletes what was removed since."""
         while self._leftovers:
             old = self._leftovers.pop()
-            with contextlib.suppress(errors.Error):
-                self._drop(self._client(old), old)
+            with contextlib.suppress(errors.EngineFailed):
+                self._drop(engine_check.connected(old), old)
         self.purge()
-
-    def _client(self, engine: Engine) -> milvus.Milvus:
-        from nafp.database import milvus
-
-        return milvus.opened(engine)
 
     def _drop(self, client: milvus.Milvus, engine: Engine) -> None:
         """Drops a collection of this database, and forgets it."""

@@ -20,8 +20,7 @@ def use(folder: str | os.PathLike, engine: Engine | None, *, show: bool = False)
     """Indexes a database anew: in an engine, or in index files of its own if `engine` is None.
 
     show: whether to show progress. Raises errors.EngineFailed, and leaves the database as it is, if the engine cannot
-    take the fingerprints. What the former engine holds is dropped by the next writer, or at once if no database could
-    do so later.
+    take the fingerprints. The next writer drops what the former engine holds, because readers may be in it.
     """
     with writer.DatabaseWriter(folder) as changes:
         changes.reindex(engine, show=show)
@@ -32,12 +31,10 @@ def n_held(folder: str | os.PathLike) -> int:
 
     Raises errors.EngineFailed if it is out of reach, or its collection is not what the catalogue says.
     """
-    from nafp.database import milvus
-
     with contextlib.closing(catalogue.Catalogue(Path(folder))) as book:
         engine = engine_facts.of(book.about())
         if engine is None or not engine.collection:
             return 0
-        client = milvus.opened(engine)
+        client = engine_check.connected(engine)
         engine = engine_check.require(client, lambda: engine_check.now(book))
         return client.count(engine.collection, 0, engine.rows)

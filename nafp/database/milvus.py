@@ -285,7 +285,7 @@ _opening = threading.Lock()
 def opened(engine: Engine) -> Milvus:
     """Returns the connection of this process to an engine, which all its databases share.
 
-    Raises errors.EngineFailed if the server cannot be reached, and errors.Invalid if its token cannot be read.
+    Raises errors.EngineFailed if the server cannot be reached, or its token cannot be read.
     """
     key = (os.getpid(), engine.uri, engine.token(), engine.timeout_s)  # A forked process needs one of its own.
     with _opening:
