@@ -121,9 +121,7 @@ def asked(
     """
     choices.require("index", index, INDEXES)
     if not uri:
-        raise errors.Invalid(
-            "--uri=http://HOST:19530 of a Milvus server, or --uri=FOLDER.db for milvus-lite, is needed"
-        )
+        raise errors.Invalid("--uri is needed: http://HOST:19530 of a Milvus server, or FOLDER.db for milvus-lite")
     if "@" in uri.partition("://")[2].partition("/")[0]:
         raise errors.Invalid("--uri: an address holds no token; put it into a file, and name that with --token_file")
     if not uri.startswith(_SCHEMES):
