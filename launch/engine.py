@@ -4,6 +4,7 @@ nafp engine DB
 nafp engine DB milvus --uri=http://localhost:19530 --token_file=token.txt
 nafp engine DB local
 nafp engine DB rebuild      sends all fingerprints anew, or writes the index files anew
+nafp engine DB trust        agrees to the address and the token of a database that was made by somebody else
 
 The fingerprints and the catalogue stay in DB. Milvus is sent copies, and is asked for the nearest ones.
 
@@ -27,7 +28,7 @@ _OF_MILVUS = ("uri", "token_file", "token_env", "index", "lists", "timeout_s")
 
 def main(argv: list[str]) -> int:
     if not 2 <= len(argv) <= 3:
-        raise exits.wrong("name a database, and milvus, local or rebuild: nafp engine DB [milvus|local|rebuild]")
+        raise exits.wrong("name a database, and what to do: nafp engine DB [milvus|local|rebuild|trust]")
     kind = argv[2] if len(argv) == 3 else ""
     given = [name for name in _OF_MILVUS if flags.FLAGS[name].present]
     if given and kind != "milvus":

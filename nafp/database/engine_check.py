@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nafp import errors
-from nafp.database import catalogue, engine_facts
+from nafp.database import catalogue, engine_facts, engine_trust
 from nafp.database.engine_facts import Engine
 from nafp.models import identities
 
@@ -22,8 +22,9 @@ _OFF = 1e-3  # By which a number of a vector may differ from that in the log.
 def connected(engine: Engine) -> milvus.Milvus:
     """Returns the connection to an engine.
 
-    Raises errors.EngineFailed if it cannot be reached, or if what speaks to it is not installed.
+    Raises errors.EngineFailed if it cannot be reached, if nobody agreed to it, or if pymilvus is not installed.
     """
+    engine_trust.require(engine)
     try:
         from nafp.database import milvus
     except ModuleNotFoundError as error:

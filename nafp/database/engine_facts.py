@@ -124,6 +124,8 @@ def asked(
         raise errors.Invalid("--uri is needed: http://HOST:19530 of a Milvus server, or FOLDER.db for milvus-lite")
     if "@" in uri.partition("://")[2].partition("/")[0]:
         raise errors.Invalid("--uri: an address holds no token; put it into a file, and name that with --token_file")
+    if not f"{uri}{token_file or ''}".isprintable():
+        raise errors.Invalid("--uri and --token_file: printable text is needed")
     if not uri.startswith(_SCHEMES):
         if "://" in uri or not uri.endswith(_SUFFIX):
             raise errors.Invalid(
@@ -181,11 +183,12 @@ def _parsed(fact: Any) -> Engine:
     if not isinstance(fact, Mapping) or fact.get("kind") != KIND:
         raise ValueError("its kind")
     known = {name: fact[name] for name in Engine._fields if name in fact}
-    if not isinstance(known.get("uri"), str) or not known["uri"]:
+    if not isinstance(known.get("uri"), str) or not known["uri"].isprintable() or not known["uri"]:
         raise ValueError("its address")
     engine = Engine(**known)
     for name in ("token_file", "token_env"):
-        if not isinstance(getattr(engine, name), (str, type(None))):
+        value = getattr(engine, name)
+        if value is not None and not (isinstance(value, str) and value.isprintable()):
             raise ValueError(name)
     for name in ("database", "collection", "stamp", "next_stamp"):
         value = getattr(engine, name)

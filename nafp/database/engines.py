@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from nafp.database import catalogue, engine_check, engine_facts, writer
+from nafp.database import catalogue, engine_check, engine_facts, engine_trust, writer
 from nafp.database.engine_facts import Engine
 
 
@@ -16,14 +16,29 @@ def of(folder: str | os.PathLike) -> Engine | None:
         return engine_facts.of(book.about())
 
 
-def use(folder: str | os.PathLike, engine: Engine | None, *, show: bool = False) -> None:
-    """Indexes a database anew: in an engine, or in index files of its own if `engine` is None.
+def choose(folder: str | os.PathLike, engine: Engine | None, *, show: bool = False) -> None:
+    """Indexes a database in an engine that the user asks for, and so agrees to, or in index files of its own (None).
 
     show: whether to show progress. Raises errors.EngineFailed, and leaves the database as it is, if the engine cannot
     take the fingerprints. The next writer drops what the former engine holds, because readers may be in it.
     """
+    if engine is not None:
+        engine_trust.agree(engine)
     with writer.DatabaseWriter(folder) as changes:
         changes.reindex(engine, show=show)
+
+
+def rebuild(folder: str | os.PathLike, *, show: bool = False) -> None:
+    """Indexes a database anew, in the engine that it has. See `choose`."""
+    with writer.DatabaseWriter(folder) as changes:
+        changes.reindex(engine_facts.of(changes.catalogue.about()), show=show)
+
+
+def trust(folder: str | os.PathLike) -> None:
+    """Agrees to the engine that a database has."""
+    engine = of(folder)
+    if engine is not None:
+        engine_trust.agree(engine)
 
 
 def n_held(folder: str | os.PathLike) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from nafp.database import database, engine_facts, engines
 from nafp.jobs import choices, shown
 
-KINDS = ("milvus", "local", "rebuild")
+KINDS = ("milvus", "local", "rebuild", "trust")
 
 
 def run(folder: str, kind: str = "", **settings: Any) -> int:
@@ -20,9 +20,14 @@ def run(folder: str, kind: str = "", **settings: Any) -> int:
         choices.require("engine", kind, KINDS)
     with database.Database.open(folder):  # Says what is wrong if there is none, or one of another format.
         pass
-    if kind:
-        asked = {"milvus": lambda: engine_facts.asked(**settings), "local": lambda: None}
-        engines.use(folder, asked.get(kind, lambda: engines.of(folder))(), show=True)
+    if kind == "milvus":
+        engines.choose(folder, engine_facts.asked(**settings), show=True)
+    elif kind == "local":
+        engines.choose(folder, None, show=True)
+    elif kind == "rebuild":
+        engines.rebuild(folder, show=True)
+    elif kind == "trust":
+        engines.trust(folder)
     print(shown.plain(f"{folder}: {described(folder)}"))
     return 0
 

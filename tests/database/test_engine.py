@@ -16,7 +16,17 @@ import pytest
 pytest.importorskip("milvus_lite", reason="milvus-lite is not installed: pip install milvus-lite")
 
 from nafp import errors
-from nafp.database import catalogue, database, engine_check, engine_facts, engine_sync, engines, milvus, writer
+from nafp.database import (
+    catalogue,
+    database,
+    engine_check,
+    engine_facts,
+    engine_sync,
+    engine_trust,
+    engines,
+    milvus,
+    writer,
+)
 from tests import databases
 
 SERVER = os.environ.get("NAFP_TEST_MILVUS", "")
@@ -26,6 +36,15 @@ SEAL = 100
 
 class Killed(BaseException):
     """Ends a writer at once, as a kill does: nobody catches it."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def agreed(tmp_path_factory):
+    """Lets engines be agreed to in a folder of this module's own, and to the one that nobody reaches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.setenv(engine_trust.VARIABLE, NOWHERE)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +65,7 @@ def template(tmp_path_factory):
 def folder(template, memory, uri):
     """A copy of that database, searched by Milvus. What it left in Milvus is dropped at the end."""
     shutil.copytree(template, memory / "db")
-    engines.use(memory / "db", engine_facts.asked(uri))
+    engines.choose(memory / "db", engine_facts.asked(uri))
     yield memory / "db"
     _drop_all(memory / "db", uri)
 
@@ -115,7 +134,7 @@ def test_the_answers_are_those_of_a_flat_index(memory, uri, storage):
     databases.filled(memory / "db", 12, storage=storage).close()
     with database.Database.open(memory / "db") as opened:
         before = opened.index.search(queries(range(12)), 50)
-        engines.use(memory / "db", engine_facts.asked(uri))
+        engines.choose(memory / "db", engine_facts.asked(uri))
         after = opened.refresh().index.search(queries(range(12)), 50)
     require_same(before, after)
     _drop_all(memory / "db", uri)
@@ -131,7 +150,7 @@ def test_the_recordings_that_ship_are_answered_as_before(memory, uri, pytestconf
         asked = np.concatenate([clip + 0.08 * extra for clip, extra in zip(clips, noise)])
         asked /= np.linalg.norm(asked, axis=1, keepdims=True)
         before = opened.index.search(asked)
-        engines.use(memory / "db", engine_facts.asked(uri))
+        engines.choose(memory / "db", engine_facts.asked(uri))
         after = opened.refresh().index.search(asked)
         waveform = np.random.default_rng(1).standard_normal(40_000).astype(np.float32) / 10
         assert opened.identify(waveform, 8000) == []
@@ -263,7 +282,7 @@ def test_a_killed_switch_leaves_the_database_as_it_was(template, memory, uri, mo
     with monkeypatch.context() as patch:
         patch.setattr(milvus.Milvus, "flush", killed)
         with pytest.raises(Killed):
-            engines.use(memory / "db", engine_facts.asked(uri))
+            engines.choose(memory / "db", engine_facts.asked(uri))
     assert engine_of(memory / "db") is None
     assert finds_all(memory / "db", [1, 11])
     with catalogue.Catalogue(memory / "db") as book:
@@ -326,7 +345,7 @@ def test_what_is_not_as_the_catalogue_says_is_refused_found_by_verify_and_mended
         assert name == "engine"
         assert SPOILT[spoil] in damage
         assert "nafp engine DB rebuild" in damage
-    engines.use(folder, engine_of(folder))
+    engines.rebuild(folder)
     assert finds_all(folder, [1, 11])
     with database.Database.open(folder) as opened:
         assert opened.verify().damages == []
@@ -366,7 +385,7 @@ def test_a_copy_of_a_database_cannot_spoil_its_original(folder, memory, uri):
     with pytest.raises(errors.EngineFailed, match="was changed by a copy of this database"):
         found(folder, 1)
     add(folder, 20, 3)  # It is not sent either, and is safe.
-    engines.use(folder, engine_of(folder))
+    engines.rebuild(folder)
     assert finds_all(folder, [0, 20, 22])
     assert finds_all(memory / "copy", [0, 14])
 
@@ -479,6 +498,30 @@ def test_what_cannot_be_an_engine_is_refused(settings, words):
         engine_facts.asked(**settings)
 
 
+def test_nobody_elses_database_is_sent_anything_before_that_is_agreed_to(folder, memory, monkeypatch):
+    (memory / "secret").write_text("a secret")
+    named = engine_of(folder)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(memory / "config"))
+    monkeypatch.setattr(milvus, "opened", lambda engine: pytest.fail("connected"))
+    for changes in ({}, {"uri": NOWHERE, "token_file": str(memory / "secret")}, {"uri": NOWHERE, "token_env": "HOME"}):
+        tell(folder, **changes)
+        with pytest.raises(
+            errors.EngineFailed, match="to which nobody has agreed on this machine: nafp engine DB trust"
+        ):
+            found(folder, 1)
+        with pytest.raises(errors.EngineFailed, match="nobody has agreed"):
+            engines.rebuild(folder)
+    monkeypatch.undo()
+    tell(folder, uri=named.uri, token_file=None, token_env=None)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(memory / "config"))
+    with pytest.raises(errors.EngineFailed, match="nobody has agreed"):
+        found(folder, 1)
+    engines.trust(folder)
+    engines.trust(folder)
+    assert engine_trust.file().read_text() == f"{named.uri}\n"
+    assert finds_all(folder, [1])
+
+
 def test_the_database_holds_no_token(template, memory, uri, monkeypatch):
     shutil.copytree(template, memory / "db")
     (memory / "token").write_text("a-secret-token\n")
@@ -489,7 +532,7 @@ def test_the_database_holds_no_token(template, memory, uri, monkeypatch):
     ):
         asked = engine_facts.asked(uri, **settings)
         assert asked.token() == token
-        engines.use(memory / "db", asked)
+        engines.choose(memory / "db", asked)
         assert engine_of(memory / "db").token() == token
         for path in (memory / "db").iterdir():
             assert token.encode() not in path.read_bytes()
@@ -544,7 +587,7 @@ with writer.DatabaseWriter(sys.argv[1], seal_rows=100) as changes:
 def test_a_process_killed_while_it_sends_loses_nothing(template, memory):
     shutil.copytree(template, memory / "db")
     lite = SERVER or str(memory / "own.db")  # Only one process at a time can have it.
-    code = f"from nafp.database import engines, engine_facts; engines.use({str(memory / 'db')!r}, "
+    code = f"from nafp.database import engines, engine_facts; engines.choose({str(memory / 'db')!r}, "
     code += f"engine_facts.asked({lite!r}))"
     subprocess.run([sys.executable, "-c", code], check=True)
     died = subprocess.run(

@@ -14,6 +14,12 @@ from tests import databases
 NOWHERE = "http://127.0.0.1:1"
 
 
+@pytest.fixture(autouse=True)
+def own_config(tmp_path, monkeypatch):
+    """Engines are agreed to in a folder of the test's own."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
 @pytest.fixture(scope="module")
 def db(tmp_path_factory):
     folder = tmp_path_factory.mktemp("engines") / "db"
@@ -28,7 +34,7 @@ def test_a_database_searches_by_itself_unless_told_otherwise(db, capsys):
     capsys.readouterr()
     assert info.run(db, format="json") == 0
     assert json.loads(capsys.readouterr().out)["engine"] == {"kind": "local"}
-    with pytest.raises(errors.Invalid, match="allowed are milvus, local, rebuild"):
+    with pytest.raises(errors.Invalid, match="allowed are milvus, local, rebuild, trust"):
         engine.run(db, "milvsu")
 
 
@@ -44,7 +50,9 @@ def test_milvus_is_chosen_described_and_left(tmp_path, capsys):
     assert first != second  # A collection of its own.
     assert info.run(db) == 0
     assert f"searched by milvus at {uri}: 160 fingerprints" in capsys.readouterr().out
-    assert engine.run(db, "local") == 0
+    assert engine.run(db, "trust") == engine.run(db, "local") == 0
+    assert capsys.readouterr().out.splitlines()[0] == second
+    assert engine.run(db) == 0
     assert capsys.readouterr().out == f"{db}: searched by 0 index files of its own; 160 fingerprints\n"
 
 
