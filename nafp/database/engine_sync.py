@@ -182,9 +182,10 @@ class EngineSync:
         self.purge()
 
     def _drop(self, client: milvus.Milvus, engine: Engine) -> None:
-        """Drops a collection of this database, and forgets it."""
+        """Drops a collection of this database, and forgets it. One that a copy of the database has changed stays."""
         found = client.described(engine.collection)
-        if found and found.properties.get("database") == engine.database:
+        own = found.properties if found else {}
+        if own.get("database") == engine.database and own.get("stamp") in engine.stamps:
             client.drop(engine.collection)
         with self._book.change():
             left = engine_facts.leftovers(self._book.about())

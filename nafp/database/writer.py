@@ -269,7 +269,7 @@ class DatabaseWriter:
     def _sent(self) -> bool:
         """Sends a full tail to the engine, if there is one. Returns whether it took it."""
         engine = self._engine.engine
-        if engine is None or self._log.n_rows - engine.rows < self._seal_rows:
+        if engine is None or self._engine.trouble or self._log.n_rows - engine.rows < self._seal_rows:
             return False
         files = self._engine.take(self._log_rows())
         self._unlink(files or ())
