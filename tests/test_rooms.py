@@ -62,6 +62,7 @@ OWNER = {
     "onnxruntime": {"nafp/models/onnx_network.py"},
     "safetensors": {"nafp/weights/files.py"},
     "prometheus_client": {"nafp/serving/metrics.py"},
+    "pymilvus": {"nafp/database/milvus.py"},
     "python_multipart": {"nafp/serving/bodies.py"},
     "starlette": {"nafp/serving/app.py", "nafp/serving/page_routes.py"},  # The second has the addresses of the page.
     "uvicorn": {"nafp/serving/connections.py", "nafp/serving/server.py"},
