@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import functools
 import pathlib
 import re
 import subprocess
@@ -74,7 +75,8 @@ JAX_SIDE = {"jax", "jaxlib", "flax", "optax", "orbax", "grain"}
 GENERIC = re.compile(r"(^|_)(utils?|commons?|helpers?|manager|misc|base|lib)(_|$)")
 
 
-def imported(path: pathlib.Path) -> list[str]:
+@functools.cache
+def imported(path: pathlib.Path) -> tuple[str, ...]:
     """Returns the dotted names that a file imports, at any depth. Relative names become absolute."""
     names = []
     package = path.relative_to(ROOT).parent.parts
@@ -85,7 +87,7 @@ def imported(path: pathlib.Path) -> list[str]:
             above = package[: len(package) - node.level + 1] if node.level else ()
             start = ".".join([*above, *([node.module] if node.module else [])])
             names += [f"{start}.{alias.name}" for alias in node.names]
-    return names
+    return tuple(names)
 
 
 def heads(path: pathlib.Path) -> set[str]:

@@ -256,7 +256,7 @@ def test_work_that_nobody_waits_for_is_not_begun():
     import asyncio
 
     async def drive():
-        table, done = desk.Desk(jobs=1, waiting=1, within_s=0.3), []
+        table, done = desk.Desk(jobs=1, waiting=1, within_s=0.3, each=2), []
 
         async def never():
             await asyncio.Event().wait()
