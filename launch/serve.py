@@ -18,20 +18,10 @@ from . import devices, exits
 _SETTINGS: tuple[tuple[Any, ...], ...] = (
     (flags.DEFINE_string, "host", "127.0.0.1", "Address to listen at. 0.0.0.0: all of this machine."),
     (flags.DEFINE_integer, "port", 8765, "Port to listen at. 0: any that is free.", 0, 65535),
-    (
-        flags.DEFINE_list,
-        "hosts",
-        [],
-        "Names that requests may use, beside the loopback's. Default: these, or any with --host.",
-    ),
+    (flags.DEFINE_list, "hosts", [], "Names of the server beside the loopback's. Default: none, or any with --host."),
     (flags.DEFINE_integer, "workers", 1, "Processes. They share the fingerprints in memory.", 1, 256),
     (flags.DEFINE_enum, "runtime", "auto", ["auto", "jax", "numpy", "onnx"], "What computes. auto: JAX if there."),
-    (
-        flags.DEFINE_bool,
-        "play",
-        False,
-        "Let everybody hear excerpts of the recordings, from their files.",
-    ),
+    (flags.DEFINE_bool, "play", False, "Let everybody hear excerpts of the recordings, from their files."),
     (flags.DEFINE_integer, "jobs", 0, "Clips at once in each process. 0: one for each core.", 0, 1024),
     (flags.DEFINE_integer, "waiting", 64, "Requests that may wait in each process; others get 503.", 0, 100_000),
     (flags.DEFINE_float, "megabytes", 16.0, "Largest clip, in MB.", 0.001, 1024),
