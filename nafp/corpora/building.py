@@ -17,7 +17,7 @@ from nafp.jobs import plain_files, progress, whole_files, worker_processes
 
 LOUDNESS, FINISHED = "loudness.npy", "corpus.json"
 _RESPONSES = ("room", "microphone")
-_FREE_BYTES = 64 << 20  # That stay free on the disk.
+_FREE_BYTES = 64 << 20  # So much of the disk stays free.
 # A file of fewer bytes a second holds nearly silence, or its length is not true: 4 kbit/s.
 _LEAST_BYTES_PER_S = 500
 
@@ -83,7 +83,10 @@ def _missing(tracks: Sequence[manifest.Track], book: journal.CorpusJournal, samp
 
 
 def _check_space(todo: list[parts.Job], tracks: Sequence[manifest.Track], folder: str, sample_rate_hz: int) -> None:
-    """Raises errors.Invalid if the disk has no space. A length that a file of its size cannot have needs none."""
+    """Raises errors.Invalid if the samples do not fit on the disk.
+
+    A stated length that a file of its size cannot have is not counted in full.
+    """
     seconds = {track.path: track.seconds for track in tracks}
     lengths = [min(seconds[job.path], (job.stamp or (0, 0))[0] / _LEAST_BYTES_PER_S) for job in todo]
     needed = int(2 * sample_rate_hz * sum(lengths))

@@ -16,10 +16,10 @@ from typing import NamedTuple, TypeVar
 from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import kinds, list_text
-from nafp.jobs import progress, shown, whole_files
+from nafp.jobs import processors, progress, shown, whole_files
 
 Number = TypeVar("Number", int, float)
-_MOST = 1e9  # 30 years in seconds, and more hertz and channels than sound has.
+_MOST = 1e9  # No number is larger: it is 30 years in seconds, and more hertz or channels than any sound has.
 
 COLUMNS = ("path", "seconds", "sample_rate_hz", "channels", "kind", "split", "group")
 _FOREIGN_COLUMNS = {"file": "path", "duration": "seconds", "sample_rate": "sample_rate_hz"}
@@ -61,10 +61,10 @@ def scan(
 ) -> tuple[list[Track], list[Failure]]:
     """Lists the audio files below these folders (or files), sorted by path, and reads their headers.
 
-    kind, split: those of all tracks; "" guesses them from the path (see `kinds`), without by_folder only in the
-    original authors' tree. jobs: number of threads, 0 for two per processor. show: whether to show progress. Returns
-    the tracks, and the files (by their headers) and folders that cannot be read. Raises errors.Invalid if a folder is
-    missing, or if there is no audio file at all.
+    kind, split: those of all tracks. "" guesses them from the path (see `kinds`). by_folder: whether any path is
+    guessed from; otherwise only one in the original authors' tree. jobs: the number of threads, 0 for two per
+    processor. show: whether to show progress. Returns the tracks, and the files and folders that cannot be read. Raises
+    errors.Invalid if a folder is missing, or if there is no audio file at all.
     """
     folders = [folders] if isinstance(folders, str) else list(folders)
     unread: list[Failure] = []
@@ -87,7 +87,7 @@ def fill(tracks: Sequence[Track], *, jobs: int = 0, show: bool = False) -> tuple
     """Reads the headers of the tracks whose seconds are unknown. Returns all tracks, and the unreadable files."""
     results: list[Track | Failure] = []
     with (
-        futures.ThreadPoolExecutor(jobs or 2 * (os.cpu_count() or 1)) as pool,
+        futures.ThreadPoolExecutor(jobs or 2 * processors.count()) as pool,
         progress.Progress(len(tracks), "files", label="scan", show=show) as bar,
     ):
         for result in pool.map(_header, tracks):
@@ -212,7 +212,7 @@ def _find(folders: Sequence[str], by_folder: bool, unread: list[Failure]) -> dic
 
 
 def _walk(folder: str, entered: set[tuple[int, int]], unread: list[Failure]) -> Iterator[str]:
-    """Yields the audio files below a folder. Hidden files are left out, links followed, each folder entered once."""
+    """Yields the audio files below a folder. Hidden files are left out. Links are followed, each folder only once."""
     try:
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in entered:
@@ -234,7 +234,7 @@ def _walk(folder: str, entered: set[tuple[int, int]], unread: list[Failure]) -> 
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # A link to itself. Its name decides whether somebody hears of it.
+    except OSError:  # A link to itself. If it is named like audio, it is reported as a file that cannot be read.
         return False
 
 
@@ -261,8 +261,8 @@ def _track(row: dict[str, str], folder: str, where: str) -> Track:
     return Track(
         os.path.normpath(path),
         _number(row.get("seconds"), float, f"{where}: seconds"),
-        _number(row.get("sample_rate_hz"), int, f"{where}: sample_rate_hz"),
-        _number(row.get("channels"), int, f"{where}: channels"),
+        _number(row.get("sample_rate_hz"), _whole, f"{where}: sample_rate_hz"),
+        _number(row.get("channels"), _whole, f"{where}: channels"),
         known_kind,
         kinds.known_split(split),
         list_text.words(row.get("group") or ""),
@@ -280,13 +280,22 @@ def _row(track: Track, folder: str) -> dict[str, object]:
     return {**dict(track.extra), **dict(zip(COLUMNS, track._replace(path=path)))}
 
 
+def _whole(text: str) -> int:
+    """Returns the whole number in a text. "44100.0" is one: programs write it so if other rows have none."""
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError
+    return int(number)
+
+
 def _number(text: str | None, convert: Callable[[str], Number], where: str) -> Number:
     try:
         value = convert(text or "0")
-    except ValueError:
+    except (ValueError, OverflowError):
         value = convert("-1")
     if not 0 <= value < float("inf"):
-        raise errors.Invalid(f"{where}: {text!r} is not a number of at least 0")
+        kind = "number" if convert is float else "whole number"
+        raise errors.Invalid(f"{where}: {text!r} is not a {kind} of at least 0")
     if value > _MOST:
         raise errors.Invalid(f"{where}: {text!r} cannot be true; leave it empty, and the file is asked")
     return value

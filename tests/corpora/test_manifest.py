@@ -280,6 +280,14 @@ def test_a_link_to_itself_is_one_file_that_cannot_be_read(folder):
     assert "b/loop.wav" in names(failures, folder)
 
 
+def test_whole_numbers_may_be_written_with_a_decimal_point(tmp_path):
+    rows = ["path", "seconds", "sample_rate_hz", "channels"], ["a.wav", "2.5", "44100.0", "2.0"]
+    (track,) = manifest.read(write_rows(tmp_path / "tracks.csv", *rows))
+    assert track[1:4] == (2.5, 44100, 2)
+    with pytest.raises(errors.Invalid, match=r"line 2: channels: '1\.5' is not a whole number of at least 0"):
+        manifest.read(write_rows(tmp_path / "tracks.csv", ["path", "channels"], ["a.wav", "1.5"]))
+
+
 @pytest.mark.parametrize("value", ["1e300", "1e12", "nan", "inf", "-1", "1_0e999"])
 def test_an_absurd_length_is_refused_with_its_line(tmp_path, value):
     with pytest.raises(errors.Invalid, match=r"line 2: seconds: .* (cannot be true|not a number)"):
