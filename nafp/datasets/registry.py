@@ -36,9 +36,9 @@ class Options(NamedTuple):
 class Dataset(NamedTuple):
     """One dataset.
 
-    about: one line on what it is. get: where to get it. scan: lists the tracks in its folder. n_tracks: number of
-    tracks of the whole dataset, 0 if unknown. verify: lists files that differ from those that the authors published,
-    None if they publish no checksums.
+    about: one line on what it is. get: where to get it. scan: lists the tracks in its folder. n_tracks: the number of
+    tracks of the whole dataset, 0 if unknown. verify: lists the files that differ from those that the authors
+    published, None if they publish no checksums.
     """
 
     about: str
@@ -126,7 +126,7 @@ def _air(folder: str, options: Options) -> Found:
 
 
 def _microphones(folder: str, options: Options) -> Found:
-    """Lists the responses of MicIRP. Each file is one microphone, and named after it."""
+    """Lists the responses of MicIRP. Each file is the response of one microphone, and has its name."""
     tracks, failures = manifest.scan(folder, kind="microphone", jobs=options.jobs, show=options.show)
     return [track._replace(split="", group=_stem(track.path)) for track in tracks], failures
 
