@@ -193,3 +193,8 @@ def test_the_hub_s_own_library_reads_the_card_offline(exported, monkeypatch):
     assert rates == [("hit_rate", 90.0), ("hit_rate", 95.0)]
     assert model_cards.front_matter(card.content)["embedding_dim"] == 16
     assert model_folders.is_one(exported[0])
+
+
+def test_a_card_whose_date_cannot_be_is_refused_in_one_line():
+    with pytest.raises(errors.Invalid, match="its YAML cannot be read: month must be in"):
+        model_cards.front_matter("---\ndate: 2020-99-99\n---\n")
