@@ -33,7 +33,7 @@ _SETTINGS: dict[str, tuple[Callable[..., Any], str]] = {
     "seed": (flags.DEFINE_integer, "Seed of all that is drawn. Default: 0."),
     "spliced": (flags.DEFINE_bool, "Give each second its own shift, noise and response. Default: no."),
     "aligned": (flags.DEFINE_bool, "Degrade whole tracks in place: row i answers row i. Default: no."),
-    "jobs": (flags.DEFINE_integer, "Number of threads that render. Default: 0, which is one for each processor."),
+    "jobs": (flags.DEFINE_integer, "Number of threads that render. 0: one for each processor. Default: 0."),
     "overwrite": (flags.DEFINE_bool, "Replace the queries in --out. Default: no."),
 }
 for _name, (_define, _text) in _SETTINGS.items():

@@ -18,12 +18,7 @@ from . import devices, exits
 _SETTINGS: tuple[tuple[Any, ...], ...] = (
     (flags.DEFINE_string, "host", "127.0.0.1", "Address to listen at. 0.0.0.0: all of this machine."),
     (flags.DEFINE_integer, "port", 8765, "Port to listen at. 0: any that is free.", 0, 65535),
-    (
-        flags.DEFINE_list,
-        "hosts",
-        [],
-        "Names that requests may use, beside the loopback's. Default: these, or any with --host.",
-    ),
+    (flags.DEFINE_list, "hosts", [], "Names for requests, beside the loopback's. Default: these, or any with --host."),
     (flags.DEFINE_integer, "workers", 1, "Processes. They share the fingerprints in memory.", 1, 256),
     (flags.DEFINE_enum, "runtime", "auto", ["auto", "jax", "numpy", "onnx"], "What computes. auto: JAX if there."),
     (flags.DEFINE_bool, "play", False, "Let everybody hear excerpts of the recordings, from their files."),

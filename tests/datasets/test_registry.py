@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import scipy.io
 
-from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import corpus, manifest
 from nafp.datasets import air, audioset, baf, fma, registry
@@ -268,23 +267,6 @@ def test_responses_of_the_air_database_become_wav_files_of_their_rooms(tmp_path)
     assert len(built.select(kind="room")) == 4
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ({"h_air": [1.0, 0.5], "air_info": {"fs": 0, "room": "hall"}}, "its sample rate is '0'"),
-        ({"h_air": [1.0, 0.5], "air_info": {"fs": 1e12, "room": "hall"}}, "its sample rate is"),
-        ({"h_air": [1.0, 0.5], "air_info": 3.0}, "its sample rate is 'None'"),
-        ({"h_air": "words", "air_info": {"fs": 48000}}, "h_air holds no real numbers"),
-        ({"h_air": [1j, 2j], "air_info": {"fs": 48000}}, "h_air holds no real numbers"),
-    ],
-)
-def test_a_mat_file_that_cannot_be_a_response_is_a_failure_among_others(tmp_path, content, reason):
-    scipy.io.savemat(tmp_path / "air_phone_hall_hhp_0.mat", content)
-    tracks, failures = air.scan(str(tmp_path), converted=str(tmp_path / "wav"))
-    assert not tracks
-    assert reason in failures[0].reason
-
-
 def test_a_mat_file_of_any_name_and_number_of_channels_is_a_response(tmp_path):
     home, ears = tmp_path / "mat", np.zeros((2, 2400))
     ears[0, 60], ears[1, 80] = 0.5, 0.25
@@ -297,24 +279,6 @@ def test_a_mat_file_of_any_name_and_number_of_channels_is_a_response(tmp_path):
     for track in tracks:
         heard = decode.load(track.path, sample_rate_hz=48000)
         np.testing.assert_allclose(heard, ears[0] / 0.5, atol=1 / 16384)
-
-
-@pytest.mark.parametrize("damage", [b"12,tra", b'13,"training', b"\xff,x"])
-def test_a_table_of_fma_that_was_cut_off_is_refused_with_its_line(tmp_path, damage):
-    heads = b",set,set,artist\n,split,subset,id\ntrack_id,,,\n2,training,small,1\n"
-    (tmp_path / "tracks.csv").write_bytes(heads + damage)
-    if damage.startswith(b"\xff"):  # No number of a track.
-        assert [listed.number for listed in fma.read_table(str(tmp_path / "tracks.csv"), "fma_small")] == [2]
-        return
-    with pytest.raises(errors.Invalid, match=r"tracks\.csv, line 5: is damaged .*unpack fma_metadata\.zip again"):
-        fma.read_table(str(tmp_path / "tracks.csv"), "fma_small")
-
-
-@pytest.mark.parametrize("line", [b"abc,1,2\n", b'\xffbcdefghijk, soon, 40.000, "/m/1"\n'])
-def test_a_table_of_audioset_that_cannot_be_is_refused_with_its_line(tmp_path, line):
-    (tmp_path / "eval_segments.csv").write_bytes(b"# remark\n" + line)
-    with pytest.raises(errors.Invalid, match=r"eval_segments\.csv, line 2: not a clip"):
-        audioset.read_clips(tmp_path / "eval_segments.csv")
 
 
 def test_microphones_rooms_and_musan_get_kinds_and_groups(tmp_path):
@@ -373,13 +337,6 @@ def test_baf_has_references_queries_and_what_is_heard_when(tmp_path):
     assert baf.heard(str(home)) == [first]
     with pytest.raises(ValueError, match=r"queries_info.csv: missing"):
         baf.scan(str(tmp_path))
-    columns = ["query", "reference", "query_start", "query_end", "x_tag"]
-    write_csv(home / "cross_annotations.csv", columns, ["q.wav", "r.wav", "soon", "2", "single"])
-    with pytest.raises(errors.Invalid, match=r"cross_annotations.csv: a match in 'q\.wav' has no times"):
-        baf.heard(str(home), agreed="single")
-    write_csv(home / "cross_annotations.csv", columns[:3], ["q.wav", "r.wav", "1"])
-    with pytest.raises(errors.Invalid, match="query_end"):
-        baf.heard(str(home))
 
 
 def test_every_dataset_says_where_to_get_it_and_unknown_ones_are_named(capsys):

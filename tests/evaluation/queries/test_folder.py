@@ -211,3 +211,11 @@ def test_settings_of_something_else_are_no_settings(tmp_path):
         rendered.Folder(tmp_path, {"count": 1})
     with pytest.raises(errors.AlreadyExists, match=r"queries\.json, which nafp queries did not write"):
         rendered.Folder(tmp_path, {"count": 1}, overwrite=True)
+
+
+@pytest.mark.parametrize("letter", ["é", "\U0001f3b5", "\udce9"])
+def test_the_file_of_a_query_has_a_name_that_a_disk_takes(letter, tmp_path):
+    name = rendering._file_name("q0000_n0~10.room.mic.mp3@16_", letter * 100)
+    (tmp_path / f"{name}.123456.part").write_bytes(b"")
+    assert name.startswith("q0000_n0~10.room.mic.mp3@16_" + 40 * letter)
+    assert rendering._file_name("q0000_clean_", "x" * 100) == f"q0000_clean_{'x' * 60}.wav"

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from evaluation.queries import codecs, conditions, degrade, excerpts, material, rendering, verbs
-from nafp import errors
 from nafp.audio import decode, segments
 from nafp.corpora import corpus, manifest
 from tests import commands
@@ -105,41 +104,6 @@ def test_a_phone_band_is_all_that_is_left():
     hz = np.fft.rfftfreq(1 << 16, 1 / RATE_HZ)
     inside = spectrum[(hz > 500) & (hz < 3000)].mean()
     assert spectrum[(hz < 100) | (hz > 7000)].mean() < 1e-3 * inside
-
-
-def test_a_band_of_which_nothing_is_left_is_refused():
-    with pytest.raises(errors.Invalid, match="nothing of a recording at 8000 Hz lies above 5000 Hz"):
-        degrade.band(np.ones(100, np.float32), low_hz=5000, sample_rate_hz=8000)
-
-
-@pytest.mark.parametrize("letter", ["é", "\U0001f3b5", "\udce9"])
-def test_the_file_of_a_query_has_a_name_that_a_disk_takes(letter, tmp_path):
-    name = rendering._file_name("q0000_n0~10.room.mic.mp3@16_", letter * 100)
-    (tmp_path / f"{name}.123456.part").write_bytes(b"")
-    assert name.startswith("q0000_n0~10.room.mic.mp3@16_" + 40 * letter)
-    assert rendering._file_name("q0000_clean_", "x" * 100) == f"q0000_clean_{'x' * 60}.wav"
-
-
-def test_a_file_that_states_no_length_and_gives_no_sound_costs_no_other(source, tmp_path, monkeypatch, caplog):
-    def measured_s(path):
-        if path.endswith("bad.wav"):
-            raise errors.Undecodable(path, "no sound in it")
-        return 2.0
-
-    save(tmp_path / "good.wav", music(2.0, 1))
-    save(tmp_path / "bad.wav", music(2.0, 2))
-    monkeypatch.setattr(decode, "probe", lambda path: decode.Info(0.0, RATE_HZ, 1))
-    monkeypatch.setattr(decode, "measured_s", measured_s)
-    opened = material.Material(tmp_path)
-    assert [material.stem(piece.name) for piece in opened.pieces] == ["good"]
-    assert [failure.reason for failure in opened.failures] == ["no sound in it"]
-    assert "bad.wav: no sound in it" in caplog.text
-
-
-def test_names_that_are_not_unique_are_found_among_many(source):
-    pieces = [source.pieces[0]._replace(name=f"/{i % 30_000}/{i % 49_999}.wav") for i in range(50_000)]
-    with pytest.raises(errors.Invalid, match="1 names are not unique, such as 0"):
-        material.require_unique(source, pieces)
 
 
 def test_a_clean_query_is_the_recording_at_its_place(source, tmp_path):
