@@ -187,7 +187,7 @@ def audio_files(folder: str | os.PathLike) -> list[str]:
     if not os.path.isdir(folder):
         raise errors.Invalid(f"{folder}: no such folder")
     unread: list[Failure] = []
-    files = list(_walk(folder, set(), unread))
+    files = list(_walk(folder, unread))
     if unread:
         raise errors.Invalid(f"{unread[0].path}: {unread[0].reason}")
     return files
@@ -201,7 +201,7 @@ def _find(folders: Sequence[str], by_folder: bool, unread: list[Failure]) -> dic
     places = {}
     for folder in map(os.path.abspath, folders):
         if os.path.isdir(folder):
-            for path in _walk(folder, set(), unread):
+            for path in _walk(folder, unread):
                 inside = os.path.relpath(path, folder) if by_folder else os.path.basename(path)
                 places[path] = kinds.place(path, inside)
         elif os.path.isfile(folder):
@@ -211,24 +211,42 @@ def _find(folders: Sequence[str], by_folder: bool, unread: list[Failure]) -> dic
     return dict(sorted(places.items()))
 
 
-def _walk(folder: str, entered: set[tuple[int, int]], unread: list[Failure]) -> Iterator[str]:
-    """Yields the audio files below a folder. Hidden files are left out. Links are followed, each folder only once."""
+def _walk(folder: str, unread: list[Failure]) -> Iterator[str]:
+    """Yields the audio files below a folder, at any depth. Links are followed, each folder only once.
+
+    Hidden files are left out. unread: gets the folders that cannot be read.
+    """
+    entered: set[tuple[int, int]] = set()
+    waiting = [(folder, True)]
+    while waiting:
+        path, is_folder = waiting.pop()
+        if is_folder:
+            waiting += reversed(_entries(path, entered, unread))
+        else:
+            yield path
+
+
+def _entries(folder: str, entered: set[tuple[int, int]], unread: list[Failure]) -> list[tuple[str, bool]]:
+    """Returns the paths of the folders and audio files in a folder, sorted, and whether each is a folder.
+
+    entered: device and number of the folders that were entered, to which this one is added.
+    """
     try:
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in entered:
-            return
+            return []
         entered.add((status.st_dev, status.st_ino))
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         unread.append(Failure(folder, f"the folder cannot be read: {error.strerror}"))
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if _is_folder(entry):
-            yield from _walk(entry.path, entered, unread)
-        elif os.path.splitext(entry.name)[1].lower() in decode.SNDFILE | decode.FFMPEG:
-            yield entry.path
+        return []
+    shown = [(entry, _is_folder(entry)) for entry in entries if not entry.name.startswith(".")]
+    return [(entry.path, is_folder) for entry, is_folder in shown if is_folder or _is_audio(entry.name)]
+
+
+def _is_audio(name: str) -> bool:
+    """Returns whether a file is named like audio."""
+    return os.path.splitext(name)[1].lower() in decode.SNDFILE | decode.FFMPEG
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

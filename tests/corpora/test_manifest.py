@@ -272,6 +272,17 @@ def test_a_folder_that_cannot_be_read_is_named(folder, monkeypatch):
         manifest.scan(str(folder / "a/disc 2"))
 
 
+def test_a_folder_may_be_nested_deeper_than_python_recurses(tmp_path):
+    folders = [tmp_path.joinpath(*"d" * n) for n in range(1, 1200)]
+    for place in folders:
+        place.mkdir()
+    (folders[-1] / "a.wav").write_bytes(b"x")
+    assert manifest.audio_files(tmp_path) == [str(folders[-1] / "a.wav")]
+    (folders[-1] / "a.wav").unlink()
+    for place in reversed(folders):  # pytest's own clean-up recurses.
+        place.rmdir()
+
+
 def test_a_link_to_itself_is_one_file_that_cannot_be_read(folder):
     os.symlink(folder / "b/loop.wav", folder / "b/loop.wav")
     os.symlink(folder / "loop", folder / "loop")
