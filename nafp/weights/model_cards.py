@@ -16,6 +16,7 @@ import yaml
 
 from nafp import errors
 from nafp.corpora import manifest
+from nafp.jobs import shown
 from nafp.weights import trained
 
 LARGEST = 2**20  # Bytes of a card that is read.
@@ -143,9 +144,15 @@ def _data(network: trained.Trained, facts: Facts) -> str:
         seconds[key] += track.seconds
     lines = ["| kind | licence | recordings | hours |", "|---|---|---:|---:|"]
     lines += [
-        f"| {kind} | {name} | {rows[kind, name]} | {seconds[kind, name] / 3600:.2f} |" for kind, name in sorted(rows)
+        f"| {kind} | {_in_cell(name)} | {rows[kind, name]} | {seconds[kind, name] / 3600:.2f} |"
+        for kind, name in sorted(rows)
     ]
     return "\n".join([*lines, "", licence])
+
+
+def _in_cell(text: str) -> str:
+    """Returns a text as one cell of a table."""
+    return shown.plain(text).replace("|", "\\|")
 
 
 def _recipe(network: trained.Trained) -> str:
