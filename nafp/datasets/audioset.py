@@ -96,7 +96,8 @@ def wanted(
     folder: holds the tables and ontology.json. keep, drop: ids or names of labels, () for KEEP and DROP. Each counts
     with all labels below it.
     """
-    tables = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if _TABLE.fullmatch(name)]
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    tables = [os.path.join(folder, name) for name in names if _TABLE.fullmatch(name)]
     ontology_file = os.path.join(folder, ONTOLOGY)
     if not tables or not os.path.exists(ontology_file):
         raise errors.Invalid(

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from nafp import errors
-from nafp.corpora import kinds, manifest
+from nafp.corpora import kinds, list_text, manifest
 
 # The subsets are nested, and fma_full has the tracks of fma_large, not cut to 30 s.
 SUBSETS = {
@@ -108,14 +108,13 @@ def verify(folder: str, *, subset: str) -> list[manifest.Failure]:
     if not os.path.isfile(table):
         raise errors.Invalid(f"{table}: missing; it is in {subset}.zip")
     failures = []
-    with open(table, encoding="utf-8") as file:
-        for line in file:
-            expected, _, name = line.strip().partition("  ")
-            path = os.path.join(home, name)
-            if name and not os.path.isfile(path):
-                failures.append(manifest.Failure(path, "missing"))
-            elif name and _sha1(path) != expected:
-                failures.append(manifest.Failure(path, "is not what the dataset has (SHA-1)"))
+    for line in list_text.read(table).split("\n"):
+        expected, _, name = line.strip().partition("  ")
+        path = os.path.join(home, name)
+        if name and not os.path.isfile(path):
+            failures.append(manifest.Failure(path, "missing"))
+        elif name and _sha1(path) != expected:
+            failures.append(manifest.Failure(path, "is not what the dataset has (SHA-1)"))
     return failures
 
 

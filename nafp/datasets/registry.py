@@ -14,6 +14,7 @@ from typing import NamedTuple
 from nafp import errors
 from nafp.corpora import manifest
 from nafp.datasets import air, audioset, baf, fma
+from nafp.jobs import plain_files
 
 Found = tuple[list[manifest.Track], list[manifest.Failure]]
 
@@ -56,12 +57,17 @@ def find(name: str) -> Dataset:
 
 
 def folder_digest(folder: str) -> str:
-    """Returns the digest of a folder as `checksumdir -a md5` computes it: MD5 of the sorted MD5s of all its files."""
+    """Returns the digest of a folder as `checksumdir -a md5` computes it: MD5 of the sorted MD5s of all its files.
+
+    Raises errors.Invalid for a file that cannot be read, a pipe and a device.
+    """
     digests = []
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with open(os.path.join(place, name), "rb") as file:
+    for path in (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names):
+        try:
+            with plain_files.opened(path) as file:
                 digests.append(hashlib.file_digest(file, "md5").hexdigest())
+        except OSError as error:
+            raise errors.Invalid(f"{path}: cannot be read: {error.strerror}") from None
     return hashlib.md5("".join(sorted(digests)).encode()).hexdigest()
 
 

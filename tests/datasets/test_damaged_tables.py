@@ -1,12 +1,13 @@
 """A table or a file of a dataset that was cut off, or holds something else, is refused in one line."""
 
 import csv
+import os
 
 import pytest
 import scipy.io
 
 from nafp import errors
-from nafp.datasets import air, audioset, baf, fma
+from nafp.datasets import air, audioset, baf, fma, registry
 
 
 @pytest.mark.parametrize("damage", [b"12,tra", b'13,"training', b"\xff,x"])
@@ -57,3 +58,24 @@ def test_a_match_of_baf_without_its_times_is_refused(tmp_path):
     write(tmp_path, columns[:3], ["q.wav", "r.wav", "1"])
     with pytest.raises(errors.Invalid, match="query_end"):
         baf.heard(str(tmp_path))
+
+
+def test_a_folder_of_tables_that_does_not_exist_is_said_so(tmp_path):
+    with pytest.raises(errors.Invalid, match=r"AudioSet's tables .* are needed there; or say --metadata=FOLDER"):
+        audioset.wanted(str(tmp_path / "nowhere"))
+
+
+def test_checksums_that_are_no_text_name_files_that_are_missing(tmp_path):
+    (tmp_path / "checksums").write_bytes(b"0123  000/caf\xe9.mp3\n\xff\n")
+    (failure,) = fma.verify(str(tmp_path), subset="fma_small")
+    assert failure == (f"{tmp_path}/000/caf\udce9.mp3", "missing")
+
+
+def test_a_folder_with_a_broken_link_or_a_pipe_has_no_digest(tmp_path):
+    (tmp_path / "a.wav").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(errors.Invalid, match=r"a\.wav: cannot be read: No such file"):
+        registry.folder_digest(str(tmp_path))
+    (tmp_path / "a.wav").unlink()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(errors.Invalid, match="pipe: is no plain file"):
+        registry.folder_digest(str(tmp_path))
