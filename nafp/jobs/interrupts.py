@@ -12,11 +12,15 @@ from typing import Any
 class Interrupt:
     """Sets `asked` at the first Ctrl-C or SIGTERM, for a loop to end its work. A second one stops at once.
 
-    The handlers are in place inside the `with` block only.
+    The handlers are in place inside the `with` block only. terminated: whether a SIGTERM came, as schedulers send it
+    before they take a machine away. patient: whether further SIGTERMs change nothing, because schedulers send several.
     """
 
+    def __init__(self, *, patient: bool = False):
+        self._patient = patient
+
     def __enter__(self) -> Interrupt:
-        self.asked, self._is_waiting = False, False
+        self.asked, self.terminated, self._is_waiting = False, False, False
         self._before: dict[signal.Signals, Any] = {}
         try:
             for name in (signal.SIGINT, signal.SIGTERM):
@@ -38,7 +42,9 @@ class Interrupt:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         is_first, self.asked = not self.asked, True
-        if self._is_waiting or not is_first:
+        by_scheduler = number == signal.SIGTERM
+        self.terminated |= by_scheduler
+        if self._is_waiting or not (is_first or (by_scheduler and self._patient)):
             raise KeyboardInterrupt
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
