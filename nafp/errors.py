@@ -13,6 +13,7 @@ Error
 ├── UnknownTrack (KeyError)              a track that the collection does not hold
 ├── NotFinite (FloatingPointError)       a training loss that is not a number
 ├── StartAgain                           a job that was told to end, or lost a host; it goes on when started again
+├── EngineFailed                         the search engine of a database is out of reach, or lacks what it should hold
 └── FfmpegFailed                         ffmpeg found no audio; `Undecodable` names the file
 
 The `nafp` command prints an error of this tree as one line and exits with its `code`, which is 2 but for `StartAgain`.
@@ -93,3 +94,7 @@ class StartAgain(Error):
 
 class FfmpegFailed(Error):
     """ffmpeg found no audio in a file, or broke off."""
+
+
+class EngineFailed(Error):
+    """The search engine of a database is out of reach, or does not hold what it should. The database is whole."""
