@@ -1,4 +1,4 @@
-"""Starts and ends a verb: its --help, and its exit code, 0 for done or found, 1 for nothing found, 2 for an error."""
+"""Starts and ends a verb: its --help, and its exit code, 0 done or found, 1 nothing found, 2 error, 75 go on."""
 
 import pathlib
 import sys

@@ -8,11 +8,12 @@ import os
 import pathlib
 import runpy
 import sys
+import traceback
 from typing import NoReturn
 
 import nafp
 from nafp import errors
-from nafp.jobs import shown
+from nafp.jobs import endings, shown
 
 # Verb -> what it does. `nafp VERB ARGUMENTS` runs the launcher of that name with these arguments.
 VERBS = {
@@ -128,8 +129,11 @@ def _run(verb: str, *arguments: str) -> None:
     except Exception as error:
         words = _in_words(error)
         if not words or os.environ.get("NAFP_TRACEBACK"):
+            if endings.is_at_once():
+                traceback.print_exc()
+                endings.leave(1)
             raise
-        _fail(f"nafp {verb}: {words}")
+        _fail(f"nafp {verb}: {words}", code=error.code if isinstance(error, errors.Error) else 2)
 
 
 def _finish() -> None:
@@ -168,4 +172,4 @@ def _refuse(verb: str) -> None:
 def _fail(text: str, *, code: int = 2) -> NoReturn:
     """Prints one line and ends with exit code 2, the code of every verb that cannot work. 1 means nothing found."""
     print(shown.plain(text), file=sys.stderr)
-    sys.exit(code)
+    endings.leave(code)

@@ -185,6 +185,9 @@ SECTIONS: dict[str, Any] = dict(
         begin_from=rules.text(""),
         minutes=rules.real(0.0, least=0),  # The run ends, saved and resumable, after this much wall time. 0: no limit.
         log_every=rules.whole(10, least=1),  # Steps.
+        # Steps given to the devices before the oldest is waited for. What a run computes is the same. 0: 1 on a CPU,
+        # whose virtual devices would wait for each other for ever, and 4 elsewhere.
+        steps_in_flight=rules.whole(0, least=0, most=1000),
     ),
     validate=dict(
         every_epochs=rules.whole(1, least=0),  # 0: never.
