@@ -37,6 +37,7 @@ ASIDE_S = 3.0  # A clip that holds its track but for less than this is answered 
 # A clip that is this share of a segment, or more, once its speed is undone, is filled up with silence. Of 150 clean
 # clips of one second of the validation split that play 4 % slower, 139 are then found, and 6 without.
 FILLED = 0.9
+BRIEF = 0.5  # Share of a segment that a clip must have. A shorter one than a segment is continued (see `brief`).
 
 # Long recordings.
 LISTENING_HOP_S = 0.25  # Between query rows, at most: places between two rows of a track are met, too.
@@ -107,6 +108,7 @@ def rules(*, hop_s: float) -> dict[str, Any]:
         "silence": SILENCE,
         "hum_hz": HUM_HZ,
         "filled": FILLED,
+        "brief": BRIEF,
     }
 
 

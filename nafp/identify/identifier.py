@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.identify import asking, second_opinion
+from nafp.identify import asking, brief, second_opinion
 from nafp.identify.answers import Answer
 from nafp.models import identities, protocol
 from nafp.search import collection, confidence, index, index_files, match, parts, speeds, store
@@ -89,8 +90,8 @@ class Identifier:
         top: tracks to return at most. least: probability below which a track is no answer, so that the list is empty
         for a clip that is not in the collection. Only the first `asking.LONGEST_S` seconds count, and segments that say
         nothing do not. A clip that holds tracks in parts of it is answered with these parts. Raises nafp.errors.Invalid
-        for a clip shorter than one segment, for anything but one channel of finite numbers, and if the only answers are
-        tracks whose fingerprints are damaged.
+        for a clip of less than half a segment, for anything but one channel of finite numbers, and if the only answers
+        are tracks whose fingerprints are damaged.
         """
         return _probable(self.rank(samples, sample_rate_hz=sample_rate_hz, top=top, least=least), least)
 
@@ -114,8 +115,16 @@ class Identifier:
 
         Tracks whose fingerprints are not those written are left out; those that would reach `least` are in `lost`.
         """
-        samples = self._checked(samples, sample_rate_hz)
-        return self._whole(lambda: self._asked(samples, sample_rate_hz, top), least)
+        samples, asked = self._checked(samples, sample_rate_hz), copy.copy(self)
+        clip = brief.continued(samples, self._network, sample_rate_hz=sample_rate_hz)
+        if clip.lead_s:
+            asked._judge = None  # A reflection has the peaks of no recording.
+        ranking = self._whole(lambda: asked._asked(clip.samples, sample_rate_hz, top), least)
+        if not clip.lead_s:
+            return ranking
+        places, answers = ranking.ranking, [clip.placed(answer) for answer in ranking.answers]
+        places = places._replace(starts=places.starts + clip.lead_s / self.rows.hop_s)
+        return ranking._replace(answers=answers, ranking=places)
 
     def rank_vectors(
         self,
@@ -213,11 +222,6 @@ class Identifier:
             )
         if not _LEAST_HZ <= sample_rate_hz < _MOST_HZ:  # False for NaN.
             raise errors.Invalid(f"sample_rate_hz={sample_rate_hz}: samples per second, such as 44100")
-        rate_hz, segment = self._network.sample_rate_hz, self._network.segment
-        if len(samples) / sample_rate_hz < segment / rate_hz:
-            raise errors.Invalid(
-                f"{len(samples) / sample_rate_hz:.2f} s of audio; at least {segment / rate_hz:g} s are needed."
-            )
         samples = samples[: segments.to_samples(asking.LONGEST_S, sample_rate_hz)]
         if not np.isfinite(samples).all():
             raise errors.Invalid("the waveform has NaN or infinity in it")
