@@ -1,0 +1,162 @@
+"""Proposes at which pitch and tempo a clip plays, and where, from a few of its rows heard at many pitches.
+
+A fingerprint bears a change of tempo by a quarter and a change of pitch by a hundredth. So a few rows of the clip are
+fingerprinted once for each of many pitches, at the clip's own tempo (see `nafp.models.protocol.Network.transposed`).
+The right pitch is the one at which several rows find places of one recording, and these places lie on a line: its slope
+is the tempo.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from nafp.search import collection
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Int
+
+# Rows of the recording per row of the clip: the clip is up to 30 % slower and 36 % faster.
+SLOPES = np.round(np.arange(0.70, 1.3701, 0.06), 2)
+_NEAREST = 20  # Neighbours of a row that are looked at.
+_PAIRS = 12  # Pairs of a pitch and a track whose lines are drawn.
+_ANCHORS = 6  # Neighbours through which the lines of a pair are drawn.
+_APART = 4.0  # Rows: places of one track that are nearer together are the same.
+
+
+class Transposed(NamedTuple):
+    """A few rows of a clip at R pitches.
+
+    ratios: float64 [R], ascending, evenly spaced in their logarithms: frequencies of the clip by those of the
+    recording. at: float64 [n], where each row begins in the clip, in rows of the collection. vectors: float32 [R, n, D],
+    zeros for rows that say nothing. near: int64 [R, n, K], their nearest rows, nearest first, -1 for none.
+    """
+
+    ratios: Float[np.ndarray, " R"]
+    at: Float[np.ndarray, " n"]
+    vectors: Float32[np.ndarray, "R n D"]
+    near: Int[np.ndarray, "R n K"]
+
+
+class Proposal(NamedTuple):
+    """A pitch, a tempo and a place that a clip may have.
+
+    ratio: frequencies of the clip by those of the recording. slope: rows of the recording per row of the clip. track:
+    position of the track. start: row of the collection at which the clip begins. score: mean cosine along that line.
+    """
+
+    ratio: float
+    slope: float
+    track: int
+    start: float
+    score: float
+
+
+class _Anchors(NamedTuple):
+    """Neighbours of rows, [A] each: pitch, row of the clip, row of the collection, track, and what it stands out by."""
+
+    pitch: np.ndarray
+    heard: np.ndarray
+    row: np.ndarray
+    track: np.ndarray
+    standing: np.ndarray
+
+
+def propose(clip: Transposed, rows: collection.Collection, *, most: int) -> list[Proposal]:
+    """Returns up to `most` pitches, tempos and places of a clip, best first, of as many tracks or places."""
+    anchors = _chosen(_anchors(clip, rows))
+    if not len(anchors.row):
+        return []
+    slopes = SLOPES if len(clip.at) > 1 else np.ones(1)
+    scores = _along(clip, anchors, slopes, rows, anchors.pitch)
+    best = scores.argmax(axis=1)
+    order = np.argsort(-scores.max(axis=1), kind="stable")
+    found: list[Proposal] = []
+    for a in order.tolist():
+        slope = float(slopes[best[a]])
+        start = float(anchors.row[a] - slope * clip.at[anchors.heard[a]])
+        track = int(anchors.track[a])
+        if not any(other.track == track and abs(other.start - start) < _APART for other in found):
+            ratio = _refined_ratio(clip, _Anchors(*(v[a : a + 1] for v in anchors)), slope, rows)
+            found.append(Proposal(ratio, slope, track, start, float(scores[a, best[a]])))
+        if len(found) == most:
+            break
+    return found
+
+
+def _anchors(clip: Transposed, rows: collection.Collection) -> _Anchors:
+    """Returns the nearest neighbours of all rows at all pitches."""
+    near = clip.near[:, :, :_NEAREST]
+    cosines = np.einsum("rnkd,rnd->rnk", rows.take(np.maximum(near, 0)), clip.vectors)
+    cosines[near < 0] = -1
+    floor = cosines.min(axis=2, keepdims=True, where=near >= 0, initial=1.0)
+    pitch, heard, rank = np.nonzero(near >= 0)
+    row = near[pitch, heard, rank]
+    return _Anchors(pitch, heard, row, rows.track_of(row), (cosines - floor)[pitch, heard, rank])
+
+
+def _chosen(anchors: _Anchors) -> _Anchors:
+    """Keeps the best anchors of the pairs of pitch and track for which the rows speak most.
+
+    A row speaks for a track by what its nearest neighbour there stands out from its other neighbours.
+    """
+    if not len(anchors.row):
+        return anchors
+    n_tracks, n_heard = int(anchors.track.max()) + 1, int(anchors.heard.max()) + 1
+    pair = anchors.pitch * n_tracks + anchors.track
+    order = np.lexsort((-anchors.standing, pair * n_heard + anchors.heard))
+    _, first = np.unique((pair * n_heard + anchors.heard)[order], return_index=True)
+    best = order[first]
+    pairs, number = np.unique(pair[best], return_inverse=True)
+    votes = np.bincount(number, anchors.standing[best])
+    wanted = pairs[np.argsort(-votes, kind="stable")[:_PAIRS]]
+    kept: list[np.ndarray] = []
+    for each in wanted:
+        own = np.flatnonzero(pair == each)
+        kept.append(own[np.argsort(-anchors.standing[own], kind="stable")[:_ANCHORS]])
+    return _Anchors(*(values[np.concatenate(kept)] for values in anchors))
+
+
+def _along(
+    clip: Transposed, anchors: _Anchors, slopes: np.ndarray, rows: collection.Collection, pitch: np.ndarray
+) -> np.ndarray:
+    """Returns the mean cosine along the lines through anchors at a pitch each, float [A, P]."""
+    since = clip.at - clip.at[anchors.heard][:, None]  # [A, n]
+    at = anchors.row[:, None, None] + slopes[None, :, None] * since[:, None]  # [A, P, n]
+    query = clip.vectors[pitch][:, None]
+    low, high = (edge[:, None, None] for edge in rows.borders(anchors.track))
+    return between(rows, at, query, low, high).sum(axis=2) / max(1, int(clip.vectors[0].any(axis=1).sum()))
+
+
+def between(
+    rows: collection.Collection, at: np.ndarray, query: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """Returns cosines of a query with the rows of a collection at fractional places, float [*shape].
+
+    at: float [*shape], rows. query: float32 [*shape, D]. low, high: the track's borders; beyond them the cosine is 0.
+    """
+    first = np.floor(at).astype(np.int64)
+    share = (at - first)[..., None].astype(np.float32)
+    two = rows.windows(first.ravel(), 2).reshape(*at.shape, 2, rows.dim)
+    mean = two[..., 0, :] * (1 - share) + two[..., 1, :] * share
+    cosines = np.vecdot(mean, query) / np.maximum(np.linalg.norm(mean, axis=-1), 1e-6)
+    return np.where((at > low - 0.5) & (at < high - 0.5), cosines, 0)
+
+
+def _refined_ratio(clip: Transposed, anchor: _Anchors, slope: float, rows: collection.Collection) -> float:
+    """Returns the ratio at the vertex of the parabola through the scores at a pitch and its two neighbours."""
+    pitch, ratios = int(anchor.pitch[0]), np.log(clip.ratios)
+    if not 0 < pitch < len(ratios) - 1:
+        return float(clip.ratios[pitch])
+    line = np.array([slope])
+    left, middle, right = (
+        float(_along(clip, anchor, line, rows, np.array([pitch + step]))[0, 0]) for step in (-1, 0, 1)
+    )
+    return float(np.exp(ratios[pitch] + vertex(left, middle, right) * (ratios[1] - ratios[0])))
+
+
+def vertex(left: float, middle: float, right: float) -> float:
+    """Returns where the parabola through values at -1, 0 and 1 has its top, -0.5 .. 0.5. 0 where it has none."""
+    bend = left - 2 * middle + right
+    return float(np.clip(0.5 * (left - right) / bend, -0.5, 0.5)) if bend < -1e-6 else 0.0
