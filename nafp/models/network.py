@@ -79,9 +79,7 @@ class JaxNetwork:
         model, mel = create(config, dtype=dtype), mel_settings(config)
         self._front_end = front_ends.of_settings(config.spectrogram)
 
-        def fingerprint(
-            variables: Variables, waveforms: jax.Array, filters: jax.Array | None = None
-        ) -> jax.Array:
+        def fingerprint(variables: Variables, waveforms: jax.Array, filters: jax.Array | None = None) -> jax.Array:
             return cast(jax.Array, model.apply(variables, spectrogram.log_mel(waveforms, filters=filters, **mel)))
 
         self._variables = jax.tree.map(jnp.asarray, variables)
@@ -113,15 +111,13 @@ class JaxNetwork:
             parts.append(np.asarray(self.start(padded)).reshape(-1, self.dim)[: len(part)])
         return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
 
-    def transposed(
-        self, waveforms: Float[np.ndarray, "n S"], ratios: Sequence[float]
-    ) -> Float32[np.ndarray, "R n D"]:
+    def transposed(self, waveforms: Float[np.ndarray, "n S"], ratios: Sequence[float]) -> Float32[np.ndarray, "R n D"]:
         """Computes the fingerprints of segments with a change of pitch undone. Their tempo stays."""
         waveforms = np.asarray(waveforms, np.float32)
         protocol.require_segments(self, waveforms)
         shape = (len(ratios), len(waveforms), self.dim)
         if self._front_end.sees_batch:
-            return self(np.concatenate([protocol.resampled(waveforms, ratio) for ratio in ratios])).reshape(shape)
+            return self(protocol.at_ratios(waveforms, ratios)).reshape(shape)
         filters = np.stack([bank.filters for bank in self._banks(ratios)])
         variables = self._variables if len(self._devices) == 1 else jax.tree.map(lambda v: v[0], self._variables)
         numbers, vectors = np.arange(shape[0] * shape[1]), np.zeros((0, self.dim), np.float32)

@@ -59,9 +59,7 @@ class NumpyNetwork(threaded_network.ThreadedNetwork):
         self._encoder = _ENCODERS[model.name](variables, model)
         self._head = {k: np.asarray(v, np.float32) for k, v in variables["params"]["head"].items()}
 
-    def transposed(
-        self, waveforms: Float[np.ndarray, "n S"], ratios: Sequence[float]
-    ) -> Float32[np.ndarray, "R n D"]:
+    def transposed(self, waveforms: Float[np.ndarray, "n S"], ratios: Sequence[float]) -> Float32[np.ndarray, "R n D"]:
         """Computes the fingerprints of segments with a change of pitch undone. Their tempo stays."""
         if self._sees_batch or not len(waveforms):
             return super().transposed(waveforms, ratios)

@@ -53,9 +53,7 @@ class Network(Protocol):
         """
         ...
 
-    def transposed(
-        self, waveforms: Float[np.ndarray, "n S"], ratios: Sequence[float]
-    ) -> Float32[np.ndarray, "R n D"]:
+    def transposed(self, waveforms: Float[np.ndarray, "n S"], ratios: Sequence[float]) -> Float32[np.ndarray, "R n D"]:
         """Computes the fingerprints of segments with a change of pitch undone, once for each of R ratios.
 
         ratios: frequencies of the segments divided by those of their recordings; 1.06 for sound a semitone too high.
@@ -80,6 +78,11 @@ def resampled(waveforms: Float32[np.ndarray, "n S"], ratio: float) -> Float32[np
         return np.pad(played, ((0, 0), (missing // 2, missing - missing // 2)))
     first = -missing // 2
     return np.ascontiguousarray(played[:, first : first + waveforms.shape[1]])
+
+
+def at_ratios(waveforms: Float32[np.ndarray, "n S"], ratios: Sequence[float]) -> Float32[np.ndarray, "Rn S"]:
+    """Undoes R changes of pitch by resampling, all segments of the first ratio first. n may be 0."""
+    return np.concatenate([resampled(waveforms, ratio) for ratio in ratios]) if len(waveforms) else waveforms
 
 
 def require_sound(samples: np.ndarray) -> None:

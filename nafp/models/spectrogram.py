@@ -54,7 +54,9 @@ def log_mel(
         segments = segments - jnp.mean(segments, axis=1, keepdims=True)
     spectrum = jnp.abs(_stft(front_end.level(jnp, segments), bank, stft_hop, front_end.reflects))  # [B,T,n_fft/2+1]
     spectrum = spectrum**2 if front_end.kind == "power" else spectrum
-    mel = jnp.matmul(spectrum, bank.filters if filters is None else filters, precision=jax.lax.Precision.HIGHEST)  # [B,T,F]
+    mel = jnp.matmul(
+        spectrum, bank.filters if filters is None else filters, precision=jax.lax.Precision.HIGHEST
+    )  # [B,T,F]
     return jnp.swapaxes(front_end.logarithm(jnp, mel), 1, 2)  # [B,F,T]
 
 

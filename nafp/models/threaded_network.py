@@ -46,14 +46,11 @@ class ThreadedNetwork:
             return np.zeros((0, self.dim), np.float32)
         return self._shared(self._prepared(waveforms), self._few)
 
-    def transposed(
-        self, waveforms: Float[np.ndarray, "n S"], ratios: Sequence[float]
-    ) -> Float32[np.ndarray, "R n D"]:
+    def transposed(self, waveforms: Float[np.ndarray, "n S"], ratios: Sequence[float]) -> Float32[np.ndarray, "R n D"]:
         """Computes the fingerprints of segments with a change of pitch undone, by resampling them."""
         waveforms = np.asarray(waveforms, np.float32)
         protocol.require_segments(self, waveforms)
-        several = [protocol.resampled(waveforms, ratio) for ratio in ratios]
-        return self(np.concatenate(several)).reshape(len(ratios), len(waveforms), self.dim)
+        return self(protocol.at_ratios(waveforms, ratios)).reshape(len(ratios), len(waveforms), self.dim)
 
     def _shared(self, inputs: np.ndarray, few: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Computes fingerprints [n, D] of n inputs on all threads. few: does so for up to `_batch` of them."""

@@ -28,9 +28,9 @@ _APART = 4.0  # Rows: places of one track that are nearer together are the same.
 class Transposed(NamedTuple):
     """A few rows of a clip at R pitches.
 
-    ratios: float64 [R], ascending, evenly spaced in their logarithms: frequencies of the clip by those of the
-    recording. at: float64 [n], where each row begins in the clip, in rows of the collection. vectors: float32 [R, n, D],
-    zeros for rows that say nothing. near: int64 [R, n, K], their nearest rows, nearest first, -1 for none.
+    ratios: float64 [R], ascending: frequencies of the clip by those of the recording. at: float64 [n], where each row
+    begins in the clip, in rows of the collection. vectors: float32 [R, n, D], zeros for rows that were not heard at a
+    pitch. near: int64 [R, n, K], their nearest rows, nearest first, -1 for none.
     """
 
     ratios: Float[np.ndarray, " R"]
@@ -42,10 +42,12 @@ class Transposed(NamedTuple):
 class Proposal(NamedTuple):
     """A pitch, a tempo and a place that a clip may have.
 
-    ratio: frequencies of the clip by those of the recording. slope: rows of the recording per row of the clip. track:
-    position of the track. start: row of the collection at which the clip begins. score: mean cosine along that line.
+    pitch: position of the nearest of the pitches. ratio: frequencies of the clip by those of the recording. slope: rows
+    of the recording per row of the clip. track: position of the track. start: row of the collection at which the clip
+    begins. score: mean cosine along that line.
     """
 
+    pitch: int
     ratio: float
     slope: float
     track: int
@@ -63,9 +65,22 @@ class _Anchors(NamedTuple):
     standing: np.ndarray
 
 
+def likeliest(clip: Transposed, rows: collection.Collection, *, most: int) -> Int[np.ndarray, " n"]:
+    """Returns the positions of up to `most` pitches for which the rows of a clip speak most, ascending."""
+    anchors = _anchors(clip, rows)
+    pitch, _, votes = _votes(anchors)
+    best = np.full(len(clip.ratios), -1.0)
+    np.maximum.at(best, pitch, votes)
+    return np.sort(np.argsort(-best, kind="stable")[:most])
+
+
 def propose(clip: Transposed, rows: collection.Collection, *, most: int) -> list[Proposal]:
-    """Returns up to `most` pitches, tempos and places of a clip, best first, of as many tracks or places."""
-    anchors = _chosen(_anchors(clip, rows))
+    """Returns up to `most` pitches, tempos and places of a clip, best first, of as many tracks or places.
+
+    Only pitches at which all rows were heard count.
+    """
+    is_whole = clip.vectors.any(axis=2).all(axis=1)
+    anchors = _chosen(_anchors(clip._replace(near=np.where(is_whole[:, None, None], clip.near, -1)), rows))
     if not len(anchors.row):
         return []
     slopes = SLOPES if len(clip.at) > 1 else np.ones(1)
@@ -79,7 +94,7 @@ def propose(clip: Transposed, rows: collection.Collection, *, most: int) -> list
         track = int(anchors.track[a])
         if not any(other.track == track and abs(other.start - start) < _APART for other in found):
             ratio = _refined_ratio(clip, _Anchors(*(v[a : a + 1] for v in anchors)), slope, rows)
-            found.append(Proposal(ratio, slope, track, start, float(scores[a, best[a]])))
+            found.append(Proposal(int(anchors.pitch[a]), ratio, slope, track, start, float(scores[a, best[a]])))
         if len(found) == most:
             break
     return found
@@ -103,19 +118,26 @@ def _chosen(anchors: _Anchors) -> _Anchors:
     """
     if not len(anchors.row):
         return anchors
-    n_tracks, n_heard = int(anchors.track.max()) + 1, int(anchors.heard.max()) + 1
-    pair = anchors.pitch * n_tracks + anchors.track
-    order = np.lexsort((-anchors.standing, pair * n_heard + anchors.heard))
-    _, first = np.unique((pair * n_heard + anchors.heard)[order], return_index=True)
-    best = order[first]
-    pairs, number = np.unique(pair[best], return_inverse=True)
-    votes = np.bincount(number, anchors.standing[best])
-    wanted = pairs[np.argsort(-votes, kind="stable")[:_PAIRS]]
+    pitch, track, votes = _votes(anchors)
     kept: list[np.ndarray] = []
-    for each in wanted:
-        own = np.flatnonzero(pair == each)
+    for each in np.argsort(-votes, kind="stable")[:_PAIRS].tolist():
+        own = np.flatnonzero((anchors.pitch == pitch[each]) & (anchors.track == track[each]))
         kept.append(own[np.argsort(-anchors.standing[own], kind="stable")[:_ANCHORS]])
     return _Anchors(*(values[np.concatenate(kept)] for values in anchors))
+
+
+def _votes(anchors: _Anchors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns pairs of pitch and track, and how much the rows speak for each: [P] each."""
+    if not len(anchors.row):
+        return anchors.pitch, anchors.track, anchors.standing
+    n_tracks, n_heard = int(anchors.track.max()) + 1, int(anchors.heard.max()) + 1
+    pair = anchors.pitch * n_tracks + anchors.track
+    spoken = pair * n_heard + anchors.heard
+    order = np.lexsort((-anchors.standing, spoken))
+    _, first = np.unique(spoken[order], return_index=True)
+    best = order[first]
+    pairs, number = np.unique(pair[best], return_inverse=True)
+    return pairs // n_tracks, pairs % n_tracks, np.bincount(number, anchors.standing[best])
 
 
 def _along(
@@ -126,7 +148,8 @@ def _along(
     at = anchors.row[:, None, None] + slopes[None, :, None] * since[:, None]  # [A, P, n]
     query = clip.vectors[pitch][:, None]
     low, high = (edge[:, None, None] for edge in rows.borders(anchors.track))
-    return between(rows, at, query, low, high).sum(axis=2) / max(1, int(clip.vectors[0].any(axis=1).sum()))
+    n_heard = clip.vectors[pitch].any(axis=2).sum(axis=1)
+    return between(rows, at, query, low, high).sum(axis=2) / np.maximum(n_heard, 1)[:, None]
 
 
 def between(
@@ -147,16 +170,21 @@ def between(
 def _refined_ratio(clip: Transposed, anchor: _Anchors, slope: float, rows: collection.Collection) -> float:
     """Returns the ratio at the vertex of the parabola through the scores at a pitch and its two neighbours."""
     pitch, ratios = int(anchor.pitch[0]), np.log(clip.ratios)
-    if not 0 < pitch < len(ratios) - 1:
+    beside = np.array([pitch - 1, pitch, pitch + 1])
+    if beside[0] < 0 or beside[2] == len(ratios):
         return float(clip.ratios[pitch])
-    line = np.array([slope])
+    below, above = np.diff(ratios[beside])
+    shared = clip.vectors[beside].any(axis=2).all(axis=0)
+    if above > 1.5 * below or below > 1.5 * above or not shared.any():
+        return float(clip.ratios[pitch])
+    heard = clip._replace(vectors=clip.vectors * shared[:, None])
     left, middle, right = (
-        float(_along(clip, anchor, line, rows, np.array([pitch + step]))[0, 0]) for step in (-1, 0, 1)
+        float(_along(heard, anchor, np.array([slope]), rows, each)[0, 0]) for each in beside[:, None]
     )
-    return float(np.exp(ratios[pitch] + vertex(left, middle, right) * (ratios[1] - ratios[0])))
+    return float(np.exp(ratios[pitch] + 0.5 * (below + above) * vertex(left, middle, right)))
 
 
 def vertex(left: float, middle: float, right: float) -> float:
-    """Returns where the parabola through values at -1, 0 and 1 has its top, -0.5 .. 0.5. 0 where it has none."""
+    """Returns where the parabola through values at -1, 0 and 1 has its top, -1 .. 1. 0 where it has none."""
     bend = left - 2 * middle + right
-    return float(np.clip(0.5 * (left - right) / bend, -0.5, 0.5)) if bend < -1e-6 else 0.0
+    return float(np.clip(0.5 * (left - right) / bend, -1, 1)) if bend < -1e-6 else 0.0
