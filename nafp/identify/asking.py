@@ -34,8 +34,8 @@ HOP_S = 0.5  # Between query rows in the first look, at most.
 SPEEDS = (0.94, 0.97, 1.03, 1.06)  # Undone in a closer look, beside the clip's own speed.
 SLOWEST, FASTEST = 0.5, 2.0  # Speeds that may be asked for.
 # Pitches that are tried in the last look: frequencies of the clip divided by those of its recording, five semitones
-# down to five up, without those that SPEEDS undo. At 1.25 % from the right one a fingerprint keeps a cosine of 0.86 with
-# its recording's, at 2.5 % 0.53.
+# down to five up, without those that SPEEDS undo. At 1.25 % from the right one a fingerprint keeps a cosine of 0.86
+# with its recording's, at 2.5 % 0.53.
 PITCHES = tuple(round(math.exp(0.025 * step), 4) for step in range(-12, 13) if abs(step) > 2)
 PITCHED_ROWS = 4  # Rows of a clip, at most, that are fingerprinted at some of them: half of these at all of them.
 LIKELY_PITCHES = 8  # Pitches that are looked at with the other half, too.
