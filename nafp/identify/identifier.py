@@ -169,11 +169,11 @@ class Identifier:
 
     def _pitched(self, ears: pitched.Ears, ranking: RankedClip, top: int) -> RankedClip:
         """Looks at a clip at other pitches. Returns a ranking by those if it stands out more, else the one given."""
-        versions = pitched.versions(ears, self._policy.pitches)
+        versions = pitched.versions(ears, self._policy.pitches) if ranking.answers else []
         if not versions:
             return ranking
         own = ranking.heard[0].vectors[:: ranking.shifts]
-        found = self._places(versions, 1, top, ears.slowed, own=own, handicap=pitched.HANDICAP)
+        found = self._places(versions, 1, top, own=own, handicap=pitched.HANDICAP)
         stands_out = speeds.stands_out(found.ranking) - pitched.HANDICAP
         return found if stands_out > speeds.stands_out(ranking.ranking) else ranking
 

@@ -16,12 +16,13 @@ from nafp.search import collection, slopes, speeds, transposed
 if TYPE_CHECKING:
     from jaxtyping import Float32
 
-_LIKELY = 0.05  # A tempo within so much of the pitch is a turntable's, and one within so much of 1 is unchanged.
+_LIKELY = 0.03  # A tempo within so much of the pitch is a turntable's, and one within so much of 1 is unchanged.
 # A version at another pitch must stand out by so much more, and its score and margin count so much less.
 HANDICAP = 0.09
 _SAME_PITCH = 0.003  # A change of pitch that fingerprints do not notice.
 _NEAR_PITCH = 0.0125  # Pitches beside the one found, which the scores are compared with.
 _ROWS = 4  # Rows that tell the pitch exactly.
+_APART_S = 2.0  # Between the first rows of a clip, at most: a tempo that is not known leads far away from a far row.
 
 
 class Ears(NamedTuple):
@@ -86,8 +87,10 @@ def _heard(ears: Ears, pitches: Sequence[float]) -> transposed.Transposed | None
     Every other row is heard at all pitches, and the rest at the likeliest.
     """
     samples, segment = ears.slowed(1.0), ears.network.segment
-    n_rows = min(asking.PITCHED_ROWS, 1 + 2 * max(0, len(samples) - segment) // segment)
-    starts = np.linspace(0, max(0, len(samples) - segment), n_rows).round().astype(int)
+    spare = max(0, len(samples) - segment)
+    n_rows = min(asking.PITCHED_ROWS, 1 + 2 * spare // segment)
+    span = min(spare, round(_APART_S * (n_rows - 1) * ears.network.sample_rate_hz))
+    starts = (spare - span) // 2 + np.linspace(0, span, n_rows).round().astype(int)
     waveforms = np.stack([_padded(samples[start : start + segment], segment) for start in starts])
     says = ~asking.says_nothing(waveforms, sample_rate_hz=ears.network.sample_rate_hz)
     if not says.any():
@@ -120,8 +123,8 @@ def _searched(ears: Ears, waveforms: np.ndarray, ratios: np.ndarray) -> tuple[np
 def _tempos(ratio: float, slope: float, *, n_rows: int) -> list[float]:
     """Returns the tempos to undo beside a pitch. slope: the tempo that n_rows rows told."""
     likely = list(dict.fromkeys([round(ratio, 4), 1.0]))
-    if n_rows == 1:
-        return likely
+    if n_rows == 1:  # Slowed down further, it would hold less than a segment of its recording.
+        return likely if ratio > 1 else [1.0]
     near = [tempo for tempo in likely if abs(slope / tempo - 1) < _LIKELY]
     return near[:1] or [slope]
 

@@ -49,8 +49,9 @@ def _exact(
         likely=[version.pitch, 1.0],
     )
     pitch, speed = _exact_pitch(version, track, line, ranking.shifts, ears), version.speed * line.slope
-    if abs(speed / version.pitch - 1) < 1e-9:
-        speed = pitch  # A turntable's.
+    is_short = len(version.vectors) == 1 and version.speed == 1 and version.pitch < 1
+    if is_short or abs(speed / version.pitch - 1) < 1e-9:
+        speed = pitch  # A turntable's. One row has no tempo; it counts as a turntable's, too.
     start_s = (line.start - float(rows.borders(found.tracks[place : place + 1])[0][0])) * rows.hop_s
     return answer._replace(start_s=start_s, speed=speed, semitones=semitones(pitch))
 

@@ -187,7 +187,7 @@ def stands_out(ranking: match.Ranking | ClipRanking) -> float:
     """Returns by how much the best place of a ranking stands out, -inf if there is none."""
     if not len(ranking.scores):
         return -np.inf
-    best = float(ranking.scores[0])
+    best = float((ranking.counted if isinstance(ranking, ClipRanking) else ranking.scores)[0])
     return best - ranking.elsewhere + SCORE_SHARE * best
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Rows of the recording per row of the clip: the clip is up to 30 % slower and 36 % faster.
 SLOPES = np.round(np.arange(0.70, 1.3701, 0.06), 2)
+_FINER = 0.01 * np.arange(-3, 4)  # Then as much more or less.
 _NEAREST = 20  # Neighbours of a row that are looked at.
 _PAIRS = 12  # Pairs of a pitch and a track whose lines are drawn.
 _ANCHORS = 6  # Neighbours through which the lines of a pair are drawn.
@@ -89,15 +90,23 @@ def propose(clip: Transposed, rows: collection.Collection, *, most: int) -> list
     order = np.argsort(-scores.max(axis=1), kind="stable")
     found: list[Proposal] = []
     for a in order.tolist():
-        slope = float(slopes[best[a]])
+        track, slope = int(anchors.track[a]), float(slopes[best[a]])
         start = float(anchors.row[a] - slope * clip.at[anchors.heard[a]])
-        track = int(anchors.track[a])
         if not any(other.track == track and abs(other.start - start) < _APART for other in found):
-            ratio = _refined_ratio(clip, _Anchors(*(v[a : a + 1] for v in anchors)), slope, rows)
-            found.append(Proposal(int(anchors.pitch[a]), ratio, slope, track, start, float(scores[a, best[a]])))
+            found.append(_proposal(clip, _Anchors(*(v[a : a + 1] for v in anchors)), slope, rows))
         if len(found) == most:
             break
     return found
+
+
+def _proposal(clip: Transposed, anchor: _Anchors, slope: float, rows: collection.Collection) -> Proposal:
+    """Refines the line through an anchor, [1] each, first its slope, then its pitch."""
+    finer = slope + _FINER if len(clip.at) > 1 else np.array([slope])
+    scores = _along(clip, anchor, finer, rows, anchor.pitch)[0]
+    slope = float(finer[scores.argmax()])
+    start = float(anchor.row[0] - slope * clip.at[anchor.heard[0]])
+    ratio = _refined_ratio(clip, anchor, slope, rows)
+    return Proposal(int(anchor.pitch[0]), ratio, slope, int(anchor.track[0]), start, float(scores.max()))
 
 
 def _anchors(clip: Transposed, rows: collection.Collection) -> _Anchors:
