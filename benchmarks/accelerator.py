@@ -93,7 +93,7 @@ def random_recordings(s: augment.Settings, n_pairs: int) -> resident.Recordings:
         share=np.array([0.5, 1.0], np.float32),
         quiet=np.asarray(30.0, np.float32),
     )
-    return resident.Recordings(samples, windows, noise=noise, speech=None)
+    return resident.Recordings(samples, windows, added={"noise": noise})
 
 
 def measure(config: ml_collections.ConfigDict, n_segments: int, repeats: int) -> Iterator[tuple[str, float]]:

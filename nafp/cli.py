@@ -34,6 +34,7 @@ VERBS = {
     "merge": "put databases together",
     "verify": "check every file of a database",
     "compact": "give the space of removed tracks back",
+    "engine": "choose what searches a database: files of its own, or Milvus",
     "amg": "train and search with one vector for many fingerprints",
     "export": "write the parameters of a checkpoint for use without JAX",
 }

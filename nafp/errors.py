@@ -12,6 +12,7 @@ Error
 ├── AlreadyExists (FileExistsError)      a file or folder that would be overwritten
 ├── UnknownTrack (KeyError)              a track that the collection does not hold
 ├── NotFinite (FloatingPointError)       a training loss that is not a number
+├── EngineFailed                         the search engine of a database is out of reach, or lacks what it should hold
 └── FfmpegFailed                         ffmpeg found no audio; `Undecodable` names the file
 
 The `nafp` command prints an error of this tree as one line and exits with 2. Any other exception is a defect of the
@@ -82,3 +83,7 @@ class NotFinite(Error, FloatingPointError):
 
 class FfmpegFailed(Error):
     """ffmpeg found no audio in a file, or broke off."""
+
+
+class EngineFailed(Error):
+    """The search engine of a database is out of reach, or does not hold what it should. The database is whole."""

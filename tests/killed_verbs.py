@@ -19,7 +19,8 @@ from nafp.identify import pfann_files
 from nafp.models import protocol
 from nafp.monitor import stretches
 from nafp.search import collection, index
-from nafp.verbs import monitor
+from nafp.serving import browser_network, page_files
+from nafp.verbs import monitor, page
 from tests import databases, killed_writer
 
 N_BLOCKS = 3
@@ -102,6 +103,14 @@ def answer(folder: pathlib.Path) -> None:
             files.add(f"{number}.wav", None)
 
 
+def site(folder: pathlib.Path) -> None:
+    """Does what `nafp page` does, with little beside the collection."""
+    setattr(browser_network, "of", lambda _: browser_network.BrowserNetwork(b"network", "00"))  # noqa: B010
+    named = {name: page_files.files()[name] for name in ("index.html", "main.js", "offline.js")}
+    setattr(page_files, "files", lambda: named)  # noqa: B010
+    page.run(str(folder / "db"), out=folder / "site")
+
+
 VERBS: dict[str, Callable[[pathlib.Path], None]] = {
     "merge": merge,
     "repair": repair,
@@ -109,6 +118,7 @@ VERBS: dict[str, Callable[[pathlib.Path], None]] = {
     "remove": remove,
     "listen": listen,
     "answer": answer,
+    "site": site,
 }
 
 

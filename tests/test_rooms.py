@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import functools
 import pathlib
 import re
 import subprocess
@@ -62,6 +63,7 @@ OWNER = {
     "onnxruntime": {"nafp/models/onnx_network.py"},
     "safetensors": {"nafp/weights/files.py"},
     "prometheus_client": {"nafp/serving/metrics.py"},
+    "pymilvus": {"nafp/database/milvus.py"},
     "python_multipart": {"nafp/serving/bodies.py"},
     "starlette": {"nafp/serving/app.py", "nafp/serving/page_routes.py"},  # The second has the addresses of the page.
     "uvicorn": {"nafp/serving/connections.py", "nafp/serving/server.py"},
@@ -73,7 +75,8 @@ JAX_SIDE = {"jax", "jaxlib", "flax", "optax", "orbax", "grain"}
 GENERIC = re.compile(r"(^|_)(utils?|commons?|helpers?|manager|misc|base|lib)(_|$)")
 
 
-def imported(path: pathlib.Path) -> list[str]:
+@functools.cache
+def imported(path: pathlib.Path) -> tuple[str, ...]:
     """Returns the dotted names that a file imports, at any depth. Relative names become absolute."""
     names = []
     package = path.relative_to(ROOT).parent.parts
@@ -84,7 +87,7 @@ def imported(path: pathlib.Path) -> list[str]:
             above = package[: len(package) - node.level + 1] if node.level else ()
             start = ".".join([*above, *([node.module] if node.module else [])])
             names += [f"{start}.{alias.name}" for alias in node.names]
-    return names
+    return tuple(names)
 
 
 def heads(path: pathlib.Path) -> set[str]:

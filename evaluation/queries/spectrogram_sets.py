@@ -20,7 +20,7 @@ from nafp.audio import decode
 from nafp.corpora import spectrogram_pairs
 from nafp.jobs import outputs, progress, whole_files
 
-from . import material, pairs, rendering
+from . import folder, material, pairs, rendering
 
 SEGMENTS = 5  # Seconds of each recording.
 _SAMPLED = 3  # Recordings whose seconds are kept as sound, too.
@@ -57,7 +57,7 @@ def render(
 
     spectrogram: turns segments [n, S] in -1..1 into spectrograms [n, F, T]. splits: train and val. Seconds of silence
     are left out. Files that are there stay, so that an interrupted set is continued. Other parameters, and errors: as
-    of `pairs.render`.
+    of `pairs.render`. Raises errors.AlreadyExists for a set of other settings.
     """
     out = pathlib.Path(out)
     if strange := set(splits) - set(spectrogram_pairs.SETS):
@@ -86,6 +86,13 @@ def render(
 
     wanted = [pair for number, piece in enumerate(pieces) for pair in _pairs(out, number, piece, segments, seed)]
     _require_ours(out, splits, wanted)
+    made_how = {"names": list(names), "segments": segments, "seed": seed, "sample_rate_hz": sample_rate_hz}
+    made_how |= {"noise": folder.digest(noise.pieces), "source": os.path.abspath(source.path)}
+    made_how |= {"noise_split": noise_split} if noise_split else {}
+    for split in splits:
+        numbered = [(number, piece) for number, piece in enumerate(pieces) if piece.split == split]
+        of_split = {"first": numbered[0][0] if numbered else 0, "pieces": folder.digest([p for _, p in numbered])}
+        spectrogram_pairs.note_settings(out, split, made_how | of_split)
     for name in (spectrogram_pairs.SAMPLES, *(spectrogram_pairs.SETS[split] for split in splits)):
         (out / name).mkdir(parents=True, exist_ok=True)
     with (
@@ -119,12 +126,12 @@ def _pairs(out: pathlib.Path, number: int, piece: material.Piece, segments: int,
     """Draws the seconds of a recording."""
     n_seconds = int(piece.n_samples / piece.sample_rate_hz)
     drawn = np.random.default_rng([seed, number]).permutation(n_seconds)[:segments]
-    folder = out / spectrogram_pairs.SETS[piece.split]
+    place = out / spectrogram_pairs.SETS[piece.split]
     for second in sorted(drawn.tolist()):
         part = pairs.RecordingPart(number, piece, second, n_seconds, float(second), 1.0)
         name = f"{material.stem(piece.name)}_{second}"
         sample = out / spectrogram_pairs.SAMPLES / name if number < _SAMPLED else None
-        yield _Pair(part, folder / f"{name}.npy", sample)
+        yield _Pair(part, place / f"{name}.npy", sample)
 
 
 def _write_tables(out: pathlib.Path, splits: Sequence[str], made: Sequence[_Pair]) -> None:

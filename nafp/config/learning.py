@@ -103,6 +103,7 @@ SECTIONS: dict[str, Any] = dict(
         speed=rules.real(0.0, least=0, most=0.5),  # Replicas play faster or slower by up to this share: 0.05 is 5 %.
         noise=_noise(probability=1.0),
         speech=_noise(probability=0.0),  # Off in the original too.
+        song=_noise(probability=0.0),  # Other music: that of data.noise_split.
         noise_in_room=rules.share(0.5),  # Probability that noise is mixed in before the room and shares its response.
         gain=dict(probability=rules.share(1.0), low_db=rules.db(-20.0), high_db=rules.db(0.0)),
         room=_response(probability=0.8, seconds=1.0),

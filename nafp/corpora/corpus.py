@@ -21,7 +21,7 @@ import numpy as np
 from nafp import errors
 from nafp.audio import decode, segments
 from nafp.corpora import building, journal, lists, manifest, tracks_table
-from nafp.jobs import plain_files, shown, worker_processes
+from nafp.jobs import plain_files, processors, shown
 
 CorpusTrack = tracks_table.CorpusTrack
 
@@ -110,7 +110,7 @@ def build(
     process. progress: whether to show it. Raises errors.Invalid if no track can be decoded.
     """
     folder = os.path.abspath(folder)
-    jobs = worker_processes.processors() if jobs is None else jobs
+    jobs = processors.count() if jobs is None else jobs
     is_changed = building.build(list(tracks), folder, sample_rate_hz=sample_rate_hz, jobs=jobs, show=progress)
     if progress and not is_changed:
         print(shown.plain(f"{folder}: unchanged, nothing to decode"), file=sys.stderr)

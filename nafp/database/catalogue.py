@@ -290,7 +290,27 @@ class Catalogue:
     def delete(self, names: Sequence[str]) -> int:
         """Removes tracks and returns how many there were."""
         rows = [(_stored(name),) for name in names]
+        if self._notes_removals():
+            places = "select first_row, n_rows from tracks where name = ?"
+            self._connection.executemany(f"insert or replace into removed {places}", rows)
         return self._connection.executemany("delete from tracks where name = ?", rows).rowcount
+
+    def note_removals(self, wanted: bool) -> None:
+        """Begins to note the places of removed tracks, with none so far, or ends it."""
+        self._connection.execute("drop table if exists removed")
+        if wanted:
+            self._connection.execute("create table removed (first_row integer primary key, n_rows integer not null)")
+
+    def removed(self) -> list[tuple[int, int]]:
+        """Lists (first row, number of rows) of removed tracks that were noted, by first row."""
+        return list(self._rows("select * from removed order by first_row")) if self._notes_removals() else []
+
+    def forget_removed(self, first_rows: Sequence[int]) -> None:
+        """Forgets removed tracks by first row."""
+        self._connection.executemany("delete from removed where first_row = ?", [(first,) for first in first_rows])
+
+    def _notes_removals(self) -> bool:
+        return any(True for _ in self._rows("select 1 from sqlite_master where name = 'removed'"))
 
     def move(self, first_rows: Sequence[tuple[int, int]], crcs: Sequence[tuple[int, int]]) -> None:
         """Sets new places in the log and new checksums, each given as (value, number of the track)."""

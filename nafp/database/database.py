@@ -26,6 +26,7 @@ from nafp.database import (
     catalogue_files,
     check,
     creation,
+    engine_facts,
     network_file,
     snapshot,
     track_names,
@@ -42,7 +43,8 @@ if TYPE_CHECKING:  # These take a while to import, and reading needs none of the
     from nafp.database import from_audio, from_databases
     from nafp.identify import identifier
 
-_INTERNAL = ("files", "n_rows", "places", "gain", "changes")  # Facts that `info` does not show.
+# Facts that `info` does not show as they are.
+_INTERNAL = ("files", "n_rows", "places", "gain", "changes", engine_facts.FACT, engine_facts.LEFTOVERS)
 
 
 class Database:
@@ -295,6 +297,7 @@ class Database:
             "removed_fingerprints": about["n_rows"] - n_rows,
             "bytes": n_bytes,
             "index_files": len(self._catalogue.segments()),
+            "engine": engine_facts.shown(about),
         } | {key: value for key, value in about.items() if key not in _INTERNAL}
 
     @contextlib.contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nafp.database import codes
+from nafp.database import codes, engine_facts
 from nafp.search import peaks
 
 NETWORK, CONFIDENCE = "network.safetensors", "confidence.json"
@@ -45,6 +45,10 @@ def check_about(about: Mapping[str, Any]) -> None:
     _require(is_right, "the bytes of the peaks of a row", peak_bytes)
     _check_storage(about)
     _check_files(about.get("files"))
+    try:
+        engine_facts.of(about), engine_facts.leftovers(about)
+    except (ValueError, TypeError) as error:
+        raise Wrong(f"the engine cannot be so: {error}") from error
 
 
 def check_segments(segments: Sequence[Any], *, n_rows: int) -> None:

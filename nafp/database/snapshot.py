@@ -1,11 +1,13 @@
 """A database at one moment: its live rows, and how to search them.
 
-A snapshot keeps its files open, so nothing that a writer adds, removes or compacts meanwhile changes it.
+A snapshot keeps its files open, so nothing that a writer adds, removes or compacts meanwhile changes it. What an engine
+outside the database holds is searched there, the rest here.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nafp import errors
-from nafp.database import catalogue, codes, fingerprint_log, index_segments
+from nafp.database import catalogue, codes, engine_check, engine_facts, engine_index, fingerprint_log, index_segments
 from nafp.search import index, store
 
 
@@ -22,7 +24,7 @@ class Part:
     """An index over rows first .. first + len(index). n_dead: how many of them belong to no track any more."""
 
     first: int
-    index: index.Index
+    index: index.Index | engine_index.EngineIndex
     n_dead: int
 
 
@@ -83,6 +85,7 @@ class Snapshot:
     def __init__(self, folder: Path, book: catalogue.Catalogue, before: Snapshot | None = None):
         self.folder, self._catalogue = folder, book
         self._opened: dict[str, index.Index] = dict(before._opened) if before is not None else {}
+        self._engine: engine_index.EngineIndex | None = before._engine if before is not None else None
         previous = None
         while not self._open():
             state = self.about, self._segments
@@ -152,11 +155,11 @@ class Snapshot:
         )
 
     def _parts(self) -> list[Part]:
-        """Opens indexes that cover all rows: index files, and tails where there is no file or a damaged one."""
+        """Opens indexes that cover all rows: an engine, index files, and tails where there is none, or no whole one."""
+        parts, end = self._engine_part()
         if isinstance(self.rows.codec, codes.Learned):
-            return self._packed(self.rows.codec)
-        parts, end = [], 0
-        for segment in self._segments:
+            return parts + self._packed(self.rows.codec, end)
+        for segment in [segment for segment in self._segments if segment.first_row >= end]:
             parts += self._tail(end, segment.first_row)
             end = segment.first_row + segment.n_rows
             try:
@@ -169,10 +172,20 @@ class Snapshot:
                 parts += self._tail(segment.first_row, end)
         return parts + self._tail(end, len(self.rows))
 
-    def _packed(self, codec: codes.Learned) -> list[Part]:
-        """Indexes the rows of a learned storage by their codes."""
+    def _engine_part(self) -> tuple[list[Part], int]:
+        """Returns the part that an engine searches, [] if there is none, and the number of rows that it covers."""
+        engine = engine_facts.of(self.about)
+        if engine is None or not engine.rows:
+            self._engine = None
+            return [], 0
+        if self._engine is None or self._engine.engine != engine:
+            self._engine = engine_index.EngineIndex(engine, functools.partial(engine_check.now, self._catalogue))
+        return [self._part(0, self._engine)], engine.rows
+
+    def _packed(self, codec: codes.Learned, begin: int) -> list[Part]:
+        """Indexes the rows of a learned storage, from `begin` on, by their codes."""
         parts = []
-        for first in range(0, len(self.rows), index_segments.PACK_ROWS):
+        for first in range(begin, len(self.rows), index_segments.PACK_ROWS):
             end = min(len(self.rows), first + index_segments.PACK_ROWS)
             name = f"{self.rows.path.name} {first} {end}"
             if name not in self._opened:
@@ -186,7 +199,7 @@ class Snapshot:
         end = min(end, len(self.rows))
         return [self._part(first, index_segments.tail(self.rows.read(first, end)))] if first < end else []
 
-    def _part(self, first: int, built: index.Index) -> Part:
+    def _part(self, first: int, built: index.Index | engine_index.EngineIndex) -> Part:
         end = first + len(built)
         overlap = np.minimum(self.rows.end_rows, end) - np.maximum(self.rows.first_rows, first)
         return Part(first, built, len(built) - int(np.maximum(overlap, 0).sum()))

@@ -1,4 +1,4 @@
-"""Lets a long job end in good order when it is interrupted."""
+"""Lets a long job end in good order when it is interrupted by Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 
 class Interrupt:
-    """Sets `asked` at the first Ctrl-C or SIGTERM, for a loop to end its work. A second one stops at once.
+    """Notes the first Ctrl-C or SIGTERM in `asked`, so that a loop can end its work. A second one stops at once.
 
-    The handlers are in place inside the `with` block only.
+    asked: whether a signal has come. The handlers are in place inside the `with` block only.
     """
 
     def __enter__(self) -> Interrupt:
@@ -27,7 +27,7 @@ class Interrupt:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Raises KeyboardInterrupt at the first signal during the block, which may wait for long, or before it."""
+        """Raises KeyboardInterrupt during the block, which may wait for long, also for a signal that came before it."""
         self._is_waiting = True
         try:
             if self.asked:

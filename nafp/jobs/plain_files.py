@@ -1,6 +1,6 @@
 """Files of folders that may come from a stranger: read only if they are plain files, and never written through a link.
 
-A pipe or a device would block or never end, and a link would put bytes of ours into a file elsewhere.
+Reading a pipe or a device may block or never end. Writing through a link would change a file elsewhere.
 """
 
 from __future__ import annotations
@@ -57,30 +57,34 @@ def size_and_checksum(path: str | os.PathLike) -> tuple[int, int]:
 def array(path: str | os.PathLike, *, is_mapped: bool = False) -> np.ndarray:
     """Reads an array of a .npy file, or maps it into memory.
 
-    Raises OSError, and errors.Invalid for a damaged file and for what is no file.
+    Raises OSError, and errors.Invalid for a damaged file, a pipe, a device or a folder.
     """
     import numpy as np  # Here: a command's help needs no numpy.
 
     with opened(path) as file:
         try:
-            return np.load(path if is_mapped else file, mmap_mode="r" if is_mapped else None, allow_pickle=False)
+            values = np.load(path if is_mapped else file, mmap_mode="r" if is_mapped else None, allow_pickle=False)
         except OSError:
             raise
         except Exception as error:  # numpy parses the head with Python's own parser, and lets out all that it raises.
-            raise errors.Invalid(f"{os.fspath(path)}: no array: {error}") from None
+            raise errors.Invalid(f"{os.fspath(path)}: is not an array: {error}") from None
+        if not isinstance(values, np.ndarray):  # numpy takes any ZIP file for an .npz.
+            values.close()
+            raise errors.Invalid(f"{os.fspath(path)}: is an archive of arrays, not a single array")
+        return values
 
 
 def json_object(path: str | os.PathLike, *needed: str) -> dict[str, Any]:
     """Reads an object of a JSON file. needed: keys that it must have.
 
-    Raises OSError, and errors.Invalid for a damaged file and for what is no file.
+    Raises OSError, and errors.Invalid for a damaged file, a pipe, a device or a folder.
     """
     try:
         value = json.loads(contents(path))
     except errors.Error:
         raise
     except (ValueError, RecursionError) as error:
-        raise errors.Invalid(f"{os.fspath(path)} is no JSON ({error})") from None
+        raise errors.Invalid(f"{os.fspath(path)} is not JSON ({error})") from None
     missing = [key for key in needed if key not in value] if isinstance(value, dict) else ["an object"]
     if missing:
         raise errors.Invalid(f"{os.fspath(path)} is damaged: {', '.join(missing)} is missing")
@@ -88,7 +92,7 @@ def json_object(path: str | os.PathLike, *needed: str) -> dict[str, Any]:
 
 
 def require_files(paths: Iterable[str | os.PathLike]) -> None:
-    """Raises errors.Invalid if one of these is a pipe, a device or a folder. A link to a file, or nothing, is none."""
+    """Raises errors.Invalid if one of these is a pipe, a device or a folder. A link to a file, or no file, may be."""
     for path in paths:
         if os.path.exists(path) and not os.path.isfile(path):
             raise errors.Invalid(f"{os.fspath(path)}: is no plain file")

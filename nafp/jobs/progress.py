@@ -11,10 +11,11 @@ from nafp.jobs import shown
 class Progress:
     """Counts steps and shows them: one updating line on a terminal, plain lines elsewhere.
 
-    total: number of steps, None if unknown (then no time left is shown). done: steps that an earlier run has finished;
-    they count as progress but not for the rate. show: False counts in silence. out: the stream to write to, standard
-    error by default. every_s: seconds between two lines, 0.2 on a terminal and 10 elsewhere by default. Usable in a
-    `with` statement.
+    total: the number of steps, None if unknown (then no time left is shown). unit: what a step is called, in the
+    plural. label: the words at the beginning of each line. done: steps that an earlier run has finished. They count as
+    progress but not for the rate. show: False counts without writing. out: the stream to write to, standard error by
+    default. every_s: seconds between two lines, by default 0.2 on a terminal and 10 elsewhere. clock: returns seconds.
+    Usable in a `with` statement.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Progress:
         self.close()
 
     def add(self, n: float = 1, *, status: str = "") -> None:
-        """Counts n more steps. status: text at the end of the line, kept until the next status."""
+        """Counts n more steps. status: the text at the end of the line, which stays until the next status."""
         self.done += n
         self._status = status or self._status
         if self._clock() - self._shown >= self._every_s:

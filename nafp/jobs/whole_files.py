@@ -70,19 +70,19 @@ def _opened(
 
 
 def _anew(path: str, flags: int) -> int:
-    """Makes a file that was not there: one that a killed process of the same number left, or a link, is no start."""
+    """Opens a new file in place of a link, or of what a killed process with the same number left under this name."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     return os.open(path, flags | os.O_EXCL, 0o666)
 
 
 def _is_refusal(error: OSError, part: str) -> bool:
-    """Returns whether the disk refused the file itself, rather than another one that the block works with."""
+    """Returns whether the disk refused the file itself, and not another file that the block works with."""
     return error.errno in (*FULL, *FORBIDDEN, errno.EIO) and error.filename in (None, part)
 
 
 def copied(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Copies the bytes of a file whole or not at all. Errors as `opened` has them."""
+    """Copies the bytes of a file whole or not at all. Raises what `opened` raises."""
     with open(source, "rb") as original, opened(target, "wb") as copy:
         shutil.copyfileobj(original, copy)
 
@@ -95,7 +95,7 @@ def part_name(path: str | os.PathLike) -> str:
 def tidy(folder: str | os.PathLike) -> None:
     """Removes the unfinished files that killed processes left in a folder.
 
-    Only for a folder that no other process is writing to at the moment.
+    It is for folders that no other process is writing to at the moment.
     """
     for part in glob.glob(os.path.join(glob.escape(os.fspath(folder)), "*.*[0-9].part")):
         with contextlib.suppress(FileNotFoundError):
@@ -103,10 +103,20 @@ def tidy(folder: str | os.PathLike) -> None:
 
 
 def sync_folder(folder: str | os.PathLike) -> None:
-    """Makes the names in a folder survive a power cut: renames, new files, removals."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Makes the names in a folder survive a power cut: renames, new files, removals.
+
+    Where a folder cannot be opened or synced (a folder that one may write to but not list, some network disks, Windows)
+    the system alone decides when the names reach the disk.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except (PermissionError, IsADirectoryError):
+        return
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EBADF, errno.EINVAL):
+            raise
     finally:
         os.close(handle)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from typing import Any
 
+from starlette import requests
+
 from nafp import errors
 from nafp.identify import answers, replying
-from nafp.serving import acrcloud, browser_network, decoding, desk, metrics, served
+from nafp.serving import acrcloud, browser_network, clients, decoding, desk, metrics, served
 from nafp.serving.questions import AUDIO, Question
 from nafp.serving.refusals import Refusal
 from nafp.serving.settings import ServeSettings
@@ -34,10 +37,14 @@ class Service:
         self.settings = settings
         self.database = served.ServedDatabase(settings.database, runtime=settings.runtime)
         self.decoders = decoding.Decoders(jobs=settings.n_jobs)
-        self.desk = desk.Desk(jobs=settings.n_jobs, waiting=settings.waiting, within_s=settings.request_s)
+        self.desk = desk.Desk(
+            jobs=settings.n_jobs, waiting=settings.waiting, within_s=settings.request_s, each=settings.client_jobs
+        )
+        self.clients = clients.Clients(settings.proxies)
         self.metrics = metrics.Metrics()
         # Streams go on for hours, so they have threads of their own.
         self.ears = futures.ThreadPoolExecutor(settings.listeners + 1, thread_name_prefix="nafp-listen")
+        self.streams = clients.Shares(each=settings.client_listeners)
         self.n_listeners = self.n_refreshes = 0
         self.adding = asyncio.Lock()  # One recording at a time: it may be large.
         self.database.warm_up()
@@ -97,6 +104,12 @@ class Service:
             return self.decoders.excerpt(file, start_s=start_s, seconds=seconds, within_s=self.settings.decoding_s)
         except errors.Undecodable:
             raise Refusal(404, "the recording of this track cannot be played from there") from None
+
+    @contextlib.contextmanager
+    def admitted(self, request: requests.HTTPConnection) -> Iterator[None]:
+        """Counts a request as inside during the block. Raises Refusal if there are too many."""
+        with self.desk.admitted(self.clients.of(request.client)):
+            yield
 
     async def follow(self) -> None:
         """Reads the database anew whenever a writer has committed something. Ends when it is cancelled."""

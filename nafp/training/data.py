@@ -77,7 +77,6 @@ class _Cutter(NamedTuple):
         replicas: int = 1,
     ) -> pipeline.ClipReader:
         """Returns a reader that adds `noises` (by kind), or the degraded versions of a static set, for each replica."""
-        noises = noises or {}
         return pipeline.ClipReader(
             music,
             windows,
@@ -85,8 +84,7 @@ class _Cutter(NamedTuple):
             context=self.settings.context,
             margin=self.settings.margin,
             seed=self.seed,
-            noise=noises.get("noise"),
-            speech=noises.get("speech"),
+            added=noises,
             variants=static.variants if static else (),
             replicas=replicas,
         )
@@ -244,7 +242,8 @@ def _open_corpus(plan: _Plan) -> Data:
     notes = [plan.describe(windows, plan.corpus)]
     banks, epoch = sounds.banks(plan.sounds_split), plan.order.length(windows)
     examples, validation_banks = _validation(plan, music, sounds, banks, notes)
-    n_bytes = resident.n_bytes(music, windows, sounds.source, split=plan.sounds_split)
+    kinds = sounds.kinds(*augment.ADDED)
+    n_bytes = resident.n_bytes(music, windows, sounds.source, split=plan.sounds_split, kinds=kinds)
     if not lies_on_device(plan.on_device, n_bytes):
         return Data(windows, epoch, plan.order.batches(windows, reader), banks, examples, validation_banks, notes)
     notes.append(f"the recordings lie on the device: {n_bytes / 1e9:.2f} GB")
@@ -254,7 +253,7 @@ def _open_corpus(plan: _Plan) -> Data:
         windows,
         sounds.source,
         split=plan.sounds_split,
-        kinds=sounds.kinds("noise", "speech"),
+        kinds=kinds,
         silence_db=plan.noise_silence_db,
     )
     banks = banks._replace(recordings=recordings)

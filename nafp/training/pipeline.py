@@ -7,7 +7,8 @@ seed and its position in the stream. Threads, the number of hosts and interrupti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import grain.python as grain
@@ -77,7 +78,7 @@ def windows(
 
 
 class Noise:
-    """Draws audible stretches of noise or speech, of n_samples each, out of a split of a corpus.
+    """Draws audible stretches of noise, speech or music, of n_samples each, out of a split of a corpus.
 
     silence_db: stretches whose mean magnitude is below this level are drawn again.
     """
@@ -120,10 +121,11 @@ def noise_source(source: corpus.Corpus, *, kind: str, split: str, n_samples: int
 
 
 class ClipReader:
-    """Reads the clip of one window, and the noise and speech that its position in the stream draws.
+    """Reads the clip of one window, and what is mixed into it, as its position in the stream draws it.
 
-    segment, context, margin: in samples, as in `augment.Settings`. variants: degraded versions of all samples of the
-    source, of which the position draws one. replicas: with more than one, each has noise and a version of its own.
+    segment, context, margin: in samples, as in `augment.Settings`. added: what is mixed in, by its name. variants:
+    degraded versions of all samples of the source, of which the position draws one. replicas: with more than one, each
+    has noise and a version of its own.
     """
 
     def __init__(
@@ -135,22 +137,21 @@ class ClipReader:
         context: int,
         margin: int,
         seed: int,
-        noise: Noise | None = None,
-        speech: Noise | None = None,
+        added: Mapping[str, Noise] | None = None,
         variants: Sequence[np.ndarray] = (),
         replicas: int = 1,
     ):
         self._samples, self._windows, self._seed = source.samples, windows, seed
         self._variants, self._replicas = variants, replicas
         self._before, self._after = context + margin, segment + margin
-        self._noise, self._speech = noise, speech
+        self._added = dict(added or {})
         self._bounds = np.array([(t.first_sample, t.first_sample + t.n_samples) for t in source.tracks], np.int64)
         self._margin = margin
 
     def __call__(self, position: int, window: int) -> Batch:
-        """Returns one example: clip int16 [clip_samples], track, position, and noise, speech and degraded if any.
+        """Returns one example: clip int16 [clip_samples], track, position, what is added, and degraded if any.
 
-        With several replicas, noise, speech and degraded have one row for each.
+        With several replicas, what is added and degraded has one row for each.
         """
         start, track = int(self._windows.start[window]), int(self._windows.track[window])
         example = {
@@ -159,11 +160,8 @@ class ClipReader:
             "position": np.asarray(position % 2**32, np.uint32),
         }
         rng = np.random.default_rng((self._seed, position))
-        noise, speech = self._noise, self._speech
-        if noise is not None:
-            example["noise"] = self._for_each(lambda: noise.draw(rng))
-        if speech is not None:
-            example["speech"] = self._for_each(lambda: speech.draw(rng))
+        for name, noise in self._added.items():
+            example[name] = self._for_each(functools.partial(noise.draw, rng))
         if self._variants:
             example["degraded"] = self._for_each(lambda: self.clip(start, track, self._variant(rng)))
         return example

@@ -186,23 +186,20 @@ def heard(
     """
     real = {
         name: batch[name].astype(jnp.float32) / 32768.0
-        for name in ("clip", "noise", "speech", "degraded")
+        for name in ("clip", *augment.ADDED, "degraded")
         if name in batch
     }
     several = settings.replicas > 1
     anchors, replicas = real["clip"], []
     for i in range(settings.replicas):
         own = {
-            name: real[name][:, i] if several else real[name]
-            for name in ("noise", "speech", "degraded")
-            if name in real
+            name: real[name][:, i] if several else real[name] for name in (*augment.ADDED, "degraded") if name in real
         }
         anchors, replica = augment.pairs(
             settings,
             keys,
             real["clip"],
-            own.get("noise"),
-            own.get("speech"),
+            {name: sound for name, sound in own.items() if name in augment.ADDED},
             banks.rooms,
             banks.microphones,
             own.get("degraded"),

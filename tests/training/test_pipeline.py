@@ -23,7 +23,7 @@ def reader(recordings, listed, **changes):
     noise = pipeline.noise_source(
         recordings, kind="noise", split="train", n_samples=CONTEXT + SEGMENT, silence_db=-60.0
     )
-    settings = dict(segment=SEGMENT, context=CONTEXT, margin=MARGIN, seed=3, noise=noise)
+    settings = dict(segment=SEGMENT, context=CONTEXT, margin=MARGIN, seed=3, added={"noise": noise})
     return pipeline.ClipReader(recordings, listed, **{**settings, **changes})
 
 
@@ -97,6 +97,18 @@ def test_noise_is_drawn_anew_every_epoch(recordings, listed):
     first, second = take(stream(recordings, few), 2)
     assert not {n.tobytes() for n in first["noise"]} & {n.tobytes() for n in second["noise"]}
     assert (np.abs(first["noise"].astype(int)).mean(axis=1) > 0).all()
+
+
+def test_songs_are_music_of_their_split(recordings, listed):
+    song = pipeline.noise_source(recordings, kind="music", split="train", n_samples=SEGMENT, silence_db=-60.0)
+    music = recordings.select(kind="music", split="train")
+    whole = np.concatenate([recordings.audio(t) for t in music]).tobytes()
+    for batch in take(stream(recordings, listed), 1):
+        assert "song" not in batch
+    read = reader(recordings, listed, added={"song": song})
+    drawn = [read(position, 3)["song"] for position in range(4)]
+    assert all(clip.tobytes() in whole for clip in drawn)
+    assert len({clip.tobytes() for clip in drawn}) == 4
 
 
 def test_the_stream_follows_from_the_seed_and_not_from_threads(recordings, listed):
