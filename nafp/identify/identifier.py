@@ -16,7 +16,7 @@ from nafp.identify import asking, brief, pitched, second_opinion, told
 from nafp.identify.answers import Answer
 from nafp.identify.ranked import RankedClip
 from nafp.models import identities, protocol
-from nafp.search import collection, confidence, index, index_files, match, parts, speeds, store
+from nafp.search import collection, confidence, evidence, index, index_files, match, parts, speeds, store
 
 BATCH = 10  # Segments for the network: JAX fills batches up, and a clip of ten seconds has 19.
 _LEAST_HZ, _MOST_HZ = 1000, 1e7  # 44.1 is meant in kHz.
@@ -277,8 +277,10 @@ class Identifier:
         if self._judge and at_speed:
             places = self._judge.judged(places, at_speed(versions[places.heard].speed), length=length)
         to_s = (len(rows) - 1) * self.rows.hop_s + self._network.segment / self._network.sample_rate_hz
-        version = versions[places.heard]
-        answers = self._answers(places, length, top, to_s=to_s, pitch=version.pitch, handicap=handicap)
+        is_weighed = self._confidence is not None and self._confidence.verifier is not None and not handicap
+        found = evidence.of_ranking(versions, places, self.rows, shifts=shifts) if is_weighed else None
+        pitch = versions[places.heard].pitch
+        answers = self._answers(places, length, top, to_s=to_s, pitch=pitch, handicap=handicap, found=found)
         positions = places.tracks[match.best_of_each_track(places.tracks)[:top]].tolist()
         return RankedClip(answers, places, versions, shifts, positions)
 
@@ -329,36 +331,29 @@ class Identifier:
         return decode.resample(samples, from_hz=sample_rate_hz, to_hz=round(self._network.sample_rate_hz * speed))
 
     def _answers(
-        self, places: speeds.ClipRanking, length: int, top: int, *, to_s: float, pitch: float, handicap: float
+        self,
+        places: speeds.ClipRanking,
+        length: int,
+        top: int,
+        *,
+        to_s: float,
+        pitch: float,
+        handicap: float,
+        found: evidence.Evidence | None,
     ) -> list[Answer]:
         """Returns the best place of each of the `top` best tracks.
 
         length: of the clip, in segments that say something. to_s: the same in seconds, with all segments. pitch,
-        handicap: of the version that decided, see `_places`.
+        handicap: of the version that decided, see `_places`. found: what speaks for the best place.
         """
         best = match.best_of_each_track(places.tracks)[:top]
-        is_judged = places.judged is not None
         tracks, starts, scores = (values[best] for values in (places.tracks, places.starts, places.counted))
         matches = match.matches(match.Ranking(tracks, starts, scores, places.elsewhere, starts), self.rows)
+        is_judged, worth, semitones = places.judged is not None, scores - handicap, told.semitones(pitch)
+        sure = asking.probabilities(self._confidence, length, worth, places.elsewhere, judged=is_judged, found=found)
         return [
-            Answer(
-                found.track,
-                found.start_s,
-                float(score),
-                asking.probability(
-                    self._confidence,
-                    length=length,
-                    score=found.score - handicap,
-                    margin=found.margin - handicap,
-                    judged=is_judged,
-                ),
-                found.margin,
-                float(speed),
-                0.0,
-                to_s,
-                told.semitones(pitch),
-            )
-            for found, score, speed in zip(matches, places.scores[best], places.speeds[best])
+            Answer(one.track, one.start_s, float(score), probability, one.margin, float(speed), 0.0, to_s, semitones)
+            for one, score, speed, probability in zip(matches, places.scores[best], places.speeds[best], sure)
         ]
 
 
