@@ -193,7 +193,7 @@ class Milvus:
             time.sleep(_POLL_S)
 
     def reload(self, name: str) -> None:
-        """Takes a collection out of memory and into it again. A server searches fresh rows by their index after that."""
+        """Takes a collection out of memory and into it again. Then a server searches fresh rows by their index."""
         if not self.is_embedded:
             with self._explained(f"releasing {name}"):
                 self._client.release_collection(name, timeout=self._timeout_s)
