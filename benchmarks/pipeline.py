@@ -44,10 +44,10 @@ def reader(music: corpus.Corpus) -> tuple[pipeline.TrainingWindows, pipeline.Cli
     hop = segments.to_samples(config.audio.hop_s, config.audio.sample_rate_hz)
     silence_db = config.data.silence_db
     windows = pipeline.windows(music, split="train", segment=cut.segment, hop=hop, silence_db=silence_db)
-    noise, speech = (
-        pipeline.noise_source(music, kind=kind, split="train", n_samples=cut.heard_samples, silence_db=silence_db)
+    noises = {
+        kind: pipeline.noise_source(music, kind=kind, split="train", n_samples=cut.heard_samples, silence_db=silence_db)
         for kind in ("noise", "speech")
-    )
+    }
     return windows, pipeline.ClipReader(
         music,
         windows,
@@ -55,8 +55,7 @@ def reader(music: corpus.Corpus) -> tuple[pipeline.TrainingWindows, pipeline.Cli
         context=cut.context,
         margin=cut.margin,
         seed=config.seed,
-        noise=noise,
-        speech=speech,
+        added={kind: noise for kind, noise in noises.items() if noise is not None},
     )
 
 

@@ -8,11 +8,12 @@ import os
 import pathlib
 import runpy
 import sys
+import traceback
 from typing import NoReturn
 
 import nafp
 from nafp import errors
-from nafp.jobs import shown
+from nafp.jobs import endings, shown
 
 # Verb -> what it does. `nafp VERB ARGUMENTS` runs the launcher of that name with these arguments.
 VERBS = {
@@ -34,6 +35,7 @@ VERBS = {
     "merge": "put databases together",
     "verify": "check every file of a database",
     "compact": "give the space of removed tracks back",
+    "engine": "choose what searches a database: files of its own, or Milvus",
     "amg": "train and search with one vector for many fingerprints",
     "export": "write the parameters of a checkpoint for use without JAX",
 }
@@ -58,7 +60,7 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSALS = (
     *_FULL_DISK,
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR),
-    *(errno.EISDIR, errno.EMFILE, errno.ENFILE, errno.ENXIO, errno.ENODEV, errno.EBUSY, errno.ETXTBSY),
+    *(errno.EEXIST, errno.EISDIR, errno.EMFILE, errno.ENFILE, errno.ENXIO, errno.ENODEV, errno.EBUSY, errno.ETXTBSY),
 )
 
 
@@ -127,8 +129,11 @@ def _run(verb: str, *arguments: str) -> None:
     except Exception as error:
         words = _in_words(error)
         if not words or os.environ.get("NAFP_TRACEBACK"):
+            if endings.is_at_once():
+                traceback.print_exc()
+                endings.leave(1)
             raise
-        _fail(f"nafp {verb}: {words}")
+        _fail(f"nafp {verb}: {words}", code=error.code if isinstance(error, errors.Error) else 2)
 
 
 def _finish() -> None:
@@ -167,4 +172,4 @@ def _refuse(verb: str) -> None:
 def _fail(text: str, *, code: int = 2) -> NoReturn:
     """Prints one line and ends with exit code 2, the code of every verb that cannot work. 1 means nothing found."""
     print(shown.plain(text), file=sys.stderr)
-    sys.exit(code)
+    endings.leave(code)

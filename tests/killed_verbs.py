@@ -14,15 +14,17 @@ from unittest.mock import create_autospec
 import numpy as np
 
 from nafp.audio import live
-from nafp.database import database, from_databases
+from nafp.database import database, from_databases, writer
 from nafp.identify import pfann_files
 from nafp.models import protocol
 from nafp.monitor import stretches
 from nafp.search import collection, index
-from nafp.verbs import monitor
+from nafp.serving import browser_network, page_files
+from nafp.verbs import monitor, page
 from tests import databases, killed_writer
 
 N_BLOCKS = 3
+SWITCH_AT = 29 * 40  # Rows of a full tail: those of tracks 0 .. 28.
 
 
 def merge(folder: pathlib.Path) -> None:
@@ -42,6 +44,15 @@ def recode(folder: pathlib.Path) -> None:
     """Does what `nafp compact --storage=pq2` does."""
     with database.Database.open(folder / "db") as opened:
         opened.compact(storage="pq2")
+
+
+def begin_learned(folder: pathlib.Path) -> None:
+    """Adds the tracks from which on a new database has enough to learn from, and one more (see `SWITCH_AT`)."""
+    with writer.DatabaseWriter(folder / "db", seal_rows=SWITCH_AT) as writing:
+        there = {track.name for track in writing.catalogue.tracks()}
+        for number in (28, 29, 30):
+            if f"/music/{number}.wav" not in there:
+                writing.append(f"/music/{number}.wav", 20.5, databases.unit(40, seed=number))
 
 
 def remove(folder: pathlib.Path) -> None:
@@ -102,13 +113,23 @@ def answer(folder: pathlib.Path) -> None:
             files.add(f"{number}.wav", None)
 
 
+def site(folder: pathlib.Path) -> None:
+    """Does what `nafp page` does, with little beside the collection."""
+    setattr(browser_network, "of", lambda _: browser_network.BrowserNetwork(b"network", "00"))  # noqa: B010
+    named = {name: page_files.files()[name] for name in ("index.html", "main.js", "offline.js")}
+    setattr(page_files, "files", lambda: named)  # noqa: B010
+    page.run(str(folder / "db"), out=folder / "site")
+
+
 VERBS: dict[str, Callable[[pathlib.Path], None]] = {
     "merge": merge,
     "repair": repair,
     "recode": recode,
+    "begin_learned": begin_learned,
     "remove": remove,
     "listen": listen,
     "answer": answer,
+    "site": site,
 }
 
 

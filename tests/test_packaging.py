@@ -28,8 +28,17 @@ MODULES = {
     "python-multipart": "python_multipart",
     "scikit-learn": "sklearn",
 }
-EXTRA_MODULES = {"PIL", "av", "faiss", "jaxtyping", "matplotlib", "sklearn", "sounddevice", "torch"}
-EXTRA_MODULES |= {"h11", "onnx", "onnxruntime", "prometheus_client", "python_multipart", "starlette", "uvicorn"}
+EXTRA_MODULES = {"PIL", "av", "faiss", "jaxtyping", "matplotlib", "ray", "sklearn", "sounddevice", "torch"}
+EXTRA_MODULES |= {
+    "h11",
+    "onnx",
+    "onnxruntime",
+    "prometheus_client",
+    "pymilvus",
+    "python_multipart",
+    "starlette",
+    "uvicorn",
+}
 
 
 @pytest.fixture(scope="module")

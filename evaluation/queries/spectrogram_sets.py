@@ -18,9 +18,9 @@ import numpy as np
 from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import spectrogram_pairs
-from nafp.jobs import outputs, progress, whole_files
+from nafp.jobs import outputs, processors, progress, whole_files
 
-from . import material, pairs, rendering
+from . import folder, material, pairs, rendering
 
 SEGMENTS = 5  # Seconds of each recording.
 _SAMPLED = 3  # Recordings whose seconds are kept as sound, too.
@@ -56,8 +56,8 @@ def render(
     """Renders up to `segments` seconds of every recording of the splits, and returns a summary to print.
 
     spectrogram: turns segments [n, S] in -1..1 into spectrograms [n, F, T]. splits: train and val. Seconds of silence
-    are left out. Files that are there stay, so that an interrupted set is continued. Other parameters, and errors: as
-    of `pairs.render`.
+    are left out. Files that exist stay, so that an interrupted set is continued. The other parameters and the errors
+    are those of `pairs.render`. Raises errors.AlreadyExists for a set of other settings too.
     """
     out = pathlib.Path(out)
     if strange := set(splits) - set(spectrogram_pairs.SETS):
@@ -67,7 +67,7 @@ def render(
     chain = rendering.parse(names, unshifted=True)
     surroundings = pairs.surroundings_by_split(noise, chain, splits, noise_split)
     pieces = [piece for split in splits for piece in pairs.chosen(source, split, count, seed)]
-    _require_unique(source, pieces)
+    material.require_unique(source, pieces)
 
     def one(pair: _Pair) -> bool:
         if pair.file.exists():
@@ -86,10 +86,17 @@ def render(
 
     wanted = [pair for number, piece in enumerate(pieces) for pair in _pairs(out, number, piece, segments, seed)]
     _require_ours(out, splits, wanted)
+    made_how = {"names": list(names), "segments": segments, "seed": seed, "sample_rate_hz": sample_rate_hz}
+    made_how |= {"noise": folder.digest(noise.pieces), "source": os.path.abspath(source.path)}
+    made_how |= {"noise_split": noise_split} if noise_split else {}
+    for split in splits:
+        numbered = [(number, piece) for number, piece in enumerate(pieces) if piece.split == split]
+        of_split = {"first": numbered[0][0] if numbered else 0, "pieces": folder.digest([p for _, p in numbered])}
+        spectrogram_pairs.note_settings(out, split, made_how | of_split)
     for name in (spectrogram_pairs.SAMPLES, *(spectrogram_pairs.SETS[split] for split in splits)):
         (out / name).mkdir(parents=True, exist_ok=True)
     with (
-        futures.ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
+        futures.ThreadPoolExecutor(jobs or processors.count()) as pool,
         progress.Progress(len(wanted), "seconds", label="pairs", show=show) as bar,
     ):
         made = []
@@ -109,22 +116,16 @@ def _require_ours(out: pathlib.Path, splits: Sequence[str], wanted: Sequence[_Pa
         outputs.require(pair.file, verb="nafp queries pairs", is_former=outputs.begins_with(b"\x93NUMPY"))
 
 
-def _require_unique(source: material.Material, pieces: Sequence[material.Piece]) -> None:
-    stems = [material.stem(piece.name) for piece in pieces]
-    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise errors.Invalid(f"{source.path}: {len(twice)} names are not unique, such as {twice[0]}")
-
-
 def _pairs(out: pathlib.Path, number: int, piece: material.Piece, segments: int, seed: int) -> Iterable[_Pair]:
     """Draws the seconds of a recording."""
     n_seconds = int(piece.n_samples / piece.sample_rate_hz)
     drawn = np.random.default_rng([seed, number]).permutation(n_seconds)[:segments]
-    folder = out / spectrogram_pairs.SETS[piece.split]
+    place = out / spectrogram_pairs.SETS[piece.split]
     for second in sorted(drawn.tolist()):
         part = pairs.RecordingPart(number, piece, second, n_seconds, float(second), 1.0)
         name = f"{material.stem(piece.name)}_{second}"
         sample = out / spectrogram_pairs.SAMPLES / name if number < _SAMPLED else None
-        yield _Pair(part, folder / f"{name}.npy", sample)
+        yield _Pair(part, place / f"{name}.npy", sample)
 
 
 def _write_tables(out: pathlib.Path, splits: Sequence[str], made: Sequence[_Pair]) -> None:

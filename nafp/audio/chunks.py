@@ -20,14 +20,17 @@ _UNKNOWN = ((0x7FFF0000, 0x80000100), (0xFFFF0000, 0x100000000), (0x7FFFFFFFFFFF
 _NAME = re.compile(rb"[ -~\xa9]{4}")
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+_W64_TAILS = (b"\x91\xcf\x11", b"\xac\xd3\x11")  # In the middle of the names of its chunks.
+_FORMS = {b"RIFX": ">I", b"FORM": ">I", b"caff": ">q"}  # The struct formats of the sizes of chunks. Others have "<I".
+_MOST_CHUNKS = 10_000  # A file of zeros would have millions of them.
 _TAGS = (b"ID3", b"TAG", b"APETAGEX")  # What taggers put behind the chunks.
 
 
 class _Data(NamedTuple):
     """The samples of a file.
 
-    start: their first byte. stated: their number of bytes as the header says. field, form: where the header says so,
-    and the struct format of that number. offset: how much more than `stated` the field holds.
+    start: their first byte. stated: their number of bytes as the header says. field: the byte at which the header says
+    so. form: the struct format of that number. offset: how much more than `stated` the field holds.
     """
 
     start: int
@@ -38,7 +41,7 @@ class _Data(NamedTuple):
 
 
 def looks_like(data: mmap.mmap) -> bool:
-    """Returns whether a file begins as one of these kinds does."""
+    """Returns whether the first bytes of a file are those of one of these kinds."""
     return data[:4] in (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"caff") or data[:16] == _W64_RIFF
 
 
@@ -47,12 +50,12 @@ def links(data: mmap.mmap) -> list[Link]:
 
     Two WAV files that were joined are two links.
     """
-    found, at = [], 0
+    stretches, at = [], 0
     while True:
         link, following = _link(data, at)
-        found.append(link)
+        stretches.append(link)
         if not following:
-            return found
+            return stretches
         at = following
 
 
@@ -69,39 +72,63 @@ def _link(data: mmap.mmap, at: int) -> tuple[Link, int]:
             return _regained(data, at, samples, present), 0
         return window._replace(factor=samples.stated / present if is_known else 1.0), 0
     end = samples.start + samples.stated
-    following = _following(data, end) if samples.stated else None
+    following = _following(data, end, at) if samples.stated else None
+    if following:
+        return window._replace(end=following), following
     if following is not None:
-        return (window._replace(end=following), following) if following else (window, 0)
-    if not samples.stated and _following(data, end) is not None:
+        # libsndfile reads the chunks behind the samples of a W64 file as sound.
+        return (window._replace(end=end) if data[at : at + 16] == _W64_RIFF and end < len(data) else window), 0
+    if not samples.stated and _following(data, end, at) is not None:
         return window, 0  # Chunks follow: it holds no samples, as it says.
     return _regained(data, at, samples, present), 0
 
 
-def _following(data: mmap.mmap, end: int) -> int | None:
-    """Returns the byte of the WAV file that follows the samples, 0 for nothing or chunks, None for more samples."""
-    at = end
+def _following(data: mmap.mmap, end: int, first: int) -> int | None:
+    """Returns the byte of the WAV file that follows the samples, 0 for nothing or chunks, None for more samples.
+
+    end: the byte behind the samples. first: the first byte of the link.
+    """
+    if data[first : first + 16] == _W64_RIFF:
+        return _following_w64(data, end + -(end - first) % 8)
+    form = _FORMS.get(data[first : first + 4], "<I")
+    at, width = end, struct.calcsize(form)
     if at + 1 < len(data) and at % 2 and _NAME.fullmatch(data[at + 1 : at + 5]):
         at += 1
-    while at < len(data):
+    for _ in range(_MOST_CHUNKS):
         name = data[at : at + 4]
         if name in (b"RIFF", b"RIFX") and data[at + 8 : at + 12] == b"WAVE":
             return at
         rest = len(data) - at
-        if rest < 8 or name.startswith(_TAGS) or _is_blank(data, at):
+        if rest < 4 + width or name.startswith(_TAGS) or _is_blank(data, at):
             return 0
-        size = struct.unpack("<I" if data[:4] != b"FORM" else ">I", data[at + 4 : at + 8])[0]
-        if not _NAME.fullmatch(name) or size > rest:
+        size = struct.unpack(form, data[at + 4 : at + 4 + width])[0]
+        if not _NAME.fullmatch(name) or not 0 <= size <= rest:
             return None
-        at += 8 + size + size % 2
+        at += 4 + width + size + _padding(size, form)
     return 0
 
 
+def _following_w64(data: mmap.mmap, at: int) -> int | None:
+    """Returns 0 if a chunk of a W64 file, or nothing, begins at a byte. Returns None for more samples."""
+    rest = len(data) - at
+    if rest < 24 or data[at : at + 8].startswith(_TAGS) or _is_blank(data, at):
+        return 0
+    size = int.from_bytes(data[at + 16 : at + 24], "little")
+    return 0 if data[at + 5 : at + 8] in _W64_TAILS and 24 <= size <= rest else None
+
+
 def _is_blank(data: mmap.mmap, at: int) -> bool:
-    return len(data) - at < 1 << 20 and not any(data[at:])
+    """Returns whether only zeros follow, and not so many that they might be silence."""
+    return not any(data[at : at + 16]) and len(data) - at < 1 << 20 and not any(data[at:])
+
+
+def _padding(size: int, form: str) -> int:
+    """Returns the number of bytes between a chunk of this size and the next one. Only CAF (">q") has none."""
+    return size % 2 if form != ">q" else 0
 
 
 def _regained(data: mmap.mmap, at: int, samples: _Data, present: int) -> Link:
-    """Returns a link whose header states the size that the file has. What the old one stated is its promise."""
+    """Returns a link whose header states the size that the samples have. The size stated before is its promise."""
     factor = samples.stated / present if samples.stated else 1.0
     header = bytes(data[at : samples.start])
     field = samples.field - at
@@ -113,7 +140,7 @@ def _regained(data: mmap.mmap, at: int, samples: _Data, present: int) -> Link:
 
 
 def _rf64(header: bytes, n_bytes: int) -> bytes:
-    """Returns the header of a WAV file as one of RF64, whose sizes have 64 bits (EBU Tech 3306)."""
+    """Converts the header of a WAV file to that of RF64, whose sizes have 64 bits (EBU Tech 3306)."""
     sizes = struct.pack("<QQQI", n_bytes + len(header) + 28, n_bytes, 0, 0)
     unknown = b"\xff\xff\xff\xff"
     return b"RF64" + unknown + b"WAVEds64" + struct.pack("<I", 28) + sizes + header[12:-4] + unknown
@@ -141,7 +168,7 @@ def _data(data: mmap.mmap, at: int) -> _Data | None:
 
 
 def _chunk(data: mmap.mmap, at: int, wanted: bytes, form: str) -> _Data | None:
-    """Finds a chunk. form: of the size that follows a chunk's name of four bytes."""
+    """Finds a chunk by its name. form: as of `_chunks`."""
     for name, stated, first in _chunks(data, at, form):
         if name == wanted:
             stated = (1 << 63) - 1 if stated < 0 else stated  # CAF: -1 is unknown.
@@ -150,13 +177,17 @@ def _chunk(data: mmap.mmap, at: int, wanted: bytes, form: str) -> _Data | None:
 
 
 def _chunks(data: mmap.mmap, at: int, form: str) -> Iterator[tuple[bytes, int, int]]:
-    """Yields name, size and first byte of each chunk."""
+    """Yields name, size and first byte of each chunk, of _MOST_CHUNKS at most.
+
+    form: the struct format of the size, which stands behind the four bytes of a chunk's name.
+    """
     width = struct.calcsize(form)
-    padded = form != ">q"
-    while at + 4 + width <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if at + 4 + width > len(data):
+            return
         size = struct.unpack(form, data[at + 4 : at + 4 + width])[0]
         yield data[at : at + 4], size, at + 4 + width
-        at += 4 + width + max(size, 0) + (size % 2 if padded else 0)
+        at += 4 + width + max(size, 0) + _padding(size, form)
 
 
 def _w64(data: mmap.mmap, at: int) -> _Data | None:

@@ -1,8 +1,8 @@
 """Reads audio files that libsndfile does not know through PyAV, where the ffmpeg program is missing.
 
 PyAV brings ffmpeg's libraries, which decode within this process and give the samples that the program gives. They are
-confined as the program is: one file, a container, an end if reading takes too long. Only this file imports av, an extra
-(`pip install 'nafp[containers]'`).
+confined as the program is: they may open one file, and only as a container, and reading is ended if it takes too long.
+Only this file imports av, an extra (`pip install 'nafp[containers]'`).
 """
 
 import contextlib
@@ -34,8 +34,8 @@ def installed() -> bool:
 class Reader:
     """The first audio stream of a file, at its own rate and with all its channels.
 
-    seconds: length as the container says, 0.0 if it does not. damage: why decoding stopped early, "" if it did not.
-    Raises errors.FfmpegFailed for a file without audio.
+    seconds: the length that the container states, 0.0 if it states none. damage: why decoding stopped early, "" if it
+    did not. Raises errors.FfmpegFailed for a file without audio.
     """
 
     def __init__(self, path: str):
@@ -78,7 +78,7 @@ class Reader:
         self._container.close()
 
     def _decoded(self) -> Iterator[np.ndarray]:
-        """Yields float32 [n, channels], one packet's frame each.
+        """Yields float32 [n, channels], the samples of one frame of a packet each.
 
         The rate and the channels of a damaged stream may change on the way. They are converted to those of the header.
         """
@@ -96,7 +96,7 @@ class Reader:
             self.damage = _reason(error)
 
     def _frames(self) -> "Iterator[av.AudioFrame]":
-        """Yields what the packets hold. It passes over packets that cannot be decoded, as the program does."""
+        """Yields the frames in the packets, and passes over packets that cannot be decoded, as the program does."""
         import av
 
         for packet in self._container.demux(self._stream):

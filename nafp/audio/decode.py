@@ -8,12 +8,13 @@ of a stream, concatenated, equal the loaded file to the bit.
 A file that ends before its header says, or that is damaged, gives everything that can be decoded (with ffmpeg or PyAV
 also what follows the damage) and one complaint. A file without any usable audio raises errors.Undecodable. A header is
 a hint (see `headers`): sound beyond the length that it states is decoded too, files that were joined are decoded one
-after the other, and a length that nobody knew promises nothing.
+after the other, and a length that its writer did not know promises nothing.
 """
 
 import contextlib
 import contextvars
 import logging
+import math
 import os
 import stat
 import sys
@@ -38,7 +39,7 @@ FFMPEG = frozenset((
 
 _OPPOSITE = 1000.0  # Power of the difference over that of the sum (pfann). 30 dB: no music comes near it.
 _RATES_HZ = range(100, 1_000_000)  # A header with another rate is damaged, and would ask for terabytes.
-_HUGE = 2.0**32  # Beyond floats in steps of 32-bit integers, so damaged. Its square is still a float32.
+_HUGE = 2.0**32  # Floats that hold 32-bit integers stay below it; others are damaged. Its square is still a float32.
 _WARM_UP_S = 0.25  # Decoded before start_s: soxr's longest filter at 8 kHz reaches back 0.05 s.
 
 
@@ -125,15 +126,16 @@ def stream(
     """Decodes a file and yields its blocks: mono float32 [S] of block_s seconds, the last one shorter.
 
     The blocks, concatenated, equal `load`. A part of a file equals the same part of the whole to 1e-5.
-    complain: called with the reason if the file holds less or more than its header says. By default the reason is
-    logged. mend: whether silence takes the place of samples that are no numbers, or absurdly large, with a complaint.
+    complain: is called with the reason if the file holds less or more than its header says. By default the reason is
+    logged. mend: whether silence takes the place of samples that are not finite or absurdly large, with a complaint.
     Raises errors.Undecodable at the first block if nothing can be decoded, and without `mend` at such a sample.
     """
     path = os.fspath(path)
-    if start_s < 0 or block_s <= 0 or (seconds is not None and seconds <= 0):
-        raise errors.Invalid(f"{path}: start_s {start_s}, seconds {seconds}, block_s {block_s} given")
+    if not (0 <= start_s < math.inf and 0 < block_s < math.inf and (seconds is None or 0 < seconds < math.inf)):
+        given = f"start_s {start_s}, seconds {seconds} and block_s {block_s} given"
+        raise errors.Invalid(f"{path}: {given}; start_s must be at least 0, the others greater than 0")
     first = segments.to_samples(start_s, sample_rate_hz)
-    wanted = None if seconds is None else segments.to_samples(seconds, sample_rate_hz)
+    wanted = None if seconds is None else max(1, segments.to_samples(seconds, sample_rate_hz))
     block = max(1, segments.to_samples(block_s, sample_rate_hz))
     part = _Part(sample_rate_hz, first, wanted)
     return _regroup(_decode(path, part, complain or listener(path), mend), block)
@@ -211,7 +213,7 @@ class _Part(NamedTuple):
 
 
 def _open(path: str, *, thorough: bool = True) -> _Reader:
-    """Opens a file. thorough: as `headers.links` has it."""
+    """Opens a file. thorough: as for `headers.links`."""
     _check_readable(path)
     refusal = ""
     if os.path.splitext(path)[1].lower() not in FFMPEG:
@@ -232,7 +234,7 @@ def _open(path: str, *, thorough: bool = True) -> _Reader:
 
 
 def _container_reader() -> Callable[[str], _Reader] | None:
-    """Returns what opens a file that libsndfile refuses: the ffmpeg program, else PyAV. None if both are missing."""
+    """Returns the class that reads files which libsndfile refuses: of the ffmpeg program, else of PyAV, else None."""
     if ffmpeg.installed():
         return ffmpeg.Reader
     return containers.Reader if containers.installed() else None
@@ -301,12 +303,12 @@ def _mono(path: str, reader: _Reader, start_s: int, complain: Complain, mend: bo
 
 
 def mended(samples: np.ndarray) -> np.ndarray:
-    """Returns float samples of any shape with silence in place of those that are no numbers, or absurdly large."""
+    """Returns float samples of any shape, with silence in place of those that are not finite or absurdly large."""
     return np.where(np.abs(samples) < _HUGE, samples, np.float32(0)) if _absurdity(samples) else samples
 
 
 def _absurdity(samples: np.ndarray) -> str:
-    """Returns in words what is wrong with float samples, "" if they are numbers of a size that sound may have."""
+    """Returns in words what is wrong with float samples, "" if all are finite and of a size that sound may have."""
     highest, lowest = samples.max(initial=0.0), samples.min(initial=0.0)
     if highest < _HUGE and lowest > -_HUGE:  # False for NaN.
         return ""

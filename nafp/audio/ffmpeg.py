@@ -33,8 +33,8 @@ def installed() -> bool:
 class Reader:
     """The first audio stream of a file, at its own rate and with all its channels.
 
-    seconds: length as the container says, 0.0 if it does not. damage: why decoding stopped early, "" if it did not.
-    Raises errors.FfmpegFailed for a file without audio.
+    seconds: the length that the container states, 0.0 if it states none. damage: why decoding stopped early, "" if it
+    did not. Raises errors.FfmpegFailed for a file without audio.
     """
 
     def __init__(self, path: str):
@@ -87,8 +87,8 @@ def listen(
     """Yields the audio of an input of any kind, mono float32 [S], until it ends or the iterator is closed.
 
     inputs: ffmpeg's arguments up to the input, such as ["-i", URL]. block_s: the longest block in seconds. stdin: the
-    file that the input "pipe:0" reads. patience_s: after so long without sound ffmpeg is ended, 0 for never. Raises
-    errors.FfmpegFailed if no audio comes, or if the input breaks off.
+    file that the input "pipe:0" reads. patience_s: ffmpeg is ended after so many seconds without sound, 0 for never.
+    Raises errors.FfmpegFailed if no audio comes, or if the input breaks off.
     """
     arguments = [*([] if stdin else ["-nostdin"]), "-v", "error", *inputs, "-map", "0:a:0"]
     arguments += ["-ac", "1", "-ar", str(sample_rate_hz), "-c:a", "pcm_f32le", "-f", "f32le"]
@@ -112,7 +112,7 @@ class _Decoder(NamedTuple):
     remarks: IO[bytes]
 
     def read(self, n_bytes: int, patience_s: float = 0.0) -> bytes:
-        """Reads up to n_bytes of samples, fewer at the end only. Errors as `child_programs.read` has them."""
+        """Reads n_bytes of samples, fewer at the end only. Raises what `child_programs.read` raises."""
         return child_programs.read(self.output, n_bytes, patience_s=patience_s)
 
     def failure(self, name: str, *, strict: bool = False) -> str:
@@ -127,8 +127,8 @@ class _Decoder(NamedTuple):
 def _running(arguments: list[str], stdin: IO[bytes] | None = None) -> Iterator[_Decoder]:
     """Runs ffmpeg during the block.
 
-    It gets a session of its own, so that Ctrl-C in a terminal does not end it before its reader. Otherwise a file would
-    look cut off at that moment.
+    ffmpeg gets a session of its own, so that Ctrl-C in a terminal does not end it before its reader ends. Otherwise the
+    file would look cut off at that moment.
     """
     with tempfile.TemporaryFile() as remarks:
         options = dict(stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=remarks, bufsize=0)

@@ -1,7 +1,7 @@
-"""How long a FLAC file is by its last frame, whatever its header states, and where another FLAC file begins in it.
+"""Finds how long a FLAC file is by its last frame, and where another FLAC file begins in it.
 
-The header (STREAMINFO) states the number of samples, 0 if a pipe was written to. Every frame carries its number, and
-its head a checksum: https://www.rfc-editor.org/rfc/rfc9639.
+The header (STREAMINFO) states the number of samples. It is 0 if the file was written through a pipe, and may be wrong.
+Every frame carries its own number, and a checksum of its head: https://www.rfc-editor.org/rfc/rfc9639.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nafp.audio.windows import WHOLE, Link
 
 _START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _TAIL_BYTES = 1 << 18  # Holds the last two frames of any usual file: a frame of stereo at 24 bits has 30 kB.
-# Samples of a block by its code; 6 and 7 say that the number follows.
+# Code of a block's size -> its samples. Codes 6 and 7 say that the number follows.
 _BLOCK = {1: 192} | {code: 576 << (code - 2) for code in range(2, 6)} | {code: 1 << code for code in range(8, 16)}
 _LEAST_FRAME_BYTES = 11  # The smallest frame: a head of 6, a constant of 3 and a checksum of 2 bytes.
 _MOST_BLOCK = 65535
@@ -34,7 +34,8 @@ class _Info(NamedTuple):
 def links(data: mmap.mmap, *, thorough: bool) -> list[Link]:
     """Returns the links of a file that begins with "fLaC". Two files that were joined are two links.
 
-    thorough: whether to read the file through. Otherwise only one whose last frame contradicts the header is.
+    thorough: whether to read the file through. Otherwise only a file whose last frame contradicts its header is read
+    through.
     """
     first = _info(data, 0)
     last = _end(data, 0, len(data))
@@ -80,7 +81,11 @@ def _restated(data: mmap.mmap, start: int, total: int) -> bytes:
 
 
 def _end(data: mmap.mmap, start: int, end: int) -> int:
-    """Returns the sample at which the last frame ends, by two frames in a row or the only one. 0 if there are none."""
+    """Returns the sample at which the last frame ends, 0 if it is not found.
+
+    Bytes of sound may look like the head of a frame. A frame counts if another one ends where it begins, or if it is
+    the only frame of a short file.
+    """
     info = _info(data, start)
     if info is None:
         return 0
@@ -122,7 +127,7 @@ def _frame(head: bytes, block: int) -> tuple[int, int] | None:
 
 
 def _utf8(head: bytes, at: int) -> tuple[int, int]:
-    """Returns the number that is coded as UTF-8 codes letters, and the byte after it, 0 if there is none."""
+    """Returns the number that is coded as UTF-8 codes letters, and the place of the byte after it. (0, 0) is none."""
     first = head[at]
     if first < 0x80:
         return first, at + 1

@@ -1,7 +1,7 @@
-"""What is sound in a file, whatever its header states. A header is a hint, and neither a promise nor a ceiling.
+"""Finds the sound in a file, whatever its header states. A header is a hint, and neither a promise nor a ceiling.
 
-Some files are several recordings that were joined, and some state a length that is too small, that nobody knew, or that
-cannot be. `links` finds them by their content, never by their suffix.
+Some files are several recordings that were joined. Some state a length that is too small, that their writer did not
+know, or that is impossible. `links` tells the kind of a file by its content, never by its suffix.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import struct
 from nafp.audio import chunks, flac_frames, mp3_frames, ogg_pages
 from nafp.audio.windows import WHOLE, Link
 
-# Not even silence is coded in less than a byte a second. A header that states a longer file is damaged, but for the
-# first bytes of a file that was cut off, which state all of it.
+# Not even silence is coded in less than a byte a second, so a header that states more seconds is damaged. An hour is
+# allowed on top, because a few bytes may be the beginning of a file that was cut off, and still state its full length.
 _LEAST_BYTES_PER_S, _GRACE_S = 1.0, 3600.0
 # Microsoft's Advanced Systems Format: the first bytes of a file, and of its File Properties Object.
 _ASF_START = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -35,7 +35,7 @@ def links(path: str, *, thorough: bool = True) -> list[Link]:
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _links(data, thorough)
-    except (OSError, ValueError, LookupError, struct.error):  # What is no header, or not whole, is read as it is.
+    except (OSError, ValueError, LookupError, struct.error):  # A file without a whole header is read as it is.
         return [WHOLE]
 
 
@@ -56,7 +56,10 @@ def believed(seconds: float, n_bytes: int) -> float:
 
 
 def own_seconds(path: str) -> float:
-    """Returns the length that a WMA or WavPack file states, 0.0 for others. ffmpeg goes by what it finds of these."""
+    """Returns the length that a WMA or WavPack file states, 0.0 for others.
+
+    Of these ffmpeg reports the length that it finds, which is shorter for a file that was cut off.
+    """
     with open(path, "rb") as file:
         head = file.read(_ASF_HEAD_BYTES)
     return _asf_seconds(head) or _wavpack_seconds(head)
@@ -80,7 +83,10 @@ def _asf_seconds(head: bytes) -> float:
 
 
 def tolerance_s(seconds: float, *, n_streams: int) -> float:
-    """Returns by how much the sound of a container may be shorter than it states. A video may run on without sound."""
+    """Returns by how many seconds the sound may be shorter than its container states.
+
+    n_streams: the number of streams. Of a container with several, one may be a video that runs on without sound.
+    """
     return 0.5 if n_streams == 1 else 1.0 + 0.05 * seconds
 
 

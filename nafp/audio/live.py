@@ -1,4 +1,4 @@
-"""Reads sound block by block from any input: a file, a URL, standard input, the microphone, another device.
+"""Reads sound block by block from any input. The name of an input tells its kind:
 
 set.mp3                         a file
 https://radio.example/stream    a URL that ffmpeg opens: http, rtmp, hls, srt, udp, ...
@@ -56,21 +56,23 @@ def opened(name: str) -> Input:
 
 
 def check(name: str, *, raw_hz: int = 0) -> None:
-    """Raises errors.Undecodable if the input is live and needs ffmpeg, and ffmpeg is not installed."""
+    """Raises errors.Undecodable if the input needs ffmpeg, and ffmpeg is not installed or its arguments are wrong."""
     if name == MICROPHONE or (name == STDIN and raw_hz) or not opened(name).is_live:
         return
     if not ffmpeg.installed():
         hint = "; bare float32 needs none: --raw_hz" if name == STDIN else ""
         reason = f"needs ffmpeg, which is not installed ({ffmpeg.HOW_TO_GET_IT}{hint})"
         raise errors.Undecodable(name, reason, tool_missing=True)
+    _arguments(name)
 
 
 def blocks(name: str, *, sample_rate_hz: int, start_s: float = 0.0, raw_hz: int = 0) -> Iterator[np.ndarray]:
     """Yields the sound of an input as mono float32 [S].
 
-    A file is read from start_s on, a live input as it arrives. raw_hz: the rate of standard input that is bare
-    little-endian mono float32, 0 for an audio file. Silence takes the place of samples that are no numbers, or absurdly
-    large. Raises errors.Undecodable if nothing can be decoded, and if a live input breaks off.
+    start_s: the second from which on a file is read. A live input is read as it arrives. raw_hz: the rate of standard
+    input if it is bare little-endian mono float32, 0 if it is an audio file. Silence takes the place of samples that
+    are not finite or absurdly large. Raises errors.Undecodable if nothing can be decoded, and if a live input breaks
+    off.
     """
     if name == MICROPHONE:
         from nafp.audio import microphone  # Here: sounddevice is an extra.
@@ -89,7 +91,7 @@ def _bare(stream: BinaryIO, rate_hz: int) -> Iterator[np.ndarray]:
     while data := stream.read(4 * rate_hz):
         samples = np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
         if not np.isfinite(samples).all() or np.abs(samples).max(initial=0) > 100:
-            reason = f"is no float32 at {rate_hz} Hz (from ffmpeg: -f f32le -ac 1 -ar {rate_hz})"
+            reason = f"not bare float32 at {rate_hz} Hz (ffmpeg writes it with: -f f32le -ac 1 -ar {rate_hz})"
             raise errors.Undecodable(STDIN, reason)
         yield samples
 
@@ -107,13 +109,24 @@ def _arguments(name: str) -> list[str]:
     if name == STDIN:
         return [*_confined("pipe"), "-i", "pipe:0"]
     if name.startswith(FFMPEG):
-        return shlex.split(name.removeprefix(FFMPEG))  # What a person asks for in ffmpeg's own words is not confined.
+        return _spoken(name)
     if not _URL.match(name):
         return [*_confined("file"), "-i", f"file:{name}"]
     if name.lower().startswith("file:"):
         return [*_confined("file"), "-i", name]
     patient = _PATIENT if re.match("https?://", name, re.IGNORECASE) else []
     return [*patient, "-protocol_whitelist", _REMOTE, "-i", name]
+
+
+def _spoken(name: str) -> list[str]:
+    """Returns the arguments of an input in ffmpeg's own words. They are the user's, and are not confined."""
+    try:
+        arguments = shlex.split(name.removeprefix(FFMPEG))
+    except ValueError as error:
+        raise errors.Undecodable(name, f"the arguments of ffmpeg cannot be told apart: {error}") from None
+    if not arguments:
+        raise errors.Undecodable(name, f"names no input; write ffmpeg's arguments behind {FFMPEG}, such as -i ADDRESS")
+    return arguments
 
 
 def _confined(protocol: str) -> list[str]:

@@ -10,11 +10,17 @@ import numpy as np
 from nafp import errors
 
 BLOCK_S = 0.1
+_PATIENCE_S = 30.0  # A microphone that gives nothing for so long was unplugged, or its driver has stopped.
 
 
 def record(seconds: float, *, sample_rate_hz: int) -> np.ndarray:
-    """Records for this many seconds and returns mono float32 [S]. Raises errors.MicrophoneUnavailable."""
+    """Records for this many seconds and returns mono float32 [S].
+
+    Raises errors.MicrophoneUnavailable as `blocks` does, and errors.Invalid for less than one sample.
+    """
     n_samples = round(seconds * sample_rate_hz)
+    if n_samples < 1:
+        raise errors.Invalid(f"a recording of {seconds:g} s was asked for; it must be longer than 0 s")
     parts: list[np.ndarray] = []
     with contextlib.closing(blocks(sample_rate_hz=sample_rate_hz)) as recording:
         while sum(map(len, parts)) < n_samples:
@@ -25,7 +31,7 @@ def record(seconds: float, *, sample_rate_hz: int) -> np.ndarray:
 def blocks(*, sample_rate_hz: int, block_s: float = BLOCK_S) -> Generator[np.ndarray, None, None]:
     """Yields the sound of the default microphone, mono float32 [S], until the generator is closed.
 
-    Raises errors.MicrophoneUnavailable.
+    Raises errors.MicrophoneUnavailable if it cannot be opened, or if it stops giving sound.
     """
     sounddevice = _library()
     recorded: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
@@ -39,9 +45,21 @@ def blocks(*, sample_rate_hz: int, block_s: float = BLOCK_S) -> Generator[np.nda
         )
     except sounddevice.PortAudioError as error:
         raise errors.MicrophoneUnavailable(f"no microphone can be opened: {error}") from None
-    with stream:
+    with contextlib.closing(stream):
+        try:
+            stream.start()
+        except sounddevice.PortAudioError as error:
+            raise errors.MicrophoneUnavailable(f"the microphone cannot be started: {error}") from None
         while True:
-            yield recorded.get()
+            yield _next(recorded, patience_s=block_s + _PATIENCE_S)
+
+
+def _next(recorded: queue.SimpleQueue[np.ndarray], *, patience_s: float) -> np.ndarray:
+    try:
+        return recorded.get(timeout=patience_s)
+    except queue.Empty:
+        reason = f"the microphone gave no sound for {patience_s:.0f} s; is it still plugged in?"
+        raise errors.MicrophoneUnavailable(reason) from None
 
 
 def _library() -> ModuleType:

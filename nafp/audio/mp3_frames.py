@@ -24,14 +24,14 @@ _KBPS = {
 _HZ = (44100, 48000, 32000)
 _VERSION = {3: 1, 2: 2, 0: 3}  # The two version bits: MPEG 1, 2 and 2.5.
 _SIDE_INFO = {(1, False): 32, (1, True): 17, (2, False): 17, (2, True): 9}  # Bytes; (version, mono)
-# The first bytes of a frame of layer III, as far as a bit rate and a sampling rate are not reserved.
+# The first bytes of a frame of layer III whose bit rate and sampling rate are not reserved values.
 _HEAD = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xeb]", re.DOTALL)
 _LEAST_BYTES = 24  # The smallest frame: 8 kbit/s at 24 kHz.
 _MOST_BYTES = 1441  # The greatest frame: 320 kbit/s at 32 kHz.
 _LONGEST_S = 3600.0  # A file of a few bytes may be what is left of a longer one.
-_TAG_BYTES = 1 << 20  # Of a tag are looked through.
-_JUNK_BYTES = 1 << 20  # Between a tag and the first frame.
-_STRAY_BYTES = 1 << 16  # Before the first frame of a file without a tag, which may be of another kind.
+_TAG_BYTES = 1 << 20  # So much of a tag is searched for frames.
+_JUNK_BYTES = 1 << 20  # There may be so much between a tag and the first frame.
+_STRAY_BYTES = 1 << 16  # Less may stand before the first frame of a file without a tag, which may be of another kind.
 _MOST_TAGS = 64
 
 
@@ -55,9 +55,8 @@ class _Stated(NamedTuple):
 def links(data: mmap.mmap, *, thorough: bool) -> list[Link]:
     """Returns the one link of an MP3 file, with a header that states the number of its frames.
 
-    A file without frames is one link, too.
-
-    thorough: whether to count the frames. Otherwise a header is believed if it fits the size of the file.
+    A file without frames is one link too. thorough: whether to count the frames. Otherwise a header is believed if it
+    fits the size of the file.
     """
     tags_end, first = _first_frame(data)
     if first is None:
@@ -104,30 +103,34 @@ def _counted(data: mmap.mmap, first: int, start: int, stated: _Stated | None) ->
 
 
 def _is_silent(data: mmap.mmap, first: int) -> bool:
-    """Returns whether the frame of a header says nothing. To libmpg123 it is no header otherwise, but sound.
+    """Returns whether the side information of the first frame is all zeros.
 
-    Two bytes in front may be a checksum.
+    libmpg123 takes a frame with other side information for sound, even if a Xing header is in it. The two bytes before
+    may be a checksum.
     """
     frame = _frame(data[first : first + 4])
     return frame is not None and not any(data[first + 6 : first + 4 + _SIDE_INFO[frame.version, frame.mono]])
 
 
 def _torn(n_frames: int, stated: _Stated, joined: list[int]) -> str:
-    """Says that the last of several joined files is cut off, "" if it is not. joined: as of `_count_frames`."""
+    """Says that the last of several joined files is cut off. Returns "" if it is not.
+
+    joined: the frames that each header of a file joined behind states, from `_count_frames`.
+    """
     n_stated = stated.n_frames + sum(joined) + len(joined)  # The frame of each header is counted, too.
     is_cut = bool(joined) and n_frames + 1 < n_stated <= n_frames + joined[-1] + 1
     return f"{n_frames} frames found of the {n_stated} that the headers of joined files state" if is_cut else ""
 
 
 def _fits(stated: _Stated, n_bytes: int) -> bool:
-    """Returns whether the stated number of bytes is that of the file, but for tags, and of so many frames."""
+    """Returns whether the stated number of bytes fits the file, apart from tags, and the stated number of frames."""
     is_possible = _LEAST_BYTES * stated.n_frames <= n_bytes <= _MOST_BYTES * (stated.n_frames + 2) + 4096
     return bool(stated.n_bytes) and 0 <= n_bytes - stated.n_bytes <= 4096 + n_bytes // 200 and is_possible
 
 
 @functools.lru_cache(4096)
 def _frame(header: bytes) -> _Frame | None:
-    """Returns what the first four bytes of a frame say, None for bytes that are none."""
+    """Returns what the first four bytes of a frame say, None for bytes that begin no frame."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     version, layer = _VERSION.get(header[1] >> 3 & 3), header[1] >> 1 & 3
@@ -159,9 +162,9 @@ def _first_frame(data: mmap.mmap) -> tuple[int, int | None]:
 
 
 def _hidden(data: mmap.mmap, start: int, end: int) -> int | None:
-    """Returns the first frame in what a tag calls its own, if frame follows frame from there to beyond its end.
+    """Returns the first frame inside a tag, if frame follows frame from there to beyond the end that the tag states.
 
-    The size of the tag is damaged then. Bytes of a picture may look like a frame or two, but not like all that follow.
+    Then the stated size is damaged. Bytes of a picture may look like a frame or two, but not like a row of them.
     """
     beyond = min(end, len(data) - 4)
     for match in _HEAD.finditer(data, start, min(end, start + _TAG_BYTES)):

@@ -1,4 +1,4 @@
-"""Where the links of a chained Ogg file begin, and whether all of its pages are there and whole.
+"""Finds where the links of a chained Ogg file begin, and whether all of its pages are present and whole.
 
 Radio recorders and `cat` chain Ogg files. libsndfile reads the first link of a chain, and passes over damaged pages
 without a word. An Ogg file states no length, but each page states its own length, its number and a checksum:
@@ -38,7 +38,8 @@ class _Page(NamedTuple):
 def links(data: mmap.mmap, *, thorough: bool) -> list[Link]:
     """Returns the links of a file that begins with "OggS".
 
-    thorough: whether to read the file through. Otherwise only one that ends in another stream than it begins with is.
+    thorough: whether to read the file through. Otherwise only a file that ends in another stream than it begins with is
+    read through.
     """
     if not thorough and _serial(data, _last(data)) == _serial(data, 0):
         return [WHOLE]

@@ -1,7 +1,7 @@
-"""Knows a playlist by its first bytes, whatever the file is called.
+"""Recognises a playlist by its first bytes, whatever the file is called.
 
-ffmpeg takes a playlist for audio: it would open the files and addresses in it, wait for them, or play one of them for
-ever. A playlist of somebody else must not read files of this machine.
+ffmpeg takes a playlist for audio. It would open the files and addresses in it, wait for them, or play one of them for
+ever. A playlist from elsewhere must not read files of this machine.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ def to_samples(seconds: float, sample_rate_hz: int) -> int:
 
 
 def to_seconds(n_samples: int, sample_rate_hz: int) -> float:
+    """Returns how many seconds this many samples last."""
     return n_samples / sample_rate_hz
 
 
@@ -39,8 +40,8 @@ def frame(samples: np.ndarray, *, segment: int, hop: int) -> np.ndarray:
 def frame_blocks(blocks: Iterable[np.ndarray], *, segment: int, hop: int) -> Iterator[np.ndarray]:
     """Cuts a track that arrives in blocks [S_i] and yields rows [n, segment], n >= 1.
 
-    The rows, concatenated, are those of `frame` over the whole track, for any sizes of the blocks. At most one block
-    and less than one segment are in memory.
+    The rows, concatenated, are those of `frame` over the whole track, for blocks of any size. No more than one block
+    and one segment are in memory.
     """
     rest, skip = np.empty(0, np.float32), 0
     for block in blocks:

@@ -13,19 +13,20 @@ import soundfile
 from nafp.audio import headers, rates, windows
 from nafp.jobs import whole_files
 
-# What opening raises for a file that libsndfile does not read. TypeError: a headerless .raw.
+# What opening raises for a file that libsndfile does not read: TypeError for a .raw, which has no header.
 REFUSALS = (soundfile.LibsndfileError, TypeError)
 _NO_FRAMES = 7  # libsndfile's code for an MP3 file without frames. Its own message is about pipes.
-_PARTS_OF_S = 32  # What is read at a time of a second that has damage in it.
+_PARTS_OF_S = 32  # A second that has damage in it is read in so many parts.
 _MOST_FRAMES = 1 << 62  # libsndfile says 2^63 - 1 for a FLAC file whose header does not say.
 
 
 class Reader:
     """The links of an audio file one after the other, at the rate of the first.
 
-    seconds: length as the header says, 0.0 if unknown. length_s: the same, but of what is there if that is more.
-    damage: why decoding stopped early, "" if it did not. tolerance_s: by how much the file may be shorter or longer
-    than `seconds` and still count as whole. Raises one of REFUSALS if libsndfile does not read the first link.
+    seconds: the length that the header states, 0.0 if unknown. length_s: the length that is present, if that is known
+    to be more. damage: why decoding stopped early, "" if it did not. tolerance_s: by how much the file may be shorter
+    or longer than `seconds` and still count as whole. Raises one of REFUSALS if libsndfile does not read the first
+    link.
     """
 
     def __init__(self, path: str, *, thorough: bool):
@@ -34,7 +35,7 @@ class Reader:
         self.sample_rate_hz, self.channels = self._first.sample_rate_hz, self._first.channels
         self.damage, self.tolerance_s = "", 0.5
         self.is_joined = len(self._links) > 1
-        # A damaged link must not be told from a whole one by the sum: each link tells its own damage.
+        # Of joined links the sum of their lengths shows no damage, so each link is checked by itself.
         self.seconds = 0.0 if thorough and self.is_joined else self._promised()
         self.length_s = self.seconds if self.is_joined else max(self.seconds, self._first.found_s)
 

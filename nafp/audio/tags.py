@@ -18,7 +18,7 @@ _KEYS = (
     "disc",
     "comment",
 )
-_MOST_CHARACTERS = 1000  # A longer value is cut off: lyrics and cue sheets are no metadata.
+_MOST_CHARACTERS = 1000  # A longer value is cut off: nobody wants to read lyrics or a cue sheet here.
 
 
 def read(path: str | os.PathLike) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A stretch of a file that a decoder reads as if it were a file of its own, perhaps with another header."""
+"""Stretches of a file. A decoder reads each as a file of its own, perhaps with another header."""
 
 from __future__ import annotations
 

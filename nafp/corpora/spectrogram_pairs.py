@@ -3,21 +3,26 @@
 DATASET/train_set/SONG_SEC.npy   float32 [2, F, T]: second SEC of SONG, and its degraded copy
 DATASET/val_set/SONG_SEC.npy     likewise, to validate on
 DATASET/train_data.json          {SONG.wav: [SONG_SEC.wav, ...]}; also val_data.json
+DATASET/train_settings.json  how the set was made, for a run that continues it; also val_settings.json
 DATASET/Samples/                 some of the seconds as sound, to listen to
 """
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from nafp import errors
-from nafp.jobs import plain_files
+from nafp.jobs import plain_files, whole_files
 
 SETS = {"train": "train_set", "val": "val_set"}  # By split.
 TABLES = {"train": "train_data.json", "val": "val_data.json"}
+SETTINGS = {"train": "train_settings.json", "val": "val_settings.json"}
 SAMPLES = "Samples"
 
 
@@ -61,9 +66,31 @@ class SpectrogramPairs:
         return pair.astype(np.float32)
 
 
+def note_settings(folder: str | os.PathLike, split: str, settings: Mapping[str, Any]) -> None:
+    """Notes how the pairs of a split are made, before the first of them is.
+
+    Raises errors.AlreadyExists if pairs are there that were made otherwise, or of which nobody noted how.
+    """
+    path, wanted = pathlib.Path(folder, SETTINGS[split]), json.loads(json.dumps(settings))
+    pairs = pathlib.Path(folder, SETS[split])
+    is_begun = any(pairs.glob("*.npy"))
+    if is_begun and path.exists():
+        before = plain_files.json_object(path)
+        changed = [key for key in wanted if before.get(key) != wanted[key]]
+        if changed:
+            changes = "; ".join(f"{key}: {before.get(key)}, now {wanted[key]}" for key in changed[:3])
+            raise errors.AlreadyExists(f"{path}: other settings made these pairs ({changes}); give another --out")
+        return
+    if is_begun:
+        raise errors.AlreadyExists(f"{pairs}: no {path.name} says how these pairs were made; give another --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_files.opened(path, encoding="utf-8") as file:
+        file.write(json.dumps(wanted, indent=1) + "\n")
+
+
 def _place(path: pathlib.Path) -> tuple[str, int]:
     """Returns the song and the second that a file's name tells."""
     song, _, second = path.stem.rpartition("_")
-    if not song or not second.isdigit():
+    if not song or not second.isdecimal():  # int() reads no other digits, such as a superscript 2.
         raise errors.Invalid(f"{path}: the name of a pair is SONG_SECOND.npy")
     return song, int(second)

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nafp.database import catalogue, catalogue_files, codes, fingerprint_log, network_file
+from nafp import errors
+from nafp.database import (
+    catalogue,
+    catalogue_files,
+    codes,
+    engine_check,
+    engine_facts,
+    fingerprint_log,
+    network_file,
+)
 from nafp.jobs import progress
 
 
@@ -51,6 +60,8 @@ def verify(book: catalogue.Catalogue, *, show: bool = False) -> VerifyReport:
         damages.append(
             (log, f"the fingerprints of {len(damaged_tracks)} of {len(tracks)} tracks are not those written")
         )
+    if complaint := _engine_complaint(book, folder / log):
+        damages.append((engine_facts.FACT, complaint))
     if (folder / log).exists():
         n_bytes += (folder / log).stat().st_size
     return VerifyReport(len(tracks), len(written) + 2, n_bytes, damages, damaged_tracks)
@@ -70,3 +81,24 @@ def _damaged_tracks(
             damaged.append(track.name)
         shown.add()
     return damaged
+
+
+def _engine_complaint(book: catalogue.Catalogue, path: Path) -> str:
+    """Says how the collection of an engine differs from the log, "" if it does not or there is none."""
+    with book.moment():
+        about, places = book.about(), book.places()
+    engine = engine_facts.stored(about)
+    if engine is None:
+        return ""
+    if engine != engine_facts.of(about) or not engine.collection:
+        return f"{engine.uri}: holds nothing of these fingerprints; nafp engine DB rebuild sends them"
+    codec, peak_bytes = codes.of(about), about.get("peak_bytes", 0)
+    n_present = path.stat().st_size // (codec.row_bytes + peak_bytes) if path.exists() else 0
+    rows = fingerprint_log.LogRows(path, codec, n_rows=min(n_present, about["n_rows"]), peak_bytes=peak_bytes)
+    live = [(first, n_rows) for _, _, _, first, n_rows, _ in places if first + n_rows <= len(rows)]
+    try:
+        client = engine_check.connected(engine)
+        engine = engine_check.require(client, lambda: engine_check.now(book))
+        return engine_check.complaint(client, engine, live, rows.read)
+    except errors.EngineFailed as error:
+        return str(error)

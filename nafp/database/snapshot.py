@@ -1,11 +1,13 @@
 """A database at one moment: its live rows, and how to search them.
 
-A snapshot keeps its files open, so nothing that a writer adds, removes or compacts meanwhile changes it.
+A snapshot keeps its files open, so nothing that a writer adds, removes or compacts meanwhile changes it. What an engine
+outside the database holds is searched there, the rest here.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from nafp import errors
-from nafp.database import catalogue, codes, fingerprint_log, index_segments
-from nafp.search import index, store
+from nafp.database import catalogue, codes, engine_check, engine_facts, engine_index, fingerprint_log, index_segments
+from nafp.search import collection, index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Part:
     """An index over rows first .. first + len(index). n_dead: how many of them belong to no track any more."""
 
     first: int
-    index: index.Index
+    index: index.Index | engine_index.EngineIndex | index_segments.Tail
     n_dead: int
 
 
@@ -83,6 +85,7 @@ class Snapshot:
     def __init__(self, folder: Path, book: catalogue.Catalogue, before: Snapshot | None = None):
         self.folder, self._catalogue = folder, book
         self._opened: dict[str, index.Index] = dict(before._opened) if before is not None else {}
+        self._engine: engine_index.EngineIndex | None = before._engine if before is not None else None
         previous = None
         while not self._open():
             state = self.about, self._segments
@@ -97,7 +100,9 @@ class Snapshot:
 
         Leaves out those that were removed since. The rows of a damaged log may end before those of a track.
         """
-        for number, _, _, first_row, n_rows, crc in self._places:
+        places = self._places
+        columns = (places.ids, places.first_rows, places.n_rows, places.crcs)
+        for number, first_row, n_rows, crc in zip(*(column.tolist() for column in columns)):
             try:
                 track = self._catalogue.track(number)
             except errors.UnknownTrack:
@@ -117,14 +122,14 @@ class Snapshot:
     @property
     def n_tracks(self) -> int:
         """Counts the tracks of this moment."""
-        return len(self._places)
+        return len(self._places.names)
 
     def _open(self) -> bool:
         """Opens what the catalogue names now. Returns whether all of it was there."""
         book = self._catalogue
         with book.moment():
             self.about: dict[str, Any] = book.about()
-            self._places, self._segments = book.places(), book.segments()
+            self._places, self._segments = book.columns(), book.segments()
         self._troubles: list[str] = [book.trouble] if book.trouble else []
         self._used: set[str] = set()
         try:
@@ -144,19 +149,25 @@ class Snapshot:
         if n_present < n_rows or not path.exists():
             self._troubles.append(f"{path}: holds {n_present} of {n_rows} rows; the rest is lost")
             n_rows = n_present
-        present = [place for place in self._places if place[3] + place[4] <= n_rows]
-        tracks = [store.TrackRows(name, first, n, seconds) for _, name, seconds, first, n, _ in present]
-        crcs = [crc for *_, crc in present]
+        places = self._places
+        there = np.flatnonzero(places.first_rows + places.n_rows <= n_rows)
+        names = places.names if len(there) == len(places.names) else [places.names[number] for number in there]
         return fingerprint_log.LogRows(
-            path, codec, n_rows=n_rows, peak_bytes=peak_bytes, tracks=tracks, crcs=crcs, hop_s=about["hop_s"]
+            path,
+            codec,
+            n_rows=n_rows,
+            peak_bytes=peak_bytes,
+            tracks=collection.TrackTable(names, places.first_rows[there], places.n_rows[there]),
+            crcs=places.crcs[there],
+            hop_s=about["hop_s"],
         )
 
     def _parts(self) -> list[Part]:
-        """Opens indexes that cover all rows: index files, and tails where there is no file or a damaged one."""
+        """Opens indexes that cover all rows: an engine, index files, and tails where there is none, or no whole one."""
+        parts, end = self._engine_part()
         if isinstance(self.rows.codec, codes.Learned):
-            return self._packed(self.rows.codec)
-        parts, end = [], 0
-        for segment in self._segments:
+            return parts + self._packed(self.rows.codec, end)
+        for segment in [segment for segment in self._segments if segment.first_row >= end]:
             parts += self._tail(end, segment.first_row)
             end = segment.first_row + segment.n_rows
             try:
@@ -169,10 +180,20 @@ class Snapshot:
                 parts += self._tail(segment.first_row, end)
         return parts + self._tail(end, len(self.rows))
 
-    def _packed(self, codec: codes.Learned) -> list[Part]:
-        """Indexes the rows of a learned storage by their codes."""
+    def _engine_part(self) -> tuple[list[Part], int]:
+        """Returns the part that an engine searches, [] if there is none, and the number of rows that it covers."""
+        engine = engine_facts.of(self.about)
+        if engine is None or not engine.rows:
+            self._engine = None
+            return [], 0
+        if self._engine is None or self._engine.engine != engine:
+            self._engine = engine_index.EngineIndex(engine, functools.partial(engine_check.now, self._catalogue))
+        return [self._part(0, self._engine)], engine.rows
+
+    def _packed(self, codec: codes.Learned, begin: int) -> list[Part]:
+        """Indexes the rows of a learned storage, from `begin` on, by their codes."""
         parts = []
-        for first in range(0, len(self.rows), index_segments.PACK_ROWS):
+        for first in range(begin, len(self.rows), index_segments.PACK_ROWS):
             end = min(len(self.rows), first + index_segments.PACK_ROWS)
             name = f"{self.rows.path.name} {first} {end}"
             if name not in self._opened:
@@ -184,9 +205,9 @@ class Snapshot:
     def _tail(self, first: int, end: int) -> list[Part]:
         """Indexes the rows that no file covers. Returns [] if there are none."""
         end = min(end, len(self.rows))
-        return [self._part(first, index_segments.tail(self.rows.read(first, end)))] if first < end else []
+        return [self._part(first, index_segments.Tail(self.rows, first, end))] if first < end else []
 
-    def _part(self, first: int, built: index.Index) -> Part:
+    def _part(self, first: int, built: index.Index | engine_index.EngineIndex | index_segments.Tail) -> Part:
         end = first + len(built)
         overlap = np.minimum(self.rows.end_rows, end) - np.maximum(self.rows.first_rows, first)
         return Part(first, built, len(built) - int(np.maximum(overlap, 0).sum()))

@@ -12,14 +12,24 @@ import contextlib
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from nafp import errors
-from nafp.database import catalogue, codes, fingerprint_log, index_segments, leftovers, refusals, writer_lock
+from nafp.database import (
+    catalogue,
+    codes,
+    engine_facts,
+    engine_sync,
+    fingerprint_log,
+    index_segments,
+    leftovers,
+    refusals,
+    writer_lock,
+)
 from nafp.jobs import whole_files
 from nafp.search import collection
 
@@ -55,10 +65,12 @@ class DatabaseWriter:
 
     def __init__(self, folder: str | os.PathLike, *, seal_rows: int = index_segments.SEAL_ROWS):
         self.folder, self._seal_rows, self._grouped = Path(folder), seal_rows, False
+        self._learn_at_row = seal_rows  # From this length of the log on, a learned storage that is wanted may begin.
         self._lock = writer_lock.take(self.folder)
         try:
             with self._explained():
                 self.catalogue = catalogue.Catalogue(self.folder, write=True)
+                self._engine = engine_sync.EngineSync(self.catalogue)
                 self._open_log()
                 self._tidy()
         except BaseException:
@@ -86,11 +98,12 @@ class DatabaseWriter:
         that are no fingerprints.
         """
         self._check(name, vectors)
-        rows = self._with_peaks(self._codec.encode(vectors), peaks)
-        place = (self._log.n_rows, len(rows), fingerprint_log.checksum(rows))
         added = time.strftime("%Y-%m-%d %H:%M:%S")
-        track = catalogue.DatabaseTrack(0, name, seconds, *place, digest, added, damage, metadata or {})
+        # Rows are coded inside: the log may have changed its storage, and moved its rows, as the block begins.
         with contextlib.nullcontext() if self._grouped else self.together():
+            rows = self._with_peaks(self._codec.encode(vectors), peaks)
+            place = (self._log.n_rows, len(rows), fingerprint_log.checksum(rows))
+            track = catalogue.DatabaseTrack(0, name, seconds, *place, digest, added, damage, metadata or {})
             if replace:
                 self.catalogue.delete([name])
             number = self.catalogue.insert(track)
@@ -149,24 +162,44 @@ class DatabaseWriter:
         with self._explained():
             try:
                 copied = self._copy(path, codec)
-                segments = []
-                if copied.n_rows >= self._seal_rows and not isinstance(codec, codes.Learned):
-                    rows = fingerprint_log.LogRows(path, codec, n_rows=copied.n_rows, peak_bytes=self.peak_bytes)
-                    segments = [self._build(rows, 0, copied.n_rows, generation)]
+                rows = fingerprint_log.LogRows(path, codec, n_rows=copied.n_rows, peak_bytes=self.peak_bytes)
+                engine = self._engine.compacted(rows, generation=generation)
+                segments = [] if engine and engine.rows else self._one_file(rows, generation)
             except BaseException:
                 path.unlink(missing_ok=True)  # On a full disk, its space is needed.
                 raise
-            self._go_over(copied, codec, segments, generation)
+            self._go_over(copied, codec, segments, generation, engine)
             self._log.close()
             self.catalogue.copy()
             self._open_log()
             self._tidy()
+
+    def reindex(self, engine: engine_facts.Engine | None, *, show: bool = False) -> None:
+        """Indexes all rows anew: in a collection of an engine, or in one index file if `engine` is None.
+
+        show: whether to show progress. Raises errors.EngineFailed, and leaves all as it is, if the engine cannot take
+        the rows.
+        """
+        with self._explained():
+            rows = self._log_rows()
+            if len(rows) < self._log.n_rows:
+                raise errors.Invalid(f"{rows.path}: rows are missing; nafp verify {self.folder} names what is lost")
+            places = [(first, n_rows) for _, _, _, first, n_rows, _ in self.catalogue.places()]
+            segments = [] if engine else self._one_file(rows, self._generation)
+            engine = engine and self._engine.filled(engine, rows, places, show=show)
+            with self.catalogue.change():
+                old = self.catalogue.segments()
+                self.catalogue.replace_segments([segment.id for segment in old], segments)
+                self._engine.put_in_place(engine)
+            self._engine.leave_elsewhere(engine)
+            self._unlink({segment.file for segment in old} - {segment.file for segment in segments})
 
     def close(self) -> None:
         """Writes index files that are due, and lets the next writer in."""
         try:
             with self._explained():
                 self._seal()
+                self._engine.tidy()
                 self.catalogue.copy()
         finally:
             self._let_go()
@@ -219,18 +252,47 @@ class DatabaseWriter:
         A learned storage has no index files. It begins here, once there are enough rows to learn from.
         """
         if isinstance(self._codec, codes.Learned):
+            self._sent()
             return
-        if self._wanted and self._log.n_rows >= self._seal_rows:
-            self.compact(self._wanted)
+        if self._wanted and self._log.n_rows >= self._learn_at_row and self._learned(self._wanted):
             return
-        segments = self.catalogue.segments()
-        end = segments[-1].first_row + segments[-1].n_rows if segments else 0
+        if self._sent():
+            return
+        segments, engine = self.catalogue.segments(), self._engine.engine
+        end = segments[-1].first_row + segments[-1].n_rows if segments else engine.rows if engine else 0
         if self._log.n_rows - end < self._seal_rows:
             return
         rows = self._log_rows()
         self._put(rows, end, self._log.n_rows - end, [])
         while due := index_segments.due(self.catalogue.segments(), seal_rows=self._seal_rows):
             self._put(rows, due[0].first_row, sum(segment.n_rows for segment in due), due)
+
+    def _learned(self, storage: str) -> bool:
+        """Changes over to a learned storage. Returns False, and changes nothing, if it has to wait.
+
+        It waits for more tracks if many were removed, and for the next writer if tracks are damaged.
+        """
+        n_missing = self._seal_rows - sum(track.n_rows for track in self.catalogue.tracks())
+        if n_missing > 0:
+            self._learn_at_row = self._log.n_rows + n_missing
+            return False
+        try:
+            self.compact(storage)
+        except errors.Unwritable:
+            raise
+        except errors.Invalid:
+            self._wanted = None
+            return False
+        return True
+
+    def _sent(self) -> bool:
+        """Sends a full tail to the engine, if there is one. Returns whether it took it."""
+        engine = self._engine.engine
+        if engine is None or self._engine.trouble or self._log.n_rows - engine.rows < self._seal_rows:
+            return False
+        files = self._engine.take(self._log_rows())
+        self._unlink(files or ())
+        return files is not None
 
     def _put(
         self, rows: fingerprint_log.LogRows, first: int, n_rows: int, replaced: Sequence[catalogue.Segment]
@@ -239,8 +301,17 @@ class DatabaseWriter:
         new = self._build(rows, first, n_rows, self._generation)
         with self.catalogue.change():
             self.catalogue.replace_segments([segment.id for segment in replaced], [new])
-        for segment in replaced:
-            (self.folder / segment.file).unlink(missing_ok=True)
+        self._unlink(segment.file for segment in replaced)
+
+    def _unlink(self, files: Iterable[str]) -> None:
+        for file in files:
+            (self.folder / file).unlink(missing_ok=True)
+
+    def _one_file(self, rows: fingerprint_log.LogRows, generation: int) -> list[catalogue.Segment]:
+        """Writes one index file over all rows, if they are enough and their storage has such files."""
+        if len(rows) < self._seal_rows or isinstance(rows.codec, codes.Learned):
+            return []
+        return [self._build(rows, 0, len(rows), generation)]
 
     def _build(self, rows: fingerprint_log.LogRows, first: int, n_rows: int, generation: int) -> catalogue.Segment:
         return index_segments.build(self.folder, rows, first=first, n_rows=n_rows, generation=generation)
@@ -299,7 +370,12 @@ class DatabaseWriter:
         return copied._replace(n_rows=new.n_rows)
 
     def _go_over(
-        self, copied: _Copied, codec: codes.RowCodec, segments: Sequence[catalogue.Segment], generation: int
+        self,
+        copied: _Copied,
+        codec: codes.RowCodec,
+        segments: Sequence[catalogue.Segment],
+        generation: int,
+        engine: engine_facts.Engine | None,
     ) -> None:
         """Changes over to a copied log in one transaction."""
         with self.catalogue.change():
@@ -308,6 +384,8 @@ class DatabaseWriter:
             self.catalogue.replace_segments(old, segments)
             now = {"generation": generation, "n_rows": copied.n_rows, "wanted": None}
             self.catalogue.tell(now | codes.facts(codec))
+            if engine:
+                self._engine.put_in_place(engine)
 
     def _tidy(self) -> None:
         """Removes files that a killed writer left, which no transaction names."""

@@ -18,7 +18,7 @@ import numpy as np
 from nafp import errors
 from nafp.audio import decode, segments
 from nafp.corpora import corpus
-from nafp.jobs import worker_processes
+from nafp.jobs import processors
 from nafp.models import protocol
 from nafp.search import peaks
 
@@ -67,7 +67,7 @@ def fingerprints(
     threads: number of threads that decode; None for one per processor, up to 8. with_peaks: whether these threads
     compute the spectral peaks of every segment, too.
     """
-    threads = threads or min(_MOST_THREADS, worker_processes.processors())
+    threads = threads or min(_MOST_THREADS, processors.count())
     running: collections.deque[tuple[_Batch, Any]] = collections.deque()
     gather, over = _Gatherer(network.dim), threading.Event()
     try:

@@ -13,7 +13,8 @@ import threading
 from collections.abc import Iterator
 from typing import IO, Any
 
-# The kernel follows a parent from the moment it is asked to. A parent that ended before has another number by then.
+# The kernel watches the parent only from the moment that setpriv asks it to. If the parent has ended before that, the
+# program has another parent by now, and its number ($PPID) shows it.
 _IF_THE_PARENT_LIVES = '[ "$PPID" = "$1" ] || exit 1; shift; exec "$@"'
 
 
@@ -49,13 +50,13 @@ def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[byt
 
 
 def read(stream: IO[bytes], n_bytes: int, *, patience_s: float) -> bytes:
-    """Reads from an unbuffered pipe until there are n_bytes or it ends.
+    """Reads from an unbuffered pipe until there are n_bytes or the pipe ends.
 
-    Raises TimeoutError if no byte comes for `patience_s` seconds, 0 to wait for ever.
+    patience_s: 0 waits for ever. Raises TimeoutError if no byte comes for so many seconds.
     """
     parts: list[bytes] = []
     while n_bytes > 0:
-        if patience_s and not select.select([stream], [], [], patience_s)[0]:
+        if patience_s and not _is_ready(stream, patience_s):
             raise TimeoutError(f"gave nothing for {patience_s:g} s")
         part = os.read(stream.fileno(), min(n_bytes, 1 << 20))
         if not part:
@@ -66,7 +67,7 @@ def read(stream: IO[bytes], n_bytes: int, *, patience_s: float) -> bytes:
 
 
 def answer(command: list[str], *, patience_s: float) -> tuple[int, bytes, bytes]:
-    """Runs a program to its end. Returns its exit code, its output and its remarks.
+    """Runs a program to its end. Returns its exit code, its standard output and its standard error.
 
     Raises TimeoutError if it takes longer than `patience_s` seconds.
     """
@@ -77,6 +78,15 @@ def answer(command: list[str], *, patience_s: float) -> tuple[int, bytes, bytes]
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"gave no answer within {patience_s:g} s") from None
         return process.returncode, output, remarks
+
+
+def _is_ready(stream: IO[bytes], patience_s: float) -> bool:
+    """Returns whether a pipe has bytes, or ends, within so many seconds."""
+    if not hasattr(select, "poll"):  # Windows.
+        return bool(select.select([stream], [], [], patience_s)[0])
+    waiting = select.poll()  # select.select refuses file descriptors from 1024 on.
+    waiting.register(stream, select.POLLIN)
+    return bool(waiting.poll(1000 * patience_s))
 
 
 def _tied(follower: str, command: list[str], *, parent: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Checks of a word that a person chose from a list. A wrong one is answered with the closest right one."""
+"""Checks a word that a person chose from a list. The error for a wrong word suggests the closest right one."""
 
 from __future__ import annotations
 

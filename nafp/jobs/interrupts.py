@@ -1,4 +1,4 @@
-"""Lets a long job end in good order when it is interrupted."""
+"""Lets a long job end in good order when it is interrupted by Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from typing import Any
 
 
 class Interrupt:
-    """Sets `asked` at the first Ctrl-C or SIGTERM, for a loop to end its work. A second one stops at once.
+    """Notes the first Ctrl-C or SIGTERM in `asked`, so that a loop can end its work. A second one stops at once.
 
-    The handlers are in place inside the `with` block only.
+    asked: whether a signal has come. terminated: whether a SIGTERM was among them, as schedulers send it before they
+    take a machine away. patient: whether further SIGTERMs change nothing, because schedulers send several. The handlers
+    are in place inside the `with` block only.
     """
 
+    def __init__(self, *, patient: bool = False):
+        self._patient = patient
+
     def __enter__(self) -> Interrupt:
-        self.asked, self._is_waiting = False, False
+        self.asked, self.terminated, self._is_waiting = False, False, False
         self._before: dict[signal.Signals, Any] = {}
         try:
             for name in (signal.SIGINT, signal.SIGTERM):
@@ -27,7 +32,7 @@ class Interrupt:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Raises KeyboardInterrupt at the first signal during the block, which may wait for long, or before it."""
+        """Raises KeyboardInterrupt during the block, which may wait for long, also for a signal that came before it."""
         self._is_waiting = True
         try:
             if self.asked:
@@ -38,7 +43,9 @@ class Interrupt:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         is_first, self.asked = not self.asked, True
-        if self._is_waiting or not is_first:
+        by_scheduler = number == signal.SIGTERM
+        self.terminated |= by_scheduler
+        if self._is_waiting or not (is_first or (by_scheduler and self._patient)):
             raise KeyboardInterrupt
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:

@@ -19,13 +19,13 @@ def take(path: str | os.PathLike) -> IO[str]:
     """Locks a file, which is created if missing, until the returned file is closed or the process ends.
 
     The holder signs the file, so that `holder` can name it. Raises BlockingIOError while another process holds the
-    lock, and OSError for a file that cannot be opened for writing or is a symbolic link, whose target the signature
-    would overwrite.
+    lock. Raises OSError for a file that cannot be opened for writing or locked, and for a symbolic link, because the
+    signature would overwrite its target.
     """
     file = open(path, "a+", encoding="utf-8", opener=_without_following)  # noqa: SIM115 - held open: it is the lock
     try:
         hold(file)
-    except BlockingIOError:
+    except OSError:  # Another process holds it, or this file system knows no locks.
         file.close()
         raise
     _sign(file)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _MMAP_THRESHOLD = -3  # glibc's M_MMAP_THRESHOLD.
-_SEPARATE_BYTES = 2**15  # Blocks of at least this size are kept apart from the heap.
+_SEPARATE_BYTES = 2**15  # Pieces of at least this size are kept apart from the heap.
 _USUAL_BYTES = 2**25  # The limit that glibc reaches by itself.
 
 
@@ -26,10 +26,10 @@ def give_back() -> None:
 
 @contextmanager
 def growing() -> Iterator[None]:
-    """Keeps blocks of 32 KiB and more apart from the heap during the block (glibc only).
+    """Keeps pieces of memory of 32 KiB and more apart from the heap during the `with` block (glibc only).
 
-    Arrays that grow by doubling, each into the room that another one left, end with half of their memory unused but
-    still in RAM. A separate block has pages only where it was written to.
+    Arrays that grow by doubling move into gaps that other arrays left in the heap. In the end half of their memory is
+    unused but still in RAM. A separate piece has pages only where it was written to.
     """
     option = _function("mallopt")
     if option is not None:
@@ -43,7 +43,7 @@ def growing() -> Iterator[None]:
 
 @functools.cache
 def _function(name: str) -> Callable[..., int] | None:
-    """Returns a function of glibc by its name, None where the C library has none of this name."""
+    """Returns a function of the C library by its name, None if there is none of this name."""
     try:
         return getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError, TypeError):  # TypeError: Windows.

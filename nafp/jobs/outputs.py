@@ -17,9 +17,9 @@ def require(
 ) -> None:
     """Raises errors.Invalid if writing `path` would lose something.
 
-    verb: the command, for the message. is_former: whether the first bytes of a file are those of an output of this
-    command, which may be replaced. inputs: names that the command reads; those that are no files are ignored. flag:
-    what named the file. An empty file, a device and a pipe may be written.
+    verb: the command, for the message. is_former: returns whether the first bytes of a file are those of an output of
+    this command, which may be replaced. inputs: names that the command reads. Names of other things than files are
+    ignored. flag: the flag that named the file, for the message. An empty file, a device and a pipe may be written.
     """
     name = os.fspath(path)
     _require_no_input(name, inputs, flag)
@@ -33,8 +33,8 @@ def require(
 def require_set(files: Mapping[str, IsFormer], *, verb: str, inputs: Iterable[str] = (), flag: str = "--out") -> None:
     """Raises errors.Invalid if writing these files, which belong together, would lose something.
 
-    files: the path of each, and as `is_former` of `require`. They may be replaced if one of them is a former output, or
-    if none is there. Other parameters: as of `require`.
+    files: the path of each file -> its `is_former`, as in `require`. They may be replaced if one of them is a former
+    output, or if none exists. The other parameters are those of `require`.
     """
     inputs = list(inputs)
     for name in files:
@@ -62,7 +62,7 @@ def begins_with(*beginnings: bytes) -> IsFormer:
 
 
 def never(head: bytes) -> bool:
-    """An `is_former` for a file that does not show who wrote it."""
+    """Is the `is_former` of files that do not show who wrote them: none of them is replaced."""
     return False
 
 
@@ -73,11 +73,11 @@ def _require_no_input(name: str, inputs: Iterable[str], flag: str) -> None:
 
 
 def _head(name: str) -> bytes:
-    """Returns the first bytes of a file, b"" for one that is missing or empty, and for what is no file."""
+    """Returns the first bytes of a file. They are b"" for a missing or empty file, a pipe, a device and a folder."""
     try:
         if not stat.S_ISREG(os.stat(name).st_mode):
             return b""
-    except OSError:  # It is not there, or will be refused when it is opened.
+    except OSError:  # It does not exist, or opening it for writing will be refused.
         return b""
     with open(name, "rb") as file:
         return file.read(_HEAD_BYTES)

@@ -1,30 +1,31 @@
 """Files of folders that may come from a stranger: read only if they are plain files, and never written through a link.
 
-A pipe or a device would block or never end, and a link would put bytes of ours into a file elsewhere.
+Reading a pipe or a device may block or never end. Writing through a link would change a file elsewhere.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from nafp import errors
 
 if TYPE_CHECKING:
     import numpy as np
 
-_READ_BYTES = 2**24
+_READ_BYTES = 2**18
 _NO_FOLLOWING = getattr(os, "O_NOFOLLOW", 0)  # Windows has none of these three.
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)
 _NO_INHERITING = getattr(os, "O_CLOEXEC", 0)
 
 
-def opened(path: str | os.PathLike) -> BinaryIO:
+def opened(path: str | os.PathLike) -> io.BufferedReader:
     """Opens a plain file for reading. Raises OSError, and errors.Invalid for a pipe, a device or a folder."""
     handle = os.open(path, os.O_RDONLY | _NO_WAITING | _NO_INHERITING | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -47,40 +48,44 @@ def contents(path: str | os.PathLike, *, n_bytes: int | None = None) -> bytes:
 
 def size_and_checksum(path: str | os.PathLike) -> tuple[int, int]:
     """Reads a plain file through and returns its size in bytes and its CRC-32. Raises as `opened` does."""
-    n_bytes, crc = 0, 0
+    n_bytes, crc, block = 0, 0, bytearray(_READ_BYTES)  # One block for all that is read: it stays in the cache.
     with opened(path) as file:
-        while block := file.read(_READ_BYTES):
-            n_bytes, crc = n_bytes + len(block), zlib.crc32(block, crc)
+        while n := file.readinto(block):
+            n_bytes, crc = n_bytes + n, zlib.crc32(memoryview(block)[:n], crc)
     return n_bytes, crc
 
 
 def array(path: str | os.PathLike, *, is_mapped: bool = False) -> np.ndarray:
     """Reads an array of a .npy file, or maps it into memory.
 
-    Raises OSError, and errors.Invalid for a damaged file and for what is no file.
+    Raises OSError, and errors.Invalid for a damaged file, a pipe, a device or a folder.
     """
     import numpy as np  # Here: a command's help needs no numpy.
 
     with opened(path) as file:
         try:
-            return np.load(path if is_mapped else file, mmap_mode="r" if is_mapped else None, allow_pickle=False)
+            values = np.load(path if is_mapped else file, mmap_mode="r" if is_mapped else None, allow_pickle=False)
         except OSError:
             raise
         except Exception as error:  # numpy parses the head with Python's own parser, and lets out all that it raises.
-            raise errors.Invalid(f"{os.fspath(path)}: no array: {error}") from None
+            raise errors.Invalid(f"{os.fspath(path)}: is not an array: {error}") from None
+        if not isinstance(values, np.ndarray):  # numpy takes any ZIP file for an .npz.
+            values.close()
+            raise errors.Invalid(f"{os.fspath(path)}: is an archive of arrays, not a single array")
+        return values
 
 
 def json_object(path: str | os.PathLike, *needed: str) -> dict[str, Any]:
     """Reads an object of a JSON file. needed: keys that it must have.
 
-    Raises OSError, and errors.Invalid for a damaged file and for what is no file.
+    Raises OSError, and errors.Invalid for a damaged file, a pipe, a device or a folder.
     """
     try:
         value = json.loads(contents(path))
     except errors.Error:
         raise
     except (ValueError, RecursionError) as error:
-        raise errors.Invalid(f"{os.fspath(path)} is no JSON ({error})") from None
+        raise errors.Invalid(f"{os.fspath(path)} is not JSON ({error})") from None
     missing = [key for key in needed if key not in value] if isinstance(value, dict) else ["an object"]
     if missing:
         raise errors.Invalid(f"{os.fspath(path)} is damaged: {', '.join(missing)} is missing")
@@ -88,7 +93,7 @@ def json_object(path: str | os.PathLike, *needed: str) -> dict[str, Any]:
 
 
 def require_files(paths: Iterable[str | os.PathLike]) -> None:
-    """Raises errors.Invalid if one of these is a pipe, a device or a folder. A link to a file, or nothing, is none."""
+    """Raises errors.Invalid if one of these is a pipe, a device or a folder. A link to a file, or no file, may be."""
     for path in paths:
         if os.path.exists(path) and not os.path.isfile(path):
             raise errors.Invalid(f"{os.fspath(path)}: is no plain file")

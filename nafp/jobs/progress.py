@@ -1,5 +1,6 @@
 """Progress of a long job: count, rate and time left, for a terminal or a log file."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,10 +12,11 @@ from nafp.jobs import shown
 class Progress:
     """Counts steps and shows them: one updating line on a terminal, plain lines elsewhere.
 
-    total: number of steps, None if unknown (then no time left is shown). done: steps that an earlier run has finished;
-    they count as progress but not for the rate. show: False counts in silence. out: the stream to write to, standard
-    error by default. every_s: seconds between two lines, 0.2 on a terminal and 10 elsewhere by default. Usable in a
-    `with` statement.
+    total: the number of steps, None if unknown (then no time left is shown). unit: what a step is called, in the
+    plural. label: the words at the beginning of each line. done: steps that an earlier run has finished. They count as
+    progress but not for the rate. show: False counts without writing. out: the stream to write to, standard error by
+    default. every_s: seconds between two lines, by default 0.2 on a terminal and 10 elsewhere. clock: returns seconds.
+    Usable in a `with` statement.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class Progress:
         self.close()
 
     def add(self, n: float = 1, *, status: str = "") -> None:
-        """Counts n more steps. status: text at the end of the line, kept until the next status."""
+        """Counts n more steps. status: the text at the end of the line, which stays until the next status."""
         self.done += n
         self._status = status or self._status
         if self._clock() - self._shown >= self._every_s:
@@ -98,10 +100,17 @@ class Progress:
         if not (self._live and self._show_it):
             self._print(self.line())
             return
-        text = self.line()
+        text = self.line()[: self._columns()]  # A line that wraps could not be written over.
         self._out.write("\r" + text.ljust(self._width))
         self._width = len(text)
         self._out.flush()
+
+    def _columns(self) -> int | None:
+        """Returns the number of characters that fit on a line of the terminal, None if it is unknown."""
+        try:
+            return max(1, os.get_terminal_size(self._out.fileno()).columns - 1)
+        except (AttributeError, OSError, ValueError):  # A stream that is no file.
+            return None
 
     def _clear(self) -> None:
         if self._live and self._width:

@@ -1,6 +1,6 @@
-"""How names and tags of somebody else appear before a person: no byte of them commands a terminal or a spreadsheet.
+"""Makes names and tags that come from elsewhere safe to show: no byte of them commands a terminal or a spreadsheet.
 
-JSON needs none of this, because it escapes by itself. It stays exact.
+JSON needs none of this, because it has escapes of its own. There the names stay exact.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ def plain(text: object) -> str:
 
 
 def lines(texts: Iterable[object]) -> str:
-    """Joins lines, each of them as `plain`."""
+    """Joins texts to lines. Each text is made safe by `plain`."""
     return "\n".join(map(plain, texts))
 
 
 def cell(value: object) -> object:
-    """Returns a value for a CSV or TSV file: a text as `plain`, with ' before what a spreadsheet would compute."""
+    """Returns a value for a CSV or TSV file. A text is made `plain`, and gets a ' if a spreadsheet would compute it."""
     if not isinstance(value, str):
         return value
     text = plain(value)

@@ -15,12 +15,14 @@ from typing import TypeVar
 
 import threadpoolctl
 
+from nafp.jobs import processors
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Map = Callable[[Callable[[Item], Result], Iterable[Item]], list[Result]]
 
 
-# Kernels of numpy's OpenBLAS -> the best that the OpenBLAS of 2021 inside faiss-cpu has, too.
+# Kernels that numpy's OpenBLAS may choose -> the best of them that the OpenBLAS of 2021 inside faiss-cpu has as well.
 _OLD_KERNELS = {
     "Haswell": "Haswell",
     "Zen": "Zen",
@@ -32,18 +34,19 @@ _OLD_KERNELS = {
 
 @contextmanager
 def fit_for_faiss() -> Iterator[None]:
-    """Sets what faiss reads while it is loaded, for an import of faiss within, and restores all of it.
+    """Sets the environment that faiss reads when it is imported in the block, and restores it at the end.
 
     faiss-cpu brings an OpenBLAS of its own (0.3.15). It takes a processor younger than itself for a Barcelona of 2007:
     flat search ran at 49 GFLOP/s a core on a Zen 5, and at 163 with the kernels that numpy's OpenBLAS chose there. A
     thread that waits at a barrier by spinning takes the core from the one it waits for: training a small index on 2
-    busy cores took 0.1 s with sleeping threads, 0.4 to 3 s with spinning ones. A choice of the user's stands.
+    busy cores took 0.1 s with sleeping threads, 0.4 to 3 s with spinning ones. A variable that the user has set stays
+    as it is.
     """
     blas = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
     kernels = _OLD_KERNELS.get(blas[0].get("architecture", "") if blas else "")
     wanted = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_CORETYPE": kernels}
     ours = {name: value for name, value in wanted.items() if value and name not in os.environ}
-    log = logging.getLogger("faiss.loader")  # It tells all it tries to load.
+    log = logging.getLogger("faiss.loader")  # It logs each library that it tries to load.
     level = log.level
     log.setLevel(logging.WARNING)
     os.environ.update(ours)
@@ -63,13 +66,13 @@ if hasattr(os, "register_at_fork"):
 def n_threads() -> int:
     """Returns the number of cores that this process may use. The environment variable NAFP_THREADS lowers it.
 
-    It is 1 in a forked process: the pools of OpenMP did not come along, and faiss would wait for them for ever.
+    In a forked process it is 1: the threads of OpenMP do not survive a fork, and faiss would wait for them for ever.
     """
     if _forked:
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = processors.count()
     asked = os.environ.get("NAFP_THREADS", "")
-    return max(1, min(cores, int(asked))) if asked.isdigit() else cores
+    return max(1, min(cores, int(asked))) if asked.isdecimal() else cores
 
 
 @contextmanager
@@ -84,7 +87,7 @@ def threads(n: int | None = None) -> Iterator[Map]:
         if n == 1:
             yield lambda function, items: [function(item) for item in items]
             return
-        # OpenMP keeps its setting per thread: every worker must set it, too.
+        # OpenMP keeps its setting per thread, so every worker must set it too.
         with ThreadPoolExecutor(n, initializer=threadpoolctl.threadpool_limits, initargs=(1,)) as executor:
             yield lambda function, items: list(executor.map(function, items))
 

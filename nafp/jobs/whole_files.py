@@ -6,7 +6,9 @@ import contextlib
 import errno
 import glob
 import os
+import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import IO, Any, BinaryIO, Literal, TextIO, overload
@@ -14,6 +16,7 @@ from typing import IO, Any, BinaryIO, Literal, TextIO, overload
 from nafp import errors
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_STREAM = re.compile(r"/dev/(std(out|err)|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -44,9 +47,23 @@ def opened(
 
     mode, encoding, errors, newline: as for `open`. If the block raises, `path` stays as it was and nothing is left
     beside it. Each process writes under a name of its own, so two processes never mix their bytes; `tidy` removes
-    what a killed one leaves. Raises errors.Unwritable when the disk is full or the folder is read-only.
+    what a killed one leaves. A stream such as /dev/stdout or /dev/null is written as it is. Raises errors.Unwritable
+    when the disk is full or the folder is read-only.
     """
+    if _is_stream(path):
+        return open(path, mode, encoding=encoding, errors=errors, newline=newline)
     return _opened(path, mode, encoding, errors, newline)
+
+
+def _is_stream(path: str | os.PathLike) -> bool:
+    """Returns whether a path names a stream of the system. A rename would put a file in the place of /dev/null.
+
+    A device or a pipe elsewhere may be a stranger's, and is replaced by the file.
+    """
+    name = os.path.abspath(path)
+    if _STREAM.fullmatch(name):
+        return os.path.exists(name)
+    return os.path.dirname(name) == "/dev" and os.path.exists(name) and stat.S_ISCHR(os.lstat(name).st_mode)
 
 
 @contextlib.contextmanager
@@ -70,19 +87,19 @@ def _opened(
 
 
 def _anew(path: str, flags: int) -> int:
-    """Makes a file that was not there: one that a killed process of the same number left, or a link, is no start."""
+    """Opens a new file in place of a link, or of what a killed process with the same number left under this name."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     return os.open(path, flags | os.O_EXCL, 0o666)
 
 
 def _is_refusal(error: OSError, part: str) -> bool:
-    """Returns whether the disk refused the file itself, rather than another one that the block works with."""
+    """Returns whether the disk refused the file itself, and not another file that the block works with."""
     return error.errno in (*FULL, *FORBIDDEN, errno.EIO) and error.filename in (None, part)
 
 
 def copied(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Copies the bytes of a file whole or not at all. Errors as `opened` has them."""
+    """Copies the bytes of a file whole or not at all. Raises what `opened` raises."""
     with open(source, "rb") as original, opened(target, "wb") as copy:
         shutil.copyfileobj(original, copy)
 
@@ -95,7 +112,7 @@ def part_name(path: str | os.PathLike) -> str:
 def tidy(folder: str | os.PathLike) -> None:
     """Removes the unfinished files that killed processes left in a folder.
 
-    Only for a folder that no other process is writing to at the moment.
+    It is for folders that no other process is writing to at the moment.
     """
     for part in glob.glob(os.path.join(glob.escape(os.fspath(folder)), "*.*[0-9].part")):
         with contextlib.suppress(FileNotFoundError):
@@ -103,10 +120,20 @@ def tidy(folder: str | os.PathLike) -> None:
 
 
 def sync_folder(folder: str | os.PathLike) -> None:
-    """Makes the names in a folder survive a power cut: renames, new files, removals."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Makes the names in a folder survive a power cut: renames, new files, removals.
+
+    Where a folder cannot be opened or synced (a folder that one may write to but not list, some network disks, Windows)
+    the system alone decides when the names reach the disk.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except (PermissionError, IsADirectoryError):
+        return
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EBADF, errno.EINVAL):
+            raise
     finally:
         os.close(handle)
 

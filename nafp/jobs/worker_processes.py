@@ -1,5 +1,6 @@
-"""A few processes that work through a list of tasks, or answer them as they come. A task that kills its process costs
-no other task.
+"""Processes that work through a list of tasks, or answer tasks as they come.
+
+A task that kills its process costs no other task.
 
 Decoders are C code fed with other people's files. A decoder that crashes takes its process along. Here that costs the
 one task at work, which is named, and a new process goes on with the next. Processes are spawned, which is safe beside
@@ -26,13 +27,16 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-_PAUSE_S = 1.0  # Between two starts of a process that dies at once, so that a machine without memory gets a rest.
+_PAUSE_S = 1.0  # Between two starts of a process that fails or dies at once: a machine without memory gets a rest.
 
 
 class Crash(NamedTuple):
     """Takes the place of a result whose task killed its process. reason: how it ended."""
 
     reason: str
+
+
+_UNASKED = Crash("ended before it was asked")
 
 
 class NoneFree(TimeoutError):
@@ -42,13 +46,6 @@ class NoneFree(TimeoutError):
 class _Worker(NamedTuple):
     process: multiprocessing.process.BaseProcess
     pipe: connection.Connection
-
-
-def processors() -> int:
-    """Returns the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def run(
@@ -61,10 +58,10 @@ def run(
 ) -> Generator[Result | Crash, None, None]:
     """Yields function(task) for each task, in the order of the tasks, or a Crash where the task killed its process.
 
-    function: a function of a module, so that another process can import it. An exception in it ends the run: one of
-    nafp.errors is raised here, another as a RuntimeError with its traceback. jobs: number of processes, 0 to work in
-    this one. ahead: number of results that may wait for an earlier one. done: called with the index of each task when
-    it ends, in the order of ending.
+    function: a function of a module, so that another process can import it. An exception in it ends the run: an error
+    of nafp.errors is raised here as it is, any other as a RuntimeError with its traceback. jobs: the number of
+    processes, 0 to work in this one. ahead: the number of results that may wait for an earlier one. done: is called
+    with the index of each task when the task ends, in the order of ending.
     """
     if jobs < 1:
         for index, task in enumerate(tasks):
@@ -80,16 +77,16 @@ def run(
     try:
         while n_yielded < len(tasks):
             while n_sent < min(len(tasks), n_yielded + ahead) and len(busy) < jobs:
-                worker = idle.popleft() if idle else _start(context, function)
-                worker.pipe.send(tasks[n_sent])
+                worker = _given(tasks[n_sent], idle, context, function)
                 busy[worker.pipe] = worker, n_sent
                 n_sent += 1
             for pipe in connection.wait(list(busy)):
                 worker, index = busy.pop(pipe)
-                results[index] = _receive(worker)
-                done(index)
-                if not isinstance(results[index], Crash):
+                answer = _receive(worker)
+                if not isinstance(answer, Crash):
                     idle.append(worker)
+                results[index] = _unpacked(answer)
+                done(index)
             while n_yielded in results:
                 yield results.pop(n_yielded)
                 n_yielded += 1
@@ -101,7 +98,8 @@ class Workers:
     """A few processes that answer tasks as they come, each within a stated time.
 
     function: a function of a module, so that another process can import it. It is first called with `greeting`, so that
-    a process is warm before its first task. jobs: number of processes. `close` ends them. Usable in a `with` statement.
+    a process is warm before its first task. jobs: the number of processes. `close` ends them. Usable in a `with`
+    statement.
     """
 
     def __init__(self, function: Callable[[Any], Any], *, jobs: int, greeting: Any):
@@ -111,37 +109,30 @@ class Workers:
         self._all: set[_Worker] = set()
         self._changing = threading.Lock()
         for _ in range(jobs):
-            self._replace()
+            self._begin()
 
     def ask(self, task: Any, *, within_s: float) -> Any:
         """Returns function(task), or a Crash if the task killed its process. May be called from several threads.
 
-        An error comes out as `run` has it. Raises NoneFree if no process is free within this many seconds, and
-        TimeoutError if it gives no answer. It is killed then, and another takes its place.
+        Raises the errors that `run` raises. Raises NoneFree if no process is free within `within_s` seconds, and
+        TimeoutError if the process gives no answer by then. Another process takes the place of one that gave none.
         """
         end_s = time.monotonic() + within_s
         try:
             worker = self._idle.get(timeout=within_s)
         except queue.Empty:
             raise NoneFree(f"no process was free for {within_s:g} s") from None
+        answer: Any = _UNASKED
         try:
-            worker.pipe.send(task)
-            if not worker.pipe.poll(max(0.0, end_s - time.monotonic())):
+            answer = _answered(worker, task, within_s=end_s - time.monotonic())
+            if answer is None:
                 raise TimeoutError(f"gave no answer within {within_s:g} s")
-            answer = _receive(worker)
-        except (TimeoutError, OSError) as error:
-            self._drop(worker)
-            if isinstance(error, TimeoutError):
-                raise
-            return Crash("ended before it was asked")
-        except BaseException:  # What the task raised: the process is well.
-            self._idle.put(worker)
-            raise
-        if isinstance(answer, Crash):
-            self._drop(worker)
-        else:
-            self._idle.put(worker)
-        return answer
+        finally:
+            if answer is None or isinstance(answer, Crash):  # A late answer would be taken for that of the next task.
+                self._drop(worker)
+            else:
+                self._idle.put(worker)
+        return _unpacked(answer)
 
     def close(self) -> None:
         """Kills all processes."""
@@ -164,6 +155,15 @@ class Workers:
         self._replace()
 
     def _replace(self) -> None:
+        """Starts a process in the place of another one. Tries again until the machine has room for it."""
+        try:
+            self._begin()
+        except OSError:  # No memory, or too many processes.
+            again = threading.Timer(_PAUSE_S, self._replace)
+            again.daemon = True
+            again.start()
+
+    def _begin(self) -> None:
         """Starts a process. It counts as free once it has answered the greeting, which takes a second."""
         with self._changing:
             if self._closed:
@@ -176,7 +176,7 @@ class Workers:
         try:
             worker.pipe.send(self._greeting)
             worker.pipe.recv()
-        except (OSError, EOFError):  # It was killed, perhaps by `close`: then none is started.
+        except (OSError, EOFError):  # The process was killed. If `close` did it, no other is started.
             time.sleep(_PAUSE_S)
             self._drop(worker)
         else:
@@ -197,14 +197,47 @@ def _start(context: SpawnContext, function: Callable[[Any], Any]) -> _Worker:
     return _Worker(process, our_end)
 
 
-def _receive(worker: _Worker) -> Any:
+def _given(task: Any, idle: deque[_Worker], context: SpawnContext, function: Callable[[Any], Any]) -> _Worker:
+    """Gives a task to an idle process, or to a new one, and returns that process."""
+    while idle:
+        worker = idle.popleft()
+        try:
+            worker.pipe.send(task)
+        except OSError:  # It was killed while it was idle, perhaps for want of memory.
+            _kill(worker)
+        else:
+            return worker
+    worker = _start(context, function)
+    worker.pipe.send(task)
+    return worker
+
+
+def _answered(worker: _Worker, task: Any, *, within_s: float) -> Any:
+    """Returns what a process answers to a task, for `_unpacked`. Returns None if it does not answer in time."""
     try:
-        result, trace = worker.pipe.recv()
-    except (EOFError, ConnectionError):
+        worker.pipe.send(task)
+        is_answered = worker.pipe.poll(max(0.0, within_s))
+    except OSError:
+        return _UNASKED
+    return _receive(worker) if is_answered else None
+
+
+def _receive(worker: _Worker) -> Any:
+    """Returns the answer of a process, for `_unpacked`, or a Crash if the process has ended."""
+    try:
+        return worker.pipe.recv()
+    except (EOFError, OSError):  # OSError: it was killed in the middle of its answer.
         worker.process.join()
         worker.pipe.close()
         code = worker.process.exitcode or 0
         return Crash(f"crashed the decoder ({f'signal {-code}' if code < 0 else f'exit {code}'})")
+
+
+def _unpacked(answer: Any) -> Any:
+    """Returns the result in an answer. Raises the error of the task instead, if there was one."""
+    if isinstance(answer, Crash):
+        return answer
+    result, trace = answer
     if isinstance(trace, errors.Error):
         raise trace
     if trace:
@@ -241,6 +274,16 @@ def _work(function: Callable[[Any], Any], pipe: connection.Connection) -> None:
         except BaseException:
             answer = None, traceback.format_exc()
         try:
-            pipe.send(answer)
+            _send(pipe, answer)
         except OSError:
             return
+
+
+def _send(pipe: connection.Connection, answer: tuple[Any, object]) -> None:
+    """Sends an answer or, if the answer cannot be pickled, the trace that tells why."""
+    try:
+        pipe.send(answer)
+    except OSError:
+        raise
+    except Exception:  # What pickling raises, which is before the first byte is sent.
+        pipe.send((None, traceback.format_exc()))

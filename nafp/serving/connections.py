@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import h11
 from uvicorn.protocols.http import h11_impl
 
-from nafp.serving import guard, refusals
+from nafp.serving import clients, guard, refusals
+from nafp.serving.clients import Clients
 from nafp.serving.refusals import Refusal
 
 _GRACE_S = 5.0  # Beyond the longest time of a body, which the application itself refuses in words.
@@ -24,13 +25,15 @@ class ConnectionLimits(NamedTuple):
     """Seconds and numbers that a connection has.
 
     header_s: for the head of a request. sending_s: for the rest of a body after its answer. longest_s: for any body.
-    connections: how many at once.
+    connections: how many at once. each: how many of one client. clients: tells them apart.
     """
 
     header_s: float
     sending_s: float
     longest_s: float
     connections: int
+    each: int
+    clients: Clients
 
 
 class Connection(h11_impl.H11Protocol):
@@ -46,6 +49,9 @@ class Connection(h11_impl.H11Protocol):
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections:
             self.app = _full
+        if self._is_one_too_many():
+            self._refuse(clients.too_many(f"{self._limits.each} connections of this client are open already"))
+            return
         self._set_deadline(self._limits.header_s)
 
     def data_received(self, data: bytes) -> None:
@@ -78,6 +84,14 @@ class Connection(h11_impl.H11Protocol):
         """Ends a connection that is done. One whose client does not read its last response is cut after a while."""
         super().timeout_keep_alive_handler()
         self.loop.call_later(self._limits.sending_s, self.transport.abort)
+
+    def _is_one_too_many(self) -> bool:
+        """Returns whether the client had its share of connections before this one."""
+        client = self._limits.clients.of(self.client)
+        if not client:
+            return False
+        of_each = (self._limits.clients.of(getattr(other, "client", None)) for other in self.connections)
+        return sum(other == client for other in of_each) > self._limits.each
 
     def _set_deadline(self, seconds: float) -> None:
         self._end_deadline()

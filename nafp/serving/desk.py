@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent import futures
 from typing import Any, TypeVar
 
-from nafp.serving import refusals
+from nafp.serving import clients, refusals
 
 Result = TypeVar("Result")
 
@@ -17,24 +17,30 @@ class Desk:
     """Takes in requests and does their work in threads.
 
     jobs: how many are done at once. waiting: how many more may be inside, from the first byte of their body on.
-    within_s: seconds that a request may wait and be worked on. n_inside: how many there are now.
+    within_s: seconds that a request may wait and be worked on. each: how many of one client may be inside. n_inside:
+    how many there are now.
     """
 
-    def __init__(self, *, jobs: int, waiting: int, within_s: float):
+    def __init__(self, *, jobs: int, waiting: int, within_s: float, each: int):
         self._most, self._within_s = jobs + waiting, within_s
         self._threads = futures.ThreadPoolExecutor(jobs, thread_name_prefix="nafp-serve")
+        self._shares = clients.Shares(each=each)
         self.n_inside = 0
 
     @contextlib.contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Counts a request as inside during the block. Raises Refusal 503 if there are too many."""
+    def admitted(self, client: str) -> Iterator[None]:
+        """Counts a request as inside during the block. Raises Refusal 503 if there are too many, and 429 of one client.
+
+        client: as of `clients.Clients.of`.
+        """
         if self.n_inside >= self._most:
             raise refusals.busy(f"{self._most} requests are being answered already")
-        self.n_inside += 1
-        try:
-            yield
-        finally:
-            self.n_inside -= 1
+        with self._shares.taken(client):
+            self.n_inside += 1
+            try:
+                yield
+            finally:
+                self.n_inside -= 1
 
     async def do(
         self, work: Callable[[], Result], *, gone: Callable[[], Coroutine[Any, Any, None]], within_s: float = 0.0

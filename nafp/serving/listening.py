@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import queue
 import threading
@@ -96,6 +97,9 @@ class Stream:
             tell({"event": "end", "seconds": round(self._monitor.heard_s, 2), **lost})
         except (errors.FfmpegFailed, errors.Invalid) as error:
             tell({"event": "error", "error": str(error)})
+        except errors.EngineFailed as error:
+            logging.getLogger(__name__).error("%s", error)
+            tell({"event": "error", "error": "the search engine of this database does not answer"})
         finally:
             self._is_cut = True
 

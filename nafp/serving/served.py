@@ -77,7 +77,9 @@ class ServedDatabase:
     def rank(self, samples: np.ndarray, question: Question) -> identifier.RankedClip:
         """Ranks the tracks that samples [S] at `listening_hz` come from. At least two, so that several are noticed."""
         top = max(2, question.top)
-        return self._moment.identifier.rank(samples, sample_rate_hz=self.listening_hz, top=top, least=question.least)
+        with _engine_answers():
+            asked = self._moment.identifier
+            return asked.rank(samples, sample_rate_hz=self.listening_hz, top=top, least=question.least)
 
     def rank_vectors(self, question: Question, *, longest_s: float) -> tuple[float, identifier.RankedClip]:
         """Returns the seconds of a clip of which only the fingerprints are known, and the ranking of its tracks.
@@ -87,7 +89,8 @@ class ServedDatabase:
         self._require_same_network(question.network)
         sent = vectors.parse(question, self.network, longest_s=longest_s)
         top, asked = max(2, question.top), self._moment.identifier
-        return sent.seconds, asked.rank_vectors(sent.by_speed, shifts=sent.shifts, top=top, least=question.least)
+        with _engine_answers():
+            return sent.seconds, asked.rank_vectors(sent.by_speed, shifts=sent.shifts, top=top, least=question.least)
 
     def monitor(self, *, most_speed: float) -> stretches.Monitor:
         """Returns a monitor over the tracks of now, for tracks up to `most_speed` (0.05: 5 %) faster or slower."""
@@ -212,6 +215,16 @@ class ServedDatabase:
                 f"these fingerprints are of network {digest[:12]}..., those of the database of "
                 f"{identity['sha256'][:12]}...: fingerprints of two networks cannot be compared",
             )
+
+
+@contextlib.contextmanager
+def _engine_answers() -> Iterator[None]:
+    """Refuses a request within the block, as one for later, if the search engine of the database fails."""
+    try:
+        yield
+    except errors.EngineFailed as error:
+        logging.getLogger(__name__).error("%s", error)
+        raise refusals.busy("the search engine of this database does not answer") from None
 
 
 def _stamp(folder: Path) -> tuple:

@@ -19,7 +19,7 @@ import uvicorn
 from uvicorn.supervisors import multiprocess
 
 from nafp import errors
-from nafp.serving import app, connections, guard, metrics
+from nafp.serving import app, clients, connections, guard, metrics
 from nafp.serving.service import Service
 from nafp.serving.settings import ServeSettings
 
@@ -31,7 +31,14 @@ _CLOSING_S = 10.0  # Beyond the longest request, for its answer to be sent.
 def configuration(settings: ServeSettings, open_service: Callable[[ServeSettings], Service]) -> uvicorn.Config:
     """Returns what uvicorn needs to know. open_service: a function that another process can import."""
     longest_s = settings.track_sending_s if settings.token else settings.sending_s
-    limits = connections.ConnectionLimits(settings.header_s, settings.sending_s, longest_s, settings.connections)
+    limits = connections.ConnectionLimits(
+        settings.header_s,
+        settings.sending_s,
+        longest_s,
+        settings.connections,
+        settings.client_connections,
+        clients.Clients(settings.proxies),
+    )
     return uvicorn.Config(
         functools.partial(_application, settings, open_service),
         factory=True,
@@ -47,7 +54,7 @@ def configuration(settings: ServeSettings, open_service: Callable[[ServeSettings
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        forwarded_allow_ips=list(settings.proxies),
         h11_max_incomplete_event_size=settings.header_bytes,
         timeout_graceful_shutdown=round(settings.request_s + _CLOSING_S),
         timeout_worker_healthcheck=60,

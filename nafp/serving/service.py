@@ -11,7 +11,7 @@ from typing import Any
 
 from nafp import errors
 from nafp.identify import answers, replying
-from nafp.serving import acrcloud, browser_network, decoding, desk, metrics, served
+from nafp.serving import acrcloud, browser_network, clients, decoding, desk, metrics, served
 from nafp.serving.questions import AUDIO, Question
 from nafp.serving.refusals import Refusal
 from nafp.serving.settings import ServeSettings
@@ -34,10 +34,14 @@ class Service:
         self.settings = settings
         self.database = served.ServedDatabase(settings.database, runtime=settings.runtime)
         self.decoders = decoding.Decoders(jobs=settings.n_jobs)
-        self.desk = desk.Desk(jobs=settings.n_jobs, waiting=settings.waiting, within_s=settings.request_s)
+        self.desk = desk.Desk(
+            jobs=settings.n_jobs, waiting=settings.waiting, within_s=settings.request_s, each=settings.client_jobs
+        )
+        self.clients = clients.Clients(settings.proxies)
         self.metrics = metrics.Metrics()
         # Streams go on for hours, so they have threads of their own.
         self.ears = futures.ThreadPoolExecutor(settings.listeners + 1, thread_name_prefix="nafp-listen")
+        self.streams = clients.Shares(each=settings.client_listeners)
         self.n_listeners = self.n_refreshes = 0
         self.adding = asyncio.Lock()  # One recording at a time: it may be large.
         self.database.warm_up()

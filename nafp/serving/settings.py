@@ -11,6 +11,7 @@ from typing import NamedTuple
 from nafp import errors
 from nafp.identify import asking
 from nafp.jobs import threads
+from nafp.serving import clients
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MEGABYTE = 1 << 20
@@ -26,6 +27,7 @@ class ServeSettings(NamedTuple):
     workers: int = 1
     runtime: str = "auto"
     hosts: tuple[str, ...] = ()  # Names by which the server may be addressed. None: those of this machine, or any.
+    proxies: tuple[str, ...] = ("127.0.0.0/8", "::1")  # Whose X-Forwarded-For is believed.
     token: str | None = None  # Opens what changes the database. None: nothing does.
 
     play: bool = False  # Recordings are rarely anybody's to publish.
@@ -43,6 +45,7 @@ class ServeSettings(NamedTuple):
     listen_s: float = 12 * 3600.0
     silent_s: float = 60.0  # A stream that sends nothing for so long is closed.
     connections: int = 512
+    client_share: float = 0.5  # Of each kind of place, for one client: another one always finds some.
     header_s: float = 10.0  # For the head of a request to arrive.
     header_bytes: int = 16 * 1024
 
@@ -71,11 +74,27 @@ class ServeSettings(NamedTuple):
         """Names that a Host header may have, without port. ("*",) for any.
 
         A server on the loopback that answered to any name could be reached by a page of somebody else in a browser of
-        this machine: its name would first lead there, then here.
+        this machine: its name would first lead there, then here. The names of the loopback itself lead nowhere else, so
+        checks of a server's health may always use them.
         """
         if self.hosts:
-            return self.hosts
+            return (*self.hosts, *LOOPBACK)
         return LOOPBACK if self.host in LOOPBACK else ("*",)
+
+    @property
+    def client_jobs(self) -> int:
+        """Number of requests of one client that may be inside."""
+        return clients.share_of(self.n_jobs + self.waiting, self.client_share)
+
+    @property
+    def client_listeners(self) -> int:
+        """Number of streams of one client."""
+        return clients.share_of(self.listeners, self.client_share)
+
+    @property
+    def client_connections(self) -> int:
+        """Number of connections of one client."""
+        return clients.share_of(self.connections, self.client_share)
 
     def opens(self, token: str) -> bool:
         """Returns whether a token is the right one, in a time that does not depend on it."""
@@ -112,5 +131,8 @@ def check(settings: ServeSettings) -> None:
     for name in (*positive, "workers", "connections"):
         if getattr(settings, name) <= 0:
             raise errors.Invalid(f"--{name}={getattr(settings, name)}: must be more than 0")
+    if not 0 < settings.client_share <= 1:
+        raise errors.Invalid(f"--client_share={settings.client_share:g}: more than 0, and at most 1, for all places")
+    clients.Clients(settings.proxies)
     if settings.clip_s > asking.LONGEST_S:
         raise errors.Invalid(f"--clip_s={settings.clip_s:g}: a clip is at most {asking.LONGEST_S:g} s")

@@ -6,14 +6,19 @@ FOLDER/collection/fingerprints.bin         rows of all tracks, one after the oth
 FOLDER/collection/tracks.json              id, name, seconds, rows, metadata of each track
 FOLDER/collection/network.onnx             samples in, fingerprints out
 FOLDER/collection/about.json               counts, how clips are asked, constants of the search, calibration
+
+A page is whole, or says that it is not: all files are written into a folder of their own first, and while they are
+moved to their places about.json says that the page is unfinished.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -22,7 +27,7 @@ import numpy as np
 from nafp import errors
 from nafp.database import database, index_segments
 from nafp.identify import asking
-from nafp.jobs import whole_files
+from nafp.jobs import locks, whole_files
 from nafp.search import speeds
 from nafp.serving import browser_network, page_files
 
@@ -30,6 +35,9 @@ DTYPES = ("float16", "int8")
 LARGEST_ROWS = 200_000  # 28 hours: 51 MB as float16. Each row of a clip costs 0.05 s of a 2-core CPU to search for.
 ABOUT = "collection/about.json"
 _OFFLINE = "offline.js"
+_STAGED, _LOCK = ".nafp-page.part", ".lock"
+_UNFINISHED = {"unfinished": True}
+_IS_STATIC = b'data-collection="files"'
 _BLOCK = 4096
 # A page from files says itself what its server would say in headers; frames can only be forbidden by a server.
 _POLICY = page_files.POLICY.replace("; frame-ancestors 'none'", "")
@@ -47,8 +55,8 @@ def write(folder: str | os.PathLike, opened: database.Database, *, dtype: str = 
     """Writes the page and a database into a folder.
 
     dtype: of the fingerprints, one of DTYPES. Names of tracks lose their folders: they will be public. Raises
-    errors.Invalid for an empty database, one of more than LARGEST_ROWS rows,
-    and a machine that cannot write ONNX.
+    errors.Invalid for an empty database, one of more than LARGEST_ROWS rows, a machine that cannot write ONNX, and a
+    folder that another process is writing.
     """
     tracks = list(opened.tracks())
     n_rows = sum(track.n_rows for track in tracks)
@@ -64,12 +72,60 @@ def write(folder: str | os.PathLike, opened: database.Database, *, dtype: str = 
         ABOUT: _as_json(_about(opened, tracks, n_rows, dtype)),
     }
     contents[_OFFLINE] = _offline(page_files.files()[_OFFLINE].data, contents)
-    for name, data in contents.items():
-        path = pathlib.Path(folder, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_files.opened(path, "wb") as file:
-            file.write(data)
+    _put(pathlib.Path(folder), contents)
     return SiteReport(len(tracks), n_rows, sum(map(len, contents.values())))
+
+
+def may_be_written(folder: pathlib.Path) -> bool:
+    """Returns whether a folder is new, empty, or a page that was written before, to its end or not."""
+    if not folder.exists():
+        return True
+    if not folder.is_dir():
+        return False
+    index = folder / page_files.INDEX
+    is_page = (folder / ABOUT).is_file() or (index.is_file() and _IS_STATIC in index.read_bytes())
+    return is_page or {entry.name for entry in folder.iterdir()} <= {_STAGED}
+
+
+def _put(folder: pathlib.Path, contents: dict[str, bytes]) -> None:
+    """Writes files so that a page is the old one, the new one, or says that it is unfinished."""
+    staged = folder / _STAGED
+    staged.mkdir(parents=True, exist_ok=True)
+    with _alone(folder, staged):
+        for name, data in contents.items():
+            _write(staged / name, data)
+        _write(folder / ABOUT, _as_json(_UNFINISHED))
+        # about.json is the last one that a visitor needs, and offline.js makes the browsers of earlier ones load anew.
+        for name in (*(name for name in contents if name not in (ABOUT, _OFFLINE)), ABOUT, _OFFLINE):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staged / name, target)
+            whole_files.sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def _alone(folder: pathlib.Path, staged: pathlib.Path) -> Iterator[None]:
+    """Holds a folder for this process. Removes what was staged, also by a process that was killed."""
+    try:
+        held = locks.take(staged / _LOCK)
+    except BlockingIOError:
+        raise errors.Locked(f"--out={folder}: {locks.holder(staged / _LOCK)} is writing a page into it") from None
+    with held:
+        for entry in staged.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != _LOCK:
+                entry.unlink()
+        try:
+            yield
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def _write(path: pathlib.Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_files.opened(path, "wb") as file:
+        file.write(data)
 
 
 def _require_small(opened: database.Database, n_rows: int) -> None:
@@ -128,13 +184,13 @@ def _about(opened: database.Database, tracks: list[Any], n_rows: int, dtype: str
             "dtype": dtype,
             "gain": gain,
             "law": speeds.law() | {"k": index_segments.K},
-            "calibration": calibrated.as_record() if calibrated else None,
+            "calibration": calibrated.plain.as_record() if calibrated else None,
         },
     }
 
 
 def _index(page: bytes) -> bytes:
-    text = page.decode().replace('data-collection="server"', 'data-collection="files"')
+    text = page.decode().replace('data-collection="server"', _IS_STATIC.decode())
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     return text.replace('<meta charset="utf-8">', f'<meta charset="utf-8">\n{policy}').encode()
 

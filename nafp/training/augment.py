@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Complex, Float, Shaped
 
 _TINY = 1e-12
+# What is mixed into a replica, in this order, and the kind of recording that it is drawn from.
+ADDED = {"noise": "noise", "speech": "speech", "song": "music"}
 
 
 class Bank(NamedTuple):
@@ -145,6 +147,7 @@ class Chain(NamedTuple):
     speed: float
     noise: draws.Level
     speech: draws.Level
+    song: draws.Level
     noise_in_room: float
     gain: draws.Level
     room: Response
@@ -174,7 +177,7 @@ def _plain(section: Mapping[str, Any]) -> dict[str, Any]:
 
 def chain(section: Mapping[str, Any]) -> Chain:
     """Unpacks config.augment."""
-    levels = {name: draws.Level(**_plain(section[name])) for name in ("noise", "speech", "gain", "saturation")}
+    levels = {name: draws.Level(**_plain(section[name])) for name in (*ADDED, "gain", "saturation")}
     responses = {name: Response(**section[name]) for name in ("room", "microphone")}
     filters = {name: CutOff(**section[name]) for name in ("low_pass", "high_pass")}
     masks = {name: Mask(**section[name]) for name in ("cutout", "frequency_mask", "time_mask")}
@@ -229,8 +232,7 @@ def pairs(
     s: Settings,
     keys: Shaped[Array, " B"],
     clips: Float[Array, "B clip"],
-    noise: Float[Array, "B heard"] | None,
-    speech: Float[Array, "B heard"] | None,
+    added: dict[str, Float[Array, "B heard"]],
     rooms: Bank | None,
     microphones: Bank | None,
     degraded: Float[Array, "B clip"] | None = None,
@@ -239,20 +241,21 @@ def pairs(
 ) -> tuple[Float[Array, "B S"], Float[Array, "B S"]]:
     """Cuts and degrades a batch into (anchors, replicas), each float32 [B, segment].
 
-    keys: [B], one per example. clips: [B, clip_samples] in -1..1. noise, speech: [B, heard_samples], or None.
-    degraded: the clips in an already degraded version, or None. Replicas are then cut from these and not degraded.
+    keys: [B], one per example. clips: [B, clip_samples] in -1..1. added: what is mixed in, [B, heard_samples] by the
+    names of ADDED. degraded: the clips in an already degraded version, or None. Replicas are then cut from these and
+    not degraded.
     number: which replica of the anchors to draw, from 0. The anchors are those of any other.
     """
 
-    def one(key, clip, noise_clip, speech_clip, degraded_clip):
+    def one(key, clip, added_clips, degraded_clip):
         other = draws.of_replica(key, number)
         anchor, replica = _cut(s, key, other, clip, clip if degraded is None else degraded_clip)
         if s.chain.enabled and degraded is None:
-            replica = degrade(s, other, replica, noise_clip, speech_clip, rooms, microphones)
+            replica = degrade(s, other, replica, added_clips, rooms, microphones)
         return anchor, replica[-s.segment :]
 
-    axes = (0, 0, *(None if part is None else 0 for part in (noise, speech, degraded)))
-    return jax.vmap(one, in_axes=axes)(keys, clips, noise, speech, degraded)
+    axes = (0, 0, 0, None if degraded is None else 0)
+    return jax.vmap(one, in_axes=axes)(keys, clips, added, degraded)
 
 
 def _cut(
@@ -276,23 +279,21 @@ def degrade(
     s: Settings,
     key: jax.Array,
     samples: Float[Array, " heard"],
-    noise: Float[Array, " heard"] | None,
-    speech: Float[Array, " heard"] | None,
+    added: dict[str, Float[Array, " heard"]],
     rooms: Bank | None,
     microphones: Bank | None,
 ) -> Float[Array, " heard"]:
     """Degrades one clip [heard_samples] by noise, room, noise, microphone, filters, saturation and gain, in this order.
 
-    Noise is mixed in once: before the room with probability `noise_in_room`, otherwise after it. `peak_replicas` brings
+    What is `added`, by the names of ADDED, is mixed in once: before the room with probability `noise_in_room`,
+    otherwise after it. `peak_replicas` brings
     the peak of the segment to 1 before the gain.
     """
     chain, k = s.chain, jax.random.split(jax.random.fold_in(key, 1), 12)
     early = draws.happens(k[0], chain.noise_in_room)
-    samples = _add(s, k[1], samples, noise, chain.noise, when=early)
-    samples = _add(s, k[2], samples, speech, chain.speech, when=early)
+    samples = _with_all(s, k, samples, added, when=early)
     samples = _respond(k[3], samples, rooms, chain.room.probability)
-    samples = _add(s, k[1], samples, noise, chain.noise, when=~early)
-    samples = _add(s, k[2], samples, speech, chain.speech, when=~early)
+    samples = _with_all(s, k, samples, added, when=~early)
     samples = _respond(k[4], samples, microphones, chain.microphone.probability)
     samples = _filter(s, k[5], samples)
     if chain.saturation.probability:
@@ -307,12 +308,21 @@ def degrade(
     return samples
 
 
-def _add(
-    s: Settings, key: jax.Array, samples: jax.Array, noise: jax.Array | None, level: draws.Level, *, when: jax.Array
+def _with_all(
+    s: Settings, keys: jax.Array, samples: jax.Array, added: dict[str, jax.Array], *, when: jax.Array
+) -> jax.Array:
+    """Mixes in all that is added, if `when` is True. keys: those of `degrade`."""
+    for name, key in zip(ADDED, (keys[1], keys[2], keys[10])):
+        level = getattr(s.chain, name)
+        if name in added and level.probability:
+            samples = _with_one(s, key, samples, added[name], level, when=when)
+    return samples
+
+
+def _with_one(
+    s: Settings, key: jax.Array, samples: jax.Array, noise: jax.Array, level: draws.Level, *, when: jax.Array
 ) -> jax.Array:
     """Mixes noise in at a ratio drawn from `level`, if `when` is True and the level's probability says so."""
-    if noise is None or not level.probability:
-        return samples
     k_db, k_happens = jax.random.split(key)
     mixed = mix(samples, noise, snr_db=level.draw(k_db), over=s.segment)
     return jnp.where(when & draws.happens(k_happens, level.probability), mixed, samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from typing import NamedTuple
@@ -77,7 +78,6 @@ class _Cutter(NamedTuple):
         replicas: int = 1,
     ) -> pipeline.ClipReader:
         """Returns a reader that adds `noises` (by kind), or the degraded versions of a static set, for each replica."""
-        noises = noises or {}
         return pipeline.ClipReader(
             music,
             windows,
@@ -85,8 +85,7 @@ class _Cutter(NamedTuple):
             context=self.settings.context,
             margin=self.settings.margin,
             seed=self.seed,
-            noise=noises.get("noise"),
-            speech=noises.get("speech"),
+            added=noises,
             variants=static.variants if static else (),
             replicas=replicas,
         )
@@ -199,6 +198,15 @@ def open_data(config: ml_collections.ConfigDict, settings: augment.Settings) -> 
     return opened
 
 
+def facts(opened: Data) -> dict[str, object]:
+    """Returns what must be the same on every host: the windows, as a digest, and where the recordings lie."""
+    windows = hashlib.sha256(opened.windows.start.tobytes() + opened.windows.track.tobytes())
+    return {
+        "the windows' digest": windows.hexdigest()[:12],
+        "whether recordings lie on the device": opened.banks.recordings is not None,
+    }
+
+
 def _unpacked(config: ml_collections.ConfigDict, settings: augment.Settings) -> _Plan:
     """Unpacks the configuration. Nothing below this line sees it."""
     data, validate, rate_hz = config.data, config.validate, config.audio.sample_rate_hz
@@ -244,7 +252,8 @@ def _open_corpus(plan: _Plan) -> Data:
     notes = [plan.describe(windows, plan.corpus)]
     banks, epoch = sounds.banks(plan.sounds_split), plan.order.length(windows)
     examples, validation_banks = _validation(plan, music, sounds, banks, notes)
-    n_bytes = resident.n_bytes(music, windows, sounds.source, split=plan.sounds_split)
+    kinds = sounds.kinds(*augment.ADDED)
+    n_bytes = resident.n_bytes(music, windows, sounds.source, split=plan.sounds_split, kinds=kinds)
     if not lies_on_device(plan.on_device, n_bytes):
         return Data(windows, epoch, plan.order.batches(windows, reader), banks, examples, validation_banks, notes)
     notes.append(f"the recordings lie on the device: {n_bytes / 1e9:.2f} GB")
@@ -254,7 +263,7 @@ def _open_corpus(plan: _Plan) -> Data:
         windows,
         sounds.source,
         split=plan.sounds_split,
-        kinds=sounds.kinds("noise", "speech"),
+        kinds=kinds,
         silence_db=plan.noise_silence_db,
     )
     banks = banks._replace(recordings=recordings)

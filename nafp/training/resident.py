@@ -1,7 +1,7 @@
 """Recordings that lie in the accelerator's memory, where windows are cut and noise is drawn.
 
 A host sends two numbers per pair, the window and the position in the stream, and no audio. The clips equal those of
-`pipeline.ClipReader`, sample for sample. Noise and speech are drawn by the same rule, but from other random numbers.
+`pipeline.ClipReader`, sample for sample. What is mixed in is drawn by the same rule, but from other random numbers.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 from nafp.corpora import corpus
 from nafp.training import augment, draws, pipeline
 
-_KEYS = {"noise": 3, "speech": 4}  # Folded into the key of a pair; `augment` folds in 0, 1 and 2.
+_KEYS = {"noise": 3, "speech": 4, "song": 5}  # Folded into the key of a pair; `augment` folds in 0, 1 and 2.
 
 
 class Stretches(NamedTuple):
-    """The R recordings of noise or of speech, where they lie in `Recordings.samples`.
+    """The R recordings of noise, speech or music that are mixed in, where they lie in `Recordings.samples`.
 
     row: int32 [R], the first row of each. n_samples: int32 [R], the length of each. share: float32 [R], the cumulative
     share of the samples up to its end. quiet: the mean magnitude below which a stretch is drawn again.
@@ -50,20 +50,25 @@ class Recordings(NamedTuple):
     """What lies on the accelerator.
 
     samples: int16 [rows, cell], one recording after another, each from the start of a row, with silence before the
-    first and after the last. windows: the clips of the training windows. noise, speech: None where not used.
+    first and after the last. windows: the clips of the training windows. added: what is mixed in, by name.
     """
 
     samples: jax.Array | np.ndarray
     windows: Places
-    noise: Stretches | None
-    speech: Stretches | None
+    added: dict[str, Stretches]
 
 
-def n_bytes(music: corpus.Corpus, windows: pipeline.TrainingWindows, sounds: corpus.Corpus, *, split: str) -> int:
-    """Returns the bytes that `load` puts on each device if it loads both noise and speech."""
-    tracks = [music.tracks[i] for i in np.unique(windows.track)]
-    tracks += [track for kind in _KEYS for track in sounds.select(kind=kind, split=split)]
-    return 2 * sum(-(-track.n_samples // music.cell) * music.cell for track in tracks)
+def n_bytes(
+    music: corpus.Corpus,
+    windows: pipeline.TrainingWindows,
+    sounds: corpus.Corpus,
+    *,
+    split: str,
+    kinds: Sequence[str],
+) -> int:
+    """Returns the bytes that `load` puts on each device for the same arguments, but for the silence at both ends."""
+    recordings = [_recordings(music, windows), *(_added(sounds, kind, split) for kind in kinds)]
+    return 2 * sum(-(-r.track.n_samples // music.cell) * music.cell for r in _once(recordings))
 
 
 def load(
@@ -76,26 +81,49 @@ def load(
     kinds: Sequence[str],
     silence_db: float,
 ) -> Recordings:
-    """Copies the tracks of the windows, and the noise and speech of a split, into one array on the host.
+    """Copies the tracks of the windows, and what is mixed in from a split, into one array on the host.
 
-    kinds: any of "noise" and "speech". Both corpora must have the same sample rate, and hence the same cell.
+    kinds: any names of `augment.ADDED`. Both corpora must have the same sample rate, and hence the same cell. A track
+    that is needed twice is copied once.
     """
     cell = music.cell
-    noises = {kind: [t for t in sounds.select(kind=kind, split=split) if t.n_samples] for kind in kinds}
-    tracks = np.unique(windows.track)
-    pieces = [music.audio(music.tracks[i]) for i in tracks]
-    pieces += [sounds.audio(track) for kind in kinds for track in noises[kind]]
+    added = {kind: _added(sounds, kind, split) for kind in kinds}
+    recordings = _recordings(music, windows)
+    needed = _once([recordings, *added.values()])
     edge = s.clip_samples // cell + 2
-    first = edge + np.cumsum([0] + [-(-len(piece) // cell) for piece in pieces])
+    first = edge + np.cumsum([0] + [-(-r.track.n_samples // cell) for r in needed])
     samples = np.zeros((first[-1] + edge, cell), np.int16)
-    for row, piece in zip(first, pieces):
-        samples.reshape(-1)[row * cell : row * cell + len(piece)] = piece
-    stretches, end = {}, len(tracks)
-    for kind in kinds:
-        begin, end = end, end + len(noises[kind])
-        stretches[kind] = _stretches(first[begin:end], noises[kind], silence_db)
-    places = _places(s, music, windows, dict(zip(tracks.tolist(), first)))
-    return Recordings(samples, places, stretches.get("noise"), stretches.get("speech"))
+    rows = dict(zip(needed, first.tolist()))
+    for r, row in rows.items():
+        samples.reshape(-1)[row * cell : row * cell + r.track.n_samples] = r.source.audio(r.track)
+    stretches = {
+        kind: _stretches(np.array([rows[r] for r in among]), [r.track for r in among], silence_db)
+        for kind, among in added.items()
+    }
+    row_of = dict(zip(np.unique(windows.track).tolist(), (rows[r] for r in recordings)))
+    return Recordings(samples, _places(s, music, windows, row_of), stretches)
+
+
+class _Recording(NamedTuple):
+    """A track and the corpus that it lies in."""
+
+    source: corpus.Corpus
+    track: corpus.CorpusTrack
+
+
+def _recordings(music: corpus.Corpus, windows: pipeline.TrainingWindows) -> list[_Recording]:
+    """Lists the tracks that have windows, by their index in the corpus."""
+    return [_Recording(music, music.tracks[i]) for i in np.unique(windows.track).tolist()]
+
+
+def _added(sounds: corpus.Corpus, kind: str, split: str) -> list[_Recording]:
+    """Lists the recordings of a split that `kind` is drawn from."""
+    return [_Recording(sounds, t) for t in sounds.select(kind=augment.ADDED[kind], split=split) if t.n_samples]
+
+
+def _once(recordings: Sequence[list[_Recording]]) -> list[_Recording]:
+    """Lists every recording once, in the order in which they are first named."""
+    return list(dict.fromkeys(r for several in recordings for r in several))
 
 
 def _stretches(rows: np.ndarray, recordings: list[corpus.CorpusTrack], silence_db: float) -> Stretches:
@@ -126,9 +154,9 @@ def _places(
 def read(
     s: augment.Settings, recordings: Recordings, keys: jax.Array, batch: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
-    """Turns the windows [b] and positions [b] of a batch into the clips, tracks, noise and speech of a host's batch.
+    """Turns the windows [b] and positions [b] of a batch into a host's batch, with clips, tracks and what is mixed in.
 
-    keys: [b], one per pair, folded from the seed and its position. With several replicas, noise and speech have a row
+    keys: [b], one per pair, folded from the seed and its position. With several replicas, what is mixed in has a row
     for each.
     """
     window = batch["window"]
@@ -137,13 +165,12 @@ def read(
         "track": jnp.asarray(recordings.windows.track)[window],
         "position": batch["position"],
     }
-    for name, stretches in (("noise", recordings.noise), ("speech", recordings.speech)):
-        if stretches is not None:
-            drawn = [
-                _drawn(recordings.samples, stretches, draws.of_replicas(keys, i), _KEYS[name], s.heard_samples)
-                for i in range(s.replicas)
-            ]
-            full[name] = drawn[0] if s.replicas == 1 else jnp.stack(drawn, axis=1)
+    for name, stretches in recordings.added.items():
+        drawn = [
+            _drawn(recordings.samples, stretches, draws.of_replicas(keys, i), _KEYS[name], s.heard_samples)
+            for i in range(s.replicas)
+        ]
+        full[name] = drawn[0] if s.replicas == 1 else jnp.stack(drawn, axis=1)
     return full
 
 

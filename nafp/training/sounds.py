@@ -20,7 +20,7 @@ class Sounds(NamedTuple):
     silence_db: float
 
     def probability(self, kind: str) -> float:
-        """Returns the probability of `noise`, `speech`, `room` or `microphone`, 0 if nothing is degraded."""
+        """Returns the probability of `noise`, `speech`, `song`, `room` or `microphone`, 0 if nothing is degraded."""
         chain = self.settings.chain
         return getattr(chain, kind).probability if chain.enabled else 0.0
 
@@ -30,19 +30,19 @@ class Sounds(NamedTuple):
 
     def lacking(self, split: str) -> list[str]:
         """Lists the kinds that are asked for and not in this split."""
-        kinds = self.kinds("noise", "speech", "room", "microphone")
+        kinds = self.kinds(*augment.ADDED, "room", "microphone")
         if self.settings.chain.one_response and self._pooled(split):
-            kinds = self.kinds("noise", "speech")
-        return [kind for kind in kinds if not self.source.select(kind=kind, split=split)]
+            kinds = self.kinds(*augment.ADDED)
+        return [kind for kind in kinds if not self.source.select(kind=augment.ADDED.get(kind, kind), split=split)]
 
     def noises(self, split: str) -> dict[str, pipeline.Noise]:
-        """Opens the noise and the speech of a split, by kind."""
-        return {kind: self._noise(kind, split) for kind in self.kinds("noise", "speech")}
+        """Opens what is mixed in from a split, by its name in `augment.ADDED`."""
+        return {kind: self._noise(kind, split) for kind in self.kinds(*augment.ADDED)}
 
     def _noise(self, kind: str, split: str) -> pipeline.Noise:
         n_samples = self.settings.heard_samples
         noise = pipeline.noise_source(
-            self.source, kind=kind, split=split, n_samples=n_samples, silence_db=self.silence_db
+            self.source, kind=augment.ADDED[kind], split=split, n_samples=n_samples, silence_db=self.silence_db
         )
         if noise is None:
             raise self._missing(kind, split)
@@ -78,7 +78,8 @@ class Sounds(NamedTuple):
     def _missing(self, kind: str, split: str) -> errors.Invalid:
         return errors.Invalid(
             f"config.augment.{kind}.probability={self.probability(kind)}, but "
-            f"{self.source.folder} has no {kind} in split {split!r} (it has {self.source.summary()}). "
+            f"{self.source.folder} has no {augment.ADDED.get(kind, kind)} in split {split!r} "
+            f"(it has {self.source.summary()}). "
             "Add some to the manifest (column kind), name another "
             f"--config.data.noise_corpus, or go without: --config.augment.{kind}.probability=0."
         )

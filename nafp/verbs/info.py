@@ -30,6 +30,8 @@ def in_words(info: Mapping[str, Any], folder: str) -> str:
         f"network {info['network']['source']} (step {info['network']['step']}, {info['network']['sha256'][:12]})",
         f"made {info['created']}",
     ]
+    if (engine := info["engine"])["kind"] != "local":
+        lines.insert(3, f"searched by {engine['kind']} at {engine['uri']}: {engine['held']} fingerprints")
     if n_removed := info["removed_fingerprints"]:
         lines.append(f"{n_removed} fingerprints of removed tracks: nafp compact {folder} gives their space back")
     return shown.lines(lines)

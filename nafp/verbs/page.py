@@ -17,8 +17,7 @@ def run(folder: str, *, out: str | os.PathLike, dtype: str = "float16") -> int:
     `site.DTYPES`. Raises errors.Invalid for another folder, and as `site.write` does.
     """
     target = pathlib.Path(out)
-    is_former = (target / site.ABOUT).is_file()
-    if target.exists() and not is_former and (not target.is_dir() or any(target.iterdir())):
+    if not site.may_be_written(target):
         raise errors.Invalid(f"--out={out}: is there, and was not written by nafp page; name another folder")
     with database.Database.open(folder) as opened:
         report = site.write(target, opened, dtype=dtype)

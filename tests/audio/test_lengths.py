@@ -207,6 +207,31 @@ def test_chunks_and_tags_behind_the_samples_are_no_sound(folder, tmp_path):
         assert heard(tmp_path / "a.wav") == (4.0, [])
 
 
+@pytest.mark.parametrize(
+    ("form", "endian", "behind"),
+    [
+        ("WAV", "BIG", b"LIST" + struct.pack(">I", 2000)),
+        ("AIFF", "FILE", b"NAME" + struct.pack(">I", 2000)),
+        ("CAF", "FILE", b"free" + struct.pack(">q", 2000)),
+        ("W64", "FILE", b"levl\xf3\xac\xd3\x11\xd1\x8c\x00\xc0\x4f\x8e\xdb\x8a" + struct.pack("<Q", 2024)),
+    ],
+)
+def test_a_chunk_behind_the_samples_of_any_kind_of_file_is_no_sound(tmp_path, form, endian, behind):
+    samples = tunes.tune(4.0, sample_rate_hz=16000)
+    soundfile.write(tmp_path / "a", samples, 16000, format=form, subtype="PCM_16", endian=endian)
+    with open(tmp_path / "a", "ab") as file:
+        file.write(behind + bytes(range(1, 251)) * 8)
+    assert heard(tmp_path / "a") == (4.0, [])
+
+
+def test_a_header_of_millions_of_empty_chunks_takes_no_time(tmp_path):
+    start_s = time.process_time()
+    for name in (bytes(4), b"junk"):
+        (tmp_path / "a.wav").write_bytes(b"RIFF\xff\xff\xff\x7fWAVE" + (name + bytes(4)) * (4 << 20))
+        assert headers.links(tmp_path / "a.wav") == [windows.WHOLE]
+    assert time.process_time() - start_s < 2.0
+
+
 @pytest.mark.parametrize("form", ["WAV", "AIFF", "AU", "CAF", "W64", "RF64"])
 def test_samples_beyond_a_stated_size_are_heard_and_a_cut_is_named(tmp_path, form):
     path, name = tmp_path / "a", {"AIFF": b"SSND", "W64": b"data\xf3"}.get(form, b"data")

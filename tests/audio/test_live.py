@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import types
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -82,6 +83,58 @@ def test_the_microphone_is_brought_to_the_rate_of_the_network(monkeypatch):
     monkeypatch.setattr(microphone, "blocks", blocks)
     assert len(heard("microphone")) == pytest.approx(24000, abs=2)
     assert live.opened("microphone").is_live
+
+
+class Stream:
+    """A microphone that gives one block of three samples, and then nothing, as one that was unplugged does."""
+
+    opened: ClassVar[list["Stream"]] = []
+    is_busy = False
+
+    def __init__(self, *, samplerate, channels, dtype, blocksize, callback):
+        self.callback, self.is_closed = callback, False
+        Stream.opened.append(self)
+
+    def start(self):
+        if self.is_busy:
+            raise ValueError("Device unavailable")
+        self.callback(np.ones((3, 1), np.float32), 3, None, None)
+
+    def close(self):
+        self.is_closed = True
+
+
+@pytest.fixture
+def library(monkeypatch):
+    monkeypatch.setattr(microphone, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(Stream, "opened", [])
+    fake = types.SimpleNamespace(InputStream=Stream, PortAudioError=ValueError)
+    monkeypatch.setitem(sys.modules, "sounddevice", fake)
+
+
+def test_a_microphone_that_was_unplugged_is_told_and_closed(library):
+    blocks = microphone.blocks(sample_rate_hz=8000, block_s=0.01)
+    assert len(next(blocks)) == 3
+    with pytest.raises(errors.MicrophoneUnavailable, match="still plugged in"):
+        next(blocks)
+    assert Stream.opened[0].is_closed
+
+
+def test_a_microphone_that_another_program_holds_is_told_and_closed(library, monkeypatch):
+    monkeypatch.setattr(Stream, "is_busy", True)
+    with pytest.raises(errors.MicrophoneUnavailable, match="cannot be started: Device unavailable"):
+        next(microphone.blocks(sample_rate_hz=8000))
+    assert Stream.opened[0].is_closed
+    with pytest.raises(errors.Invalid, match="longer than 0 s"):
+        microphone.record(0.0, sample_rate_hz=8000)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("ffmpeg:-i 'a", "No closing quotation"), ("ffmpeg: ", "names no input")])
+def test_arguments_of_ffmpeg_that_cannot_be_meant_are_refused_in_one_line(monkeypatch, name, reason):
+    monkeypatch.setattr(shutil, "which", lambda program: f"/usr/bin/{program}")
+    for use in (live.check, heard):
+        with pytest.raises(errors.Undecodable, match=reason):
+            use(name)
 
 
 def test_urls_and_devices_are_live_and_missing_files_are_an_error(tmp_path):

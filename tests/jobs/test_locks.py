@@ -1,5 +1,6 @@
 """One process at a time holds a lock, its end sets it free, and the next one is told who holds it."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -33,6 +34,18 @@ def test_a_lock_that_was_closed_is_free(tmp_path):
 def test_a_lock_that_nobody_signed_names_nobody(tmp_path, content):
     (tmp_path / "lock").write_text(content)
     assert locks.holder(tmp_path / "lock") == "another process"
+
+
+def test_a_file_system_without_locks_leaves_no_open_file(tmp_path, monkeypatch):
+    def refuse(file, operation):
+        refused.append(file)
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    refused = []
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="No locks available"):
+        locks.take(tmp_path / "lock")
+    assert refused[0].closed
 
 
 def test_a_link_is_not_followed_and_its_target_stays(tmp_path):

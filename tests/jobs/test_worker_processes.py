@@ -1,4 +1,6 @@
+import multiprocessing
 import os
+import struct
 import time
 
 import pytest
@@ -14,6 +16,12 @@ def answer(task):
         raise OSError("disk full")
     if task == "unwritable":
         raise errors.Unwritable("a.i16: cannot be written")
+    if task == "missing":
+        raise errors.NotFound("a.wav: no such file")
+    if task == "pid":
+        return os.getpid()
+    if task == "unsendable":
+        return lambda: task
     return task * 2
 
 
@@ -38,6 +46,32 @@ def test_an_error_in_a_worker_ends_the_run_with_its_trace():
 def test_an_error_for_a_person_comes_out_of_a_worker_as_it_is():
     with pytest.raises(errors.Unwritable, match=r"^a\.i16: cannot be written$"):
         list(worker_processes.run(answer, [1, "unwritable", 3], jobs=1))
+
+
+def test_a_process_that_was_killed_while_it_was_idle_costs_no_task():
+    results = worker_processes.run(answer, ["pid", 2, 3], jobs=1, ahead=1)
+    killed = next(results)
+    os.kill(killed, 9)
+    for process in multiprocessing.active_children():
+        if process.pid == killed:
+            process.join()
+    assert list(results) == [4, 6]
+
+
+def test_an_answer_that_cannot_be_sent_says_so():
+    with pytest.raises(RuntimeError, match=r"(?s)a worker failed:.*pickle"):
+        list(worker_processes.run(answer, [1, "unsendable"], jobs=1))
+
+
+def test_a_process_that_dies_in_the_middle_of_its_answer_is_a_crash():
+    ours, theirs = multiprocessing.Pipe()
+    with os.fdopen(os.dup(theirs.fileno()), "wb") as pipe:
+        pipe.write(struct.pack("!i", 100) + b"the beginning")
+    theirs.close()
+    process = multiprocessing.get_context("spawn").Process(target=int)
+    process.start()
+    worker = worker_processes._Worker(process, ours)
+    assert worker_processes._receive(worker) == worker_processes.Crash("crashed the decoder (exit 0)")
 
 
 def slow_answer(task):
@@ -72,7 +106,25 @@ def test_a_process_that_dies_of_a_task_is_replaced_and_one_that_raises_goes_on(w
     _, now = workers.ask(1, within_s=60)
     with pytest.raises(errors.Unwritable):
         workers.ask("unwritable", within_s=60)
+    with pytest.raises(errors.NotFound):  # An OSError, but none of the pipe.
+        workers.ask("missing", within_s=60)
     assert workers.ask(1, within_s=60) == (2, now)
+
+
+def test_a_process_that_the_machine_has_no_room_for_is_started_later(monkeypatch):
+    def start(context, function):
+        if refusals:
+            raise refusals.pop()
+        return started(context, function)
+
+    started, refusals = worker_processes._start, []
+    monkeypatch.setattr(worker_processes, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(worker_processes, "_start", start)
+    with worker_processes.Workers(slow_answer, jobs=1, greeting=0) as workers:
+        refusals += [BlockingIOError(11, "Resource temporarily unavailable")] * 2
+        assert isinstance(workers.ask("crash", within_s=60), worker_processes.Crash)
+        assert workers.ask(1, within_s=60)[0] == 2
+        assert not refusals
 
 
 def test_nobody_waits_for_ever_for_a_free_process():

@@ -165,6 +165,19 @@ def test_a_decoder_that_takes_too_long_is_killed_and_the_clip_refused(strict):
     assert list(pathlib.Path(decoders._folder).iterdir()) == []
 
 
+def test_a_search_engine_that_fails_is_a_503_that_names_no_address(running, monkeypatch):
+    def failing(*_, **__):
+        raise errors.EngineFailed("Milvus at http://secret.example:19530: searching: deadline exceeded")
+
+    moment = running.opened[0].database._moment
+    with monkeypatch.context() as patch:
+        patch.setattr(type(moment.index), "search", failing)
+        answer = running.ask("POST", "/v1/identify", clip())
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert "the search engine of this database does not answer" in answer.value["error"]
+    assert "secret" not in json.dumps(answer.value)
+
+
 def test_a_file_that_crashes_its_decoder_is_refused_and_one_without_a_decoder_may_come_back(running, monkeypatch):
     service = running.opened[0]
 
@@ -243,7 +256,7 @@ def test_work_that_nobody_waits_for_is_not_begun():
     import asyncio
 
     async def drive():
-        table, done = desk.Desk(jobs=1, waiting=1, within_s=0.3), []
+        table, done = desk.Desk(jobs=1, waiting=1, within_s=0.3, each=2), []
 
         async def never():
             await asyncio.Event().wait()

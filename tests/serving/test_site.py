@@ -2,7 +2,9 @@
 
 import functools
 import http.server
+import itertools
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 
@@ -13,10 +15,11 @@ from nafp import errors
 from nafp.audio import decode
 from nafp.database import database
 from nafp.identify import asking, identifier
+from nafp.jobs import locks
 from nafp.search import collection, confidence, match, speeds, store
 from nafp.serving import page_files, site
 from nafp.verbs import page as verb
-from tests import databases
+from tests import databases, victims
 from tests.serving import browser
 from tests.serving.conftest import MUSIC
 
@@ -100,8 +103,9 @@ def looks(network):
 def test_its_search_gives_the_answers_of_python_on_the_same_vectors(chromium, host, filled):
     """The fast test, of random vectors, is test_its_search_is_that_of_python_to_the_last_digits."""
     with database.Database.open(filled) as opened, chromium.page(host) as page:
+        assert opened.confidence is not None
         network = opened.network(runtime="numpy")
-        asked = identifier.Identifier(network, opened.rows, opened.index, confidence=opened.confidence)
+        asked = identifier.Identifier(network, opened.rows, opened.index, confidence=opened.confidence.plain)
         given, wanted = [], []
         for look, samples, rate_hz in looks(network):
             framed = {speed: asked._framed(samples, rate_hz, speed, look.shifts) for speed in look.speeds}
@@ -236,6 +240,90 @@ def test_a_page_takes_the_place_of_a_page_only(written, filled, tmp_path):
     (tmp_path / "mine.txt").write_text("words")
     with pytest.raises(errors.Invalid, match="was not written by nafp page"):
         verb.run(str(filled), out=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def victim():
+    process = victims.Victim("tests.killed_verbs")
+    yield process
+    process.end()
+
+
+def lives(victim, folder, template, *, every, before=()):
+    """Yields the files after each life of `nafp page`, killed a step later each time, and whether it ended well."""
+    for step in itertools.count(1, every):
+        shutil.copytree(template, folder)
+        for name, data in before:
+            (folder / "site" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "site" / name).write_bytes(data)
+        answers, ended = victim.live(f"site:{folder}", step=step)
+        assert not [line for line in answers if line.startswith("failed")], answers
+        yield written_files(folder / "site"), ended
+        shutil.rmtree(folder)
+        if ended:
+            return
+
+
+def written_files(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [(path.relative_to(folder).as_posix(), path.read_bytes()) for path in files]
+
+
+def test_a_page_killed_at_any_step_is_the_old_one_the_new_one_or_says_so(victim, tmp_path):
+    old_db, new_db = tmp_path / "old", tmp_path / "new"
+    for place, first in ((old_db, 0), (new_db, 5)):
+        place.mkdir()
+        databases.filled(place / "db", 2, first=first).close()
+    *_, (first, _) = lives(victim, tmp_path / "life", old_db, every=1000)
+    *_, (new, _) = lives(victim, tmp_path / "life", new_db, every=1000)
+    assert dict(first) != dict(new)
+    assert not [name for name, _ in new if name.startswith(".")]
+    unfinished = 0
+    for before, every in ((first, 6), ([], 13)):
+        for after, ended in lives(victim, tmp_path / "life", new_db, every=every, before=before):
+            shown = [(name, data) for name, data in after if not name.startswith(".nafp-page.part/")]
+            says = dict(shown).get(site.ABOUT)
+            unfinished += says == b'{"unfinished": true}'
+            assert says == b'{"unfinished": true}' or without_offline(shown) in map(without_offline, (before, new))
+            if not ended:  # Whatever there is, the next run makes a page of it.
+                *_, (again, _) = lives(victim, tmp_path / "again", new_db, every=1000, before=after)
+                assert again == new
+    assert unfinished > 2
+
+
+def without_offline(files):
+    return [(name, data) for name, data in files if name != "offline.js"]
+
+
+def test_a_page_killed_by_an_earlier_version_is_written_again(filled, tmp_path):
+    (tmp_path / "index.html").write_text('<html lang="en" data-collection="files">')
+    assert site.may_be_written(tmp_path)
+    (tmp_path / "index.html").write_text("<html>")
+    assert not site.may_be_written(tmp_path)
+    assert not site.may_be_written(tmp_path / "index.html")
+
+
+def test_two_do_not_write_one_page(filled, tmp_path):
+    (tmp_path / ".nafp-page.part").mkdir()
+    with locks.take(tmp_path / ".nafp-page.part" / ".lock"), pytest.raises(errors.Locked, match="is writing a page"):
+        verb.run(str(filled), out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, data, said",
+    [
+        ("about.json", '{"unfinished": true}', "This page was not written to its end."),
+        ("tracks.json", "[]", "Not all files of this page are of the same collection."),
+    ],
+)
+def test_a_page_that_is_not_whole_says_so(chromium, host, written, name, data, said):
+    path = written / "collection" / name
+    whole = path.read_bytes()
+    path.write_text(data)
+    with chromium.page(host) as page:
+        page.until("document.getElementById('status').classList.contains('trouble')")
+        assert page.text("status").startswith(said)
+    path.write_bytes(whole)
 
 
 def test_only_a_small_collection_becomes_a_page(tmp_path, monkeypatch):

@@ -131,7 +131,7 @@ def clips_and_keys(s, n=6, seed=0):
 def test_with_everything_off_replica_is_anchor_is_the_clean_segment():
     s = only()
     clips, keys = clips_and_keys(s)
-    anchors, replicas = pairs(s, keys, clips, None, None, None, None)
+    anchors, replicas = pairs(s, keys, clips, {}, None, None)
     start = s.context + s.margin
     np.testing.assert_array_equal(anchors, clips[:, start : start + s.segment])
     np.testing.assert_array_equal(replicas, anchors)
@@ -142,7 +142,7 @@ def test_offsets_stay_within_their_bounds_and_differ():
     ramp = jnp.arange(s.context + s.segment + 2 * s.margin, dtype=jnp.float32)
     clips = jnp.tile(ramp, (200, 1))
     keys = jax.random.split(jax.random.key(0), 200)
-    anchors, replicas = pairs(s, keys, clips, None, None, None, None)
+    anchors, replicas = pairs(s, keys, clips, {}, None, None)
     moved = np.asarray(anchors[:, 0]) - (s.context + s.margin)
     further = np.asarray(replicas[:, 0]) - np.asarray(anchors[:, 0])
     for drawn in (moved, further):
@@ -156,28 +156,24 @@ def test_an_example_does_not_depend_on_its_batch():
     clips, keys = clips_and_keys(s)
     sounds = jnp.array(np.stack([noise(s.context + s.segment, 50 + i) for i in range(6)]))
     banks = [augment.bank(np.stack([noise(n, n)]), clip_samples=16000, kept_samples=8000) for n in (4000, 500)]
-    whole = pairs(s, keys, clips, sounds, None, *banks)
+    whole = pairs(s, keys, clips, {"noise": sounds}, *banks)
     order = np.array([2, 3, 0, 0, 5, 1])  # Other mates, at other places.
-    other = pairs(s, keys[order], clips[order], sounds[order][:, ::-1].at[:2].set(sounds[2:4]), None, *banks)
+    others = sounds[order][:, ::-1].at[:2].set(sounds[2:4])
+    other = pairs(s, keys[order], clips[order], {"noise": others}, *banks)
     for all_of_them, two in zip(whole, other):
         np.testing.assert_allclose(all_of_them[2:4], two[:2], atol=2e-6)
 
 
-def test_noise_is_heard_at_the_ratio_drawn_whether_before_or_after_the_room():
-    for in_room in (0.0, 1.0):
-        s = only(
-            **{
-                "noise.probability": 1.0,
-                "noise.low_db": 6.0,
-                "noise.high_db": 6.0,
-                "noise_in_room": in_room,
-            }
-        )
-        clips, keys = clips_and_keys(s)
-        sounds = jnp.array(np.stack([noise(s.context + s.segment, 90 + i) for i in range(6)]))
-        anchors, replicas = pairs(s, keys, clips, sounds, None, None, None)
-        for anchor, replica in zip(np.asarray(anchors), np.asarray(replicas)):
-            assert power_db(anchor) - power_db(replica - anchor) == pytest.approx(6.0, abs=1e-2)
+@pytest.mark.parametrize("name", augment.ADDED)
+@pytest.mark.parametrize("in_room", [0.0, 1.0])
+def test_what_is_added_is_heard_at_the_ratio_drawn_whether_before_or_after_the_room(name, in_room):
+    level = {f"{name}.probability": 1.0, f"{name}.low_db": 6.0, f"{name}.high_db": 6.0}
+    s = only(**level, noise_in_room=in_room)
+    clips, keys = clips_and_keys(s)
+    sounds = jnp.array(np.stack([noise(s.context + s.segment, 90 + i) for i in range(6)]))
+    anchors, replicas = pairs(s, keys, clips, {name: sounds}, None, None)
+    for anchor, replica in zip(np.asarray(anchors), np.asarray(replicas)):
+        assert power_db(anchor) - power_db(replica - anchor) == pytest.approx(6.0, abs=1e-2)
 
 
 def drawn_offsets(n=400, **changes):
@@ -185,7 +181,7 @@ def drawn_offsets(n=400, **changes):
     s = only(**changes)
     ramp = jnp.arange(s.clip_samples, dtype=jnp.float32)
     keys = jax.random.split(jax.random.key(0), n)
-    sides = pairs(s, keys, jnp.tile(ramp, (n, 1)), None, None, None, None)
+    sides = pairs(s, keys, jnp.tile(ramp, (n, 1)), {}, None, None)
     return [np.asarray(side[:, 0]) - (s.context + s.margin) for side in sides]
 
 
@@ -223,7 +219,7 @@ def test_one_draw_decides_on_both_filters():
 
     def kinds(**changes):
         s = only(context_s=0.0, **filters, **changes)
-        _, replicas = pairs(s, keys, jnp.tile(clip, (64, 1)), None, None, None, None)
+        _, replicas = pairs(s, keys, jnp.tile(clip, (64, 1)), {}, None, None)
         power = np.abs(np.fft.rfft(replicas)) ** 2
         whole = np.abs(np.fft.rfft(clip)) ** 2
         bands = (slice(100, 900), slice(3000, 3900))
@@ -238,7 +234,7 @@ def test_replicas_of_an_anchor_differ_and_their_anchor_does_not():
     s = only(**{"noise.probability": 1.0, "context_s": 0.1, "offset_s": 0.1, "replicas": 3})
     clips, keys = clips_and_keys(s, n=2)
     sounds = jnp.array(np.stack([noise(s.heard_samples, 30 + i) for i in range(2)]))
-    drawn = [pairs(s, keys, clips, sounds, None, None, None, number=i) for i in range(2)]
+    drawn = [pairs(s, keys, clips, {"noise": sounds}, None, None, number=i) for i in range(2)]
     np.testing.assert_array_equal(drawn[0][0], drawn[1][0])
     assert not np.allclose(drawn[0][1], drawn[1][1])
 
@@ -250,6 +246,6 @@ def test_a_circular_response_wraps_round_and_the_peak_of_a_replica_is_one():
     expected = np.fft.irfft(np.fft.rfft(clip) * np.fft.rfft(response, 8000), 8000)
     np.testing.assert_allclose(augment.convolve(jnp.array(clip), made.spectra[0]), expected, atol=1e-5)
     s = only(**{"context_s": 0.0, "room.probability": 1.0, "peak_replicas": True})
-    anchors, replicas = pairs(s, jax.random.split(jax.random.key(0), 1), jnp.array(clip)[None], None, None, made, None)
+    anchors, replicas = pairs(s, jax.random.split(jax.random.key(0), 1), jnp.array(clip)[None], {}, made, None)
     np.testing.assert_allclose(replicas[0], expected / np.abs(expected).max(), atol=1e-4)
     np.testing.assert_array_equal(anchors[0], clip)

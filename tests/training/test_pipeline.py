@@ -23,7 +23,7 @@ def reader(recordings, listed, **changes):
     noise = pipeline.noise_source(
         recordings, kind="noise", split="train", n_samples=CONTEXT + SEGMENT, silence_db=-60.0
     )
-    settings = dict(segment=SEGMENT, context=CONTEXT, margin=MARGIN, seed=3, noise=noise)
+    settings = dict(segment=SEGMENT, context=CONTEXT, margin=MARGIN, seed=3, added={"noise": noise})
     return pipeline.ClipReader(recordings, listed, **{**settings, **changes})
 
 
@@ -99,6 +99,18 @@ def test_noise_is_drawn_anew_every_epoch(recordings, listed):
     assert (np.abs(first["noise"].astype(int)).mean(axis=1) > 0).all()
 
 
+def test_songs_are_music_of_their_split(recordings, listed):
+    song = pipeline.noise_source(recordings, kind="music", split="train", n_samples=SEGMENT, silence_db=-60.0)
+    music = recordings.select(kind="music", split="train")
+    whole = np.concatenate([recordings.audio(t) for t in music]).tobytes()
+    for batch in take(stream(recordings, listed), 1):
+        assert "song" not in batch
+    read = reader(recordings, listed, added={"song": song})
+    drawn = [read(position, 3)["song"] for position in range(4)]
+    assert all(clip.tobytes() in whole for clip in drawn)
+    assert len({clip.tobytes() for clip in drawn}) == 4
+
+
 def test_the_stream_follows_from_the_seed_and_not_from_threads(recordings, listed):
     one = take(stream(recordings, listed, read_threads=1), 4)
     assert same(one, take(stream(recordings, listed, read_threads=4), 4))
@@ -115,6 +127,30 @@ def test_hosts_share_each_global_batch(recordings, listed):
             for position, noise in zip(hosts[h][i]["position"], hosts[h][i]["noise"]):
                 at = batch["position"].tolist().index(position)
                 np.testing.assert_array_equal(noise, batch["noise"][at])
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_device_has_the_same_pairs_on_any_number_of_hosts(recordings, listed, hosts, on_device):
+    """Four devices, on one host or on several: each has the same part of every global batch, from any step on."""
+
+    def of_devices(n_hosts, step):
+        shares = []
+        for host in range(n_hosts):
+            place = dict(host=host, hosts=n_hosts)
+            if on_device:
+                opened = pipeline.numbers(len(listed.start), seed=5, pairs=8, **place)
+            else:
+                opened = stream(recordings, listed, **place)
+            pipeline.go_to(opened, step)
+            shares.append(take(opened, 2))
+        batches = [
+            {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} for parts in zip(*shares)
+        ]
+        return [{name: x.reshape(4, 2, *x.shape[1:]) for name, x in batch.items()} for batch in batches]
+
+    assert same(of_devices(hosts, 3), of_devices(1, 3))
+    assert not same(of_devices(hosts, 3), of_devices(1, 2))
 
 
 def test_a_restored_stream_goes_on_as_if_nothing_had_happened(recordings, listed):
@@ -140,7 +176,7 @@ def drawn(order_of, n):
     numbers = dict(seed=0, pairs=4, order=order_of)
     one = np.concatenate([b["window"] for b in take(pipeline.numbers(len(TRACK), **numbers), n // 4)])
     hosts = [take(pipeline.numbers(len(TRACK), host=h, hosts=2, **numbers), n // 4) for h in (0, 1)]
-    together = np.concatenate([np.stack([a["window"], b["window"]], axis=1).ravel() for a, b in zip(*hosts)])
+    together = np.concatenate([share["window"] for shares in zip(*hosts) for share in shares])
     np.testing.assert_array_equal(one, together)
     return one
 

@@ -27,9 +27,8 @@ def listed(recordings):
     return pipeline.windows(recordings, split="train", segment=8000, hop=4000, silence_db=-60.0)
 
 
-def laid(recordings, listed, s, **changes):
-    wanted = dict(split="train", kinds=("noise",), silence_db=-60.0)
-    return resident.load(s, recordings, listed, recordings, **{**wanted, **changes})
+def laid(recordings, listed, s, *, sounds=None, kinds=("noise",)):
+    return resident.load(s, recordings, listed, sounds or recordings, split="train", kinds=kinds, silence_db=-60.0)
 
 
 def keys(n, seed=0):
@@ -102,13 +101,33 @@ class Made:
 def test_noise_is_drawn_by_length_and_quiet_recordings_hardly_ever(recordings, listed):
     s = settings(**{"audio.segment_s": 0.25, "augment.context_s": 0.25})
     sounds = Made([20_000, 60_000, 1_250, 80_000], [100, 300, 50, 0])
-    there = resident.load(s, recordings, listed, sounds, split="train", kinds=("noise",), silence_db=-60.0)
+    there = laid(recordings, listed, s, sounds=sounds)
     drawn = read(s, there, np.zeros(2000, int))["noise"]
     assert (drawn == drawn[:, :1]).all()
     counts = {value: int((drawn[:, 0] == value).sum()) for value in (0, 50, 100, 300)}
     assert counts[0] < 10  # Half of all is silent: eight draws leave one in 256.
     assert 0.65 < counts[300] / (counts[300] + counts[100]) < 0.85
     assert 0 < counts[50] < 80
+
+
+def test_a_song_to_mix_in_lies_there_once_and_is_music_of_its_split(recordings, listed):
+    s = settings()
+    kinds = ("noise", "song")
+    there = laid(recordings, listed, s, kinds=kinds)
+    assert len(there.samples) == len(laid(recordings, listed, s).samples)
+    size = resident.n_bytes(recordings, listed, recordings, split="train", kinds=kinds)
+    assert size + 2 * (s.clip_samples // recordings.cell + 2) * recordings.cell * 2 == there.samples.nbytes
+    music = np.concatenate([recordings.audio(t) for t in recordings.select(kind="music", split="train")]).tobytes()
+    for song in read(s, there, np.arange(8))["song"]:
+        assert song.tobytes() in music
+
+
+def test_tracks_of_two_corpora_are_not_taken_for_one_another(recordings, listed):
+    of_music = recordings.tracks[int(listed.track[0])]
+    sounds = Made([of_music.first_sample + of_music.n_samples], [7])
+    sounds.tracks = [of_music]  # The same words, another sound.
+    there = laid(recordings, listed, settings(), sounds=sounds, kinds=("song",))
+    assert (read(settings(), there, np.zeros(4, int))["song"] == 7).all()
 
 
 def test_what_a_pair_hears_depends_on_its_key_alone(recordings, listed):
@@ -133,7 +152,7 @@ def test_what_a_pair_hears_depends_on_its_key_alone(recordings, listed):
 def test_auto_is_an_accelerator_with_room_for_four_times_as_much(
     recordings, listed, monkeypatch, wanted, platform, share, lies
 ):
-    size = resident.n_bytes(recordings, listed, recordings, split="train")
+    size = resident.n_bytes(recordings, listed, recordings, split="train", kinds=("noise", "speech"))
     device = type("Device", (), {"memory_stats": lambda self: {"bytes_limit": int(size / share)}})()
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
     monkeypatch.setattr(jax, "default_backend", lambda: platform)

@@ -12,9 +12,14 @@ export class Files {
   static async open(engine) {
     const files = new Files();
     const [about, tracks] = await Promise.all(["about.json", "tracks.json"].map(async name => (await fetched(name)).json()));
+    if (about.unfinished) throw new Error("This page was not written to its end. Run nafp page once more.");
     const buffer = await (await fetched("fingerprints.bin")).arrayBuffer();
     Object.assign(files, {engine, about, list: tracks});
     const {hop_s, segment_s, dim} = about.network;
+    const nBytes = about.fingerprints * dim * (about.index.dtype === "int8" ? 1 : 2);
+    if (tracks.length !== about.tracks || buffer.byteLength !== nBytes) {
+      throw new Error("Not all files of this page are of the same collection. Load it again, or put all of them there.");
+    }
     await engine.call("openIndex", {
       ...about.index, buffer, dim, hop_s, segment_s, tracks: tracks.map(({name, rows}) => ({name, rows})),
     });

@@ -242,7 +242,7 @@ def test_a_replica_of_a_static_pair_is_cut_not_degraded_again(rendered):
     length = cut.context + cut.segment + 2 * cut.margin
     clips, degraded = rng.normal(size=(2, 4, length)).astype("f4")
     keys = jax.random.split(jax.random.key(0), 4)
-    anchors, replicas = augment.pairs(cut, keys, clips, None, None, None, None, degraded)
+    anchors, replicas = augment.pairs(cut, keys, clips, {}, None, None, degraded)
     here = slice(cut.context + cut.margin, cut.context + cut.margin + cut.segment)
     np.testing.assert_array_equal(anchors, clips[:, here])
     np.testing.assert_array_equal(replicas, degraded[:, here])

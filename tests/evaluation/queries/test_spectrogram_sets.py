@@ -91,6 +91,23 @@ def test_a_set_that_was_interrupted_is_continued(source, dataset, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
+def test_a_set_of_other_settings_is_not_continued(source, dataset, tmp_path):
+    first = sorted((dataset / "train_set").iterdir())[0]
+    for changes, said in (({"seed": 1}, "seed: 0, now 1"), ({"segments": 2}, "segments: 3, now 2")):
+        with pytest.raises(errors.AlreadyExists, match=f"train_settings.json: other settings .*{said}.* another --out"):
+            rendered(source, dataset, **changes)
+    with pytest.raises(errors.AlreadyExists, match=r"names: .*, now "):
+        rendered(source, dataset, conditions=["clean"])
+    with pytest.raises(errors.AlreadyExists, match="pieces"):
+        rendered(source, dataset, count=1)
+    # One of whose settings nobody knows, such as that of an earlier version.
+    (tmp_path / "train_set").mkdir()
+    (tmp_path / "train_set" / first.name).write_bytes(first.read_bytes())
+    with pytest.raises(errors.AlreadyExists, match="says how these pairs were made"):
+        rendered(source, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["train_set"]
+
+
 def test_other_splits_and_forms_are_refused(source, tmp_path):
     with pytest.raises(errors.Invalid, match="song_mine's sets have train, val"):
         rendered(source, tmp_path / "x", split=["test"])
