@@ -51,5 +51,5 @@ def split_cpu(shares: int) -> None:
 
 
 def cores() -> int:
-    """Returns the number of cores for this process. It is 1 if there are several, whose shares are not known here."""
+    """Returns the number of cores for this process: 1 if there are several processes, whose shares are not known."""
     return 1 if processes.are_several() else threads.n_threads()

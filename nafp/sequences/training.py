@@ -21,12 +21,16 @@ from nafp.sequences import batches, chunks, clips, embedder, losses, networks, o
 from nafp.training import beginning, journal
 from nafp.weights import checkpoints, run_folders
 
-# Sections that may not change within a run, and what else shapes its batches.
+# Sections of the configuration that may not change within a run.
 _FIXED = ("seed", "data", "chunk", "model", "loss")
 
 
 class _Opened(NamedTuple):
-    """What a run reads. search: None where nothing is held back."""
+    """What a run reads.
+
+    source: the batches. search: the search after some epochs, None if no clips are kept back. total: the steps of the
+    whole run.
+    """
 
     config: ml_collections.ConfigDict
     source: batches.Batches

@@ -30,8 +30,8 @@ _UNSCORED = -math.inf  # The score of a checkpoint that was not validated.
 class Checkpoints:
     """Saves and restores the checkpoints of one run.
 
-    keep: number of latest checkpoints that stay on disk, beside the best one. keep_every_steps: one in so many steps
-    stays, too; 0 for none.
+    keep: the number of latest checkpoints that stay on disk, beside the best one. keep_every_steps: the checkpoint of
+    every such number of steps stays as well, 0 for none.
     """
 
     def __init__(self, run: str | os.PathLike, *, keep: int, keep_every_steps: int = 0):
@@ -112,7 +112,7 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Frees what orbax holds. Waits for saves first."""
+        """Waits for saves, and then frees the threads and files of orbax."""
         self._manager.close()
 
 
@@ -146,7 +146,7 @@ def load(
 def split(source: str) -> tuple[str, str]:
     """Splits RUN, RUN@STEP, RUN@best or RUN@latest into the run and the choice, which is "latest" by default."""
     run, at, which = source.rpartition("@")
-    if at and (which.isdigit() or which in ("best", "latest")):
+    if at and (which.isdecimal() or which in ("best", "latest")):
         return run, which
     return source, "latest"
 
