@@ -5,7 +5,7 @@ curl --data-binary @cafe.wav http://127.0.0.1:8765/v1/identify
 nafp serve DB --workers=4 --token_file=TOKEN
 nafp serve DB --host=0.0.0.0 --hosts=music.example      behind a proxy that does TLS
 
-GET /v1/openapi.json describes the addresses. SIGTERM and Ctrl-C finish the requests that are there. Without a token,
+GET /v1/openapi.json describes the addresses. SIGTERM and Ctrl-C let the requests at work finish. Without a token,
 from --token_file or the environment variable NAFP_TOKEN, nothing can be added or removed.
 """
 
@@ -18,7 +18,7 @@ from . import devices, exits
 _SETTINGS: tuple[tuple[Any, ...], ...] = (
     (flags.DEFINE_string, "host", "127.0.0.1", "Address to listen at. 0.0.0.0: all of this machine."),
     (flags.DEFINE_integer, "port", 8765, "Port to listen at. 0: any that is free.", 0, 65535),
-    (flags.DEFINE_list, "hosts", [], "Names of the server beside the loopback's. Default: none, or any with --host."),
+    (flags.DEFINE_list, "hosts", [], "Names for requests, beside the loopback's. Default: these, or any with --host."),
     (flags.DEFINE_integer, "workers", 1, "Processes. They share the fingerprints in memory.", 1, 256),
     (flags.DEFINE_enum, "runtime", "auto", ["auto", "jax", "numpy", "onnx"], "What computes. auto: JAX if there."),
     (flags.DEFINE_bool, "play", False, "Let everybody hear excerpts of the recordings, from their files."),

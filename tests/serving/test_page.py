@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nafp.audio import decode
+from nafp.identify import brief
 from nafp.serving import page_files
 from tests.serving import browser
 from tests.serving.conftest import MUSIC, TOKEN, RunningServer, clip, wav
@@ -284,6 +285,20 @@ def test_its_resampler_agrees_with_ours(page, from_hz, to_hz):
     inside = slice(200, n - 200)
     error = np.subtract(got[:n], wanted[:n])[inside]
     assert np.sqrt(np.mean(error**2)) < 0.03 * np.sqrt(np.mean(wanted[:n][inside] ** 2))  # -30 dB, at the upper edge.
+
+
+@pytest.mark.parametrize("n_samples", [4000, 4001, 7999, 8000, 9000])
+def test_it_continues_a_brief_clip_as_we_do(page, served, n_samples):
+    samples = np.arange(n_samples, dtype=np.float32)
+    got = page.run(
+        """async samples => {
+            const {whole, before} = (await import("/page/sound.js")).continued(Float32Array.from(samples), 8000);
+            return [[...whole], before];
+        }""",
+        samples.tolist(),
+    )
+    wanted = brief.continued(samples, served.opened[0].database.network, sample_rate_hz=8000)
+    assert got == [wanted.samples.tolist(), 8000 * wanted.lead_s]
 
 
 def test_every_control_has_a_name_and_the_keyboard_reaches_it(page):

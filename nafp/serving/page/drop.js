@@ -2,7 +2,7 @@
 
 import {ask, isProbable} from "./asking.js";
 import {hideAnswer, showAnswer} from "./shown.js";
-import {decoded} from "./sound.js";
+import {continued, decoded} from "./sound.js";
 import {secondsOf, streamed} from "./stream.js";
 import {Timeline} from "./timeline.js";
 
@@ -61,13 +61,15 @@ export class FileDrop {
   }
 
   async identify(samples, rateHz, number, name) {
-    const leastS = this.collection.about.network.segment_s;
+    const {asking: {brief}, network: {segment_s: segmentS}} = this.collection.about, leastS = brief * segmentS;
     if (samples.length < leastS * rateHz) throw new Error(`${name}: is shorter than ${leastS} s.`);
     this.tell(`Listening to ${name} …`);
     const clip = this.engine.clip(rateHz);
     try {
-      clip.hear(samples, true);
+      const {whole, before} = continued(samples, Math.ceil(segmentS * rateHz));
+      clip.hear(whole, true);
       const reply = await ask(clip, this.collection);
+      if (before) reply.answers.forEach(answer => (answer.start_s += before / rateHz));
       if (number === this.number) await this.show(reply, {samples, rateHz}, name);
     } finally {
       clip.end();
