@@ -137,6 +137,8 @@ def _normalise_many(x: Value, n: int, epsilon: float) -> Value:
     """Brings each row of x [B,1,n] to mean 0 and variance 1. Sums of parts are summed, which rounds far less."""
     xp, n_parts = Functions(x.graph), math.gcd(n, _PARTS)
     parts = x.reshaped(0, n_parts, n // n_parts)
-    mean = xp.mean(xp.mean(parts, 2), 1)
-    square = xp.mean(xp.mean(parts * parts, 2), 1)
+    means, squares = (xp.mean(values, 2).reshaped(0, 1, n_parts) for values in (parts, parts * parts))
+    # A single row would be summed in another order than several, and a fingerprint depend on its batch.
+    both = xp.mean(x.graph("Concat", means, squares, axis=1), 2)
+    mean, square = both.sliced(0, 1, axis=1), both.sliced(1, 2, axis=1)
     return (x - mean) / xp.sqrt(square - mean * mean + epsilon)
