@@ -338,7 +338,8 @@ def calibration(
         if length in measured:
             for column, value in zip(columns, measured[length]):
                 column[place] = value[0]
-    return confidence.Confidence(known.lengths, known.weights, known.elsewhere, confidence.PeakCalibration(*columns))
+    judged = confidence.PeakCalibration(*columns)
+    return confidence.Confidence(known.lengths, known.weights, known.elsewhere, judged, known.verifier)
 
 
 def main(argv: list[str]) -> None:

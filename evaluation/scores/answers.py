@@ -216,12 +216,12 @@ def fill(
 ) -> None:
     """Writes the rankings of one clip over its answers. columns: positions of their lengths, None for all."""
     for column, ranking in zip(range(len(rankings)) if columns is None else columns, rankings):
-        n = len(ranking.starts)
+        n = min(match.TOP, len(ranking.starts))
         for values, nothing, best in (
             (answers.tracks, -1, ranking.tracks),
             (answers.starts, np.nan, ranking.starts),
             (answers.scores, -np.inf, ranking.scores),
         ):
             values[clip, column] = nothing
-            values[clip, column, :n] = best
+            values[clip, column, :n] = best[:n]
         answers.elsewhere[clip, column] = ranking.elsewhere

@@ -22,13 +22,26 @@ import numpy as np
 from nafp import errors
 from nafp.identify import asking
 from nafp.jobs import progress, threads
-from nafp.search import collection, confidence, index, speeds, store
+from nafp.search import collection, confidence, evidence, index, speeds, store
 
-from . import answers, evaluate, left_out, metrics, open_set, questions, records, repeats, results, stores, tables
+from . import (
+    answers,
+    evaluate,
+    left_out,
+    metrics,
+    open_set,
+    questions,
+    records,
+    repeats,
+    results,
+    stores,
+    tables,
+    verified,
+)
 from .versions import QueryVersion
 
-USUALLY = 0.25  # Share of the queries whose best other place scores less than is called usual.
 _CLIPS = 16  # Questions that one thread takes at a time.
+_EVERY_PLACE = 1 << 20  # Places to rank, as `nafp identify` does: evidence needs those of ten tracks.
 
 
 class AskingRules(NamedTuple):
@@ -68,8 +81,15 @@ def run(request: evaluate.Request, *, queries: Sequence[str], at_once: bool = Fa
     built, about = evaluate.index_of(request, given)
     search = AskedAtSpeeds(asked, versions, given.database, built, rules, show=request.show)
     answered, told = search.answer()
-    timings = search.timings._replace(n_questions=len(asked))
+    timings, seen = search.timings._replace(n_questions=len(asked)), search.seen
     without = _left_out(search, answered) if request.unknown else None
+    samples: dict[int, verified.Sample] = {}
+
+    def further(scored: results.Scored) -> dict[str, Any]:
+        if without is not None:
+            samples.update(_samples(scored, seen, search.seen, without, given.database.tracks))
+        return {"speeds": {"queries": list(queries), "told": _errors(scored, told), "verified": _judged(samples)}}
+
     notes = [f"{len(missing)} queries of the truth file have no rows"] if missing else []
     found, scored = evaluate.written(
         request,
@@ -78,10 +98,10 @@ def run(request: evaluate.Request, *, queries: Sequence[str], at_once: bool = Fa
         sound,
         searched=built,
         about=about,
-        further=lambda scored: {"speeds": {"queries": list(queries), "told": _errors(scored, told)}},
+        further=further,
     )
     np.save(pathlib.Path(request.out) / "speeds.npy", told)
-    _limit_margins(request.out, scored)
+    _complete(request.out, scored, samples)
     if request.show:
         print(tables.report(found), f"written: {request.out}", sep="\n", flush=True)
     return found
@@ -129,7 +149,8 @@ def _with_speeds(policy: asking.Policy, versions: Sequence[QueryVersion], at_onc
 class AskedAtSpeeds:
     """All questions, and what it takes to answer them: the clips at every speed, the database and its index.
 
-    timings: what was spent so far; n_rows counts the query rows that were searched.
+    timings: what was spent so far; n_rows counts the query rows that were searched. seen: what the last answers saw in
+    the first look and in the closer one.
     """
 
     def __init__(
@@ -146,6 +167,7 @@ class AskedAtSpeeds:
         self._index, self._show = searched, show
         self._segment_rows = records.segment_s(database) / database.hop_s
         self.timings = answers.Timings(0.0, 0.0, 0.0, 0.0, n_rows=0, n_questions=0)
+        self.seen: tuple[verified.Seen, ...] = ()
 
     def answer(self, without: np.ndarray | None = None) -> tuple[metrics.Answers, np.ndarray]:
         """Answers all questions at all lengths. Also returns the speed of each best answer, float64 [Q, M].
@@ -155,6 +177,7 @@ class AskedAtSpeeds:
         policy, lengths = self.rules.policy, self.rules.lengths
         answered = answers.empty(len(self.questions), lengths)
         told = np.full(answered.asked.shape, np.nan)
+        self.seen = tuple(verified.Seen.nothing(answered.asked.shape) for _ in range(2))
         own = self.versions[0]
         for column, length in enumerate(lengths):
             answered.asked[:, column] = own.n_rows >= answers.rows_needed(length, own.dense)
@@ -177,6 +200,7 @@ class AskedAtSpeeds:
         """Looks at clips at the lengths where `wanted`, bool [Q, M], is true. Returns whether each is sure, [Q, M]."""
         began = answers.now()
         versions = self.versions[: len(look.speeds)]
+        seen = self.seen[look != self.rules.policy.first]
         clips = np.flatnonzero(wanted.any(axis=1))
         n_rows = self._search(versions, look.shifts, clips, wanted)
         middle = answers.now()
@@ -186,11 +210,12 @@ class AskedAtSpeeds:
             for clip in some.tolist():
                 columns = np.flatnonzero(wanted[clip]).tolist()
                 out = None if without is None else without[clip]
-                rankings = self._ranked(clip, columns, versions, look.shifts, out)
+                rankings, found = self._ranked(clip, columns, versions, look.shifts, out)
                 answers.fill(answered, clip, rankings, columns)
-                for column, ranking in zip(columns, rankings):
+                for column, ranking, one in zip(columns, rankings, found):
                     told[clip, column] = ranking.speeds[0] if len(ranking.speeds) else np.nan
-                    is_sure[clip, column] = self._is_sure(ranking, self.rules.lengths[column])
+                    is_sure[clip, column] = self._is_sure(ranking, self.rules.lengths[column], one)
+                    seen.note(clip, column, ranking, one)
             return len(some)
 
         batches = [clips[start : start + _CLIPS] for start in range(0, len(clips), _CLIPS)]
@@ -224,8 +249,8 @@ class AskedAtSpeeds:
         versions: Sequence[QueryVersion],
         shifts: int,
         without: np.ndarray | None,
-    ) -> list[speeds.ClipRanking]:
-        """Ranks the places of one clip at some of the lengths."""
+    ) -> tuple[list[speeds.ClipRanking], list[evidence.Evidence]]:
+        """Ranks the places of one clip at some of the lengths. Also returns what speaks for the best of each."""
         lengths = self._lengths(columns)
         heard = [
             found
@@ -239,16 +264,22 @@ class AskedAtSpeeds:
                 without=without,
             )
         ]
-        return speeds.rank(
-            heard, self.database, shifts=shifts, twin_cosine=self.rules.twin_cosine, between=self.rules.between
+        rules, rows = self.rules, self.database
+        rankings = speeds.rank(
+            heard, rows, shifts=shifts, top=_EVERY_PLACE, twin_cosine=rules.twin_cosine, between=rules.between
         )
+        found = [
+            evidence.of_ranking(heard, ranking, rows, shifts=shifts, column=column)
+            for column, ranking in enumerate(rankings)
+        ]
+        return rankings, found
 
-    def _is_sure(self, ranking: speeds.ClipRanking, length: int) -> bool:
+    def _is_sure(self, ranking: speeds.ClipRanking, length: int, found: evidence.Evidence) -> bool:
         if not len(ranking.scores):
             return False
         score = float(ranking.scores[0])
         margin = score - ranking.elsewhere
-        probable = asking.probability(self.rules.calibration, length=length, score=score, margin=margin)
+        probable = asking.probability(self.rules.calibration, length=length, score=score, margin=margin, found=found)
         return asking.is_sure(probable, margin)
 
 
@@ -267,17 +298,44 @@ def _left_out(asked: AskedAtSpeeds, known: metrics.Answers) -> metrics.Answers:
     return unknown
 
 
-def _limit_margins(folder: str, scored: results.Scored) -> None:
-    """Adds to the calibration what the best other place usually scores, so that it holds in small collections, too."""
+def _usual(scored: results.Scored, column: int) -> float:
+    """Returns what the best other place usually scores at least, at one length by position."""
+    return float(np.quantile(scored.answers.elsewhere[scored.answers.asked[:, column], column], verified.USUALLY))
+
+
+def _samples(
+    scored: results.Scored,
+    known: Sequence[verified.Seen],
+    strange: Sequence[verified.Seen],
+    without: metrics.Answers,
+    tracks: Sequence[str],
+) -> dict[int, verified.Sample]:
+    """Returns the questions of each length, with their recordings and without, by which evidence is weighed."""
+    found, mixed = {}, verified.others(scored, tracks)
+    for column, length in enumerate(scored.lengths):
+        is_strange = scored.asked["song"][:, column] & without.asked[:, column]
+        usual = _usual(scored, column)
+        found[length] = verified.sample(scored, column, known, strange, is_strange, usual=usual, mixed=mixed)
+    return found
+
+
+def _judged(samples: dict[int, verified.Sample]) -> dict[str, Any] | None:
+    judgements = {str(length): verified.judged(asked) for length, asked in samples.items()}
+    return {length: judgement for length, judgement in judgements.items() if judgement} or None
+
+
+def _complete(folder: str, scored: results.Scored, samples: dict[int, verified.Sample]) -> None:
+    """Adds to the calibration what holds in small collections, too, and how evidence weighs.
+
+    The first is what the best other place usually scores.
+    """
     path = pathlib.Path(folder) / "confidence.json"
     if not path.exists():
         return
     fitted = confidence.Confidence.load(path)
-    columns = [scored.lengths.index(length) for length in fitted.lengths]
-    usual = [
-        np.quantile(scored.answers.elsewhere[scored.answers.asked[:, column], column], USUALLY) for column in columns
-    ]
-    confidence.Confidence(fitted.lengths, fitted.weights, np.array(usual)).save(path)
+    usual = np.array([_usual(scored, scored.lengths.index(length)) for length in fitted.lengths])
+    verifier = verified.verifier([verified.fitted(samples[length]) for length in fitted.lengths])
+    confidence.Confidence(fitted.lengths, fitted.weights, usual, verifier=verifier).save(path)
 
 
 def _errors(scored: results.Scored, told: np.ndarray) -> dict[str, Any]:

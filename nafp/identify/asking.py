@@ -20,7 +20,7 @@ from nafp import errors
 if TYPE_CHECKING:
     import numpy as np
 
-    from nafp.search import confidence
+    from nafp.search import confidence, evidence
 
 # Answers.
 LEAST_PROBABLE = 0.5  # A candidate below this probability counts as not in the collection.
@@ -46,6 +46,7 @@ ASIDE_S = 3.0  # A clip that holds its track but for less than this is answered 
 # A clip that is this share of a segment, or more, once its speed is undone, is filled up with silence. Of 150 clean
 # clips of one second of the validation split that play 4 % slower, 139 are then found, and 6 without.
 FILLED = 0.9
+BRIEF = 0.5  # Share of a segment that a clip must have. A shorter one than a segment is continued (see `brief`).
 
 # Long recordings.
 LISTENING_HOP_S = 0.25  # Between query rows, at most: places between two rows of a track are met, too.
@@ -117,6 +118,7 @@ def rules(*, hop_s: float) -> dict[str, Any]:
         "silence": SILENCE,
         "hum_hz": HUM_HZ,
         "filled": FILLED,
+        "brief": BRIEF,
     }
 
 
@@ -126,17 +128,42 @@ def shifts_for(hop_s: float, *, at_most_s: float) -> int:
 
 
 def probability(
-    calibration: confidence.Confidence | None, *, length: int, score: float, margin: float, judged: bool = False
+    calibration: confidence.Confidence | None,
+    *,
+    length: int,
+    score: float,
+    margin: float,
+    judged: bool = False,
+    found: evidence.Evidence | None = None,
 ) -> float | None:
     """Returns the probability that a best candidate is right. None without a calibration.
 
-    length: in segments. judged: whether score and margin are judged by peaks, too.
+    length: in segments. judged: whether score and margin are judged by peaks, too. found: what else speaks for it.
     """
     if calibration is None:
         return None
     import numpy as np  # Here: a command's defaults need no numpy.
 
-    return float(calibration.probability(length, np.array(score), np.array(margin), judged=judged))
+    return float(calibration.probability(length, np.array(score), np.array(margin), judged=judged, found=found))
+
+
+def probabilities(
+    calibration: confidence.Confidence | None,
+    length: int,
+    scores: np.ndarray,
+    elsewhere: float,
+    *,
+    judged: bool,
+    found: evidence.Evidence | None,
+) -> list[float] | list[None]:
+    """Returns the probability of each candidate of a clip, best first. None for each without a calibration.
+
+    scores: float [T]. elsewhere: the score that margins are counted from. The others: as of `probability`.
+    """
+    if calibration is None:
+        return [None] * len(scores)
+    counted = scores.astype(float)
+    return calibration.probability(length, counted, counted - elsewhere, judged=judged, found=found).tolist()
 
 
 def is_sure(probability: float | None, margin: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +12,11 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.identify import asking, pitched, second_opinion, told
+from nafp.identify import asking, brief, pitched, second_opinion, told
 from nafp.identify.answers import Answer
 from nafp.identify.ranked import RankedClip
 from nafp.models import identities, protocol
-from nafp.search import collection, confidence, index, index_files, match, parts, speeds, store
+from nafp.search import collection, confidence, evidence, index, index_files, match, parts, speeds, store
 
 BATCH = 10  # Segments for the network: JAX fills batches up, and a clip of ten seconds has 19.
 _LEAST_HZ, _MOST_HZ = 1000, 1e7  # 44.1 is meant in kHz.
@@ -90,8 +91,8 @@ class Identifier:
         top: tracks to return at most. least: probability below which a track is no answer, so that the list is empty
         for a clip that is not in the collection. Only the first `asking.LONGEST_S` seconds count, and segments that say
         nothing do not. A clip that holds tracks in parts of it is answered with these parts. Raises nafp.errors.Invalid
-        for a clip shorter than one segment, for anything but one channel of finite numbers, and if the only answers are
-        tracks whose fingerprints are damaged.
+        for a clip of less than half a segment, for anything but one channel of finite numbers, and if the only answers
+        are tracks whose fingerprints are damaged.
         """
         return _probable(self.rank(samples, sample_rate_hz=sample_rate_hz, top=top, least=least), least)
 
@@ -115,8 +116,16 @@ class Identifier:
 
         Tracks whose fingerprints are not those written are left out; those that would reach `least` are in `lost`.
         """
-        samples = self._checked(samples, sample_rate_hz)
-        return self._whole(lambda: self._asked(samples, sample_rate_hz, top), least)
+        samples, asked = self._checked(samples, sample_rate_hz), copy.copy(self)
+        clip = brief.continued(samples, self._network, sample_rate_hz=sample_rate_hz)
+        if clip.lead_s:
+            asked._judge = None  # A reflection has the peaks of no recording.
+        ranking = self._whole(lambda: asked._asked(clip.samples, sample_rate_hz, top), least)
+        if not clip.lead_s:
+            return ranking
+        places, answers = ranking.ranking, [clip.placed(answer) for answer in ranking.answers]
+        places = places._replace(starts=places.starts + clip.lead_s / self.rows.hop_s)
+        return ranking._replace(answers=answers, ranking=places)
 
     def rank_vectors(
         self,
@@ -236,11 +245,6 @@ class Identifier:
             )
         if not _LEAST_HZ <= sample_rate_hz < _MOST_HZ:  # False for NaN.
             raise errors.Invalid(f"sample_rate_hz={sample_rate_hz}: samples per second, such as 44100")
-        rate_hz, segment = self._network.sample_rate_hz, self._network.segment
-        if len(samples) / sample_rate_hz < segment / rate_hz:
-            raise errors.Invalid(
-                f"{len(samples) / sample_rate_hz:.2f} s of audio; at least {segment / rate_hz:g} s are needed."
-            )
         samples = samples[: segments.to_samples(asking.LONGEST_S, sample_rate_hz)]
         if not np.isfinite(samples).all():
             raise errors.Invalid("the waveform has NaN or infinity in it")
@@ -273,8 +277,10 @@ class Identifier:
         if self._judge and at_speed:
             places = self._judge.judged(places, at_speed(versions[places.heard].speed), length=length)
         to_s = (len(rows) - 1) * self.rows.hop_s + self._network.segment / self._network.sample_rate_hz
-        version = versions[places.heard]
-        answers = self._answers(places, length, top, to_s=to_s, pitch=version.pitch, handicap=handicap)
+        is_weighed = self._confidence is not None and self._confidence.verifier is not None and not handicap
+        found = evidence.of_ranking(versions, places, self.rows, shifts=shifts) if is_weighed else None
+        pitch = versions[places.heard].pitch
+        answers = self._answers(places, length, top, to_s=to_s, pitch=pitch, handicap=handicap, found=found)
         positions = places.tracks[match.best_of_each_track(places.tracks)[:top]].tolist()
         return RankedClip(answers, places, versions, shifts, positions)
 
@@ -325,36 +331,29 @@ class Identifier:
         return decode.resample(samples, from_hz=sample_rate_hz, to_hz=round(self._network.sample_rate_hz * speed))
 
     def _answers(
-        self, places: speeds.ClipRanking, length: int, top: int, *, to_s: float, pitch: float, handicap: float
+        self,
+        places: speeds.ClipRanking,
+        length: int,
+        top: int,
+        *,
+        to_s: float,
+        pitch: float,
+        handicap: float,
+        found: evidence.Evidence | None,
     ) -> list[Answer]:
         """Returns the best place of each of the `top` best tracks.
 
         length: of the clip, in segments that say something. to_s: the same in seconds, with all segments. pitch,
-        handicap: of the version that decided, see `_places`.
+        handicap: of the version that decided, see `_places`. found: what speaks for the best place.
         """
         best = match.best_of_each_track(places.tracks)[:top]
-        is_judged = places.judged is not None
         tracks, starts, scores = (values[best] for values in (places.tracks, places.starts, places.counted))
         matches = match.matches(match.Ranking(tracks, starts, scores, places.elsewhere, starts), self.rows)
+        is_judged, worth, semitones = places.judged is not None, scores - handicap, told.semitones(pitch)
+        sure = asking.probabilities(self._confidence, length, worth, places.elsewhere, judged=is_judged, found=found)
         return [
-            Answer(
-                found.track,
-                found.start_s,
-                float(score),
-                asking.probability(
-                    self._confidence,
-                    length=length,
-                    score=found.score - handicap,
-                    margin=found.margin - handicap,
-                    judged=is_judged,
-                ),
-                found.margin,
-                float(speed),
-                0.0,
-                to_s,
-                told.semitones(pitch),
-            )
-            for found, score, speed in zip(matches, places.scores[best], places.speeds[best])
+            Answer(one.track, one.start_s, float(score), probability, one.margin, float(speed), 0.0, to_s, semitones)
+            for one, score, speed, probability in zip(matches, places.scores[best], places.speeds[best], sure)
         ]
 
 

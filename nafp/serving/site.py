@@ -184,7 +184,7 @@ def _about(opened: database.Database, tracks: list[Any], n_rows: int, dtype: str
             "dtype": dtype,
             "gain": gain,
             "law": speeds.law() | {"k": index_segments.K},
-            "calibration": calibrated.as_record() if calibrated else None,
+            "calibration": calibrated.plain.as_record() if calibrated else None,
         },
     }
 

@@ -103,8 +103,9 @@ def looks(network):
 def test_its_search_gives_the_answers_of_python_on_the_same_vectors(chromium, host, filled):
     """The fast test, of random vectors, is test_its_search_is_that_of_python_to_the_last_digits."""
     with database.Database.open(filled) as opened, chromium.page(host) as page:
+        assert opened.confidence is not None
         network = opened.network(runtime="numpy")
-        asked = identifier.Identifier(network, opened.rows, opened.index, confidence=opened.confidence)
+        asked = identifier.Identifier(network, opened.rows, opened.index, confidence=opened.confidence.plain)
         given, wanted = [], []
         for look, samples, rate_hz in looks(network):
             framed = {speed: asked._framed(samples, rate_hz, speed, look.shifts) for speed in look.speeds}

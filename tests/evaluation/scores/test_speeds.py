@@ -78,6 +78,7 @@ def test_left_out_clips_give_a_calibration_that_knows_what_is_usual(stores, tmp_
     scored(stores, tmp_path, ["query", "query@1.03"], unknown="left-out")
     kept = json.loads((tmp_path / "confidence.json").read_text())
     assert len(kept["elsewhere"]) == len(kept["lengths"]) == len(kept["weights"])
+    assert len(kept["verifier"]["several"]) == len(kept["verifier"]["usual"]) == len(kept["lengths"])
 
 
 def test_what_was_sure_at_its_own_speed_is_left_alone(stores, tmp_path):
