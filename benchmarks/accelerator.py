@@ -1,30 +1,37 @@
-"""Measures how fast training and extraction run on this machine's accelerator, and their share of its peak.
+"""Measures how fast training and extraction run on this machine's accelerator, and how far each part is from its peak.
 
 python -m benchmarks.accelerator --out=benchmarks/results/accelerator_NAME.json [--batch_size=1280]
 
-It times a large matrix product, which is the ceiling. Then it times a whole training step fed with window numbers and
-one fed with clips, extraction, cutting clips out of recordings on the device, the same with augmentation, the same with
-spectrograms, and the forward pass of the network. Rates are medians over the repeats, in segments per second, with the
-share of the ceiling that the network's multiplications reach. Recordings are random numbers, because only time is
-measured. Compiling a step for a GPU tries many ways to convolve and takes half a minute.
+It times a large matrix product and a copy, which are the ceilings. Then it times a whole training step fed with window
+numbers and one fed with clips, extraction, cutting clips out of recordings on the device, the same with augmentation,
+the same with spectrograms, and the forward pass of the network. Rates are medians over the repeats, in segments per
+second, with the share of the ceiling that the network's multiplications reach.
+
+Then each part of a step is measured alone on one device: cut, augment, front end, network forwards, network forwards
+and backwards, loss, optimiser. The table has its time, its operations and bytes, which of the two binds it, and which
+share of that bound (the roofline) it reaches. `in_flight` is the time of a step when several are under way.
+
+Recordings are random numbers, because only time is measured. Compiling a step for a GPU tries many ways to convolve and
+takes half a minute.
 """
 
+import collections
 import functools
-import statistics
-import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 from absl import app, flags
 
-from benchmarks import _result
+from benchmarks import _result, _roofline
+from benchmarks._roofline import median_s
 from configs import full, small
 from nafp.models import network
-from nafp.training import augment, pipeline, resident, step
+from nafp.training import augment, in_flight, pipeline, resident, step
 
 _OUT = flags.DEFINE_string("out", None, "The JSON file to write. Default: the numbers are only printed.")
 _BATCH = flags.DEFINE_integer(
@@ -32,32 +39,8 @@ _BATCH = flags.DEFINE_integer(
 )
 _NETWORKS = flags.DEFINE_list("networks", ["full", "small"], "The networks to measure, out of full and small.")
 _REPEATS = flags.DEFINE_integer("repeats", 10, "Timed repeats of each part. Default: 10.")
+_IN_A_ROW = 8  # Steps that are timed together where several are under way.
 _CONFIGS = {"full": full, "small": small}
-
-
-def median_s(work: Callable[[], object], repeats: int) -> float:
-    """Returns the median of the seconds that `work` takes, after two runs to warm up. It must wait for its result."""
-    work(), work()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
-
-
-def matrix_flops(dtype: Any, n: int, repeats: int) -> float:
-    """Returns the FLOP/s of a matrix product of n x n random numbers."""
-    a, b = (jax.random.normal(jax.random.key(i), (n, n)).astype(dtype) for i in (0, 1))
-    product = jax.jit(lambda a, b: a @ b)
-    return 2 * n**3 / median_s(lambda: product(a, b).block_until_ready(), repeats)
-
-
-def copy_bytes_per_s(n_bytes: int, repeats: int) -> float:
-    """Returns the bytes read and written per second by adding one to an array of n_bytes."""
-    x = jax.random.normal(jax.random.key(0), (n_bytes // 4,))
-    add = jax.jit(lambda x: x + 1)
-    return 2 * n_bytes / median_s(lambda: add(x).block_until_ready(), repeats)
 
 
 def forward_flops(config: ml_collections.ConfigDict) -> float:
@@ -96,8 +79,19 @@ def random_recordings(s: augment.Settings, n_pairs: int) -> resident.Recordings:
     return resident.Recordings(samples, windows, added={"noise": noise})
 
 
-def measure(config: ml_collections.ConfigDict, n_segments: int, repeats: int) -> Iterator[tuple[str, float]]:
-    """Times the parts of training and extraction with one configuration. Yields (part, seconds per batch)."""
+class Setting(NamedTuple):
+    """What is measured: a recipe, its state, and batches of random numbers. banks: with recordings on the device."""
+
+    recipe: step.Recipe
+    state: step.State
+    banks: step.Banks
+    clips: pipeline.Batch
+    numbers: pipeline.Batch
+    mels: np.ndarray
+
+
+def setting(config: ml_collections.ConfigDict, n_segments: int) -> Setting:
+    """Makes what a configuration computes with, for batches of n_segments."""
     cut = augment.settings(audio=config.audio, augment=config.augment)
     recipe = step.recipe_of(config, cut, total_steps=1000)
     rng = np.random.default_rng(1)
@@ -109,23 +103,74 @@ def measure(config: ml_collections.ConfigDict, n_segments: int, repeats: int) ->
         )
         for n in (8000, 2000)
     )
-    banks = step.Banks(rooms, microphones)
     clips = random_clips(cut, n_segments // 2)
     numbers = {"window": clips["track"], "position": clips["position"]}
-    with_recordings = banks._replace(recordings=random_recordings(cut, n_segments // 2))
     n_mels, n_frames = network.mel_shape(config)
     state = step.initial(recipe, n_mels=n_mels, n_frames=n_frames)
+    banks = step.Banks(rooms, microphones, random_recordings(cut, n_segments // 2))
+    mels = rng.standard_normal((n_segments, n_mels, n_frames)).astype(np.float32)
+    return Setting(recipe, state, banks, clips, numbers, mels)
+
+
+def parts(made: Setting, repeats: int) -> Iterator[_roofline.Part]:
+    """Measures each part of a training step alone, on one device. Together they are a step, but for what XLA fuses."""
+    recipe, state, banks, _, numbers, mels = made
+    clips = jax.tree.map(np.asarray, jax.jit(lambda n, b: _cut(recipe, n, b))(numbers, banks))
+    sounds = [np.zeros((len(mels) // 2, recipe.augment.segment), np.float32)] * 2
+
+    def augmented(batch: step.Batch, banks: step.Banks) -> Any:
+        return step.heard(recipe.augment, step.keys_of(recipe.seed, batch["position"]), batch, banks)
+
+    def front_end(positions: jax.Array, anchors: jax.Array, replicas: jax.Array) -> Any:
+        return step.seen(recipe, step.mask_keys(recipe, positions), anchors, replicas)
+
+    def forward(params: Any, mels: jax.Array) -> Any:
+        return recipe.model.apply({"params": params, "batch_stats": state.batch_stats}, mels)
+
+    def both(params: Any, mels: jax.Array) -> Any:
+        z, pull = jax.vjp(lambda p: forward(p, mels), params)
+        return z, pull(z)[0]
+
+    def loss(z: jax.Array, tracks: jax.Array) -> Any:
+        return step.loss_share(recipe, z, tracks, state.past)[:3]
+
+    def optimiser(params: Any, moments: Any, grads: Any) -> Any:
+        updates, moments = recipe.optimizer.update(grads, moments, params)
+        return optax.apply_updates(params, updates), moments
+
+    z = np.asarray(jax.jit(forward)(state.params, mels))
+    measured = functools.partial(_roofline.measured, axis=step.AXIS, repeats=repeats)
+    yield measured("cut", functools.partial(_cut, recipe), numbers, banks)
+    yield measured("augment", augmented, clips, banks._replace(recordings=None))
+    yield measured("front_end", front_end, clips["position"], *sounds)
+    yield measured("network_forward", forward, state.params, mels)
+    yield measured("network_both_ways", both, state.params, mels)
+    yield measured("loss", loss, z, clips["track"])
+    yield measured("optimiser", optimiser, state.params, state.optimizer, state.params)
+
+
+def _cut(recipe: step.Recipe, batch: step.Batch, banks: step.Banks) -> step.Batch:
+    assert banks.recordings is not None
+    return resident.read(recipe.augment, banks.recordings, step.keys_of(recipe.seed, batch["position"]), batch)
+
+
+def measure(
+    config: ml_collections.ConfigDict, made: Setting, n_segments: int, repeats: int
+) -> Iterator[tuple[str, float]]:
+    """Times training and extraction with one configuration. Yields (part, seconds per batch)."""
+    recipe, state, with_recordings, clips, numbers, mels = made
+    banks, rng = with_recordings._replace(recordings=None), np.random.default_rng(3)
     variables = {"params": jax.tree.map(np.asarray, state.params)}
     states = [step.replicate(state)]
     yield "training_step", time_training(recipe, states, numbers, step.replicate(with_recordings), repeats)
+    yield "in_flight", time_in_flight(recipe, states, numbers, step.replicate(with_recordings), repeats)
     yield "training_step_fed_with_clips", time_training(recipe, states, clips, step.replicate(banks), repeats)
     extractor = network.JaxNetwork(variables, config, batch_size=n_segments)
     audio = rng.standard_normal((n_segments, extractor.segment)).astype(np.float32)
     yield "extraction", median_s(lambda: extractor.start(audio).block_until_ready(), repeats)
     yield from time_hearing(recipe, numbers, jax.device_put(with_recordings), repeats)
-    mels = jnp.asarray(rng.standard_normal((n_segments, n_mels, n_frames)), jnp.float32)
-    forward = jax.jit(lambda v, m: recipe.model.apply(v, m))
-    yield "forward", median_s(lambda: forward(variables, mels).block_until_ready(), repeats)
+    forward, on_device = jax.jit(lambda v, m: recipe.model.apply(v, m)), jnp.asarray(mels)
+    yield "forward", median_s(lambda: forward(variables, on_device).block_until_ready(), repeats)
 
 
 def time_hearing(
@@ -133,10 +178,7 @@ def time_hearing(
 ) -> Iterator[tuple[str, float]]:
     """Times cutting a batch, cutting and augmenting it, and all up to its spectrograms. Yields (part, seconds)."""
 
-    def cut(batch: step.Batch, banks: step.Banks) -> step.Batch:
-        assert banks.recordings is not None
-        keys = step.keys_of(recipe.seed, batch["position"])
-        return resident.read(recipe.augment, banks.recordings, keys, batch)
+    cut = functools.partial(_cut, recipe)
 
     def augmented(batch: step.Batch, banks: step.Banks) -> tuple[jax.Array, jax.Array]:
         keys = step.keys_of(recipe.seed, batch["position"])
@@ -145,8 +187,8 @@ def time_hearing(
     def mel(batch: step.Batch, banks: step.Banks) -> jax.Array:
         return step.spectrograms(recipe, cut(batch, banks), banks)
 
-    parts: dict[str, Callable[..., Any]] = {"cut": cut, "cut_and_augment": augmented, "cut_to_mel": mel}
-    for name, part in parts.items():
+    stages: dict[str, Callable[..., Any]] = {"cut": cut, "cut_and_augment": augmented, "cut_to_mel": mel}
+    for name, part in stages.items():
         yield name, median_s(functools.partial(_finish, functools.partial(jax.jit(part), numbers, banks)), repeats)
 
 
@@ -167,32 +209,74 @@ def time_training(
     return median_s(train, repeats)
 
 
+def time_in_flight(
+    recipe: step.Recipe, states: list[step.State], batch: pipeline.Batch, banks: step.Banks, repeats: int
+) -> float:
+    """Returns the seconds of one training step when as many are under way as training has on this machine."""
+    mapped, flying = step.mapped(recipe), in_flight.most(0)
+    waiting: collections.deque[Any] = collections.deque()
+
+    def train() -> None:
+        states[0], scores = mapped(states[0], step.split_over_devices(batch), banks)
+        waiting.append(scores)
+        if len(waiting) >= flying:
+            jax.block_until_ready(waiting.popleft())
+
+    def several() -> None:
+        for _ in range(_IN_A_ROW):
+            train()
+        jax.block_until_ready(list(waiting))
+        waiting.clear()
+
+    return median_s(several, max(1, repeats // _IN_A_ROW)) / _IN_A_ROW
+
+
 def main(argv: list[str]) -> None:
     del argv
     device, on_cpu = jax.devices()[0], jax.default_backend() == "cpu"
     size = _BATCH.value or (64 if on_cpu else 1280)
     dtype = jnp.float32 if on_cpu else jnp.bfloat16
-    peak = matrix_flops(dtype, 2048 if on_cpu else 8192, _REPEATS.value)
+    most = _roofline.ceilings(
+        dtype, n=2048 if on_cpu else 8192, n_bytes=2**28 if on_cpu else 2**33, repeats=_REPEATS.value
+    )
     numbers: dict[str, Any] = {
         "device": getattr(device, "device_kind", str(device)),
         "n_devices": jax.device_count(),
         "jax": jax.__version__,
         "batch_size": size,
-        "matrix_product_flop_per_s": peak,
-        "copy_byte_per_s": copy_bytes_per_s(2**28 if on_cpu else 2**33, _REPEATS.value),
+        "matrix_product_flop_per_s": most.flop_per_s,
+        "copy_byte_per_s": most.byte_per_s,
     }
-    print(f"{numbers['device']}: matrix product {peak / 1e12:.2f} TFLOP/s {jnp.dtype(dtype).name}", flush=True)
+    print(
+        f"{numbers['device']}: matrix product {most.flop_per_s / 1e12:.2f} TFLOP/s {jnp.dtype(dtype).name}, "
+        f"copy {most.byte_per_s / 1e9:.0f} GB/s",
+        flush=True,
+    )
     for name in _NETWORKS.value:
-        flops = forward_flops(_CONFIGS[name].get_config())
-        rates, shares = {}, {}
-        for part, seconds in measure(_CONFIGS[name].get_config(), size, _REPEATS.value):
-            rates[part] = size / seconds
-            passes = {"forward": 1, "training_step": 3}.get(part)  # The backward pass counts twice.
+        config = _CONFIGS[name].get_config()
+        flops, made = forward_flops(_CONFIGS[name].get_config()), setting(config, size)
+        rates, shares, table = {}, {}, {}
+        for label, seconds in measure(config, made, size, _REPEATS.value):
+            rates[label] = size / seconds
+            passes = {"forward": 1, "training_step": 3}.get(label)  # The backward pass counts twice.
             if passes:
-                shares[part] = passes * flops * rates[part] / peak
-            share = f"  {100 * shares[part]:.1f} % of the matrix product" if passes else ""
-            print(f"{name:7s} {part:28s} {rates[part]:10.0f} segments/s{share}", flush=True)
-        numbers[name] = {"forward_flop": flops, "segments_per_s": rates, "share_of_matrix_product": shares}
+                shares[label] = passes * flops * rates[label] / most.flop_per_s
+            share = f"  {100 * shares[label]:.1f} % of the matrix product" if passes else ""
+            print(f"{name:7s} {label:28s} {rates[label]:10.0f} segments/s{share}", flush=True)
+        for part in parts(made, _REPEATS.value):
+            told = table[part.name] = part.told(most, size)
+            print(
+                f"{name:7s} {part.name:28s} {told['segments_per_s']:10.0f} segments/s  {part.flop / 1e9:9.2f} GFLOP  "
+                f"{part.bytes / 1e6:9.1f} MB ({part.least_bytes / 1e6:.1f} at least)  bound by {told['bound_by']}, "
+                f"{100 * told['share_of_roofline']:.1f} % of it",
+                flush=True,
+            )
+        numbers[name] = {
+            "forward_flop": flops,
+            "segments_per_s": rates,
+            "share_of_matrix_product": shares,
+            "parts": table,
+        }
     _result.write(numbers, _OUT.value)
 
 

@@ -2,9 +2,9 @@
 
 nafp train --config=configs/audsearch.py --workdir=RUN --config.data.corpus=CORPUS
 
-Data: 100,000 tracks, one second of each an epoch. Budget: 120 epochs, 256 originals and as many replicas a step; ends
-after 30 validations without a better one. A step computes several times as much as one of `benchmark`. Not measured
-here. --config.loss.name=angular trains it with the system's other loss.
+Data: 100,000 tracks, one second of each an epoch. Budget: 120 epochs, 256 originals and as many replicas a step. It
+ends after 30 validations without a better one. A step computes several times as much as one of `benchmark`. Not
+measured here. --config.loss.name=angular trains it with the system's other loss.
 """
 
 from nafp.config import foreign, foreign_benchmark

@@ -4,7 +4,7 @@ nafp train --config=configs/now_playing.py --workdir=RUN --config.data.corpus=CO
 
 Data and budget: those of `original`; each step takes 320 segments. Not measured here.
 
-The loss has the original's numbers, whose mining is not what its name says. That of --config.loss.name=triplet is.
+The loss has the original's numbers. Its mining is not what its name says; --config.loss.name=triplet mines as named.
 """
 
 from nafp.config import foreign, foreign_original

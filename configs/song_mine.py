@@ -2,9 +2,9 @@
 
 nafp train --config=configs/song_mine.py --workdir=RUN --config.data.corpus=CORPUS
 
-Data: the user's songs, one second of each an epoch. Budget: 200 epochs of 32 segments a step; ends after 25 validations
-without a better one. Its cosine falls for 100 epochs and rises again for 100, as there. Score: only of six CPU
-minutes (docs/recipes.md). A warm start is --config.train.begin_from=RUN@best.
+Data: the user's songs, one second of each an epoch. Budget: 200 epochs of 32 segments a step. It ends after 25
+validations without a better one. The learning rate falls for 100 epochs and rises again for 100, as in song_mine.
+Score: only of six CPU minutes (docs/recipes.md). A warm start is --config.train.begin_from=RUN@best.
 """
 
 from nafp.config import foreign, foreign_benchmark

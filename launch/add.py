@@ -18,7 +18,7 @@ _CHECKPOINT = flags.DEFINE_string(
 _STORAGE = flags.DEFINE_string(
     "storage",
     None,
-    "How a new database stores fingerprints: float32, float16, int8, int4, pq2 or pq1. Left out: float16.",
+    "How a new database stores fingerprints: float32, float16, int8, int4, pq2 or pq1. Left out: pq2.",
 )
 _HOP = flags.DEFINE_float(
     "hop_s", None, "Seconds between the fingerprints of a new database. Left out: the hop of the network."

@@ -2,7 +2,7 @@
 
 nafp compare A/results.json B/results.json ...   or   nafp compare base=R0,R1,R2 new=S0,S1,S2
 
-With --train, a machine learns which of two systems to believe. Query sets are NAME=FIRST,SECOND,TRUTH:
+With --train, a support vector machine learns which of two systems to believe. Query sets are NAME=FIRST,SECOND,TRUTH:
 
 nafp compare --train=nn.tsv,lm.tsv,expected.csv --songs=songs.txt --out=OUT snr-6=nn6.tsv,lm6.tsv,expected6.csv ...
 

@@ -8,10 +8,9 @@ from absl import flags, logging
 
 from nafp.jobs import threads
 
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "Address (host:port) of process 0, for training by several.")
-_PROCESSES = flags.DEFINE_integer("processes", 1, "Number of processes, with --coordinator.")
-_PROCESS = flags.DEFINE_integer("process", 0, "Number of this process, from 0, with --coordinator.")
-_POD = flags.DEFINE_bool("pod", False, "Join the processes that the environment of a TPU pod, Slurm or GKE describes.")
+from . import processes
+
+flags.adopt_module_key_flags(processes)  # So that --help lists them beside every verb that has devices.
 
 
 def prepare(*, cpu_shares: int = 1) -> None:
@@ -19,17 +18,13 @@ def prepare(*, cpu_shares: int = 1) -> None:
 
     cpu_shares: the number of devices that a CPU counts as, unless XLA_FLAGS sets it.
     """
-    import jax
 
     if cpu_shares > 1:
         split_cpu(cpu_shares)
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)  # orbax logs every file that it renames.
     keep_compiled()
-    if _POD.value:
-        jax.distributed.initialize()
-    elif _COORDINATOR.value:
-        jax.distributed.initialize(_COORDINATOR.value, num_processes=_PROCESSES.value, process_id=_PROCESS.value)
+    processes.join()
 
 
 def keep_compiled() -> None:
@@ -56,5 +51,5 @@ def split_cpu(shares: int) -> None:
 
 
 def cores() -> int:
-    """Returns the number of cores for this process. It is 1 if there are several, whose shares are not known here."""
-    return 1 if _POD.value or _COORDINATOR.value else threads.n_threads()
+    """Returns the number of cores for this process: 1 if there are several processes, whose shares are not known."""
+    return 1 if processes.are_several() else threads.n_threads()

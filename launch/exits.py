@@ -1,4 +1,4 @@
-"""How a verb starts and ends: its --help, and its exit code: 0 done or found, 1 nothing found, 2 error."""
+"""Starts and ends a verb: its --help, and its exit code, 0 done or found, 1 nothing found, 2 error, 75 go on."""
 
 import pathlib
 import sys

@@ -2,13 +2,14 @@
 
 nafp extract --checkpoint=RUN@best --source=CORPUS --name=db --out=STORE
 nafp extract --checkpoint=RUN@best --source=music/ --per_track --hop_s=0.25 --out=FOLDER
+nafp extract --checkpoint=RUN@best --source=CORPUS --out=STORE --processes=N --process=I     # One share; then --join.
 """
 
 from typing import Any
 
 from absl import flags
 
-from . import devices, exits, words
+from . import devices, exits, processes, words
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "The trained network: RUN, RUN@STEP, RUN@best, or an exported file.", required=True
@@ -37,6 +38,7 @@ _SHORT = flags.DEFINE_enum(
     "Tracks of less than a segment: fill them up with silence, or skip them. auto: pad in the original's tree.",
 )
 _EACH = flags.DEFINE_bool("per_track", False, "Write OUT/SONG.npy of each track, [n, D], instead of a store; resumes.")
+_JOIN = flags.DEFINE_bool("join", False, "Make the store of its shares, after --processes=N --process=I for each I.")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Number type in which the network computes.")
 
 
@@ -45,8 +47,9 @@ def main(argv: list[str]) -> int:
     devices.prepare(cpu_shares=devices.cores())
     from nafp.verbs import extract
 
-    of_verb = (_NAME, _SPLIT, _OVERWRITE, _BATCH, _SPEEDS, _SHIFTS, _HOP, _SHORT, _EACH, _DTYPE)
+    of_verb = (_NAME, _SPLIT, _OVERWRITE, _BATCH, _SPEEDS, _SHIFTS, _HOP, _SHORT, _EACH, _JOIN, _DTYPE)
     settings: dict[str, Any] = {flag.name: flag.value for flag in of_verb}
+    settings["share"] = processes.share()
     return extract.run(str(_CHECKPOINT.value), str(_SOURCE.value), str(_OUT.value), **settings)
 
 

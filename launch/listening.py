@@ -8,7 +8,7 @@ from ml_collections import config_flags
 from . import devices, foreign, rooms
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Configuration of a training; listen writes what it would hear.", lock_config=True
+    "config", None, "listen: configuration of a training. The page plays what that training hears.", lock_config=True
 )
 
 

@@ -1,4 +1,4 @@
-"""What remarks of the package, and of absl about flags, look like on the terminal."""
+"""Writes the remarks of the package, and those of absl about flags, as a terminal shows them."""
 
 import sys
 from typing import Any
@@ -17,7 +17,7 @@ class Formatter(logging.PythonFormatter):
 
 
 class StandardError:
-    """Standard error as it is at the moment. A stream that was opened before `decode.hushed` would be silent in it."""
+    """Writes to the standard error of the moment. A stream opened before `decode.hushed` would be silent inside it."""
 
     def write(self, text: str) -> int:
         return sys.stderr.write(text)

@@ -22,14 +22,16 @@ _REFERENCES = flags.DEFINE_string(
 _DISTRACTORS = flags.DEFINE_string(
     "distractors", "", "More recordings for the database: a CORPUS, a manifest or a folder. Default: the protocol's."
 )
-_NOISE = flags.DEFINE_string("noise", "", "Place of noise and responses, likewise. Default: --references.")
+_NOISE = flags.DEFINE_string(
+    "noise", "", "Noise and responses: a CORPUS, a manifest or a folder. Default: --references."
+)
 _RECORDING = flags.DEFINE_list(
     "recording", [], "Long recordings of your own for the protocol `recording`: low=FILE,high=FILE. Default: made here."
 )
 _PLAN = flags.DEFINE_string(
     "plan", "", "What plays in --recording: a list of the songs in order, or a CSV with their times."
 )
-_JOBS = flags.DEFINE_integer("jobs", 0, "Threads that render queries; 0 takes one per processor.")
+_JOBS = flags.DEFINE_integer("jobs", 0, "Number of threads that render queries. 0: one for each processor.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Render and fingerprint again what is already in --out.")
 
 

@@ -18,7 +18,7 @@ from . import exits, listening, rooms, spectrograms, words
 # The defaults are those of `evaluation.queries.verbs.QueriesRequest`. A test compares them with these texts.
 _SETTINGS: dict[str, tuple[Callable[..., Any], str]] = {
     "source": (flags.DEFINE_string, "References to cut from: a CORPUS, a manifest, a list or a folder."),
-    "noise": (flags.DEFINE_string, "Noise and responses, likewise. Default: --source."),
+    "noise": (flags.DEFINE_string, "Noise and responses: a CORPUS, a manifest, a list or a folder. Default: --source."),
     "out": (flags.DEFINE_string, "Folder to write, or the HTML file of listen. Required."),
     "split": (flags.DEFINE_list, "Split of references, noise and responses. Default: test; pairs: train."),
     "noise_split": (flags.DEFINE_string, "Split of noise and responses alone. Default: --split."),
@@ -27,13 +27,13 @@ _SETTINGS: dict[str, tuple[Callable[..., Any], str]] = {
     "count": (flags.DEFINE_integer, "Clips per condition. Default: 100; listen: 4, or 6 with --config; pairs: all."),
     "seconds": (flags.DEFINE_float, "Length of a clip, s. Default: 10; listen: 5; pairs: 30, of one condition."),
     "form": (flags.DEFINE_string, "Form of pairs: waveforms, or song_mine for spectrograms. Default: waveforms."),
-    "segments": (flags.DEFINE_integer, "Seconds of each recording, of pairs in song_mine's form. Default: 5."),
-    "variants": (flags.DEFINE_integer, "Degraded versions of each recording, of pairs. Default: 10."),
-    "sample_rate_hz": (flags.DEFINE_integer, "Sample rate of pairs: that of the network to train. Default: 8000."),
+    "segments": (flags.DEFINE_integer, "pairs --form=song_mine: seconds to draw from each recording. Default: 5."),
+    "variants": (flags.DEFINE_integer, "pairs: degraded versions of each recording. Default: 10."),
+    "sample_rate_hz": (flags.DEFINE_integer, "pairs: sample rate, Hz, that of the network to train. Default: 8000."),
     "seed": (flags.DEFINE_integer, "Seed of all that is drawn. Default: 0."),
     "spliced": (flags.DEFINE_bool, "Give each second its own shift, noise and response. Default: no."),
     "aligned": (flags.DEFINE_bool, "Degrade whole tracks in place: row i answers row i. Default: no."),
-    "jobs": (flags.DEFINE_integer, "Threads; 0 takes one per processor. Default: 0."),
+    "jobs": (flags.DEFINE_integer, "Number of threads that render. 0: one for each processor. Default: 0."),
     "overwrite": (flags.DEFINE_bool, "Replace the queries in --out. Default: no."),
 }
 for _name, (_define, _text) in _SETTINGS.items():

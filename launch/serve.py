@@ -5,7 +5,7 @@ curl --data-binary @cafe.wav http://127.0.0.1:8765/v1/identify
 nafp serve DB --workers=4 --token_file=TOKEN
 nafp serve DB --host=0.0.0.0 --hosts=music.example      behind a proxy that does TLS
 
-GET /v1/openapi.json describes the addresses. SIGTERM and Ctrl-C finish the requests that are there. Without a token,
+GET /v1/openapi.json describes the addresses. SIGTERM and Ctrl-C let the requests at work finish. Without a token,
 from --token_file or the environment variable NAFP_TOKEN, nothing can be added or removed.
 """
 
@@ -18,20 +18,10 @@ from . import devices, exits
 _SETTINGS: tuple[tuple[Any, ...], ...] = (
     (flags.DEFINE_string, "host", "127.0.0.1", "Address to listen at. 0.0.0.0: all of this machine."),
     (flags.DEFINE_integer, "port", 8765, "Port to listen at. 0: any that is free.", 0, 65535),
-    (
-        flags.DEFINE_list,
-        "hosts",
-        [],
-        "Names that requests may use, beside the loopback's. Default: these, or any with --host.",
-    ),
+    (flags.DEFINE_list, "hosts", [], "Names for requests, beside the loopback's. Default: these, or any with --host."),
     (flags.DEFINE_integer, "workers", 1, "Processes. They share the fingerprints in memory.", 1, 256),
     (flags.DEFINE_enum, "runtime", "auto", ["auto", "jax", "numpy", "onnx"], "What computes. auto: JAX if there."),
-    (
-        flags.DEFINE_bool,
-        "play",
-        False,
-        "Let everybody hear excerpts of the recordings, from their files.",
-    ),
+    (flags.DEFINE_bool, "play", False, "Let everybody hear excerpts of the recordings, from their files."),
     (flags.DEFINE_integer, "jobs", 0, "Clips at once in each process. 0: one for each core.", 0, 1024),
     (flags.DEFINE_integer, "waiting", 64, "Requests that may wait in each process; others get 503.", 0, 100_000),
     (flags.DEFINE_float, "megabytes", 16.0, "Largest clip, in MB.", 0.001, 1024),

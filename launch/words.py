@@ -1,4 +1,4 @@
-"""What a command line says: the flags that it gives, and the words that belong to none."""
+"""Reads a command line: the flags that it gives, and the words that belong to no flag."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,11 +9,11 @@ from . import exits
 
 
 def given(names: Iterable[str]) -> dict[str, Any]:
-    """Returns the values of those of these flags that the command line gives, by name."""
+    """Returns the values of the flags that the command line gives, by name. names: the flags to look at."""
     return {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].present}
 
 
 def require_none(argv: list[str], hint: str) -> None:
-    """Raises errors.Invalid if there are any. hint: where a setting of this verb goes."""
+    """Raises errors.Invalid if a command line has words that belong to no flag. hint: where a setting goes."""
     if len(argv) > 1:
         raise exits.wrong(f"unexpected arguments {argv[1:]}; {hint}")

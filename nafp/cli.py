@@ -1,5 +1,6 @@
 """The `nafp` command: runs the launcher of a verb. Nothing heavy loads before the verb is known."""
 
+import contextlib
 import difflib
 import errno
 import importlib.util
@@ -8,11 +9,12 @@ import os
 import pathlib
 import runpy
 import sys
+import traceback
 from typing import NoReturn
 
 import nafp
 from nafp import errors
-from nafp.jobs import shown
+from nafp.jobs import endings, shown
 
 # Verb -> what it does. `nafp VERB ARGUMENTS` runs the launcher of that name with these arguments.
 VERBS = {
@@ -59,7 +61,7 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSALS = (
     *_FULL_DISK,
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR),
-    *(errno.EISDIR, errno.EMFILE, errno.ENFILE, errno.ENXIO, errno.ENODEV, errno.EBUSY, errno.ETXTBSY),
+    *(errno.EEXIST, errno.EISDIR, errno.EMFILE, errno.ENFILE, errno.ENXIO, errno.ENODEV, errno.EBUSY, errno.ETXTBSY),
 )
 
 
@@ -67,11 +69,20 @@ def main() -> None:
     """Runs `nafp VERB ARGUMENTS`."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_usage())
+        _say(_usage())
     elif arguments[0] in ("-V", "--version"):
-        print(f"nafp {nafp.__version__}")
+        _say(f"nafp {nafp.__version__}")
     else:
         _run(*arguments)
+
+
+def _say(text: str) -> None:
+    """Prints a text, of which its reader, perhaps `head`, may have seen enough before its end."""
+    with contextlib.suppress(BrokenPipeError):
+        try:
+            print(text)
+        finally:
+            _finish()
 
 
 def _usage() -> str:
@@ -128,8 +139,11 @@ def _run(verb: str, *arguments: str) -> None:
     except Exception as error:
         words = _in_words(error)
         if not words or os.environ.get("NAFP_TRACEBACK"):
+            if endings.is_at_once():
+                traceback.print_exc()
+                endings.leave(1)
             raise
-        _fail(f"nafp {verb}: {words}")
+        _fail(f"nafp {verb}: {words}", code=error.code if isinstance(error, errors.Error) else 2)
 
 
 def _finish() -> None:
@@ -168,4 +182,4 @@ def _refuse(verb: str) -> None:
 def _fail(text: str, *, code: int = 2) -> NoReturn:
     """Prints one line and ends with exit code 2, the code of every verb that cannot work. 1 means nothing found."""
     print(shown.plain(text), file=sys.stderr)
-    sys.exit(code)
+    endings.leave(code)

@@ -12,16 +12,21 @@ Error
 ├── AlreadyExists (FileExistsError)      a file or folder that would be overwritten
 ├── UnknownTrack (KeyError)              a track that the collection does not hold
 ├── NotFinite (FloatingPointError)       a training loss that is not a number
+├── StartAgain                           a job that was told to end, or lost a host; it goes on when started again
 ├── EngineFailed                         the search engine of a database is out of reach, or lacks what it should hold
 └── FfmpegFailed                         ffmpeg found no audio; `Undecodable` names the file
 
-The `nafp` command prints an error of this tree as one line and exits with 2. Any other exception is a defect of the
-package and shows its trace.
+The `nafp` command prints an error of this tree as one line and exits with its `code`, which is 2 but for `StartAgain`.
+Any other exception is a defect of the package and shows its trace.
 """
+
+from typing import ClassVar
 
 
 class Error(Exception):
     """The root of the tree: `except nafp.Error` catches whatever the package raises on purpose."""
+
+    code: ClassVar[int] = 2  # The exit code of the command.
 
 
 class Invalid(Error, ValueError):
@@ -79,6 +84,12 @@ class UnknownTrack(Error, KeyError):
 
 class NotFinite(Error, FloatingPointError):
     """A training loss that is not a number. The message names the step."""
+
+
+class StartAgain(Error):
+    """A job that was told to end by SIGTERM, or lost one of its hosts. The same command goes on where it was."""
+
+    code = 75  # EX_TEMPFAIL of sysexits.h: "a failure that will be gone if the command is tried again".
 
 
 class FfmpegFailed(Error):

@@ -47,6 +47,11 @@ class Running:
         self._process.kill()
         return self.wait()
 
+    def send(self, number: int) -> None:
+        """Sends a signal to the process."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
     def wait_until(self, happened: Callable[[], bool], *, timeout_s: float = 240) -> None:
         """Waits until `happened` returns True. The process must not end before."""
         began = time.monotonic()

@@ -42,7 +42,7 @@ def filled(
     *,
     first: int = 0,
     network: str | None = None,
-    storage: str = "float16",
+    storage: str | None = "float16",
     hop_s: float | None = None,
     seal_rows: int = index_segments.SEAL_ROWS,
 ) -> database.Database:

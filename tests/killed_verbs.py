@@ -14,7 +14,7 @@ from unittest.mock import create_autospec
 import numpy as np
 
 from nafp.audio import live
-from nafp.database import database, from_databases
+from nafp.database import database, from_databases, writer
 from nafp.identify import pfann_files
 from nafp.models import protocol
 from nafp.monitor import stretches
@@ -24,6 +24,7 @@ from nafp.verbs import monitor, page
 from tests import databases, killed_writer
 
 N_BLOCKS = 3
+SWITCH_AT = 29 * 40  # Rows of a full tail: those of tracks 0 .. 28.
 
 
 def merge(folder: pathlib.Path) -> None:
@@ -43,6 +44,15 @@ def recode(folder: pathlib.Path) -> None:
     """Does what `nafp compact --storage=pq2` does."""
     with database.Database.open(folder / "db") as opened:
         opened.compact(storage="pq2")
+
+
+def begin_learned(folder: pathlib.Path) -> None:
+    """Adds the tracks from which on a new database has enough to learn from, and one more (see `SWITCH_AT`)."""
+    with writer.DatabaseWriter(folder / "db", seal_rows=SWITCH_AT) as writing:
+        there = {track.name for track in writing.catalogue.tracks()}
+        for number in (28, 29, 30):
+            if f"/music/{number}.wav" not in there:
+                writing.append(f"/music/{number}.wav", 20.5, databases.unit(40, seed=number))
 
 
 def remove(folder: pathlib.Path) -> None:
@@ -115,6 +125,7 @@ VERBS: dict[str, Callable[[pathlib.Path], None]] = {
     "merge": merge,
     "repair": repair,
     "recode": recode,
+    "begin_learned": begin_learned,
     "remove": remove,
     "listen": listen,
     "answer": answer,

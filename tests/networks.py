@@ -2,7 +2,6 @@
 
 import pathlib
 
-import grain.python as grain
 import jax
 import numpy as np
 
@@ -96,7 +95,6 @@ def extractor(c, *, seed=0, **settings):
 def write_run(folder: pathlib.Path, c, scores: dict[int, float | None]) -> pathlib.Path:
     """Writes a run with a checkpoint at each step. The step is the seed of its parameters."""
     folder.mkdir()
-    stream = iter(grain.MapDataset.range(10).to_iter_dataset())
     kept = checkpoints.Checkpoints(folder, keep=len(scores))
     for step, score in scores.items():
         tree = variables(c, seed=step)
@@ -104,7 +102,6 @@ def write_run(folder: pathlib.Path, c, scores: dict[int, float | None]) -> pathl
             step,
             variables=tree,
             state={"step": np.int32(step)},
-            stream=stream,
             config=c,
             score=score,
         )

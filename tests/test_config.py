@@ -54,6 +54,11 @@ def absurd(name):
     return [0, None, True, ("a",), "two\nlines", "a\0b"]
 
 
+def test_a_number_beyond_all_floats_is_refused():
+    with pytest.raises(errors.Invalid, match=r"minutes=1000.*: must be a number"):
+        config_lib.SETTINGS["train.minutes"].check("minutes", 10**400)
+
+
 def test_every_setting_has_a_rule_and_every_rule_a_setting():
     assert sorted(leaves(config_lib.default())) == sorted(config_lib.SETTINGS)
 

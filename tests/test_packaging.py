@@ -28,7 +28,7 @@ MODULES = {
     "python-multipart": "python_multipart",
     "scikit-learn": "sklearn",
 }
-EXTRA_MODULES = {"PIL", "av", "faiss", "jaxtyping", "matplotlib", "sklearn", "sounddevice", "torch"}
+EXTRA_MODULES = {"PIL", "av", "faiss", "jaxtyping", "matplotlib", "ray", "sklearn", "sounddevice", "torch"}
 EXTRA_MODULES |= {
     "h11",
     "onnx",

@@ -55,12 +55,14 @@ OWNER = {
     "sounddevice": {"nafp/audio/microphone.py"},
     "tinytag": {"nafp/audio/tags.py"},
     "orbax": {"nafp/weights/checkpoints.py"},
+    "etils": {"nafp/weights/run_folders.py"},
     "librosa": {"nafp/models/filterbank.py"},
     "sklearn": {"evaluation/scores/ensemble.py"},
     "jinja2": {"evaluation/pages/layout.py"},
     "yaml": {"nafp/config/foreign.py", "nafp/weights/model_cards.py"},
     "onnx": {"nafp/models/onnx_graph.py"},
     "onnxruntime": {"nafp/models/onnx_network.py"},
+    "ray": {"launch/clusters/ray_extract.py"},
     "safetensors": {"nafp/weights/files.py"},
     "prometheus_client": {"nafp/serving/metrics.py"},
     "pymilvus": {"nafp/database/milvus.py"},
@@ -68,8 +70,7 @@ OWNER = {
     "starlette": {"nafp/serving/app.py", "nafp/serving/page_routes.py"},  # The second has the addresses of the page.
     "uvicorn": {"nafp/serving/connections.py", "nafp/serving/server.py"},
     "h11": {"nafp/serving/connections.py"},  # Whose states uvicorn's own class lays open.
-    # The second knows how to put grain's iterator into an orbax checkpoint.
-    "grain": {"nafp/training/pipeline.py", "nafp/weights/checkpoints.py"},
+    "grain": {"nafp/training/pipeline.py"},
 }
 JAX_SIDE = {"jax", "jaxlib", "flax", "optax", "orbax", "grain"}
 GENERIC = re.compile(r"(^|_)(utils?|commons?|helpers?|manager|misc|base|lib)(_|$)")

@@ -1,4 +1,4 @@
-"""The colours of pictures, by name, for light and for dark paper.
+"""The colours of pictures, each with a name, for light and for dark paper.
 
 On either paper each tone has a contrast of 3 to 1 at least, as WCAG 2.2 asks of graphics (1.4.11).
 """

@@ -51,16 +51,21 @@ def _clear(out: pathlib.Path) -> None:
 
 
 def at_speeds(name: str, said: str) -> list[tuple[str, float]]:
-    """Returns the stores of queries at other speeds, with the speeds. said: auto, or numbers with commas."""
+    """Returns the names and the speeds of the stores of queries at other speeds.
+
+    name: of the store at speed 1. said: auto, or numbers with commas between them.
+    """
     try:
         wanted = asking.SPEEDS if said == "auto" else [float(s) for s in said.split(",") if s]
     except ValueError:
-        raise errors.Invalid(f"evaluation.speeds = {said!r}: give auto, or numbers such as 0.97,1.03") from None
+        wanted = [-1.0]
+    if not all(0 < speed < float("inf") for speed in wanted):
+        raise errors.Invalid(f"evaluation.speeds = {said!r}: give auto, or numbers above 0 such as 0.97,1.03")
     return [(f"{name}@{speed:g}", float(speed)) for speed in wanted if speed != 1]
 
 
 def rows(folder: str, name: str, lengths_s: Sequence[float]) -> list[int]:
-    """Returns lengths as numbers of rows. A row is a segment, and the next begins a hop later."""
+    """Returns the number of rows in each length. A row is a segment, and the next row begins a hop later."""
     meta = store.Store.open(folder, name).meta
     n_rows = [int((s - meta["segment_s"]) / meta["hop_s"] + 1e-6) + 1 for s in lengths_s]
     if min(lengths_s) < meta["segment_s"]:

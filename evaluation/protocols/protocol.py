@@ -17,7 +17,8 @@ from nafp.jobs import choices
 from ..queries import conditions
 from ..scores import answers, metrics
 
-# clips from any place; whole tracks degraded in place (aligned), or degraded elsewhere (given); one long recording
+# clips: from any place of a track. aligned: whole tracks, degraded in place. given: whole tracks that were degraded
+# elsewhere. recording: one long recording, cut into clips.
 KINDS = ("clips", "aligned", "given", "recording")
 _Section = TypeVar("_Section")
 _MOST = 1e9  # More clips, seconds or neighbours than any protocol needs.
@@ -127,7 +128,7 @@ def load(name: str | os.PathLike) -> Protocol:
         )
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise errors.Invalid(f"{path}: not TOML: {error}") from None
     protocol = _read(Protocol, {"name": path.stem, **settings}, f"{path}: ")
     _check(protocol, path)

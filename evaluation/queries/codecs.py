@@ -15,7 +15,7 @@ from nafp.audio import decode, ffmpeg
 
 
 class Codec(NamedTuple):
-    """How ffmpeg is asked for a codec."""
+    """A codec, as ffmpeg knows it. suffix: of a coded file."""
 
     suffix: str
     encoder: str  # The name of the encoder in ffmpeg.

@@ -1,4 +1,4 @@
-"""What happens to a recording on its way to a listener, as functions of samples: float32 [S] -> [S].
+"""Degrades a recording as the way to a listener does: functions of samples, float32 [S] -> [S].
 
 These are the numpy twins of the augmentations of training, for whole files at their own rate.
 """
@@ -61,8 +61,14 @@ def clip(samples: np.ndarray, *, over: slice, crest_db: float = _CREST_DB) -> np
 def band(samples: np.ndarray, *, low_hz: float = 0.0, high_hz: float = np.inf, sample_rate_hz: int) -> np.ndarray:
     """Keeps the band from low_hz to high_hz, with 24 dB per octave on both sides.
 
-    An upper edge near or above half the sample rate filters nothing.
+    An upper edge near or above half the sample rate filters nothing. A lower edge there would leave nothing and raises
+    errors.Invalid.
     """
+    if low_hz >= 0.49 * sample_rate_hz:
+        raise errors.Invalid(
+            f"nothing of a recording at {sample_rate_hz} Hz lies above {low_hz:g} Hz; give a lower edge below "
+            f"{0.49 * sample_rate_hz:g} Hz"
+        )
     has_top = high_hz < 0.49 * sample_rate_hz
     if low_hz and has_top:
         sections = signal.butter(4, (low_hz, high_hz), "bandpass", fs=sample_rate_hz, output="sos")

@@ -33,8 +33,8 @@ class Folder:
     """A folder that is open for rendering with certain settings.
 
     is_finished: whether nothing is left to do. done: number -> its rows of expected.csv, for the numbers whose files
-    are complete. Raises errors.AlreadyExists if the folder holds queries of other settings. With `overwrite` they are
-    removed. Raises it in any case for a folder with other WAV files or tables, which no rendering wrote.
+    are complete. Raises errors.AlreadyExists if the folder holds queries of other settings, unless `overwrite` allows
+    to remove them. Raises it in any case for a folder with other WAV files or tables, which no rendering wrote.
     """
 
     def __init__(self, out: str | os.PathLike, settings: Mapping[str, Any], *, overwrite: bool = False):
@@ -59,11 +59,11 @@ class Folder:
 
     def rows(self) -> Rows:
         """Reads expected.csv of a finished folder."""
-        with open(self.path / EXPECTED, newline="", encoding="utf-8") as file:
+        with open(self.path / EXPECTED, newline="", encoding="utf-8", errors="surrogateescape") as file:
             return list(csv.DictReader(file))
 
     def note(self, number: int, rows: Rows) -> None:
-        """Adds a number to the journal: its files are complete."""
+        """Adds a number, whose files are complete, to the journal."""
         if self._journal is None:
             self._journal = self._opened_journal()
         sizes = [os.path.getsize(self.path / row["query"]) for row in rows]
@@ -83,13 +83,13 @@ class Folder:
             partial.unlink()
         rows = [row for number in numbers for row in self.done.get(number, [])]
         columns = [*COLUMNS, *sorted({key for row in rows for key in row} - {*COLUMNS})]
-        with _opened(self.path / EXPECTED) as file:
+        with opened(self.path / EXPECTED) as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        with _opened(self.path / LIST) as file:
+        with opened(self.path / LIST) as file:
             file.writelines(f"{row['query']}\n" for row in rows)
-        with _opened(self.path / SETTINGS) as file:
+        with opened(self.path / SETTINGS) as file:
             file.write(json.dumps(self._settings, indent=1) + "\n")
         (self.path / JOURNAL).unlink(missing_ok=True)
         return rows
@@ -100,7 +100,8 @@ class Folder:
             with contextlib.suppress(FileNotFoundError):
                 text = (self.path / name).read_text(encoding="utf-8")
                 with contextlib.suppress(ValueError):  # A first line cut off by a kill: nothing is done.
-                    return json.loads(text if name == SETTINGS else text.split("\n", 1)[0])
+                    before = json.loads(text if name == SETTINGS else text.split("\n", 1)[0])
+                    return before if isinstance(before, dict) else {}
         return None
 
     def _read_journal(self) -> dict[int, Rows]:
@@ -173,6 +174,6 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return "; ".join(f"{key}: {before.get(key)}, now {now.get(key)}" for key in changed[:3])
 
 
-def _opened(path: pathlib.Path) -> contextlib.AbstractContextManager[IO[str]]:
-    """Opens a table that appears whole or not at all."""
+def opened(path: pathlib.Path) -> contextlib.AbstractContextManager[IO[str]]:
+    """Opens a table for writing, which appears whole or not at all. Names of tracks in it are bytes, not text."""
     return whole_files.opened(path, newline="", encoding="utf-8", errors="surrogateescape")

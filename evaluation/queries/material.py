@@ -3,7 +3,8 @@
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ class Material:
     """The audio of one place: a corpus, a manifest or another list, or a folder.
 
     Each piece has its own sample rate. In a corpus all have the corpus' rate. kind: the kind of all files of a folder,
-    or of a list without kinds. failures: files whose header cannot be read.
+    or of a list without kinds. failures: files whose length cannot be read. They are logged and left out.
     """
 
     def __init__(self, path: str | os.PathLike, *, kind: str = "music"):
@@ -46,9 +47,10 @@ class Material:
             self._tracks = {track.path: track for track in self._corpus.tracks}
         else:
             tracks, self.failures = _listed(self.path, kind)
+            self.pieces, unmeasured = _pieces(tracks)
+            self.failures = [*self.failures, *unmeasured]
             for failure in self.failures:
                 logging.getLogger(__name__).warning("%s: %s", failure.path, failure.reason)
-            self.pieces = [_piece(track) for track in tracks]
 
     def select(self, *, kind: str, split: str) -> list[Piece]:
         """Returns the pieces of a kind and split. A piece without a split belongs to every split."""
@@ -147,6 +149,13 @@ def stem(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
+def require_unique(source: Material, pieces: Iterable[Piece]) -> None:
+    """Raises errors.Invalid if two pieces of a source have one name without folder and suffix."""
+    counts = Counter(stem(piece.name) for piece in pieces)
+    if repeated := sorted(name for name, n in counts.items() if n > 1):
+        raise errors.Invalid(f"{source.path}: {len(repeated)} names are not unique, such as {repeated[0]}")
+
+
 def _listed(path: str, kind: str) -> tuple[list[manifest.Track], list[manifest.Failure]]:
     if lists.is_list(path):
         is_bare = not path.lower().endswith(".csv")
@@ -154,6 +163,17 @@ def _listed(path: str, kind: str) -> tuple[list[manifest.Track], list[manifest.F
         # `fill` reads the headers of files without seconds. Here the rate must be known, too.
         return manifest.fill([t if t.sample_rate_hz else t._replace(seconds=0) for t in tracks])
     return manifest.scan(path, kind=kind, by_folder=False)
+
+
+def _pieces(tracks: Sequence[manifest.Track]) -> tuple[list[Piece], list[manifest.Failure]]:
+    """Returns the tracks as pieces, and those that state no length and give no audio."""
+    pieces, failures = [], []
+    for track in tracks:
+        try:
+            pieces.append(_piece(track))
+        except errors.Undecodable as error:
+            failures.append(manifest.Failure(track.path, error.reason))
+    return pieces, failures
 
 
 def _piece(track: manifest.Track) -> Piece:

@@ -24,10 +24,11 @@ from nafp import errors
 from nafp.audio import decode, segments
 from nafp.jobs import choices, progress
 
-from . import material
+from . import folder, material
 
 COLUMNS = ("mix", "style", "track", "start_s", "end_s", "track_start_s", "track_end_s", "speed", "known")
 TRUTH, UNKNOWN, SETTINGS = "truth.csv", "unknown.txt", "mixes.json"
+_BEGUN = "mixes.begun"  # There while mixes are rendered: the WAV files beside it are ours.
 SHORTEST_S = 12.0  # Shorter tracks are jingles and are not played.
 _RMS = 0.08  # -22 dBFS: the level of music before a change of level is drawn.
 _SPEED_STEPS = 10_000  # Speeds are multiples of 1/10,000, so that resampling goes from one whole rate to another.
@@ -102,22 +103,28 @@ def render(
     for kind, needed in (("speech", "talk_every_s"), ("noise", "noise_db")):
         if any(getattr(style, needed) is not None for style in chosen.values()):
             surroundings.pieces(kind)
+    if not 60 * minutes > SHORTEST_S:
+        raise errors.Invalid(f"minutes={minutes:g}: a mix lasts longer than {SHORTEST_S:g} s")
     known, unknown = _divided(source, split, unknown_share, seed)
-    folder = _fresh(out, overwrite)
+    if strange := [name for name, style in chosen.items() if style.unknown and not unknown]:
+        raise errors.Invalid(
+            f"style {strange[0]} plays unknown music; give unknown_share, {unknown_share:g} leaves none"
+        )
+    settings = {"split": split, "styles": list(styles), "count": count, "minutes": minutes}
+    settings |= {"unknown_share": unknown_share, "seed": seed, "source": source.path}
+    place = _fresh(out, overwrite)
     rows = []
     with progress.Progress(count * len(chosen), "mixes", label="render", show=show) as bar:
         for number, (name, style) in enumerate(chosen.items()):
             for i in range(count):
                 rng = np.random.default_rng([seed, number, i])
                 plays = plan(known, unknown, style, seconds=60 * minutes, rng=rng)
-                path = folder / f"{name}_{i}.wav"
+                path = place / f"{name}_{i}.wav"
                 rate = plays[0].piece.sample_rate_hz
                 decode.write_wav(path, _sound(source, surroundings, plays, style, rng), sample_rate_hz=rate)
                 rows += [_row(path.name, name, play) for play in plays]
                 bar.add()
-    settings = {"split": split, "styles": list(styles), "count": count, "minutes": minutes}
-    settings |= {"unknown_share": unknown_share, "seed": seed, "source": source.path}
-    _finish(folder, rows, [piece.name for piece in unknown], settings)
+    _finish(place, rows, [piece.name for piece in unknown], settings)
     return rows
 
 
@@ -282,23 +289,28 @@ def _row(mix: str, style: str, play: Play) -> dict[str, str]:
 
 
 def _fresh(out: str | os.PathLike, overwrite: bool) -> pathlib.Path:
-    """Creates the folder, or removes the mixes that are in it."""
-    folder = pathlib.Path(out)
-    if (folder / SETTINGS).exists() and not overwrite:
-        raise errors.AlreadyExists(f"{folder} holds mixes already; --overwrite replaces them")
-    if not (folder / SETTINGS).exists() and next(folder.glob("*.wav"), None):
-        raise errors.AlreadyExists(f"{folder} holds WAV files, and no {SETTINGS} that says they are mixes")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / SETTINGS).unlink(missing_ok=True)
-    for old in folder.glob("*.wav"):
+    """Creates the folder, or removes the mixes that are in it, also those that an interrupted rendering left."""
+    place = pathlib.Path(out)
+    if (place / SETTINGS).exists() and not overwrite:
+        raise errors.AlreadyExists(f"{place} holds mixes already; --overwrite replaces them")
+    is_ours = (place / SETTINGS).exists() or (place / _BEGUN).exists()
+    if not is_ours and next(place.glob("*.wav"), None):
+        raise errors.AlreadyExists(f"{place} holds WAV files, and no {SETTINGS} that says they are mixes")
+    place.mkdir(parents=True, exist_ok=True)
+    (place / _BEGUN).touch()
+    (place / SETTINGS).unlink(missing_ok=True)
+    for old in place.glob("*.wav"):
         old.unlink()
-    return folder
+    return place
 
 
-def _finish(folder: pathlib.Path, rows: list[dict], unknown: list[str], settings: dict) -> None:
-    with open(folder / TRUTH, "w", newline="", encoding="utf-8") as file:
+def _finish(place: pathlib.Path, rows: list[dict], unknown: list[str], settings: dict) -> None:
+    with folder.opened(place / TRUTH) as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    (folder / UNKNOWN).write_text("".join(f"{name}\n" for name in unknown))
-    (folder / SETTINGS).write_text(json.dumps({"format": 1, **settings}, indent=1) + "\n")
+    with folder.opened(place / UNKNOWN) as file:
+        file.writelines(f"{name}\n" for name in unknown)
+    with folder.opened(place / SETTINGS) as file:
+        file.write(json.dumps({"format": 1, **settings}, indent=1) + "\n")
+    (place / _BEGUN).unlink()

@@ -102,7 +102,8 @@ def write(
     """Writes the page to `path`, whole or not at all. The rest is as for `page`."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_files.opened(path, encoding="utf-8") as file:
+    # Names of recordings are bytes: those that are no text are shown as escapes.
+    with whole_files.opened(path, encoding="utf-8", errors="backslashreplace") as file:
         file.write(page(clips, title=title, about=about, settings=settings))
 
 

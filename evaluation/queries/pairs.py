@@ -20,7 +20,7 @@ import numpy as np
 from nafp import errors
 from nafp.audio import decode, segments
 from nafp.corpora import static_pairs
-from nafp.jobs import progress
+from nafp.jobs import processors, progress
 
 from . import conditions, excerpts, folder, material, rendering
 
@@ -47,7 +47,7 @@ class RecordingPart(NamedTuple):
 class Clip(NamedTuple):
     """A stretch of a recording, from second start_s on, and its degraded versions.
 
-    samples: int16 [1 + versions, S], the clean one first. failure: why there are none, or empty.
+    samples: int16 [1 + versions, S], the clean one first. failure: why there are none, "" if there are.
     """
 
     track: str
@@ -57,7 +57,7 @@ class Clip(NamedTuple):
 
 
 class RenderedPart(NamedTuple):
-    """A part and its degraded variants, int16 [S] each. failure: why there are none, or empty."""
+    """A part and its degraded variants, int16 [S] each. failure: why there are none, "" if there are."""
 
     clean: np.ndarray | None
     variants: list[np.ndarray]
@@ -107,7 +107,7 @@ def render(
         return rendered_part(source, part, chain, surroundings[part.piece.split], variants, sample_rate_hz, seed)
 
     with contextlib.closing(writer):
-        _fill(writer, pieces, rendered, seconds=seconds, jobs=jobs or os.cpu_count() or 1, show=show)
+        _fill(writer, pieces, rendered, seconds=seconds, jobs=jobs or processors.count(), show=show)
         writer.finish()
     return _described(out)
 
@@ -151,7 +151,7 @@ def clips(
     def rendered(part: RecordingPart) -> RenderedPart:
         return rendered_part(source, part, chain, surroundings, variants, sample_rate_hz, seed)
 
-    return len(parts), (_as_clip(*entry) for entry in _in_order(rendered, iter(left), jobs or os.cpu_count() or 1))
+    return len(parts), (_as_clip(*entry) for entry in _in_order(rendered, iter(left), jobs or processors.count()))
 
 
 def clips_from(source: str, noise: str = "", **settings: Any) -> tuple[int, Iterator[Clip]]:

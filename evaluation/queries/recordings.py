@@ -15,14 +15,15 @@ import logging
 import os
 import pathlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.jobs import progress
+from nafp.corpora import list_text
+from nafp.jobs import plain_files, progress
 
 from . import conditions, excerpts, folder, material, rendering
 
@@ -38,7 +39,7 @@ class PlannedSong(NamedTuple):
 
 
 class LongRecordings(NamedTuple):
-    """LongRecordings of the same songs, and the plan that all of them follow. files: (label, path)."""
+    """Long recordings of the same songs, and the plan that all of them follow. files: (label, path) of each."""
 
     files: list[tuple[str, str]]
     plan: list[PlannedSong]
@@ -65,6 +66,8 @@ def render(
     surroundings = rendering.surroundings_of(noise, [condition], split)
     music = source.select(kind="music", split=split)
     pieces = [p for p in music if p.n_samples >= max(song_s, 1.0) * p.sample_rate_hz]
+    if songs < 1:
+        raise errors.Invalid(f"songs={songs}: a recording needs at least 1")
     if len(pieces) < songs:
         raise errors.Invalid(f"{source.path}: {len(pieces)} songs of split {split} are long enough, {songs} are needed")
     order = np.random.default_rng([seed, songs]).permutation(len(pieces))[:songs]
@@ -88,21 +91,25 @@ def render(
     whole = np.concatenate(sounds)
     whole /= np.float32(max(1.0, np.abs(whole).max() * 32768 / 32767))
     decode.write_wav(place / SOUND, whole, sample_rate_hz=rate)
-    with open(place / PLAN, "w", newline="", encoding="utf-8") as file:
+    with folder.opened(place / PLAN) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(PlannedSong._fields)
         writer.writerows((p.song, f"{p.start_s:.6f}", f"{p.seconds:.6f}") for p in plan)
-    (place / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")  # Written last: all else is complete.
+    with folder.opened(place / SETTINGS) as file:  # Written last: all else is complete.
+        file.write(json.dumps(settings, indent=1) + "\n")
     return LongRecordings(files, plan)
 
 
 def given(recording: Sequence[str], plan: str, source: material.Material, *, split: str) -> LongRecordings:
-    """Returns the user's own recordings. recording: LEVEL=FILE or FILE each. plan: file of what plays in them."""
+    """Returns the user's own recordings. recording: LEVEL=FILE or FILE each. plan: the file of what plays in them."""
     files = []
     for argument in recording:
         label, sign, path = argument.partition("=")
-        files.append((label, path) if sign else ("", argument))
-    for _, path in files:
+        is_labelled = sign and not os.path.exists(argument)  # A file may have "=" in its name.
+        files.append((label, path) if is_labelled else ("", argument))
+    for label, path in files:
+        if os.path.basename(label) != label:
+            raise errors.Invalid(f"--recording={label}={path}: a level is a word without slashes, such as low=FILE")
         decode.probe(path)  # Raises errors.Undecodable, which names the file.
     if len({label for label, _ in files}) < len(files):
         raise errors.Invalid(f"--recording={','.join(recording)}: name each, such as low=FILE,high=FILE")
@@ -117,10 +124,10 @@ def given(recording: Sequence[str], plan: str, source: material.Material, *, spl
 def read_plan(path: str | os.PathLike, source: material.Material, *, split: str) -> list[PlannedSong]:
     """Reads a CSV file song,start_s,seconds, or a list of the songs in order, each played in full.
 
-    A song is found in the source by its path, or by its file name with or without extension.
+    A song is found in the source by its path, or by its file name with or without extension. Raises errors.Invalid for
+    a file that cannot be read, that names no song or a song that the source does not have, and for a time that is none.
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        lines = [line for line in file.read().splitlines() if line.strip()]
+    lines = [line for line in list_text.read(path).split("\n") if line.strip()]
     names: dict[str, material.Piece] = {}
     for piece in source.select(kind="music", split=split):
         for name in (piece.name, os.path.basename(piece.name), material.stem(piece.name)):
@@ -132,18 +139,31 @@ def read_plan(path: str | os.PathLike, source: material.Material, *, split: str)
                 return names[name]
         raise errors.Invalid(f"{path}: {song} is not among the references of split {split}")
 
-    if lines and lines[0].split(",")[:3] == list(PlannedSong._fields):
-        rows = csv.DictReader(lines)
-        return [PlannedSong(find(r["song"]).name, float(r["start_s"]), float(r["seconds"])) for r in rows]
     plan, at_s = [], 0.0
-    for line in lines:
-        piece = find(line.strip())
-        seconds = piece.n_samples / piece.sample_rate_hz
-        plan.append(PlannedSong(piece.name, at_s, seconds))
-        at_s += seconds
+    if lines and lines[0].split(",")[:3] == list(PlannedSong._fields):
+        for row in list_text.table(path, set(PlannedSong._fields)):
+            plan.append(
+                PlannedSong(find(row["song"]).name, *(_time(row, name, path) for name in ("start_s", "seconds")))
+            )
+    else:
+        for piece in (find(line.strip()) for line in lines):
+            seconds = piece.n_samples / piece.sample_rate_hz
+            plan.append(PlannedSong(piece.name, at_s, seconds))
+            at_s += seconds
     if not plan:
         raise errors.Invalid(f"{path}: names no song")
     return plan
+
+
+def _time(row: Mapping[str, str], name: str, path: str | os.PathLike) -> float:
+    """Returns the seconds in a column of a plan. Raises errors.Invalid unless they are a number of at least 0."""
+    try:
+        seconds = float(row[name])
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise errors.Invalid(f"{path}: {row['song']!r} has {name} {row[name]!r}; a number of at least 0 is needed")
+    return seconds
 
 
 def cut(
@@ -261,11 +281,14 @@ def _song(
 
 
 def _is_rendered(place: pathlib.Path, settings: dict, overwrite: bool) -> bool:
-    """Returns whether the recording is there. Raises errors.AlreadyExists if it is of other settings."""
+    """Returns whether the recording is rendered. Raises errors.AlreadyExists if it has other settings."""
     path = place / SETTINGS
     if not path.exists() or overwrite:
         return False
-    before = json.loads(path.read_text())
+    try:
+        before = plain_files.json_object(path)
+    except errors.Invalid:
+        return False  # A power cut has torn it.
     if before != json.loads(json.dumps(settings)):
         changed = [key for key in settings if before.get(key) != settings[key]]
         raise errors.AlreadyExists(

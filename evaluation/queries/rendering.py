@@ -17,13 +17,14 @@ import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.jobs import progress
+from nafp.jobs import processors, progress
 
 from . import codecs, conditions, excerpts, folder, material
 
 COUNT, SECONDS = 100, 10.0  # Queries per condition, and their length.
 SHIFT_S = 0.2  # A spliced second starts at most this far from its place, as in the original.
 _NAME_LENGTH = 60  # Characters of a track's name in the name of a query.
+_FILE_BYTES = 235  # Of the name of a query. File systems end at 255, and a file has a longer name until it is whole.
 
 
 def render(
@@ -46,9 +47,9 @@ def render(
 
     noise: where noise, speech and responses come from. noise_split: their split, "" for that of the music. spliced:
     whether each second has its own shift, noise and responses, as in the original's queries; otherwise a query is one
-    piece. jobs: threads, 0 for one per processor. After an interruption, the rest is rendered. A file that cannot be
-    decoded is named in the log, and another takes its place. Before any work, raises errors.Invalid if something is
-    missing, and errors.AlreadyExists if the folder holds queries of other settings.
+    piece. jobs: the number of threads, 0 for one per processor. After an interruption, the rest is rendered. A file
+    that cannot be decoded is named in the log, and another takes its place. Before any work, raises errors.Invalid if
+    something is missing, and errors.AlreadyExists if the folder holds queries of other settings.
     """
     chain = parse(names, unshifted=spliced)
     if count < 1 or seconds < 1:
@@ -68,7 +69,7 @@ def render(
             except errors.Silent as error:
                 _left_out(f"query {i}, {condition.name}", error)
                 continue
-            name = f"q{i:04d}_{condition.name}_{material.stem(excerpt.piece.name)[:_NAME_LENGTH]}.wav"
+            name = _file_name(f"q{i:04d}_{condition.name}_", material.stem(excerpt.piece.name))
             rows.append(_write(out_folder.path / name, take, excerpt.piece, excerpt.first, condition))
         return rows
 
@@ -99,9 +100,7 @@ def render_aligned(
     (condition,) = parse(names, unshifted=True)
     surroundings = surroundings_of(noise, [condition], noise_split or split)
     pieces = source.select(kind="music", split=split)
-    stems = [material.stem(piece.name) for piece in pieces]
-    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise errors.Invalid(f"{source.path}: {len(twice)} names are not unique, such as {twice[0]}")
+    material.require_unique(source, pieces)
     if not pieces:
         raise errors.Invalid(f"{source.path}: no music of split {split}; choose another --split")
     settings = {"names": list(names), "split": split, "seed": seed, "spliced": spliced}
@@ -117,7 +116,7 @@ def render_aligned(
         except (errors.Undecodable, errors.Silent) as error:
             _left_out(piece.name, error)
             return []
-        return [_write(out_folder.path / f"{stems[i]}.wav", take, piece, 0, condition)]
+        return [_write(out_folder.path / f"{material.stem(piece.name)}.wav", take, piece, 0, condition)]
 
     return fill(out_folder, query, len(pieces), 1, jobs=jobs, show=show)
 
@@ -251,6 +250,14 @@ def write(path: pathlib.Path, take: conditions.Take, truth: dict[str, str]) -> d
     )
 
 
+def _file_name(beginning: str, track: str) -> str:
+    """Returns the name of a query's file. Letters outside of ASCII have up to four bytes each."""
+    track = track[:_NAME_LENGTH]
+    while track and len(os.fsencode(f"{beginning}{track}.wav")) > _FILE_BYTES:
+        track = track[:-1]
+    return f"{beginning}{track}.wav"
+
+
 def _write(
     path: pathlib.Path,
     take: conditions.Take,
@@ -277,14 +284,14 @@ def fill(
 ) -> folder.Rows:
     """Renders the numbers below `count` that are not done, in threads, and returns the rows of all.
 
-    query: renders one number, and returns its rows. n_each: queries that a number stands for.
-    Threads suffice: numpy, scipy and ffmpeg work outside the interpreter's lock.
+    query: renders one number, and returns its rows. n_each: the number of queries that a number stands for. Threads
+    suffice: numpy, scipy and ffmpeg work outside the interpreter's lock.
     """
     if out_folder.is_finished:
         return out_folder.rows()
     numbers = [number for number in range(count) if number not in out_folder.done]
     done, total = n_each * (count - len(numbers)), n_each * count
-    pool = futures.ThreadPoolExecutor(jobs or os.cpu_count())
+    pool = futures.ThreadPoolExecutor(jobs or processors.count())
     with (
         contextlib.closing(out_folder),
         progress.Progress(total, "queries", label="render", done=done, show=show) as bar,

@@ -18,7 +18,7 @@ import numpy as np
 from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import spectrogram_pairs
-from nafp.jobs import outputs, progress, whole_files
+from nafp.jobs import outputs, processors, progress, whole_files
 
 from . import folder, material, pairs, rendering
 
@@ -56,8 +56,8 @@ def render(
     """Renders up to `segments` seconds of every recording of the splits, and returns a summary to print.
 
     spectrogram: turns segments [n, S] in -1..1 into spectrograms [n, F, T]. splits: train and val. Seconds of silence
-    are left out. Files that are there stay, so that an interrupted set is continued. Other parameters, and errors: as
-    of `pairs.render`. Raises errors.AlreadyExists for a set of other settings.
+    are left out. Files that exist stay, so that an interrupted set is continued. The other parameters and the errors
+    are those of `pairs.render`. Raises errors.AlreadyExists for a set of other settings too.
     """
     out = pathlib.Path(out)
     if strange := set(splits) - set(spectrogram_pairs.SETS):
@@ -67,7 +67,7 @@ def render(
     chain = rendering.parse(names, unshifted=True)
     surroundings = pairs.surroundings_by_split(noise, chain, splits, noise_split)
     pieces = [piece for split in splits for piece in pairs.chosen(source, split, count, seed)]
-    _require_unique(source, pieces)
+    material.require_unique(source, pieces)
 
     def one(pair: _Pair) -> bool:
         if pair.file.exists():
@@ -96,7 +96,7 @@ def render(
     for name in (spectrogram_pairs.SAMPLES, *(spectrogram_pairs.SETS[split] for split in splits)):
         (out / name).mkdir(parents=True, exist_ok=True)
     with (
-        futures.ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
+        futures.ThreadPoolExecutor(jobs or processors.count()) as pool,
         progress.Progress(len(wanted), "seconds", label="pairs", show=show) as bar,
     ):
         made = []
@@ -114,12 +114,6 @@ def _require_ours(out: pathlib.Path, splits: Sequence[str], wanted: Sequence[_Pa
         outputs.require(table, verb="nafp queries pairs", is_former=outputs.begins_with(b"{"))
     for pair in wanted:
         outputs.require(pair.file, verb="nafp queries pairs", is_former=outputs.begins_with(b"\x93NUMPY"))
-
-
-def _require_unique(source: material.Material, pieces: Sequence[material.Piece]) -> None:
-    stems = [material.stem(piece.name) for piece in pieces]
-    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise errors.Invalid(f"{source.path}: {len(twice)} names are not unique, such as {twice[0]}")
 
 
 def _pairs(out: pathlib.Path, number: int, piece: material.Piece, segments: int, seed: int) -> Iterable[_Pair]:

@@ -40,7 +40,7 @@ def default() -> ml_collections.ConfigDict:
 
 
 def validated(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Returns the configuration, or raises errors.Invalid naming the first setting that cannot be."""
+    """Returns the configuration. Raises errors.Invalid, which names the setting, for a value that is not allowed."""
     for name, setting in SETTINGS.items():
         setting.check(f"config.{name}", _value(config, name))
     _check_ranges(config)

@@ -80,13 +80,15 @@ def _changed(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
 def _parsed(path: pathlib.Path) -> Mapping[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
+    except FileNotFoundError as error:
         raise errors.NotFound(f"--config={path}: no such configuration file") from error
+    except OSError as error:
+        raise errors.Invalid(f"--config={path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise errors.Invalid(f"{path}: is not text in UTF-8") from error
     try:
         tree = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         kind = "JSON" if path.suffix == ".json" else "YAML"
         raise errors.Invalid(f"{path}: is not {kind}: {' '.join(str(error).split())}") from error
     if not isinstance(tree, Mapping):

@@ -13,8 +13,9 @@ Tree = Mapping[str, Any]
 class Key(NamedTuple):
     """A key of another system.
 
-    settings: takes its value and the whole file, and returns settings of ours by their full names. It raises ValueError
-    with a reason for a value that nafp has nothing for. why: why the key is ignored, or what to know about them.
+    settings: takes the key's value and the whole file, and returns settings of ours by their full names. It raises
+    ValueError, with a reason, for a value that nafp has nothing for. None ignores the key. why: why the key is ignored,
+    or what to know about the settings.
     """
 
     settings: Callable[[Any, Tree], Mapping[str, Any]] | None
@@ -85,8 +86,11 @@ def read(tree: Tree, keys: Mapping[str, Key], *, system: str) -> Read:
 def _read_one(result: Read, key: Key, shown: str, value: Any, tree: Tree) -> None:
     try:
         found = dict(key.settings(value, tree)) if key.settings else {}
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
         result.refused.append(f"{shown}: {error}")
+        return
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:  # A value of another kind than expected.
+        result.refused.append(f"{shown}: is not a value that this key can have ({type(error).__name__}: {error})")
         return
     result.settings.update(found)
     became = ", ".join(f"config.{name}={value!r}" for name, value in found.items())

@@ -77,9 +77,8 @@ SECTIONS: dict[str, Any] = dict(
         # no: hosts read and send every clip. auto: on an accelerator if they fit into a quarter of its memory.
         # The two ways draw noise by different random numbers.
         on_device=rules.choice("auto", PLACES),
-        read_threads=rules.whole(
-            4, least=1, most=1024
-        ),  # Threads reading windows. Processes cost 2 to 7 times the CPU.
+        # Threads that read windows. Processes would cost 2 to 7 times the CPU.
+        read_threads=rules.whole(4, least=1, most=1024),
         prefetch=rules.whole(8, least=0, most=65_536),  # Batches read ahead.
         fraction=rules.real(1.0, above=0, most=1),  # Share of the training tracks used, for quick comparisons.
         # From the start of one training window to the next. 0: config.audio.hop_s.
@@ -161,9 +160,8 @@ SECTIONS: dict[str, Any] = dict(
         rate_per_epoch=rules.flag(False),  # True: the rate changes between epochs only, as PyTorch programs have it.
         warmup_steps=rules.whole(0, least=0),
         final_share=rules.share(1e-2),  # Learning rate at the end, as a share of the peak.
-        restart_share=rules.real(
-            0.1, above=0, most=1
-        ),  # First period of cosine_restarts, of all steps; then twice each.
+        # cosine_restarts: the first period as a share of all steps. Each further period is twice as long.
+        restart_share=rules.real(0.1, above=0, most=1),
         weight_decay=rules.real(1e-6, least=0),
         b1=rules.real(0.9, least=0, below=1),
         b2=rules.real(0.999, least=0, below=1),
@@ -187,12 +185,14 @@ SECTIONS: dict[str, Any] = dict(
         begin_from=rules.text(""),
         minutes=rules.real(0.0, least=0),  # The run ends, saved and resumable, after this much wall time. 0: no limit.
         log_every=rules.whole(10, least=1),  # Steps.
+        # Steps given to the devices before the oldest is waited for. What a run computes is the same. 0: 1 on a CPU,
+        # whose virtual devices would wait for each other for ever, and 4 elsewhere.
+        steps_in_flight=rules.whole(0, least=0, most=1000),
     ),
     validate=dict(
         every_epochs=rules.whole(1, least=0),  # 0: never.
-        tracks=rules.whole(
-            50, least=1
-        ),  # Tracks of the validation split, up to 30 s of each: the original's mini-search.
+        # Tracks of the validation split, up to 30 s of each: the original's mini-search.
+        tracks=rules.whole(50, least=1),
         lengths=rules.wholes((1, 3, 5, 9, 11, 19), least=1),  # Lengths of the queries, in segments.
         patience=rules.whole(0, least=0),  # The run ends after this many validations without a better one. 0: never.
     ),

@@ -42,15 +42,12 @@ SECTIONS: dict[str, Any] = dict(
         high_hz=rules.real(4000.0, above=0),  # Upper edge, at most half the sample rate.
         kind=rules.choice("magnitude", SPECTROGRAM_KINDS),  # magnitude: the original's; power: pfann's and librosa's.
         floor=rules.choice("relative", FLOORS),  # relative: a fraction of the segment's maximum; fixed: the original's.
-        relative_floor=rules.real(
-            1e-3, above=0, most=1
-        ),  # -60 dB. Deeper lies noise in any recording of a loudspeaker.
-        fixed_floor=rules.real(
-            0.06, above=0
-        ),  # Added to the mel magnitudes of a full-scale waveform if floor is fixed.
-        waveform_norm=rules.choice(
-            "none", WAVEFORM_NORMS
-        ),  # Level brought to 1 first, so that a fixed floor has a meaning.
+        # -60 dB. Deeper lies noise in any recording of a loudspeaker.
+        relative_floor=rules.real(1e-3, above=0, most=1),
+        # Added to the mel magnitudes of a full-scale waveform if floor is fixed.
+        fixed_floor=rules.real(0.06, above=0),
+        # Whether the level of a segment is brought to 1 first, and by which measure. It gives a fixed floor a meaning.
+        waveform_norm=rules.choice("none", WAVEFORM_NORMS),
         maxnorm=rules.flag(False),  # The original's melspec_maxnorm: scaled by half the minimum over the batch.
         # Keys of pfann's files. naf_mode: magnitudes with 0.06 added, on the original's mel scale, without reflection.
         naf_mode=rules.flag(False),

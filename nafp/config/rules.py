@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ from nafp.jobs import choices
 class Setting(NamedTuple):
     """A default, and what may stand in its place.
 
-    allowed: in words, to follow "must be". accepts: whether a value is allowed. choices: the words to choose from.
+    allowed: the allowed values in words, to follow "must be". accepts: returns whether a value is allowed. choices: the
+    words to choose from, if it is a choice.
     """
 
     default: Any
@@ -31,14 +33,17 @@ class Setting(NamedTuple):
 
 
 def choice(default: str, among: tuple[str, ...]) -> Setting:
+    """Allows one of these words."""
     return Setting(default, f"one of {', '.join(among)}", among.__contains__, among)
 
 
 def flag(default: bool) -> Setting:
+    """Allows True and False."""
     return Setting(default, "True or False", lambda value: isinstance(value, bool))
 
 
 def text(default: str) -> Setting:
+    """Allows one line of text."""
     return Setting(default, "one line of text", lambda value: isinstance(value, str) and value.isprintable())
 
 
@@ -48,11 +53,12 @@ def real(default: float, **limits: float) -> Setting:
 
 
 def whole(default: int, **limits: float) -> Setting:
+    """Allows whole numbers. limits: as for `real`."""
     return Setting(default, f"a whole number{_range(**limits)}", lambda value: _is_whole(value, **limits))
 
 
 def wholes(default: tuple[int, ...], *, count: int = 0, **limits: float) -> Setting:
-    """Allows a list of whole numbers. count: its length. 0 allows any but an empty list."""
+    """Allows a list of whole numbers. count: its length, 0 for any but an empty list. limits: as for `real`."""
 
     def accepts(value: Any) -> bool:
         if not isinstance(value, (tuple, list)) or len(value) != (count or max(1, len(value))):
@@ -63,15 +69,18 @@ def wholes(default: tuple[int, ...], *, count: int = 0, **limits: float) -> Sett
 
 
 def share(default: float) -> Setting:
+    """Allows numbers from 0 to 1."""
     return real(default, least=0, most=1)
 
 
 def db(default: float) -> Setting:
+    """Allows levels and ratios in dB, within any that a sound can have."""
     return real(default, least=-120, most=120)
 
 
 def _is_real(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_number and bool(abs(value) <= sys.float_info.max)  # False for NaN, and for an integer beyond all floats.
 
 
 def _is_whole(value: Any, **limits: float) -> bool:

@@ -17,7 +17,7 @@ from nafp.jobs import plain_files, progress, whole_files, worker_processes
 
 LOUDNESS, FINISHED = "loudness.npy", "corpus.json"
 _RESPONSES = ("room", "microphone")
-_FREE_BYTES = 64 << 20  # That stay free on the disk.
+_FREE_BYTES = 64 << 20  # So much of the disk stays free.
 # A file of fewer bytes a second holds nearly silence, or its length is not true: 4 kbit/s.
 _LEAST_BYTES_PER_S = 500
 
@@ -39,7 +39,7 @@ def build(
         contextlib.closing(journal.CorpusJournal(folder, sample_rate_hz=sample_rate_hz, cell=cell)) as book,
     ):
         todo = _missing(tracks, book, sample_rate_hz)
-        if not todo and _is_finished(folder, *_tables(folder, tracks, book, sample_rate_hz)):
+        if not todo and _is_finished(folder, *_tables(folder, tracks, book, sample_rate_hz), book.n_samples // cell):
             return False
         _check_space(todo, tracks, folder, sample_rate_hz)
         _decode(todo, tracks, book, jobs, show)
@@ -83,7 +83,10 @@ def _missing(tracks: Sequence[manifest.Track], book: journal.CorpusJournal, samp
 
 
 def _check_space(todo: list[parts.Job], tracks: Sequence[manifest.Track], folder: str, sample_rate_hz: int) -> None:
-    """Raises errors.Invalid if the disk has no space. A length that a file of its size cannot have needs none."""
+    """Raises errors.Invalid if the samples do not fit on the disk.
+
+    A stated length that a file of its size cannot have is not counted in full.
+    """
     seconds = {track.path: track.seconds for track in tracks}
     lengths = [min(seconds[job.path], (job.stamp or (0, 0))[0] / _LEAST_BYTES_PER_S) for job in todo]
     needed = int(2 * sample_rate_hz * sum(lengths))
@@ -153,11 +156,12 @@ def _tables(
     return [_packed(track, entries[track.path]) for track in decoded], about
 
 
-def _is_finished(folder: str, rows: list[tracks_table.CorpusTrack], about: dict[str, Any]) -> bool:
-    """Returns whether the folder is finished and holds exactly these tables."""
+def _is_finished(folder: str, rows: list[tracks_table.CorpusTrack], about: dict[str, Any], n_cells: int) -> bool:
+    """Returns whether the folder is finished and holds exactly these tables, and the loudness of all cells."""
     try:
         present = plain_files.json_object(os.path.join(folder, FINISHED))
-        return present == about and tracks_table.read(folder) == rows
+        is_same = present == about and tracks_table.read(folder) == rows
+        return is_same and len(_measured(folder, n_cells)) == n_cells
     except (FileNotFoundError, errors.Invalid):  # What is damaged is written anew.
         return False
 
@@ -183,12 +187,20 @@ def _packed(track: manifest.Track, entry: journal.Entry) -> tracks_table.CorpusT
 
 def _extend_loudness(folder: str, n_samples: int, cell: int) -> None:
     """Measures the samples that the present table does not cover. Samples are only ever appended."""
-    path = os.path.join(folder, LOUDNESS)
-    old = plain_files.array(path) if os.path.exists(path) else np.empty(0, np.float16)
+    old = _measured(folder, n_samples // cell)
     samples = np.memmap(os.path.join(folder, journal.SAMPLES), "<i2", "r", shape=(n_samples,))
     new = loudness.measure(samples[len(old) * cell :], cell=cell)
-    with whole_files.opened(path, "wb") as file:
-        np.save(file, np.concatenate([old, new])[: n_samples // cell])
+    with whole_files.opened(os.path.join(folder, LOUDNESS), "wb") as file:
+        np.save(file, np.concatenate([old, new]))
+
+
+def _measured(folder: str, n_cells: int) -> np.ndarray:
+    """Returns the loudness that is measured already, float16 [C], C at most n_cells. A damaged file holds none."""
+    try:
+        table = plain_files.array(os.path.join(folder, LOUDNESS))
+    except (FileNotFoundError, errors.Invalid):
+        return np.empty(0, np.float16)
+    return table[:n_cells] if table.ndim == 1 and table.dtype == np.float16 else np.empty(0, np.float16)
 
 
 def _digest(tracks: Sequence[manifest.Track]) -> str:

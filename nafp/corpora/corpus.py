@@ -29,8 +29,8 @@ CorpusTrack = tracks_table.CorpusTrack
 class Corpus:
     """A finished corpus, opened for reading.
 
-    samples: int16 [S], mapped from the disk. loudness: dB as float16 [S / cell], one for each `cell` samples. failures:
-    the files that could not be decoded, with the reasons. damaged: those that gave less than their header says.
+    samples: int16 [S], mapped from the disk. loudness: float16 [S / cell] in dB, one for each `cell` samples. failures:
+    the files that could not be decoded, with the reasons. damaged: the files that gave less than their header says.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -104,9 +104,9 @@ def build(
 ) -> Corpus:
     """Decodes the tracks into a corpus, or brings the corpus in this folder up to date.
 
-    What an earlier build decoded is kept, even if that build was killed. New and changed files are appended, tracks
-    that are no longer listed leave the table, and if nothing is new nothing is written. Files that cannot be decoded
-    are skipped and listed in the corpus. jobs: number of processes, None for one per processor, 0 to decode in this
+    What an earlier build decoded is kept, even if that build was killed. New and changed files are appended. Tracks
+    that are no longer listed leave the table. If nothing is new, nothing is written. Files that cannot be decoded are
+    skipped and listed in the corpus. jobs: the number of processes, None for one per processor, 0 to decode in this
     process. progress: whether to show it. Raises errors.Invalid if no track can be decoded.
     """
     folder = os.path.abspath(folder)
@@ -233,8 +233,8 @@ def _finished(folder: str) -> dict[str, Any]:
         raise errors.Invalid(f"{folder}: {what}; {how}") from None
     if about.get("format") != journal.FORMAT:
         raise errors.Invalid(f"{folder}: format {about.get('format')!r}, not {journal.FORMAT}")
-    rate_hz, lists = about.get("sample_rate_hz"), [about.get("failures"), about.get("damaged")]
-    are_pairs = all(isinstance(rows, list) and all(_is_pair(row) for row in rows) for rows in lists)
+    rate_hz, tables = about.get("sample_rate_hz"), [about.get("failures"), about.get("damaged")]
+    are_pairs = all(isinstance(rows, list) and all(_is_pair(row) for row in rows) for rows in tables)
     if not are_pairs or not isinstance(rate_hz, int) or not 1000 <= rate_hz < 1e7:
         raise errors.Invalid(f"{folder}/{building.FINISHED}: is damaged; build the corpus anew")
     return about

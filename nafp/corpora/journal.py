@@ -1,8 +1,8 @@
 """The record of what has been decoded into a corpus. kill -9 at any moment cannot spoil it.
 
 Samples are appended to samples.i16. The journal holds one JSON object a line, and names samples only after they have
-reached the disk. The next start cuts off what lies behind the last sample that the journal names. A track starts on a
-multiple of a cell (see `loudness`), with zeros before it.
+reached the disk. The next start cuts off everything behind the last sample that the journal names. A track starts on a
+multiple of a cell (see `loudness`). Zeros fill the last cell of the track before.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from nafp.jobs import locks, plain_files, whole_files
 
 FORMAT = "nafp-corpus-1"
 SAMPLES, JOURNAL, PARTS, LOCK = "samples.i16", "journal.jsonl", "parts", ".lock"
-FILES = (SAMPLES, JOURNAL)  # Those that are appended to.
+FILES = (SAMPLES, JOURNAL)  # A build appends to these.
 _COMMIT_S = 2.0  # Seconds between two waits for the disk.
 
 

@@ -8,8 +8,8 @@
     aug/ir/{tr,ts}                               room, or microphone where the path says so
     aug/speech/{train,dev,test}                  speech, train, val or test
 
-These are the folder names of github.com/mimbres/neural-audio-fp. Other sizes than 10k, 500 and 30s are known too. Those
-of song_mine, which splits its audio so:
+These are the folder names of github.com/mimbres/neural-audio-fp. Other sizes than 10k, 500 and 30s are known too.
+song_mine has folders of other names:
 
     online_data/{train,val}/{train,val}_set                  music, train or val
     online_data/{train,val}/{train,val}_background_noises    noise, train or val
@@ -53,8 +53,6 @@ _MUSIC = (
     (re.compile(r"test-dummy-db-\w+-\w+"), "dummy"),
 )
 _MICROPHONE = re.compile(r"(?<![a-z])(microphone|mic)s?(?![a-z]|[ _-]?\d)")  # mic_2 is a position.
-
-
 _SONG_MINE = re.compile(r"(train|val)_(set|background_noises|impulse_responses)")
 _SONG_MINE_KINDS = {"set": "music", "background_noises": "bg", "impulse_responses": "ir"}
 
@@ -86,8 +84,8 @@ def says_microphone(path: str) -> bool:
 def place(path: str, inside: str) -> Place:
     """Guesses kind, split and group from a path. inside: the part of the path below the scanned folder.
 
-    Outside the original tree the first folder may name the kind, and the first or second one the split. The group is
-    the folder of the file (its album, its package).
+    Outside the original tree and song_mine's, the first folder may name the kind, and the first or second folder the
+    split. The group is the folder of the file (its album, its package).
     """
     folders = path.replace("\\", "/").split("/")[:-1]
     return (

@@ -1,6 +1,6 @@
-"""The text of lists, which people and many programs write: any of their encodings, and any way to write a name.
+"""Reads the text of lists that people and programs write, in any of their encodings and ways to write a name.
 
-File names are bytes, not text. A byte of a list that is no UTF-8 becomes a surrogate, as Python does with file names.
+File names are bytes, not text. A byte of a list that is not UTF-8 becomes a surrogate, as Python does with file names.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _LONGEST_NAME = 32_768  # Bytes. No system takes a longer path.
 def read(path: str | os.PathLike, *, missing: str = "") -> str:
     """Reads a list: UTF-8, or UTF-16 with a byte order mark. Ends of lines become one newline each.
 
-    missing: what to say, behind the reason, of a file that cannot be read. Raises errors.Invalid for such a file, for a
-    pipe or a device, and for a NUL byte.
+    missing: what the error says, behind the reason, about a file that cannot be read. Raises errors.Invalid for such a
+    file, for a pipe or a device, and for a NUL byte.
     """
     path = os.fspath(path)
     require_file(path, missing=missing)
@@ -89,12 +89,11 @@ def names(content: str, where: str, folder: str) -> list[str]:
     for number, line in enumerate(lines, 1):
         if len(line) > _LONGEST_NAME:
             raise errors.Invalid(f"{where}, line {number}: {len(line)} characters, longer than any name of a file")
-    found = (_name(line, folder) for line in lines)
-    return [name for name in found if name]
+    return [name for line in lines if (name := _name(line, folder))]
 
 
 def words(value: str) -> str:
-    """Returns a text for people, such as a title: bytes that are no UTF-8 are taken for Western European letters."""
+    """Returns a text for people, such as a title. Bytes that are not UTF-8 are taken for Western European letters."""
     data = value.encode(errors=_ON_ERROR)
     try:
         return data.decode()
@@ -132,7 +131,7 @@ def _is_remark(line: str, folder: str) -> bool:
 
 
 def _ways(name: str) -> list[str]:
-    """Returns the names that may be meant, the likeliest first."""
+    """Returns the names that a line may mean, the likeliest first."""
     if name.lower().startswith("file:"):
         path = re.sub("^file:(//(localhost)?(?=/))?", "", name, flags=re.IGNORECASE)
         return [_unquoted(path)]

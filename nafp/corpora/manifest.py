@@ -16,10 +16,10 @@ from typing import NamedTuple, TypeVar
 from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import kinds, list_text
-from nafp.jobs import progress, shown, whole_files
+from nafp.jobs import processors, progress, shown, whole_files
 
 Number = TypeVar("Number", int, float)
-_MOST = 1e9  # 30 years in seconds, and more hertz and channels than sound has.
+_MOST = 1e9  # No number is larger: it is 30 years in seconds, and more hertz or channels than any sound has.
 
 COLUMNS = ("path", "seconds", "sample_rate_hz", "channels", "kind", "split", "group")
 _FOREIGN_COLUMNS = {"file": "path", "duration": "seconds", "sample_rate": "sample_rate_hz"}
@@ -61,10 +61,10 @@ def scan(
 ) -> tuple[list[Track], list[Failure]]:
     """Lists the audio files below these folders (or files), sorted by path, and reads their headers.
 
-    kind, split: those of all tracks; "" guesses them from the path (see `kinds`), without by_folder only in the
-    original authors' tree. jobs: number of threads, 0 for two per processor. show: whether to show progress. Returns
-    the tracks, and the files (by their headers) and folders that cannot be read. Raises errors.Invalid if a folder is
-    missing, or if there is no audio file at all.
+    kind, split: those of all tracks. "" guesses them from the path (see `kinds`). by_folder: whether any path is
+    guessed from; otherwise only one in the original authors' tree. jobs: the number of threads, 0 for two per
+    processor. show: whether to show progress. Returns the tracks, and the files and folders that cannot be read. Raises
+    errors.Invalid if a folder is missing, or if there is no audio file at all.
     """
     folders = [folders] if isinstance(folders, str) else list(folders)
     unread: list[Failure] = []
@@ -87,7 +87,7 @@ def fill(tracks: Sequence[Track], *, jobs: int = 0, show: bool = False) -> tuple
     """Reads the headers of the tracks whose seconds are unknown. Returns all tracks, and the unreadable files."""
     results: list[Track | Failure] = []
     with (
-        futures.ThreadPoolExecutor(jobs or 2 * (os.cpu_count() or 1)) as pool,
+        futures.ThreadPoolExecutor(jobs or 2 * processors.count()) as pool,
         progress.Progress(len(tracks), "files", label="scan", show=show) as bar,
     ):
         for result in pool.map(_header, tracks):
@@ -187,7 +187,7 @@ def audio_files(folder: str | os.PathLike) -> list[str]:
     if not os.path.isdir(folder):
         raise errors.Invalid(f"{folder}: no such folder")
     unread: list[Failure] = []
-    files = list(_walk(folder, set(), unread))
+    files = list(_walk(folder, unread))
     if unread:
         raise errors.Invalid(f"{unread[0].path}: {unread[0].reason}")
     return files
@@ -201,7 +201,7 @@ def _find(folders: Sequence[str], by_folder: bool, unread: list[Failure]) -> dic
     places = {}
     for folder in map(os.path.abspath, folders):
         if os.path.isdir(folder):
-            for path in _walk(folder, set(), unread):
+            for path in _walk(folder, unread):
                 inside = os.path.relpath(path, folder) if by_folder else os.path.basename(path)
                 places[path] = kinds.place(path, inside)
         elif os.path.isfile(folder):
@@ -211,30 +211,48 @@ def _find(folders: Sequence[str], by_folder: bool, unread: list[Failure]) -> dic
     return dict(sorted(places.items()))
 
 
-def _walk(folder: str, entered: set[tuple[int, int]], unread: list[Failure]) -> Iterator[str]:
-    """Yields the audio files below a folder. Hidden files are left out, links followed, each folder entered once."""
+def _walk(folder: str, unread: list[Failure]) -> Iterator[str]:
+    """Yields the audio files below a folder, at any depth. Links are followed, each folder only once.
+
+    Hidden files are left out. unread: gets the folders that cannot be read.
+    """
+    entered: set[tuple[int, int]] = set()
+    waiting = [(folder, True)]
+    while waiting:
+        path, is_folder = waiting.pop()
+        if is_folder:
+            waiting += reversed(_entries(path, entered, unread))
+        else:
+            yield path
+
+
+def _entries(folder: str, entered: set[tuple[int, int]], unread: list[Failure]) -> list[tuple[str, bool]]:
+    """Returns the paths of the folders and audio files in a folder, sorted, and whether each is a folder.
+
+    entered: device and number of the folders that were entered, to which this one is added.
+    """
     try:
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in entered:
-            return
+            return []
         entered.add((status.st_dev, status.st_ino))
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         unread.append(Failure(folder, f"the folder cannot be read: {error.strerror}"))
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if _is_folder(entry):
-            yield from _walk(entry.path, entered, unread)
-        elif os.path.splitext(entry.name)[1].lower() in decode.SNDFILE | decode.FFMPEG:
-            yield entry.path
+        return []
+    shown = [(entry, _is_folder(entry)) for entry in entries if not entry.name.startswith(".")]
+    return [(entry.path, is_folder) for entry, is_folder in shown if is_folder or _is_audio(entry.name)]
+
+
+def _is_audio(name: str) -> bool:
+    """Returns whether a file is named like audio."""
+    return os.path.splitext(name)[1].lower() in decode.SNDFILE | decode.FFMPEG
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # A link to itself. Its name decides whether somebody hears of it.
+    except OSError:  # A link to itself. If it is named like audio, it is reported as a file that cannot be read.
         return False
 
 
@@ -261,8 +279,8 @@ def _track(row: dict[str, str], folder: str, where: str) -> Track:
     return Track(
         os.path.normpath(path),
         _number(row.get("seconds"), float, f"{where}: seconds"),
-        _number(row.get("sample_rate_hz"), int, f"{where}: sample_rate_hz"),
-        _number(row.get("channels"), int, f"{where}: channels"),
+        _number(row.get("sample_rate_hz"), _whole, f"{where}: sample_rate_hz"),
+        _number(row.get("channels"), _whole, f"{where}: channels"),
         known_kind,
         kinds.known_split(split),
         list_text.words(row.get("group") or ""),
@@ -280,13 +298,22 @@ def _row(track: Track, folder: str) -> dict[str, object]:
     return {**dict(track.extra), **dict(zip(COLUMNS, track._replace(path=path)))}
 
 
+def _whole(text: str) -> int:
+    """Returns the whole number in a text. "44100.0" is one: programs write it so if other rows have none."""
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError
+    return int(number)
+
+
 def _number(text: str | None, convert: Callable[[str], Number], where: str) -> Number:
     try:
         value = convert(text or "0")
-    except ValueError:
+    except (ValueError, OverflowError):
         value = convert("-1")
     if not 0 <= value < float("inf"):
-        raise errors.Invalid(f"{where}: {text!r} is not a number of at least 0")
+        kind = "number" if convert is float else "whole number"
+        raise errors.Invalid(f"{where}: {text!r} is not a {kind} of at least 0")
     if value > _MOST:
         raise errors.Invalid(f"{where}: {text!r} cannot be true; leave it empty, and the file is asked")
     return value

@@ -1,7 +1,7 @@
 """Decodes one track into a part file of int16. A worker does this, and `corpus.build` appends the part to the corpus.
 
 A part is two files: NAME.i16 with the samples, and NAME.json with the outcome, written last. Each appears whole or not
-at all. So a part that a killed build left is finished and is not decoded again, or it has no NAME.json and is.
+at all. If a killed build left a part with its NAME.json, the part is finished. Otherwise it is decoded again.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ LONGEST_RESPONSE_S = 30.0  # A longer file is a recording in the wrong folder.
 # A file in another unit has many samples beyond full scale. A damaged one has a few that are far beyond it: they are
 # clipped and told, and the rest stays as it is.
 _FAR, _FEW = 4 * LOUDEST, 1e-2  # A peak, and a share of the samples.
-SHORTEST_REST_S = 1.0  # One segment. If a file is cut off earlier, nothing is kept.
+SHORTEST_REST_S = 1.0  # One segment. Nothing is kept of a damaged file that gives less.
 BLOCK_S = 20.0
 
 
@@ -73,7 +73,7 @@ def stamp(path: str) -> tuple[int, int] | None:
 
 
 def pack(job: Job) -> PartOutcome:
-    """Decodes a track into its part file. A file that cannot be decoded is an outcome, not an error."""
+    """Decodes a track into its part file. A file that cannot be decoded raises nothing: the outcome tells it."""
     complaints: list[str] = []
     try:
         n_samples = _pack_response(job) if job.response else _pack_music(job, complaints.append)

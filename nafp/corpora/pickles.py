@@ -29,8 +29,8 @@ import numpy as np
 from nafp import errors
 from nafp.jobs import whole_files
 
-LARGEST_BYTES = 256 << 20  # Of a file, and of what it makes. A list of a million paths takes a third of it.
-# What a file that is no pickle of plain data makes the reader raise.
+LARGEST_BYTES = 256 << 20  # Of a file, and of the values that it makes. A list of a million paths takes a third of it.
+# What the reader raises for a file that is not a pickle of plain data.
 _BROKEN: tuple[type[Exception], ...] = (
     ValueError,
     LookupError,
@@ -57,9 +57,9 @@ _ALLOWED = (
 )
 _NUMERIC = "biufUS"  # Kinds of dtype that hold no objects.
 
-# The instructions that data needs. _VALUES put one value on the stack that is no tuple. The others take this number of
-# values from the stack (_SINCE_MARK: all of them since the last mark), and may put one there. Those that change a value
-# in place leave it on the stack.
+# The instructions that data needs. Each of _VALUES puts one value on the stack, which is no tuple. Each of _OTHERS
+# takes a number of values from the stack (_SINCE_MARK: all of them since the last mark), and may put one there. An
+# instruction that changes a value in place leaves that value on the stack.
 _SINCE_MARK = -1
 # fmt: off
 _VALUES = frozenset((

@@ -33,8 +33,13 @@ class QueryStart(NamedTuple):
 
 
 def read(path: str | os.PathLike) -> np.ndarray:
-    """Reads test ids from .npy or .pkl: int64 [n]. "ids.pkl#10.19" means the list at [10][19]."""
-    path, _, key = os.fspath(path).partition("#")
+    """Reads test ids from .npy or .pkl: int64 [n]. "ids.pkl#10.19" means the list at [10][19].
+
+    Raises errors.Invalid for a file of anything else.
+    """
+    folder, name = os.path.split(os.fspath(path))  # A folder may have a "#" in its name.
+    name, _, key = name.partition("#")
+    path = os.path.join(folder, name)
     values: object
     if path.endswith(".npy"):
         try:
@@ -42,8 +47,12 @@ def read(path: str | os.PathLike) -> np.ndarray:
         except (OSError, errors.Invalid) as error:
             raise errors.Invalid(f"{path}: not an array of row numbers ({error})") from None
     else:
+        list_text.require_file(path)
         values = _inside(pickles.read(path), key, path)
-    ids = np.asarray(values)
+    try:
+        ids = np.asarray(values)
+    except ValueError:
+        raise errors.Invalid(f"{path}: holds lists of different lengths; one list of row numbers is needed") from None
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or not len(ids) or ids.min() < 0:
         raise errors.Invalid(f"{path}: holds {ids.dtype} {list(ids.shape)}; row numbers [n] are needed")
     return ids.astype(np.int64)
@@ -143,6 +152,8 @@ def _inside(values: object, key: str, path: str) -> object:
         if part not in by_name:
             raise errors.Invalid(f"{path}: #{key}: no {part!r}; there are {', '.join(by_name)}")
         values = by_name[part]
+    if isinstance(values, dict) and not values:
+        raise errors.Invalid(f"{path}: holds no list of row numbers")
     if isinstance(values, dict):
         names = ", ".join(map(str, values))
         raise errors.Invalid(

@@ -91,6 +91,6 @@ def note_settings(folder: str | os.PathLike, split: str, settings: Mapping[str, 
 def _place(path: pathlib.Path) -> tuple[str, int]:
     """Returns the song and the second that a file's name tells."""
     song, _, second = path.stem.rpartition("_")
-    if not song or not second.isdigit():
+    if not song or not second.isdecimal():  # int() reads no other digits, such as a superscript 2.
         raise errors.Invalid(f"{path}: the name of a pair is SONG_SECOND.npy")
     return song, int(second)

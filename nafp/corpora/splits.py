@@ -51,10 +51,13 @@ def by_length(
     Raises errors.Invalid if the length of a track is unknown (`manifest.fill` reads lengths).
     """
     if not 0 <= shortest_s <= longest_s:
-        raise errors.Invalid(f"shortest_s {shortest_s} and longest_s {longest_s} given")
+        given = f"shortest_s {shortest_s:g} and longest_s {longest_s:g} given"
+        raise errors.Invalid(f"{given}; need 0 <= shortest_s <= longest_s")
     unknown = [track.path for track in tracks if not track.seconds]
     if unknown:
-        raise errors.Invalid(f"{unknown[0]}: its length is not known ({len(unknown)} such tracks)")
+        raise errors.Invalid(
+            f"{unknown[0]}: its length is not known ({len(unknown)} such tracks); nafp corpus scan reads lengths"
+        )
     return [track for track in tracks if shortest_s <= track.seconds <= longest_s]
 
 
@@ -171,6 +174,7 @@ def _joined(tracks: Sequence[manifest.Track], names: list[str], together: Iterab
 
     def root(name: str) -> str:
         while name in parents:
+            parents[name] = parents.get(parents[name], parents[name])  # Chains stay short.
             name = parents[name]
         return name
 

@@ -56,9 +56,9 @@ class Pairs:
 class PairsWriter:
     """Appends recordings to a set of pairs. An interrupted set is continued.
 
-    settings: how the set is made, with `variants` and `sample_rate_hz`. done: the numbers of the recordings that are in
-    the set, or failed. is_finished: whether the set needs nothing more. Raises errors.AlreadyExists if the folder holds
-    a set with other settings, or other files.
+    settings: how the set is made. It has the keys `variants` and `sample_rate_hz`. done: the numbers of the recordings
+    that are in the set, or failed. is_finished: whether the set needs nothing more. Raises errors.AlreadyExists if the
+    folder holds a set with other settings, or other files.
     """
 
     def __init__(self, folder: str | os.PathLike, settings: Mapping[str, Any]):
@@ -79,7 +79,10 @@ class PairsWriter:
         self._first = self._n_samples  # Of the present recording.
 
     def append(self, clean: np.ndarray, variants: Sequence[np.ndarray]) -> None:
-        """Adds a stretch to the present recording: the clean samples and one array for each variant, int16 [S]."""
+        """Adds a stretch to the present recording.
+
+        clean: int16 [S]. variants: one array for each variant, of as many samples.
+        """
         for file, samples in zip(self._files, (clean, *variants), strict=True):
             if len(samples) != len(clean):
                 raise errors.Invalid(f"a variant has {len(samples)} samples, the clean {len(clean)}")
@@ -196,7 +199,9 @@ class PairsWriter:
     def _write_details(self, entries: list[dict[str, Any]]) -> None:
         lines = [{"track": e["path"], **line} for e in entries for line in e["details"]]
         columns = list(dict.fromkeys(key for line in lines for key in line))
-        with whole_files.opened(self._path(DETAILS), newline="", encoding="utf-8") as file:
+        with whole_files.opened(
+            self._path(DETAILS), newline="", encoding="utf-8", errors="surrogateescape"
+        ) as file:  # Names of tracks are bytes, not text.
             writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(lines)

@@ -26,7 +26,7 @@ class CorpusTrack(NamedTuple):
 
 
 def cell_of(sample_rate_hz: int) -> int:
-    """Returns the number of samples in a cell of the loudness table. A track starts on a multiple of it."""
+    """Returns the number of samples in a cell of the loudness table. Tracks start on multiples of it."""
     return segments.to_samples(loudness.CELL_S, sample_rate_hz)
 
 

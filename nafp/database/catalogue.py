@@ -55,7 +55,7 @@ class Catalogue:
     def __init__(self, folder: str | os.PathLike, *, write: bool = False):
         self.folder, self.trouble = Path(folder), ""
         self._lock, self._is_within, self._process, self._writes = threading.RLock(), False, os.getpid(), write
-        self._places: list[tuple] = []
+        self._places, self._columns = list[tuple](), records.Columns.of([])
         self._places_state: tuple[int, int] | None = None
         path, copy = self.folder / FILE, self.folder / COPY
         if not path.exists() and not copy.exists():
@@ -76,7 +76,7 @@ class Catalogue:
             self._connection = catalogue_files.opened(path, write=write)
             with self.moment():
                 changes = self._check()
-                is_as_copied = catalogue_files.is_as_stamped(self._connection, copy, changes=changes)
+                is_as_copied = catalogue_files.is_as_stamped(self._connection, path, copy, changes=changes)
         except (sqlite3.Error, ValueError, TypeError, OverflowError, facts.Wrong) as error:
             if isinstance(error, sqlite3.Error) and catalogue_files.code(error) in _NO_DAMAGE:
                 if write:  # The writer says why, and what to do.
@@ -107,7 +107,7 @@ class Catalogue:
         about = self.about()
         facts.check_about(about)
         facts.check_segments(self.segments(), n_rows=about["n_rows"])
-        facts.check_places(self.places(), n_rows=about["n_rows"])
+        facts.check_places(self.columns(), n_rows=about["n_rows"])
         changes = about.get(_CHANGES, 0)
         return changes if isinstance(changes, int) else 0
 
@@ -175,10 +175,17 @@ class Catalogue:
         if state != self._places_state:  # Opening asks twice, and reading takes a while.
             rows = self._rows("select id, name, seconds, first_row, n_rows, crc from tracks order by id")
             places = [row if type(row[1]) is str else (row[0], _text(row[1]), *row[2:]) for row in rows]
-            # Mostly they are in order already. sqlite would sort them with their names, which takes longer.
-            self._places = sorted(places, key=operator.itemgetter(3, 0))
-            self._places_state = state
+            columns = records.Columns.of(places)
+            if not columns.are_in_order():  # Mostly they are. sqlite would sort them with their names, for longer.
+                places = sorted(places, key=operator.itemgetter(3, 0))
+                columns = records.Columns.of(places)
+            self._places, self._columns, self._places_state = places, columns, state
         return self._places
+
+    def columns(self) -> records.Columns:
+        """Returns what `places` lists, by column."""
+        self.places()
+        return self._columns
 
     def segments(self) -> list[Segment]:
         """Lists the index files by first row."""

@@ -31,6 +31,7 @@ _LEARN_ROWS, _LEARN_ROUNDS = 16_384, 12
 LEAST_ROWS = 1024  # Fewer than these are not enough to learn places from.
 LEARNED = {"pq2": 2, "pq1": 4}  # Learned storages -> dimensions that share a code.
 STORAGES = ("float32", "float16", "int8", "int4", *LEARNED)
+USUAL, UNTIL_LEARNED = "pq2", "float16"  # Storage of a new database, and of one that has not enough to learn from.
 
 
 class RowCodec(Protocol):
@@ -187,6 +188,11 @@ def check(storage: str, *, dim: int) -> None:
     multiple = 2 * LEARNED[storage] if storage in LEARNED else 2 if storage == "int4" else 1
     if dim % multiple:
         raise errors.Invalid(f"storage {storage} needs a multiple of {multiple} dimensions, not {dim}")
+
+
+def usual(*, dim: int) -> str:
+    """Returns the storage of a new database for which none is named: USUAL, unless rows of `dim` numbers do not fit."""
+    return USUAL if dim % (2 * LEARNED[USUAL]) == 0 else UNTIL_LEARNED
 
 
 def codec(storage: str, *, dim: int) -> RowCodec:

@@ -18,15 +18,16 @@ FORMAT_WITH_PEAKS = 2  # Rows are longer, so that versions that know nothing of 
 FORMATS = (FORMAT, FORMAT_WITH_PEAKS)
 
 
-def create(folder: Path, *, network: str, storage: str, hop_s: float | None, with_peaks: bool = False) -> None:
+def create(folder: Path, *, network: str, storage: str | None, hop_s: float | None, with_peaks: bool = False) -> None:
     """Makes an empty database, or finishes one whose creation was killed.
 
-    network: what `nafp.load` takes. hop_s: seconds between fingerprints, None for the network's own. with_peaks:
-    whether spectral peaks are kept beside the fingerprints (see `nafp.search.peaks`). Raises errors.AlreadyExists for a
-    folder with anything else in it, and leaves that folder as it is. Raises errors.Unwritable, and leaves no files
-    behind, if the disk is full or the folder read-only.
+    network: what `nafp.load` takes. storage: None for that of `codes.usual`. hop_s: seconds between fingerprints, None
+    for the network's own. with_peaks: whether spectral peaks are kept beside the fingerprints (see
+    `nafp.search.peaks`). Raises errors.AlreadyExists for a folder with anything else in it, and leaves that folder as
+    it is. Raises errors.Unwritable, and leaves no files behind, if the disk is full or the folder read-only.
     """
     contents = sources.read(network)
+    storage = storage or codes.usual(dim=contents[1].model.dim)
     codes.check(storage, dim=contents[1].model.dim)
     if with_peaks:
         _check_peaks(hop_s or contents[1].audio.hop_s, sample_rate_hz=contents[1].audio.sample_rate_hz)
@@ -60,7 +61,7 @@ def _facts(storage: str, hop_s: float, with_peaks: bool) -> dict[str, Any]:
     is_learned = storage in codes.LEARNED  # It begins once there is enough to learn from.
     return {
         "hop_s": hop_s,
-        "storage": "float16" if is_learned else storage,
+        "storage": codes.UNTIL_LEARNED if is_learned else storage,
         "wanted": storage if is_learned else None,
         "generation": 0,
         "n_rows": 0,

@@ -81,14 +81,15 @@ class Database:
         folder: str | os.PathLike,
         *,
         network: str = "small",
-        storage: str = "float16",
+        storage: str | None = None,
         hop_s: float | None = None,
         peaks: bool = False,
     ) -> Database:
         """Makes an empty database and opens it.
 
-        network: what `nafp.load` takes. It is copied into the folder. storage: one of `nafp.database.codes.STORAGES`. A
-        learned one begins when there are fingerprints of nine hours; until then it is float16. hop_s: seconds between
+        network: what `nafp.load` takes. It is copied into the folder. storage: one of `nafp.database.codes.STORAGES`,
+        None for pq2. A learned one, such as pq2, begins when there are fingerprints of nine hours; until then it is
+        float16. hop_s: seconds between
         fingerprints, None for the network's own. Twice as much halves the database. peaks: whether spectral peaks are
         kept, too, 64 bytes a second, which find more of what other sound drowns. Raises errors.AlreadyExists for a
         folder with something in it.
@@ -351,7 +352,7 @@ def open_or_create(
     """
     require_folder(Path(folder))
     if not (Path(folder) / catalogue.FILE).exists():
-        network, storage = checkpoint or "small", storage or "float16"
+        network = checkpoint or "small"
         return Database.create(folder, network=network, storage=storage, hop_s=hop_s, peaks=bool(peaks))
     database = Database.open(folder)
     about = database.about

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nafp.database import codes, engine_facts
+from nafp.database import codes, engine_facts, records
 from nafp.search import peaks
 
 NETWORK, CONFIDENCE = "network.safetensors", "confidence.json"
@@ -63,19 +63,17 @@ def check_segments(segments: Sequence[Any], *, n_rows: int) -> None:
         _require(end <= n_rows, f"{segment.file}: its last row", end)
 
 
-def check_places(places: Sequence[tuple], *, n_rows: int) -> None:
-    """Raises Wrong for tracks whose rows overlap or are not there. places: of `Catalogue.places`, by first row."""
-    if not places:
+def check_places(places: records.Columns, *, n_rows: int) -> None:
+    """Raises Wrong for tracks whose rows overlap or are not there. places: by first row."""
+    if not places.names:
         return
-    numbers_of, names, seconds_of, *rest = zip(*places)
+    names, seconds, first, counts = places.names, places.seconds, places.first_rows, places.n_rows
     _require(set(map(type, names)) == {str} and all(names), "the name of a track", "")
-    columns = [np.array(column) for column in (numbers_of, *rest)]  # Of anything but whole numbers, not int64.
-    for what, column in zip(("number", "first row", "number of rows", "checksum"), columns, strict=True):
+    columns = {"number": places.ids, "first row": first, "number of rows": counts, "checksum": places.crcs}
+    for what, column in columns.items():  # Of anything but whole numbers, not int64.
         _require(column.dtype == np.int64, f"of a track, its {what}", "no whole number")
-    seconds = np.array(seconds_of)
     _require(seconds.dtype.kind in "if", "the seconds of a track", "no number")
     _require(np.isfinite(seconds).all() and seconds.min() >= 0, "the seconds of a track", seconds.min())
-    _, first, counts, _ = columns
     least, most = min(first.min(), counts.min() - 1), max(first.max(), counts.max())
     _require(least >= 0 and most <= n_rows, "the rows of a track", least if least < 0 else most)
     end = first + counts

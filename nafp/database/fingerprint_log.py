@@ -95,8 +95,8 @@ class LogRows(collection.Collection):
         first: int = 0,
         n_rows: int,
         peak_bytes: int = 0,
-        tracks: Sequence[store.TrackRows] = (),
-        crcs: Sequence[int] = (),
+        tracks: collection.TrackTable | None = None,
+        crcs: Sequence[int] | np.ndarray = (),
         hop_s: float = store.BARE_HOP_S,
     ):
         shape = (n_rows, codec.row_bytes + peak_bytes)
@@ -104,7 +104,7 @@ class LogRows(collection.Collection):
         if n_rows:  # An empty file cannot be mapped.
             codes = np.memmap(path, np.uint8, "r", offset=first * shape[1], shape=shape)
         # A Collection without a table of tracks takes all rows for one track.
-        super().__init__([codes], tracks, hop_s=hop_s)
+        super().__init__([codes], tracks if tracks is not None else (), hop_s=hop_s)
         self.path, self.codec, self.dim, self._first = Path(path), codec, codec.dim, first
         self.peak_bytes, self.row_bytes = peak_bytes, shape[1]
         self._crcs, self._checked, self.damaged = crcs, dict[int, bool](), list[str]()
@@ -131,7 +131,7 @@ class LogRows(collection.Collection):
             return True
         if track not in self._checked:
             first, end = int(self.first_rows[track]), int(self.end_rows[track])
-            self._checked[track] = checksum(self.codes(first, end)) == self._crcs[track]
+            self._checked[track] = checksum(self.codes(first, end)) == int(self._crcs[track])
             if not self._checked[track]:
                 self.damaged.append(self.tracks[track])
         return self._checked[track]

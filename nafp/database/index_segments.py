@@ -8,6 +8,7 @@ storage (see `nafp.database.codes`) consists of such codes already, and has no i
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,24 @@ def packed(rows: fingerprint_log.LogRows, codec: codes.Learned, *, first: int, e
     return index.of_codes(rows.vector_codes(first, end), codec.places, plan, dim=rows.dim)
 
 
-def tail(vectors: np.ndarray) -> index.Index:
-    """Indexes rows [n, D], n > 0, for an exact search."""
-    flat = plans.plan("l2", n_rows=len(vectors), dim=vectors.shape[1], k=K)
-    return index.build(collection.Collection([vectors]), flat, check=False)
+class Tail:
+    """An exact index over rows first .. end of a log, made when it is first searched: who only lists needs none."""
+
+    def __init__(self, rows: fingerprint_log.LogRows, first: int, end: int):
+        self._rows, self._first, self._end = rows, first, end
+
+    def __len__(self) -> int:
+        return self._end - self._first
+
+    def search(self, queries: np.ndarray, k: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Searches the rows, as `nafp.search.index.Index.search`. Rows count from `first`."""
+        return self._built.search(queries, k)
+
+    @functools.cached_property  # Two threads may make it twice, and get the same.
+    def _built(self) -> index.Index:
+        vectors = self._rows.read(self._first, self._end)
+        flat = plans.plan("l2", n_rows=len(vectors), dim=vectors.shape[1], k=K)
+        return index.build(collection.Collection([vectors]), flat, check=False)
 
 
 def due(segments: list[catalogue.Segment], *, seal_rows: int = SEAL_ROWS) -> list[catalogue.Segment]:

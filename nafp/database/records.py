@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 
 class DatabaseTrack(NamedTuple):
@@ -40,3 +42,30 @@ class Segment(NamedTuple):
     n_rows: int
     n_bytes: int
     crc: int
+
+
+class Columns(NamedTuple):
+    """The places of tracks: a name each, and arrays [T]. Those of a damaged catalogue have any type."""
+
+    ids: np.ndarray
+    names: tuple[str, ...]
+    seconds: np.ndarray
+    first_rows: np.ndarray
+    n_rows: np.ndarray
+    crcs: np.ndarray
+
+    @classmethod
+    def of(cls, places: Sequence[tuple]) -> Columns:
+        """Turns places (id, name, seconds, first row, number of rows, CRC-32) into columns."""
+        if not places:
+            none = np.zeros(0, np.int64)
+            return cls(none, (), np.zeros(0), none, none, none)
+        ids, names, *rest = zip(*places)
+        return cls(np.array(ids), names, *map(np.array, rest))
+
+    def are_in_order(self) -> bool:
+        """Returns whether tracks stand by first row, and by number where they have the same."""
+        if self.first_rows.dtype != np.int64 or self.ids.dtype != np.int64:
+            return False
+        steps = np.diff(self.first_rows)
+        return bool(((steps > 0) | ((steps == 0) & (np.diff(self.ids) > 0))).all())

@@ -16,7 +16,7 @@ import numpy as np
 
 from nafp import errors
 from nafp.database import catalogue, codes, engine_check, engine_facts, engine_index, fingerprint_log, index_segments
-from nafp.search import index, store
+from nafp.search import collection, index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Part:
     """An index over rows first .. first + len(index). n_dead: how many of them belong to no track any more."""
 
     first: int
-    index: index.Index | engine_index.EngineIndex
+    index: index.Index | engine_index.EngineIndex | index_segments.Tail
     n_dead: int
 
 
@@ -100,7 +100,9 @@ class Snapshot:
 
         Leaves out those that were removed since. The rows of a damaged log may end before those of a track.
         """
-        for number, _, _, first_row, n_rows, crc in self._places:
+        places = self._places
+        columns = (places.ids, places.first_rows, places.n_rows, places.crcs)
+        for number, first_row, n_rows, crc in zip(*(column.tolist() for column in columns)):
             try:
                 track = self._catalogue.track(number)
             except errors.UnknownTrack:
@@ -120,14 +122,14 @@ class Snapshot:
     @property
     def n_tracks(self) -> int:
         """Counts the tracks of this moment."""
-        return len(self._places)
+        return len(self._places.names)
 
     def _open(self) -> bool:
         """Opens what the catalogue names now. Returns whether all of it was there."""
         book = self._catalogue
         with book.moment():
             self.about: dict[str, Any] = book.about()
-            self._places, self._segments = book.places(), book.segments()
+            self._places, self._segments = book.columns(), book.segments()
         self._troubles: list[str] = [book.trouble] if book.trouble else []
         self._used: set[str] = set()
         try:
@@ -147,11 +149,17 @@ class Snapshot:
         if n_present < n_rows or not path.exists():
             self._troubles.append(f"{path}: holds {n_present} of {n_rows} rows; the rest is lost")
             n_rows = n_present
-        present = [place for place in self._places if place[3] + place[4] <= n_rows]
-        tracks = [store.TrackRows(name, first, n, seconds) for _, name, seconds, first, n, _ in present]
-        crcs = [crc for *_, crc in present]
+        places = self._places
+        there = np.flatnonzero(places.first_rows + places.n_rows <= n_rows)
+        names = places.names if len(there) == len(places.names) else [places.names[number] for number in there]
         return fingerprint_log.LogRows(
-            path, codec, n_rows=n_rows, peak_bytes=peak_bytes, tracks=tracks, crcs=crcs, hop_s=about["hop_s"]
+            path,
+            codec,
+            n_rows=n_rows,
+            peak_bytes=peak_bytes,
+            tracks=collection.TrackTable(names, places.first_rows[there], places.n_rows[there]),
+            crcs=places.crcs[there],
+            hop_s=about["hop_s"],
         )
 
     def _parts(self) -> list[Part]:
@@ -197,9 +205,9 @@ class Snapshot:
     def _tail(self, first: int, end: int) -> list[Part]:
         """Indexes the rows that no file covers. Returns [] if there are none."""
         end = min(end, len(self.rows))
-        return [self._part(first, index_segments.tail(self.rows.read(first, end)))] if first < end else []
+        return [self._part(first, index_segments.Tail(self.rows, first, end))] if first < end else []
 
-    def _part(self, first: int, built: index.Index | engine_index.EngineIndex) -> Part:
+    def _part(self, first: int, built: index.Index | engine_index.EngineIndex | index_segments.Tail) -> Part:
         end = first + len(built)
         overlap = np.minimum(self.rows.end_rows, end) - np.maximum(self.rows.first_rows, first)
         return Part(first, built, len(built) - int(np.maximum(overlap, 0).sum()))

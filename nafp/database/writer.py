@@ -65,6 +65,7 @@ class DatabaseWriter:
 
     def __init__(self, folder: str | os.PathLike, *, seal_rows: int = index_segments.SEAL_ROWS):
         self.folder, self._seal_rows, self._grouped = Path(folder), seal_rows, False
+        self._learn_at_row = seal_rows  # From this length of the log on, a learned storage that is wanted may begin.
         self._lock = writer_lock.take(self.folder)
         try:
             with self._explained():
@@ -97,11 +98,12 @@ class DatabaseWriter:
         that are no fingerprints.
         """
         self._check(name, vectors)
-        rows = self._with_peaks(self._codec.encode(vectors), peaks)
-        place = (self._log.n_rows, len(rows), fingerprint_log.checksum(rows))
         added = time.strftime("%Y-%m-%d %H:%M:%S")
-        track = catalogue.DatabaseTrack(0, name, seconds, *place, digest, added, damage, metadata or {})
+        # Rows are coded inside: the log may have changed its storage, and moved its rows, as the block begins.
         with contextlib.nullcontext() if self._grouped else self.together():
+            rows = self._with_peaks(self._codec.encode(vectors), peaks)
+            place = (self._log.n_rows, len(rows), fingerprint_log.checksum(rows))
+            track = catalogue.DatabaseTrack(0, name, seconds, *place, digest, added, damage, metadata or {})
             if replace:
                 self.catalogue.delete([name])
             number = self.catalogue.insert(track)
@@ -252,8 +254,7 @@ class DatabaseWriter:
         if isinstance(self._codec, codes.Learned):
             self._sent()
             return
-        if self._wanted and self._log.n_rows >= self._seal_rows:
-            self.compact(self._wanted)
+        if self._wanted and self._log.n_rows >= self._learn_at_row and self._learned(self._wanted):
             return
         if self._sent():
             return
@@ -265,6 +266,24 @@ class DatabaseWriter:
         self._put(rows, end, self._log.n_rows - end, [])
         while due := index_segments.due(self.catalogue.segments(), seal_rows=self._seal_rows):
             self._put(rows, due[0].first_row, sum(segment.n_rows for segment in due), due)
+
+    def _learned(self, storage: str) -> bool:
+        """Changes over to a learned storage. Returns False, and changes nothing, if it has to wait.
+
+        It waits for more tracks if many were removed, and for the next writer if tracks are damaged.
+        """
+        n_missing = self._seal_rows - sum(track.n_rows for track in self.catalogue.tracks())
+        if n_missing > 0:
+            self._learn_at_row = self._log.n_rows + n_missing
+            return False
+        try:
+            self.compact(storage)
+        except errors.Unwritable:
+            raise
+        except errors.Invalid:
+            self._wanted = None
+            return False
+        return True
 
     def _sent(self) -> bool:
         """Sends a full tail to the engine, if there is one. Returns whether it took it."""

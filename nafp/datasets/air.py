@@ -5,8 +5,8 @@
 
 Each file holds h_air, one response at 48 kHz as [1, N] or [N, 1], and the struct air_info with fs, room and other
 fields (see the database's own load_air.m). Of several channels the first is taken. Audio decoders cannot read these
-files. Every .mat file is read, whatever its name; one that holds something else is reported. Rooms whose names differ
-in a digit (lecture, lecture1) are one group. A file of another name is grouped by the room that it holds.
+files. Every .mat file is read, whatever its name. A file that holds something else is reported. Rooms whose names
+differ in a digit (lecture, lecture1) are one group. A file of another name is grouped by the room that it holds.
 """
 
 import collections
@@ -23,6 +23,7 @@ from nafp.audio import decode
 from nafp.corpora import manifest
 from nafp.jobs import progress
 
+_MOST_HZ = 1_000_000  # No converter samples faster.
 _NAME = re.compile(r"air_(binaural|phone)_(?P<room>[a-z_]+?)\d*_(\d|hhp|hfrp)", re.IGNORECASE)
 
 
@@ -44,15 +45,18 @@ def read(path: str | os.PathLike) -> AirResponse:
     if "h_air" not in content or "air_info" not in content:
         names = ", ".join(name for name in content if not name.startswith("__"))
         raise errors.Undecodable(path, f"holds {names or 'nothing'}; h_air and air_info are needed")
-    samples = _one_channel(np.asarray(content["h_air"], np.float64))
+    try:
+        samples = _one_channel(np.asarray(content["h_air"]).astype(np.float64, casting="same_kind"))
+    except (TypeError, ValueError) as error:
+        raise errors.Undecodable(path, f"h_air holds no real numbers ({error})") from None
+    about = np.asarray(content["air_info"])
     peak = np.abs(samples).max(initial=0.0)
     if not peak or not np.isfinite(peak):
         raise errors.Undecodable(path, "its response is empty")
-    rate = str(_field(content["air_info"], "fs")).removesuffix(".0")
-    if not rate.isdigit():
-        raise errors.Undecodable(path, f"its sample rate is {rate!r}")
-    room = str(_field(content["air_info"], "room") or "")
-    return AirResponse((samples / peak).astype(np.float32), int(rate), room)
+    rate = str(_field(about, "fs")).removesuffix(".0")
+    if not rate.isdecimal() or not 0 < int(rate) <= _MOST_HZ:
+        raise errors.Undecodable(path, f"its sample rate is {rate!r}; a whole number of hertz is needed")
+    return AirResponse((samples / peak).astype(np.float32), int(rate), str(_field(about, "room") or ""))
 
 
 def scan(folder: str, *, converted: str, show: bool = False) -> tuple[list[manifest.Track], list[manifest.Failure]]:

@@ -10,6 +10,7 @@ noise without any music or singing are wanted (pfann's choice).
 """
 
 import csv
+import io
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from nafp import errors
-from nafp.corpora import manifest
+from nafp.corpora import list_text, manifest
 from nafp.jobs import whole_files
 
 KEEP = ("/m/0195fx",)  # Subway, metro, underground.
@@ -45,8 +46,8 @@ def read_ontology(path: str | os.PathLike) -> dict[str, dict[str, Any]]:
     """Reads ontology.json. Returns the entry of each label by its id."""
     try:
         with open(path, encoding="utf-8") as file:
-            return {entry["id"]: entry for entry in json.load(file)}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+            return {entry["id"]: {**entry, "name": str(entry["name"])} for entry in json.load(file)}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise errors.Invalid(f"{os.fspath(path)}: not AudioSet's ontology ({error})") from None
 
 
@@ -72,21 +73,18 @@ def with_descendants(ontology: dict[str, dict[str, Any]], labels: Iterable[str])
 
 
 def read_clips(path: str | os.PathLike) -> list[AudiosetClip]:
-    """Reads a table of clips."""
-    name = os.path.basename(path)
-    split = "test" if name.startswith("eval") else "train"
+    """Reads a table of clips. Raises errors.Invalid, with the line, for a file of anything else."""
+    split = "test" if os.path.basename(path).startswith("eval") else "train"
+    rows = csv.reader(io.StringIO(list_text.read(path), newline=""), skipinitialspace=True)
     clips = []
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = csv.reader(file, skipinitialspace=True)
+    try:
         for row in rows:
-            if not row or row[0].startswith("#"):
-                continue
-            try:
+            if row and not row[0].startswith("#"):
                 video, start, end, labels = row
                 clips.append(AudiosetClip(video, float(start), float(end), _labels(labels), split))
-            except ValueError:
-                where = f"{os.fspath(path)}, line {rows.line_num}"
-                raise errors.Invalid(f"{where}: {row} is no clip: YTID, start, end, labels") from None
+    except (ValueError, csv.Error) as error:
+        where = f"{os.fspath(path)}, line {rows.line_num}"
+        raise errors.Invalid(f"{where}: not a clip ({error}); need YTID, start, end, labels") from None
     return clips
 
 
@@ -98,7 +96,8 @@ def wanted(
     folder: holds the tables and ontology.json. keep, drop: ids or names of labels, () for KEEP and DROP. Each counts
     with all labels below it.
     """
-    tables = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if _TABLE.fullmatch(name)]
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    tables = [os.path.join(folder, name) for name in names if _TABLE.fullmatch(name)]
     ontology_file = os.path.join(folder, ONTOLOGY)
     if not tables or not os.path.exists(ontology_file):
         raise errors.Invalid(
@@ -126,7 +125,7 @@ def scan(
     jobs: int = 0,
     show: bool = False,
 ) -> tuple[list[manifest.Track], list[manifest.Failure]]:
-    """Lists the wanted clips below a folder as noise. A wanted clip that is not there is a failure.
+    """Lists the wanted clips below a folder as noise. A wanted clip without a file is a failure.
 
     metadata, keep, drop: as for `wanted`. The group of a clip is its video. jobs, show: as for `manifest.fill`.
     """
@@ -148,7 +147,7 @@ def scan(
 
 def write_wanted(path: str | os.PathLike, clips: Sequence[AudiosetClip]) -> None:
     """Writes clips as a table like AudioSet's own, for a program that downloads them."""
-    with whole_files.opened(path, newline="", encoding="utf-8") as file:
+    with whole_files.opened(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.writer(file)
         rows.writerow(_WANTED_COLUMNS)
         for clip in clips:
@@ -173,7 +172,10 @@ def _by_video(paths: Iterable[str]) -> dict[str, list[tuple[float | None, str]]]
 
 
 def _file_of(clip: AudiosetClip, files: dict[str, list[tuple[float | None, str]]]) -> str | None:
-    """Returns the file of a clip or None. Names tell the start in seconds, whole seconds, or milliseconds."""
+    """Returns the file of a clip, None if there is none.
+
+    A file's name may tell the start of the clip in seconds, in whole seconds or in milliseconds, or not at all.
+    """
     for start, path in files.get(clip.video, ()):
         times = (None, clip.start_s, float(int(clip.start_s)), 1000 * clip.start_s)
         if start in times:

@@ -9,13 +9,12 @@ The layout is that of mirdata's loader (mirdata/datasets/baf.py). x_tag tells ho
 unanimity, majority, single.
 """
 
-import csv
 import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from nafp import errors
-from nafp.corpora import manifest
+from nafp.corpora import list_text, manifest
 
 TAGS = ("unanimity", "majority", "single")
 
@@ -43,7 +42,7 @@ def scan(folder: str, *, jobs: int = 0, show: bool = False) -> tuple[list[manife
             tracks.append(manifest.Track(path, 0.0, 0, 0, "music", "test", group, extra))
     listed = {os.path.basename(track.path) for track in tracks if track.group == "query"}
     missing = [
-        manifest.Failure(os.path.join(folder, "queries", name), "in queries_info.csv, not there")
+        manifest.Failure(os.path.join(folder, "queries", name), "is in queries_info.csv, but has no file")
         for name in about
         if name not in listed
     ]
@@ -54,17 +53,23 @@ def scan(folder: str, *, jobs: int = 0, show: bool = False) -> tuple[list[manife
 def heard(folder: str, *, agreed: str = "unanimity") -> list[BafMatch]:
     """Reads which reference sounds in which query.
 
-    agreed: how many people must have heard a match at least, one of TAGS ("majority" includes unanimity).
+    agreed: the least agreement of the three people that a match needs, one of TAGS ("majority" includes unanimity).
+    Raises errors.Invalid for another word, and for a table that cannot be right.
     """
     if agreed not in TAGS:
-        raise errors.Invalid(f"agreed {agreed!r}; one of {', '.join(TAGS)}")
+        raise errors.Invalid(f"agreed {agreed!r} given; allowed are {', '.join(TAGS)}")
     wanted = TAGS[: TAGS.index(agreed) + 1]
-    rows = _table(folder, "cross_annotations.csv", ("query", "reference", "query_start", "x_tag"))
-    return [
-        BafMatch(row["query"], row["reference"], float(row["query_start"]), float(row["query_end"]), row["x_tag"])
-        for row in rows
-        if row["x_tag"] in wanted
-    ]
+    rows = _table(folder, "cross_annotations.csv", ("query", "reference", "query_start", "query_end", "x_tag"))
+    return [_match(row, folder) for row in rows if row["x_tag"] in wanted]
+
+
+def _match(row: dict[str, str], folder: str) -> BafMatch:
+    try:
+        start_s, end_s = float(row["query_start"]), float(row["query_end"])
+    except ValueError as error:
+        where = os.path.join(folder, "cross_annotations.csv")
+        raise errors.Invalid(f"{where}: a match in {row['query']!r} has no times in seconds: {error}") from None
+    return BafMatch(row["query"], row["reference"], start_s, end_s, row["x_tag"])
 
 
 def _queries_info(folder: str) -> dict[str, tuple[tuple[str, str], ...]]:
@@ -76,9 +81,4 @@ def _table(folder: str, name: str, columns: Iterable[str]) -> list[dict[str, str
     path = os.path.join(folder, name)
     if not os.path.isfile(path):
         raise errors.Invalid(f"{path}: missing; {folder} should be the unpacked BAF dataset")
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        lacking = [column for column in columns if column not in (rows.fieldnames or ())]
-        if lacking:
-            raise errors.Invalid(f"{path}: no column {', '.join(lacking)}; has {rows.fieldnames}")
-        return list(rows)
+    return list_text.table(path, set(columns))

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from nafp import errors
-from nafp.corpora import kinds, manifest
+from nafp.corpora import kinds, list_text, manifest
 
 # The subsets are nested, and fma_full has the tracks of fma_large, not cut to 30 s.
 SUBSETS = {
@@ -32,7 +32,7 @@ _EXTRA = {
     "genre": ("track", "genre_top"),
     "license": ("track", "license"),
 }
-_FIELD_CHARACTERS = 10_000_000  # Biographies in the table are long; csv's own limit is 131,072.
+_FIELD_CHARACTERS = 10_000_000  # The table has long biographies. csv's own limit is 131,072.
 
 
 class Listed(NamedTuple):
@@ -108,14 +108,13 @@ def verify(folder: str, *, subset: str) -> list[manifest.Failure]:
     if not os.path.isfile(table):
         raise errors.Invalid(f"{table}: missing; it is in {subset}.zip")
     failures = []
-    with open(table, encoding="utf-8") as file:
-        for line in file:
-            expected, _, name = line.strip().partition("  ")
-            path = os.path.join(home, name)
-            if name and not os.path.isfile(path):
-                failures.append(manifest.Failure(path, "missing"))
-            elif name and _sha1(path) != expected:
-                failures.append(manifest.Failure(path, "is not what the dataset has (SHA-1)"))
+    for line in list_text.read(table).split("\n"):
+        expected, _, name = line.strip().partition("  ")
+        path = os.path.join(home, name)
+        if name and not os.path.isfile(path):
+            failures.append(manifest.Failure(path, "missing"))
+        elif name and _sha1(path) != expected:
+            failures.append(manifest.Failure(path, "is not what the dataset has (SHA-1)"))
     return failures
 
 
@@ -125,18 +124,21 @@ def _home(folder: str, subset: str) -> str:
 
 
 def _rows(path: str, subsets: tuple[str, ...]) -> Iterator[Listed]:
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.reader(file)
         try:
-            place = {pair: i for i, pair in enumerate(zip(next(rows), next(rows)))}
+            place = {pair: i for i, pair in enumerate(zip(next(rows, []), next(rows, [])))}
             split, subset = place["set", "split"], place["set", "subset"]
             artist = place["artist", "id"]
-        except (StopIteration, KeyError) as error:
+            for row in rows:
+                if row and row[0].isdecimal() and row[subset] in subsets:
+                    extra = tuple((name, row[place[pair]]) for name, pair in _EXTRA.items() if pair in place)
+                    yield Listed(int(row[0]), row[split], row[artist], extra)
+        except KeyError as error:
             raise errors.Invalid(f"{path}: not FMA's tracks.csv; it has no column {error}") from None
-        for row in rows:
-            if row and row[0].isdigit() and row[subset] in subsets:
-                extra = tuple((name, row[place[pair]]) for name, pair in _EXTRA.items() if pair in place)
-                yield Listed(int(row[0]), row[split], row[artist], extra)
+        except (csv.Error, IndexError) as error:
+            where = f"{path}, line {rows.line_num}"
+            raise errors.Invalid(f"{where}: is damaged ({error}); unpack fma_metadata.zip again") from None
 
 
 def _sha1(path: str) -> str:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from nafp import errors
 from nafp.corpora import manifest
 from nafp.datasets import air, audioset, baf, fma
+from nafp.jobs import plain_files
 
 Found = tuple[list[manifest.Track], list[manifest.Failure]]
 
@@ -36,9 +37,9 @@ class Options(NamedTuple):
 class Dataset(NamedTuple):
     """One dataset.
 
-    about: one line on what it is. get: where to get it. scan: lists the tracks in its folder. n_tracks: number of
-    tracks of the whole dataset, 0 if unknown. verify: lists files that differ from those that the authors published,
-    None if they publish no checksums.
+    about: one line on what it is. get: where to get it. scan: lists the tracks in its folder. n_tracks: the number of
+    tracks of the whole dataset, 0 if unknown. verify: lists the files that differ from those that the authors
+    published, None if they publish no checksums.
     """
 
     about: str
@@ -56,12 +57,17 @@ def find(name: str) -> Dataset:
 
 
 def folder_digest(folder: str) -> str:
-    """Returns the digest of a folder as `checksumdir -a md5` computes it: MD5 of the sorted MD5s of all its files."""
+    """Returns the digest of a folder as `checksumdir -a md5` computes it: MD5 of the sorted MD5s of all its files.
+
+    Raises errors.Invalid for a file that cannot be read, a pipe and a device.
+    """
     digests = []
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with open(os.path.join(place, name), "rb") as file:
+    for path in (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names):
+        try:
+            with plain_files.opened(path) as file:
                 digests.append(hashlib.file_digest(file, "md5").hexdigest())
+        except OSError as error:
+            raise errors.Invalid(f"{path}: cannot be read: {error.strerror}") from None
     return hashlib.md5("".join(sorted(digests)).encode()).hexdigest()
 
 
@@ -126,7 +132,7 @@ def _air(folder: str, options: Options) -> Found:
 
 
 def _microphones(folder: str, options: Options) -> Found:
-    """Lists the responses of MicIRP. Each file is one microphone, and named after it."""
+    """Lists the responses of MicIRP. Each file is the response of one microphone, and has its name."""
     tracks, failures = manifest.scan(folder, kind="microphone", jobs=options.jobs, show=options.show)
     return [track._replace(split="", group=_stem(track.path)) for track in tracks], failures
 

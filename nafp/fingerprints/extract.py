@@ -6,7 +6,6 @@ A track is written when its last row is computed. Finished tracks survive a kill
 from __future__ import annotations
 
 import contextlib
-import json
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +17,9 @@ import numpy as np
 
 from nafp import errors
 from nafp.corpora import corpus
-from nafp.fingerprints import heard, hosts, stream
+from nafp.fingerprints import heard, hosts, shares, stream
 from nafp.identify import asking
-from nafp.jobs import progress, shown, whole_files
+from nafp.jobs import progress, shown
 from nafp.models import protocol
 from nafp.search import store
 
@@ -53,6 +52,8 @@ def extract(
     shifts: int = 1,
     hop_s: float | None = None,
     short: str = "auto",
+    share: tuple[int, int] | None = None,
+    join: bool = False,
 ) -> ExtractionReport:
     """Fingerprints every track of `source` into STORE/name, and goes on with an unfinished store of the same network.
 
@@ -64,9 +65,12 @@ def extract(
     shifts: for queries, the number of rows for each row of a database. hop_s: seconds between rows, None for those of
     the network. short: what becomes of tracks of less than a segment, see `heard.filled_up`.
 
+    share: (number, of how many), to do this share alone, at any time and on any machine that sees the folder. A later
+    call with the same parameters and `join` makes one store of all shares, and computes nothing.
+
     Under jax.distributed every process calls this function and does its share. Process 0 makes one store of the shares
     and returns the report of all. Raises FileExistsError for a finished store unless `overwrite`, ValueError if there
-    is nothing to fingerprint or the unfinished store is of something else.
+    is nothing to fingerprint, the unfinished store is of something else, or shares are missing or of something else.
     """
     extractor = heard.at_hop(extractor, hop_s)
     tracks = heard.listed(source, heard.rate_at(source, extractor.sample_rate_hz, speed), split)
@@ -87,6 +91,10 @@ def extract(
         places = {"n_heard": n_heard, "n_samples": n_rows * extractor.hop}
         tracks = [heard.after_its_beginning(track, **places) for track in tracks]
     job = _Job(extractor, source, tracks, pathlib.Path(folder), name, meta, overwrite)
+    if join:
+        return _joined(job)
+    if share:
+        return _share(job, shares.Share(*share))
     return _with_others(job) if jax.process_count() > 1 else _alone(job)
 
 
@@ -102,6 +110,8 @@ def at_speeds(
     shifts: int = 1,
     hop_s: float | None = None,
     short: str = "auto",
+    share: tuple[int, int] | None = None,
+    join: bool = False,
 ) -> Iterator[tuple[str, ExtractionReport]]:
     """Calls `extract` for each speed and yields (name of the store, report): `query`, `query@0.97` ...
 
@@ -128,6 +138,8 @@ def at_speeds(
                 shifts=shifts,
                 hop_s=hop_s,
                 short=short,
+                share=share,
+                join=join,
             ),
         )
 
@@ -161,6 +173,12 @@ def describe(report: ExtractionReport, folder: str | pathlib.Path, name: str, *,
     now = f", {report.n_tracks} tracks now" if report.n_tracks < len(finished.tracks) else ""
     line = f"{folder}/{name}: {len(finished.tracks)} tracks, {len(finished)} fingerprints{now}; {pace(report, wall_s)}"
     return shown.lines([line, *troubles(report)])
+
+
+def describe_share(report: ExtractionReport, share: tuple[int, int], name: str, *, wall_s: float) -> str:
+    """Returns the closing lines of a share that was done alone, as `describe` does for a store."""
+    line = f"{shares.Share(*share)} of {name}: {report.n_tracks} tracks, {report.n_rows} fingerprints now"
+    return shown.lines([f"{line}; {pace(report, wall_s)}", *troubles(report)])
 
 
 def pace(report: ExtractionReport, wall_s: float) -> str:
@@ -281,36 +299,59 @@ def _with_others(job: _Job) -> ExtractionReport:
     processes must resume it. All processes must see the same folder.
     """
     me, n = jax.process_index(), jax.process_count()
-    shares = [job.parts / f"{i}-of-{n}" for i in range(n)]
+    everyone, mine = shares.all_of(n), shares.Share(me, n)
     with contextlib.ExitStack() as opened:
         with hosts.together("begin"):  # The store may turn out not to be writable: better before the work.
             whole = opened.enter_context(job.open(job.folder / job.name)) if me == 0 else None
-            part = opened.enter_context(job.open(shares[me]))
+            part = opened.enter_context(job.open(mine.path(job.parts)))
         with hosts.together("extract"):
-            report = _fill(part, job.tracks[me::n], job.extractor, shares[me])
-            part.close()
-            with whole_files.opened(shares[me].with_suffix(".json")) as file:
-                file.write(json.dumps(report))
+            report = _fill_share(part, job, mine)
         with hosts.together("put together"):
             if whole is not None:
-                reports = [json.loads(share.with_suffix(".json").read_text()) for share in shares]
-                report = total([ExtractionReport(*fields) for fields in reports])
-                _put_together(whole, shares, job)
-                _finish(whole, report, job)
+                report = _put_together(whole, everyone, job)
     return report
 
 
-def _put_together(whole: store.Writer, shares: list[pathlib.Path], job: _Job) -> None:
+def _share(job: _Job, mine: shares.Share) -> ExtractionReport:
+    """Writes one share into STORE/NAME.parts, without the others. Raises FileExistsError if the store is finished."""
+    store.require_unfinished(job.folder, job.name, overwrite=job.overwrite)
+    with job.open(mine.path(job.parts)) as part:
+        return _fill_share(part, job, mine)
+
+
+def _fill_share(part: store.Writer, job: _Job, mine: shares.Share) -> ExtractionReport:
+    mine.begin(job.parts)
+    report = _fill(part, list(mine.own(job.tracks)), job.extractor, mine.path(job.parts))
+    part.close()
+    mine.end(job.parts, report)
+    return report
+
+
+def _joined(job: _Job) -> ExtractionReport:
+    """Makes STORE/NAME of shares that were done one by one. The store is the one of a single process, row for row."""
+    store.require_unfinished(job.folder, job.name, overwrite=job.overwrite)
+    everyone = shares.done(job.parts)
+    with job.open(job.folder / job.name) as whole:
+        return _put_together(whole, everyone, job)
+
+
+def _put_together(whole: store.Writer, everyone: list[shares.Share], job: _Job) -> ExtractionReport:
     """Copies the tracks out of the shares, which are unfinished stores, in the order of the source."""
     tracks: dict[str, tuple[store.TrackRows, np.ndarray]] = {}
-    for share in shares:
-        with job.open(share) as part:
+    reports = [ExtractionReport(*share.read(job.parts)) for share in everyone]
+    for share, report in zip(everyone, reports):
+        with job._replace(overwrite=False).open(share.path(job.parts)) as part:  # What is of another job stays.
+            own = [track.name for track in share.own(job.tracks)]
+            shares.require_own(share, own=own, has=part.done, failed=[name for name, _ in report.failures])
             rows = np.zeros((0, job.extractor.dim), np.float32)
             if part.n_rows:  # An empty file cannot be mapped.
                 shape = (part.n_rows, job.extractor.dim)
-                rows = np.memmap(f"{share}.mm.part", "<f4", "r", shape=shape)
+                rows = np.memmap(f"{share.path(job.parts)}.mm.part", "<f4", "r", shape=shape)
             tracks |= {track.track: (track, rows) for track in part.tracks}
     for track, rows in (tracks[source.name] for source in job.tracks if source.name in tracks):
         if track.track not in whole.done:
             vectors = rows[track.first_row : track.first_row + track.n_rows]
             whole.append(track.track, track.seconds, vectors)
+    report = total(reports)
+    _finish(whole, report, job)
+    return report

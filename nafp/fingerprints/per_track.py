@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from nafp import errors
-from nafp.fingerprints import extract, heard, stream
+from nafp.fingerprints import extract, heard, shares, stream
 from nafp.jobs import progress, shown, whole_files
 from nafp.models import identities, protocol
 
@@ -33,40 +33,66 @@ class Written(NamedTuple):
     n_before: int
 
 
+class Files:
+    """The tracks of a source, and the file that each gets. Workers of a cluster keep one and write share after share.
+
+    source, split, hop_s, short: as for `extract.extract`. overwrite: whether to make the files anew. Raises
+    errors.Invalid if the files in the folder are of another network or hop.
+    """
+
+    def __init__(
+        self,
+        network: protocol.Network,
+        source: str,
+        folder: str | os.PathLike,
+        *,
+        split: str | None = None,
+        hop_s: float | None = None,
+        short: str = "auto",
+        overwrite: bool = False,
+    ):
+        folder, self._network = pathlib.Path(folder), heard.at_hop(network, hop_s)
+        self._tracks = heard.filled_up(
+            heard.listed(source, self._network.sample_rate_hz, split), short=short, n_samples=self._network.segment
+        )
+        self._paths = _paths(folder, [track.name for track in self._tracks])
+        self._overwrite = overwrite
+        _begin(folder, self._network, self._paths.values(), overwrite=overwrite)
+
+    def __len__(self) -> int:
+        return len(self._tracks)
+
+    def write(self, share: shares.Share) -> Written:
+        """Writes the file of every track of a share that has none yet."""
+        mine = share.own(self._tracks)
+        left = [track for track in mine if self._overwrite or not self._paths[track.name].exists()]
+        seconds, reports = {track.name: track.seconds for track in left}, []
+        with progress.Progress(sum(seconds.values()), "s of audio") as bar:
+            for outcome in stream.fingerprints(left, self._network):
+                if outcome.reason:
+                    bar.note(f"skipped {outcome.name}: {outcome.reason}")
+                else:
+                    _save(self._paths[outcome.name], outcome.vectors)
+                bar.add(seconds[outcome.name])
+                reports.append(extract.counted(outcome))
+        return Written(extract.total(reports), len(mine) - len(left))
+
+
 def write(
     network: protocol.Network,
     source: str,
     folder: str | os.PathLike,
     *,
-    split: str | None = None,
-    hop_s: float | None = None,
-    short: str = "auto",
-    overwrite: bool = False,
+    share: tuple[int, int] | None = None,
+    **settings: Any,
 ) -> Written:
     """Writes FOLDER/SONG.npy for every track that has none yet.
 
-    source, split, hop_s, short: as for `extract.extract`. overwrite: whether to make the files anew. Under
-    jax.distributed every process does its share and reports that. Raises errors.Invalid if the files in
-    the folder are of another network or hop.
+    share: (number, of how many), to do this share of the tracks alone. Under jax.distributed every process does its
+    share and reports that. Other parameters: as of `Files`.
     """
-    folder, network = pathlib.Path(folder), heard.at_hop(network, hop_s)
-    tracks = heard.filled_up(
-        heard.listed(source, network.sample_rate_hz, split), short=short, n_samples=network.segment
-    )
-    paths = _paths(folder, [track.name for track in tracks])
-    _begin(folder, network, paths.values(), overwrite=overwrite)
-    mine = tracks[jax.process_index() :: jax.process_count()]
-    left = [track for track in mine if overwrite or not paths[track.name].exists()]
-    seconds, reports = {track.name: track.seconds for track in left}, []
-    with progress.Progress(sum(seconds.values()), "s of audio") as bar:
-        for outcome in stream.fingerprints(left, network):
-            if outcome.reason:
-                bar.note(f"skipped {outcome.name}: {outcome.reason}")
-            else:
-                _save(paths[outcome.name], outcome.vectors)
-            bar.add(seconds[outcome.name])
-            reports.append(extract.counted(outcome))
-    return Written(extract.total(reports), len(mine) - len(left))
+    mine = shares.Share(*(share or (jax.process_index(), jax.process_count())))
+    return Files(network, source, folder, **settings).write(mine)
 
 
 def describe(report: extract.ExtractionReport, n_before: int, folder: str, *, wall_s: float) -> str:
@@ -103,9 +129,10 @@ def _begin(folder: pathlib.Path, network: protocol.Network, paths: Iterable[path
     about: dict[str, Any] = {"hop_s": network.hop / network.sample_rate_hz, "model": dict(network.identity)}
     about["config"] = network.config.to_dict()
     path = folder / _ABOUT
-    before = _read(path)
-    if not before and (present := [place for place in paths if place.exists()]):
-        raise errors.Invalid(f"{present[0]}: is there, without a {path.name} that says how; give another --out")
+    present = next((place for place in paths if place.exists()), None)
+    before = _read(path)  # After that: another process may just have begun, which writes this file first.
+    if present and not before:
+        raise errors.Invalid(f"{present}: is there, without a {path.name} that says how; give another --out")
     if before and not overwrite and not _agree(before, about):
         raise errors.Invalid(
             f"{folder}: holds fingerprints of another network or hop ({path.name}); --overwrite makes all files anew, "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -29,7 +30,9 @@ COLUMNS = (
     "error",
     "from_s",
     "to_s",
+    "semitones",
 )
+_HEARD_SEMITONES = 0.3  # A smaller change of pitch is not told to people, nor one that the speed explains.
 
 
 class Answer(NamedTuple):
@@ -40,8 +43,9 @@ class Answer(NamedTuple):
     cosine between the fingerprints of the clip and those of the track there, -1..1. probability: chance that this is
     the right track, 0..1; None for a network without a calibration. margin: score minus the best score in another
     recording than that of the first answer, -2..2. speed: tempo of the clip divided by that of the track; 1.04 for a
-    clip that plays 4 % faster. It is 0.83..1.19 at the default speeds. from_s, to_s: seconds of the clip in which the
-    track is heard, if it is a part of the clip; else the whole clip.
+    clip that plays 4 % faster. It is 0.68..1.4 at the default speeds. from_s, to_s: seconds of the clip in which the
+    track is heard, if it is a part of the clip; else the whole clip. semitones: pitch of the clip above that of the
+    track, in all: 0.68 for a clip that a turntable plays 4 % faster, 0 for one that is 4 % faster at its pitch.
     """
 
     track: str
@@ -52,6 +56,12 @@ class Answer(NamedTuple):
     speed: float = 1.0
     from_s: float = 0.0
     to_s: float | None = None
+    semitones: float = 0.0
+
+    @property
+    def transposed(self) -> float:
+        """Semitones that the speed alone does not explain."""
+        return self.semitones - 12 * math.log2(self.speed)
 
 
 class Reply(NamedTuple):
@@ -121,6 +131,8 @@ def _in_words(answer: Answer) -> str:
     words = [f"{shown.plain(pathlib.PurePath(answer.track).stem)}   at {start}"]
     if abs(answer.speed - 1) >= 0.005:
         words.append(f"speed {100 * (answer.speed - 1):+.1f} %")
+    if abs(answer.transposed) >= _HEARD_SEMITONES and abs(answer.semitones) >= _HEARD_SEMITONES:
+        words.append(f"pitch {answer.semitones:+.1f} semitones")
     words.append(f"score {answer.score:.2f}   margin {answer.margin:.2f}")
     if answer.probability is not None:
         words.append(f"{100 * min(answer.probability, 0.999):.1f} % sure".replace(".0 %", " %"))
@@ -141,7 +153,7 @@ def _clock(seconds: float) -> str:
 
 
 def _rounded(answer: Answer) -> dict[str, object]:
-    digits = dict(start_s=3, score=4, probability=4, margin=4, speed=3, from_s=3, to_s=3)
+    digits = dict(start_s=3, score=4, probability=4, margin=4, speed=3, from_s=3, to_s=3, semitones=2)
     return {
         name: value if name not in digits or value is None else round(float(value), digits[name])
         for name, value in answer._asdict().items()

@@ -4,7 +4,9 @@
 imports neither numpy nor the network, so that the command can read its defaults before it loads anything heavy.
 
 A clip is looked at once, at its own speed. If the answer is not sure, it is looked at again: at more speeds, and with
-more rows if it is short. The second ranking then replaces the first.
+more rows if it is short. The second ranking then replaces the first. If that is not sure either, a few of its rows are
+fingerprinted at many pitches (`Policy.pitches`), for clips that play far too fast or slow, or in another key. The best
+of them are looked at with all rows, and replace the ranking if they stand out more.
 """
 
 from __future__ import annotations
@@ -31,12 +33,20 @@ SHORT_S = 5.0  # A shorter clip gets twice as many rows in a closer look; others
 HOP_S = 0.5  # Between query rows in the first look, at most.
 SPEEDS = (0.94, 0.97, 1.03, 1.06)  # Undone in a closer look, beside the clip's own speed.
 SLOWEST, FASTEST = 0.5, 2.0  # Speeds that may be asked for.
+# Pitches that are tried in the last look: frequencies of the clip divided by those of its recording, five semitones
+# down to five up, without those that SPEEDS undo. At 1.25 % from the right one a fingerprint keeps a cosine of 0.86
+# with its recording's, at 2.5 % 0.53.
+PITCHES = tuple(round(math.exp(0.025 * step), 4) for step in range(-12, 13) if abs(step) > 2)
+PITCHED_ROWS = 4  # Rows of a clip, at most, that are fingerprinted at some of them: half of these at all of them.
+LIKELY_PITCHES = 8  # Pitches that are looked at with the other half, too.
+TRIED = 2  # Pitches that are looked at with all rows.
 SILENCE = 3e-4  # RMS, -70 dB. A quieter segment would match every track that pauses anywhere.
 HUM_HZ = 170.0  # What sounds below this alone is mains (50 or 60 Hz, its second and third) or a motor.
 ASIDE_S = 3.0  # A clip that holds its track but for less than this is answered as a whole.
 # A clip that is this share of a segment, or more, once its speed is undone, is filled up with silence. Of 150 clean
 # clips of one second of the validation split that play 4 % slower, 139 are then found, and 6 without.
 FILLED = 0.9
+BRIEF = 0.5  # Share of a segment that a clip must have. A shorter one than a segment is continued (see `brief`).
 
 # Long recordings.
 LISTENING_HOP_S = 0.25  # Between query rows, at most: places between two rows of a track are met, too.
@@ -57,13 +67,14 @@ class Policy(NamedTuple):
 
     at_once: speeds undone in the first look, the clip's own, 1, first. if_unsure: speeds added in a closer look.
     shifts: query rows for each row of the collection; shifts_if_short: the same in a closer look at a clip shorter
-    than SHORT_S.
+    than SHORT_S. pitches: tried in a last look where the closer one is unsure.
     """
 
     at_once: tuple[float, ...]
     if_unsure: tuple[float, ...]
     shifts: int
     shifts_if_short: int
+    pitches: tuple[float, ...] = ()
 
     @property
     def first(self) -> Look:
@@ -80,13 +91,13 @@ class Policy(NamedTuple):
 def policy(*, hop_s: float, speeds: str | Sequence[float] = "auto", shifts: int = 0) -> Policy:
     """Returns how clips are asked in a collection whose rows are `hop_s` seconds apart.
 
-    speeds: "auto" for SPEEDS where the first look is unsure; "none" for the clip's own alone; or numbers, which the
-    first look undoes, too. shifts: query rows for each row of the collection, in every look; 0 for one each HOP_S, and
-    twice as many in a closer look at a short clip. Raises nafp.errors.Invalid for other speeds.
+    speeds: "auto" for SPEEDS where the first look is unsure, and then for PITCHES; "none" for the clip's own alone; or
+    numbers, which the first look undoes, too. shifts: query rows for each row of the collection, in every look; 0 for
+    one each HOP_S, and twice as many in a closer look at a short clip. Raises nafp.errors.Invalid for other speeds.
     """
     at_once, if_unsure = _speeds(speeds)
     rows = shifts or shifts_for(hop_s, at_most_s=HOP_S)
-    return Policy(at_once, if_unsure, rows, shifts or 2 * rows)
+    return Policy(at_once, if_unsure, rows, shifts or 2 * rows, PITCHES if if_unsure else ())
 
 
 def rules(*, hop_s: float) -> dict[str, Any]:
@@ -107,6 +118,7 @@ def rules(*, hop_s: float) -> dict[str, Any]:
         "silence": SILENCE,
         "hum_hz": HUM_HZ,
         "filled": FILLED,
+        "brief": BRIEF,
     }
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from nafp import errors
 from nafp.audio import decode, segments
-from nafp.identify import asking, second_opinion
+from nafp.identify import asking, brief, pitched, second_opinion, told
 from nafp.identify.answers import Answer
+from nafp.identify.ranked import RankedClip
 from nafp.models import identities, protocol
 from nafp.search import collection, confidence, evidence, index, index_files, match, parts, speeds, store
 
@@ -89,8 +91,8 @@ class Identifier:
         top: tracks to return at most. least: probability below which a track is no answer, so that the list is empty
         for a clip that is not in the collection. Only the first `asking.LONGEST_S` seconds count, and segments that say
         nothing do not. A clip that holds tracks in parts of it is answered with these parts. Raises nafp.errors.Invalid
-        for a clip shorter than one segment, for anything but one channel of finite numbers, and if the only answers are
-        tracks whose fingerprints are damaged.
+        for a clip of less than half a segment, for anything but one channel of finite numbers, and if the only answers
+        are tracks whose fingerprints are damaged.
         """
         return _probable(self.rank(samples, sample_rate_hz=sample_rate_hz, top=top, least=least), least)
 
@@ -114,8 +116,16 @@ class Identifier:
 
         Tracks whose fingerprints are not those written are left out; those that would reach `least` are in `lost`.
         """
-        samples = self._checked(samples, sample_rate_hz)
-        return self._whole(lambda: self._asked(samples, sample_rate_hz, top), least)
+        samples, asked = self._checked(samples, sample_rate_hz), copy.copy(self)
+        clip = brief.continued(samples, self._network, sample_rate_hz=sample_rate_hz)
+        if clip.lead_s:
+            asked._judge = None  # A reflection has the peaks of no recording.
+        ranking = self._whole(lambda: asked._asked(clip.samples, sample_rate_hz, top), least)
+        if not clip.lead_s:
+            return ranking
+        places, answers = ranking.ranking, [clip.placed(answer) for answer in ranking.answers]
+        places = places._replace(starts=places.starts + clip.lead_s / self.rows.hop_s)
+        return ranking._replace(answers=answers, ranking=places)
 
     def rank_vectors(
         self,
@@ -131,7 +141,12 @@ class Identifier:
         nothing. shifts: their rows for each row of the collection. A caller that is not sure of the answer looks closer
         itself: with more speeds and rows.
         """
-        return self._whole(lambda: self._in_parts(self._places(self._find(vectors, shifts), shifts, top), top), least)
+
+        def ask() -> RankedClip:
+            ranking = self._places(self._find(vectors, shifts), shifts, top)
+            return told.exactly(self._in_parts(ranking, top), self.rows)
+
+        return self._whole(ask, least)
 
     def _whole(self, ask: Callable[[], RankedClip], least: float) -> RankedClip:
         """Asks until no track is named whose fingerprints are not those written."""
@@ -148,12 +163,28 @@ class Identifier:
             lost += [ranking.answers[n].track for n in damaged if is_answer(ranking.answers[n], least)]
 
     def _asked(self, samples: np.ndarray, sample_rate_hz: int, top: int) -> RankedClip:
-        """Looks at a clip, again if that is not sure, and then at its parts."""
+        """Looks at a clip, again if that is not sure, at its parts, and last at other pitches."""
         ranking = self._look(samples, sample_rate_hz, self._policy.first, top)
         closer = self._policy.closer(clip_s=len(samples) / sample_rate_hz)
         if closer and not ranking.is_sure:
             ranking = self._look(samples, sample_rate_hz, closer, top)
-        return self._in_parts(ranking, top)
+        ranking = self._in_parts(ranking, top)
+        ears = pitched.Ears(
+            self._network, self.rows, functools.partial(self._slowed, samples, sample_rate_hz), self._nearest
+        )
+        if self._policy.pitches and not ranking.is_sure:
+            ranking = self._pitched(ears, ranking, top)
+        return told.exactly(ranking, self.rows, ears)
+
+    def _pitched(self, ears: pitched.Ears, ranking: RankedClip, top: int) -> RankedClip:
+        """Looks at a clip at other pitches. Returns a ranking by those if it stands out more, else the one given."""
+        versions = pitched.versions(ears, self._policy.pitches) if ranking.answers else []
+        if not versions:
+            return ranking
+        own = ranking.heard[0].vectors[:: ranking.shifts]
+        found = self._places(versions, 1, top, own=own, handicap=pitched.HANDICAP)
+        stands_out = speeds.stands_out(found.ranking) - pitched.HANDICAP
+        return found if stands_out > speeds.stands_out(ranking.ranking) else ranking
 
     def _in_parts(self, ranking: RankedClip, top: int) -> RankedClip:
         """Replaces the answers by those of parts of the clip, if these are sure and the whole clip is not one track."""
@@ -200,6 +231,7 @@ class Identifier:
                 version.speed,
                 from_s / version.speed,
                 to_s / version.speed,
+                told.semitones(version.pitch),
             )
             answers.append((answer, part.track))
         return answers
@@ -213,11 +245,6 @@ class Identifier:
             )
         if not _LEAST_HZ <= sample_rate_hz < _MOST_HZ:  # False for NaN.
             raise errors.Invalid(f"sample_rate_hz={sample_rate_hz}: samples per second, such as 44100")
-        rate_hz, segment = self._network.sample_rate_hz, self._network.segment
-        if len(samples) / sample_rate_hz < segment / rate_hz:
-            raise errors.Invalid(
-                f"{len(samples) / sample_rate_hz:.2f} s of audio; at least {segment / rate_hz:g} s are needed."
-            )
         samples = samples[: segments.to_samples(asking.LONGEST_S, sample_rate_hz)]
         if not np.isfinite(samples).all():
             raise errors.Invalid("the waveform has NaN or infinity in it")
@@ -235,20 +262,25 @@ class Identifier:
         shifts: int,
         top: int,
         at_speed: Callable[[float], np.ndarray] | None = None,
+        *,
+        own: np.ndarray | None = None,
+        handicap: float = 0.0,
     ) -> RankedClip:
         """Ranks the places of a clip that was searched for.
 
-        at_speed: returns the clip [S] with a speed undone. None if only its fingerprints are known.
+        at_speed: returns the clip [S] with a speed undone. None if only its fingerprints are known. own: rows at the
+        clip's own speed, if they are not of the first version. handicap: what scores are less worth.
         """
         places = speeds.rank(versions, self.rows, shifts=shifts, top=_EVERY_PLACE)[0]
-        rows = versions[0].vectors[::shifts]
+        rows = versions[0].vectors[::shifts] if own is None else own
         length = int(rows.any(axis=1).sum())
         if self._judge and at_speed:
             places = self._judge.judged(places, at_speed(versions[places.heard].speed), length=length)
         to_s = (len(rows) - 1) * self.rows.hop_s + self._network.segment / self._network.sample_rate_hz
-        is_weighed = self._confidence is not None and self._confidence.verifier is not None
+        is_weighed = self._confidence is not None and self._confidence.verifier is not None and not handicap
         found = evidence.of_ranking(versions, places, self.rows, shifts=shifts) if is_weighed else None
-        answers = self._answers(places, length, top, to_s=to_s, found=found)
+        pitch = versions[places.heard].pitch
+        answers = self._answers(places, length, top, to_s=to_s, pitch=pitch, handicap=handicap, found=found)
         positions = places.tracks[match.best_of_each_track(places.tracks)[:top]].tolist()
         return RankedClip(answers, places, versions, shifts, positions)
 
@@ -262,7 +294,13 @@ class Identifier:
 
     def _find(self, vectors: Mapping[float, np.ndarray], shifts: int) -> list[speeds.ClipAtSpeed]:
         """Searches for the fingerprints of all speeds at once. Rows of zeros say nothing and are near nothing."""
-        rows = np.concatenate(list(vectors.values()))
+        neighbours = self._nearest(np.concatenate(list(vectors.values())))
+        ends = np.cumsum([len(own) for own in vectors.values()])[:-1]
+        versions = zip(vectors.items(), np.split(neighbours, ends))
+        return [speeds.ClipAtSpeed(speed, own, near, [len(own[::shifts])]) for (speed, own), near in versions]
+
+    def _nearest(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the nearest rows of vectors [n, D], int64 [n, K], -1 for none."""
         is_heard = rows.any(axis=1)
         neighbours = np.full((len(rows), 1), -1)
         if is_heard.any():
@@ -271,9 +309,7 @@ class Identifier:
             neighbours[is_heard] = near
         if self._left_out:
             neighbours[np.isin(self.rows.track_of(neighbours), list(self._left_out))] = -1
-        ends = np.cumsum([len(own) for own in vectors.values()])[:-1]
-        versions = zip(vectors.items(), np.split(neighbours, ends))
-        return [speeds.ClipAtSpeed(speed, own, near, [len(own[::shifts])]) for (speed, own), near in versions]
+        return neighbours
 
     def _fingerprints(self, waveforms: np.ndarray) -> np.ndarray:
         """Returns fingerprints [n, D] of segments, zeros for what says nothing."""
@@ -295,51 +331,30 @@ class Identifier:
         return decode.resample(samples, from_hz=sample_rate_hz, to_hz=round(self._network.sample_rate_hz * speed))
 
     def _answers(
-        self, places: speeds.ClipRanking, length: int, top: int, *, to_s: float, found: evidence.Evidence | None
+        self,
+        places: speeds.ClipRanking,
+        length: int,
+        top: int,
+        *,
+        to_s: float,
+        pitch: float,
+        handicap: float,
+        found: evidence.Evidence | None,
     ) -> list[Answer]:
         """Returns the best place of each of the `top` best tracks.
 
-        length: of the clip, in segments that say something. to_s: the same in seconds, with all segments. found: what
-        speaks for the best place.
+        length: of the clip, in segments that say something. to_s: the same in seconds, with all segments. pitch,
+        handicap: of the version that decided, see `_places`. found: what speaks for the best place.
         """
         best = match.best_of_each_track(places.tracks)[:top]
         tracks, starts, scores = (values[best] for values in (places.tracks, places.starts, places.counted))
         matches = match.matches(match.Ranking(tracks, starts, scores, places.elsewhere, starts), self.rows)
-        is_judged = places.judged is not None
-        sure = asking.probabilities(self._confidence, length, scores, places.elsewhere, judged=is_judged, found=found)
+        is_judged, worth, semitones = places.judged is not None, scores - handicap, told.semitones(pitch)
+        sure = asking.probabilities(self._confidence, length, worth, places.elsewhere, judged=is_judged, found=found)
         return [
-            Answer(one.track, one.start_s, float(score), probability, one.margin, float(speed), 0.0, to_s)
+            Answer(one.track, one.start_s, float(score), probability, one.margin, float(speed), 0.0, to_s, semitones)
             for one, score, speed, probability in zip(matches, places.scores[best], places.speeds[best], sure)
         ]
-
-
-class RankedClip(NamedTuple):
-    """Everything found for one clip.
-
-    answers: the best place of each track, best first, improbable ones too. ranking: every proposed place. heard: the
-    versions of the clip that were searched for, one per speed. shifts: their rows for each row of the collection.
-    positions: the track of each answer, by position in the collection. n_parts: how many of the first answers are of
-    parts of the clip, 0 if the clip is answered as a whole. lost: tracks that would be answers if their fingerprints
-    were not damaged.
-    """
-
-    answers: list[Answer]
-    ranking: speeds.ClipRanking
-    heard: list[speeds.ClipAtSpeed]
-    shifts: int
-    positions: Sequence[int] = ()
-    n_parts: int = 0
-    lost: Sequence[str] = ()
-
-    @property
-    def says_nothing(self) -> bool:
-        """Whether no segment of the clip says anything: it is silent, or holds nothing but hum."""
-        return not self.heard[0].vectors.any()
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether the best answer needs no closer look."""
-        return bool(self.answers) and asking.is_sure(self.answers[0].probability, self.answers[0].margin)
 
 
 def _probable(ranking: RankedClip, least: float) -> list[Answer]:

@@ -12,11 +12,16 @@ from typing import Any
 class Interrupt:
     """Notes the first Ctrl-C or SIGTERM in `asked`, so that a loop can end its work. A second one stops at once.
 
-    asked: whether a signal has come. The handlers are in place inside the `with` block only.
+    asked: whether a signal has come. terminated: whether a SIGTERM was among them, as schedulers send it before they
+    take a machine away. patient: whether further SIGTERMs change nothing, because schedulers send several. The handlers
+    are in place inside the `with` block only.
     """
 
+    def __init__(self, *, patient: bool = False):
+        self._patient = patient
+
     def __enter__(self) -> Interrupt:
-        self.asked, self._is_waiting = False, False
+        self.asked, self.terminated, self._is_waiting = False, False, False
         self._before: dict[signal.Signals, Any] = {}
         try:
             for name in (signal.SIGINT, signal.SIGTERM):
@@ -38,7 +43,9 @@ class Interrupt:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         is_first, self.asked = not self.asked, True
-        if self._is_waiting or not is_first:
+        by_scheduler = number == signal.SIGTERM
+        self.terminated |= by_scheduler
+        if self._is_waiting or not (is_first or (by_scheduler and self._patient)):
             raise KeyboardInterrupt
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:

@@ -1,5 +1,6 @@
 """Progress of a long job: count, rate and time left, for a terminal or a log file."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -99,10 +100,17 @@ class Progress:
         if not (self._live and self._show_it):
             self._print(self.line())
             return
-        text = self.line()
+        text = self.line()[: self._columns()]  # A line that wraps could not be written over.
         self._out.write("\r" + text.ljust(self._width))
         self._width = len(text)
         self._out.flush()
+
+    def _columns(self) -> int | None:
+        """Returns the number of characters that fit on a line of the terminal, None if it is unknown."""
+        try:
+            return max(1, os.get_terminal_size(self._out.fileno()).columns - 1)
+        except (AttributeError, OSError, ValueError):  # A stream that is no file.
+            return None
 
     def _clear(self) -> None:
         if self._live and self._width:

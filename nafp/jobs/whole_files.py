@@ -6,7 +6,9 @@ import contextlib
 import errno
 import glob
 import os
+import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import IO, Any, BinaryIO, Literal, TextIO, overload
@@ -14,6 +16,7 @@ from typing import IO, Any, BinaryIO, Literal, TextIO, overload
 from nafp import errors
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_STREAM = re.compile(r"/dev/(std(out|err)|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -44,9 +47,23 @@ def opened(
 
     mode, encoding, errors, newline: as for `open`. If the block raises, `path` stays as it was and nothing is left
     beside it. Each process writes under a name of its own, so two processes never mix their bytes; `tidy` removes
-    what a killed one leaves. Raises errors.Unwritable when the disk is full or the folder is read-only.
+    what a killed one leaves. A stream such as /dev/stdout or /dev/null is written as it is. Raises errors.Unwritable
+    when the disk is full or the folder is read-only.
     """
+    if _is_stream(path):
+        return open(path, mode, encoding=encoding, errors=errors, newline=newline)
     return _opened(path, mode, encoding, errors, newline)
+
+
+def _is_stream(path: str | os.PathLike) -> bool:
+    """Returns whether a path names a stream of the system. A rename would put a file in the place of /dev/null.
+
+    A device or a pipe elsewhere may be a stranger's, and is replaced by the file.
+    """
+    name = os.path.abspath(path)
+    if _STREAM.fullmatch(name):
+        return os.path.exists(name)
+    return os.path.dirname(name) == "/dev" and os.path.exists(name) and stat.S_ISCHR(os.lstat(name).st_mode)
 
 
 @contextlib.contextmanager

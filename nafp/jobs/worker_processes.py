@@ -27,7 +27,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-_PAUSE_S = 1.0  # Between two starts of a process that dies at once, so that a machine without memory gets a rest.
+_PAUSE_S = 1.0  # Between two starts of a process that fails or dies at once: a machine without memory gets a rest.
 
 
 class Crash(NamedTuple):
@@ -109,7 +109,7 @@ class Workers:
         self._all: set[_Worker] = set()
         self._changing = threading.Lock()
         for _ in range(jobs):
-            self._replace()
+            self._begin()
 
     def ask(self, task: Any, *, within_s: float) -> Any:
         """Returns function(task), or a Crash if the task killed its process. May be called from several threads.
@@ -155,6 +155,15 @@ class Workers:
         self._replace()
 
     def _replace(self) -> None:
+        """Starts a process in the place of another one. Tries again until the machine has room for it."""
+        try:
+            self._begin()
+        except OSError:  # No memory, or too many processes.
+            again = threading.Timer(_PAUSE_S, self._replace)
+            again.daemon = True
+            again.start()
+
+    def _begin(self) -> None:
         """Starts a process. It counts as free once it has answered the greeting, which takes a second."""
         with self._changing:
             if self._closed:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,17 +74,28 @@ def by_formula(
     high_hz: float,
     scale: str = "slaney",
     area_norm: bool = True,
+    stretch: float = 1.0,
 ) -> MelBank:
-    """Builds the bank of `by_librosa` from its formulas, in numpy alone. Raises the same errors."""
+    """Builds the bank of `by_librosa` from its formulas, in numpy alone. Raises the same errors.
+
+    stretch: what all frequencies of the filters are multiplied by. Sound that is 1.2 times as high as its recording
+    has in a bank stretched by 1.2 the mel spectrum that the recording has in the plain bank. A filter above half the
+    sample rate is 0.
+    """
     _require_band(low_hz, high_hz, sample_rate_hz)
     bins_hz = np.linspace(0, sample_rate_hz / 2, n_fft // 2 + 1)[:, None]
     to_mel, to_hz = (_hz_to_htk, _htk_to_hz) if scale == "htk" else (hz_to_mel, mel_to_hz)
-    corners_hz = to_hz(np.linspace(to_mel(low_hz), to_mel(high_hz), n_mels + 2))
+    corners_hz = stretch * to_hz(np.linspace(to_mel(low_hz), to_mel(high_hz), n_mels + 2))
     low, centre, high = corners_hz[:-2], corners_hz[1:-1], corners_hz[2:]
     rising = (bins_hz - low) / (centre - low)
     falling = (high - bins_hz) / (high - centre)
     filters = np.maximum(0, np.minimum(rising, falling)) * (2 / (high - low) if area_norm else 1)
     return _read_only(filters, np.hanning(n_fft + 1)[:-1])
+
+
+def stretched(ratios: Sequence[float], **bank: Any) -> list[MelBank]:
+    """Returns a bank for each ratio by which its frequencies are multiplied. bank: arguments of `by_formula`."""
+    return [_stretched(stretch=float(ratio), **bank) for ratio in ratios]
 
 
 def hz_to_mel(hz: float) -> float:
@@ -97,6 +109,10 @@ def mel_to_hz(mel: np.ndarray) -> np.ndarray:
     """Converts positions on Slaney's mel scale to frequencies."""
     above = _KNEE_HZ * np.exp(_LOG_STEP * (np.maximum(mel, _KNEE_MEL) - _KNEE_MEL))
     return np.where(mel < _KNEE_MEL, mel * _HZ_PER_MEL, above)
+
+
+# A bank takes half a megabyte. There is room for the grid of ratios that clips are asked at.
+_stretched = functools.lru_cache(maxsize=64)(by_formula.__wrapped__)
 
 
 def _hz_to_htk(hz: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import jax
@@ -14,7 +14,7 @@ import numpy as np
 import nafp.config
 from nafp import models
 from nafp.audio import segments
-from nafp.models import protocol, spectrogram
+from nafp.models import filterbank, front_ends, protocol, spectrogram
 
 if TYPE_CHECKING:
     import flax.linen as nn
@@ -77,9 +77,10 @@ class JaxNetwork:
         self._devices = jax.local_devices()
         self.batch_size = -(-batch_size // len(self._devices)) * len(self._devices)
         model, mel = create(config, dtype=dtype), mel_settings(config)
+        self._front_end = front_ends.of_settings(config.spectrogram)
 
-        def fingerprint(variables: Variables, waveforms: jax.Array) -> jax.Array:
-            return cast(jax.Array, model.apply(variables, spectrogram.log_mel(waveforms, **mel)))
+        def fingerprint(variables: Variables, waveforms: jax.Array, filters: jax.Array | None = None) -> jax.Array:
+            return cast(jax.Array, model.apply(variables, spectrogram.log_mel(waveforms, filters=filters, **mel)))
 
         self._variables = jax.tree.map(jnp.asarray, variables)
         if len(self._devices) > 1:
@@ -87,6 +88,7 @@ class JaxNetwork:
             self._run = jax.pmap(fingerprint)
         else:
             self._run = jax.jit(fingerprint)
+        self._run_with = jax.jit(fingerprint)  # On one device: few segments have their own filters.
 
     def start(self, waveforms: Float32[np.ndarray, "B S"]) -> Float[Array, "*B D"]:
         """Starts on exactly `batch_size` segments and returns without waiting.
@@ -108,6 +110,32 @@ class JaxNetwork:
             padded[: len(part)] = part
             parts.append(np.asarray(self.start(padded)).reshape(-1, self.dim)[: len(part)])
         return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
+
+    def transposed(self, waveforms: Float[np.ndarray, "n S"], ratios: Sequence[float]) -> Float32[np.ndarray, "R n D"]:
+        """Computes the fingerprints of segments with a change of pitch undone. Their tempo stays."""
+        waveforms = np.asarray(waveforms, np.float32)
+        protocol.require_segments(self, waveforms)
+        shape = (len(ratios), len(waveforms), self.dim)
+        if self._front_end.sees_batch:
+            return self(protocol.at_ratios(waveforms, ratios)).reshape(shape)
+        filters = np.stack([bank.filters for bank in self._banks(ratios)])
+        variables = self._variables if len(self._devices) == 1 else jax.tree.map(lambda v: v[0], self._variables)
+        numbers, vectors = np.arange(shape[0] * shape[1]), np.zeros((0, self.dim), np.float32)
+        for first in range(0, len(numbers), self.batch_size):
+            ratio, row = np.divmod(np.resize(numbers[first : first + self.batch_size], self.batch_size), shape[1])
+            batch = np.asarray(self._run_with(variables, waveforms[row], filters[ratio]))
+            vectors = np.concatenate([vectors, batch[: len(numbers) - first]])
+        return vectors.reshape(shape)
+
+    def _banks(self, ratios: Sequence[float]) -> list[filterbank.MelBank]:
+        names = ("n_fft", "n_mels", "low_hz", "high_hz")
+        return filterbank.stretched(
+            ratios,
+            sample_rate_hz=self.sample_rate_hz,
+            scale=self._front_end.scale,
+            area_norm=self._front_end.area_norm,
+            **{name: self.config.spectrogram[name] for name in names},
+        )
 
     def track(self, samples: Float[np.ndarray, " S"]) -> Float32[np.ndarray, "n D"]:
         """Computes the fingerprints of a whole waveform at the hop."""

@@ -6,7 +6,7 @@ It computes the forward pass in float32, as matrix products over a few segments 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ml_collections
@@ -59,6 +59,16 @@ class NumpyNetwork(threaded_network.ThreadedNetwork):
         self._encoder = _ENCODERS[model.name](variables, model)
         self._head = {k: np.asarray(v, np.float32) for k, v in variables["params"]["head"].items()}
 
+    def transposed(self, waveforms: Float[np.ndarray, "n S"], ratios: Sequence[float]) -> Float32[np.ndarray, "R n D"]:
+        """Computes the fingerprints of segments with a change of pitch undone. Their tempo stays."""
+        if self._sees_batch or not len(waveforms):
+            return super().transposed(waveforms, ratios)
+        waveforms = np.asarray(waveforms, np.float32)
+        protocol.require_segments(self, waveforms)
+        mel = numpy_spectrogram.transposed(waveforms, ratios, **self._mel)  # [R,n,F,T]
+        vectors = self._shared(mel.reshape(-1, *mel.shape[2:]), self._encoded)
+        return vectors.reshape(len(ratios), len(waveforms), self.dim)
+
     def _prepared(self, waveforms: np.ndarray) -> np.ndarray:
         return self._spectrograms(waveforms) if self._sees_batch else waveforms
 
@@ -66,9 +76,13 @@ class NumpyNetwork(threaded_network.ThreadedNetwork):
         return numpy_spectrogram.log_mel(waveforms, **self._mel)
 
     def _few(self, inputs: np.ndarray) -> np.ndarray:
-        mel = inputs if self._sees_batch else self._spectrograms(inputs)
+        return self._encoded(inputs if self._sees_batch else self._spectrograms(inputs))
+
+    def _encoded(self, mel: np.ndarray) -> np.ndarray:
         return numpy_layers.encode(self._encoder(mel), self._head)
 
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
+
     _conforms: type[protocol.Network] = NumpyNetwork

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,10 +42,51 @@ def log_mel(
     )
     if front_end.centres and not training:
         waveforms = waveforms - waveforms.mean(axis=1, keepdims=True)
-    spectrum = _stft(front_end.level(np, waveforms), bank, stft_hop, front_end.reflects)  # [B,T,n_fft/2+1]
-    power = spectrum.real**2 + spectrum.imag**2
-    mel = (power if front_end.kind == "power" else np.sqrt(power)) @ bank.filters  # [B,T,F]
+    mel = _spectra(waveforms, front_end, bank, stft_hop) @ bank.filters  # [B,T,F]
     return front_end.logarithm(np, mel).swapaxes(1, 2)  # [B,F,T]
+
+
+def transposed(
+    waveforms: Float32[np.ndarray, "B S"],
+    ratios: Sequence[float],
+    *,
+    sample_rate_hz: int,
+    n_fft: int,
+    stft_hop: int,
+    n_mels: int,
+    low_hz: float,
+    high_hz: float,
+    bank: filterbank.MelBank | None = None,
+    **choices: Any,
+) -> Float32[np.ndarray, "R B F T"]:
+    """Computes the spectrograms of segments with a change of pitch undone, for each of R ratios, as of `Network`.
+
+    The Fourier transform is taken once. The other arguments are those of `log_mel`.
+    """
+    front_end = front_ends.create(**choices)
+    banks = filterbank.stretched(
+        ratios,
+        sample_rate_hz=sample_rate_hz,
+        n_fft=n_fft,
+        n_mels=n_mels,
+        low_hz=low_hz,
+        high_hz=high_hz,
+        scale=front_end.scale,
+        area_norm=front_end.area_norm,
+    )
+    if front_end.centres:
+        waveforms = waveforms - waveforms.mean(axis=1, keepdims=True)
+    spectra = _spectra(waveforms, front_end, banks[0], stft_hop)
+    return np.stack([front_end.logarithm(np, spectra @ each.filters).swapaxes(1, 2) for each in banks])
+
+
+def _spectra(
+    waveforms: np.ndarray, front_end: front_ends.FrontEnd, bank: filterbank.MelBank, stft_hop: int
+) -> np.ndarray:
+    """Returns magnitudes or powers [B,T,n_fft/2+1], as a front end has them."""
+    spectrum = _stft(front_end.level(np, waveforms), bank, stft_hop, front_end.reflects)
+    power = spectrum.real**2 + spectrum.imag**2
+    return power if front_end.kind == "power" else np.sqrt(power)
 
 
 def _stft(waveforms: np.ndarray, bank: filterbank.MelBank, stft_hop: int, reflects: bool) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from nafp import errors
+from nafp.audio import rates
 
 if TYPE_CHECKING:
     import ml_collections
@@ -52,9 +53,36 @@ class Network(Protocol):
         """
         ...
 
+    def transposed(self, waveforms: Float[np.ndarray, "n S"], ratios: Sequence[float]) -> Float32[np.ndarray, "R n D"]:
+        """Computes the fingerprints of segments with a change of pitch undone, once for each of R ratios.
+
+        ratios: frequencies of the segments divided by those of their recordings; 1.06 for sound a semitone too high.
+        The tempo stays as it is, where the runtime can see to that: numpy and JAX stretch the mel filters. ONNX Runtime
+        takes waveforms alone, and gets them resampled, see `resampled`. Raises as a call does.
+        """
+        ...
+
     def at_hop(self, hop: int) -> Network:
         """Returns the same network with another hop, in samples."""
         ...
+
+
+def resampled(waveforms: Float32[np.ndarray, "n S"], ratio: float) -> Float32[np.ndarray, "n S"]:
+    """Undoes a change of pitch by playing segments `ratio` times slower. Their middle stays in the middle.
+
+    The tempo changes with the pitch, what then sticks out is cut off, and what is missing is silence.
+    """
+    played = rates.resample(np.ascontiguousarray(waveforms.T), from_hz=1.0, to_hz=ratio).T
+    missing = waveforms.shape[1] - played.shape[1]
+    if missing >= 0:
+        return np.pad(played, ((0, 0), (missing // 2, missing - missing // 2)))
+    first = -missing // 2
+    return np.ascontiguousarray(played[:, first : first + waveforms.shape[1]])
+
+
+def at_ratios(waveforms: Float32[np.ndarray, "n S"], ratios: Sequence[float]) -> Float32[np.ndarray, "Rn S"]:
+    """Undoes R changes of pitch by resampling, all segments of the first ratio first. n may be 0."""
+    return np.concatenate([resampled(waveforms, ratio) for ratio in ratios]) if len(waveforms) else waveforms
 
 
 def require_sound(samples: np.ndarray) -> None:

@@ -28,12 +28,14 @@ def log_mel(
     low_hz: float = 300.0,
     high_hz: float = 4000.0,
     training: bool = False,
+    filters: Float[Array, "B n_bins F"] | None = None,
     **choices: Any,
 ) -> Float[Array, "B F T"]:
     """Computes spectrograms, float32 [B,F,T] with T = 1 + S // stft_hop.
 
     segments: waveforms at `sample_rate_hz` in -1..1. choices: the name of the front end and its settings, the keywords
     of `front_ends.create`. training: whether the segments are training's, for front ends that treat those otherwise.
+    filters: of each segment, such as those of `filterbank.stretched`, in place of the bank that the settings name.
     With the front end "nafp" each spectrogram depends on its segment alone and has the maximum 0. A silent segment has
     finite values. Raises nafp.errors.Invalid for an unknown choice or an impossible band.
     """
@@ -52,7 +54,9 @@ def log_mel(
         segments = segments - jnp.mean(segments, axis=1, keepdims=True)
     spectrum = jnp.abs(_stft(front_end.level(jnp, segments), bank, stft_hop, front_end.reflects))  # [B,T,n_fft/2+1]
     spectrum = spectrum**2 if front_end.kind == "power" else spectrum
-    mel = jnp.matmul(spectrum, bank.filters, precision=jax.lax.Precision.HIGHEST)  # [B,T,F]
+    mel = jnp.matmul(
+        spectrum, bank.filters if filters is None else filters, precision=jax.lax.Precision.HIGHEST
+    )  # [B,T,F]
     return jnp.swapaxes(front_end.logarithm(jnp, mel), 1, 2)  # [B,F,T]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import ml_collections
@@ -44,12 +44,21 @@ class ThreadedNetwork:
         protocol.require_segments(self, waveforms)
         if not len(waveforms):
             return np.zeros((0, self.dim), np.float32)
-        inputs = self._prepared(waveforms)
+        return self._shared(self._prepared(waveforms), self._few)
+
+    def transposed(self, waveforms: Float[np.ndarray, "n S"], ratios: Sequence[float]) -> Float32[np.ndarray, "R n D"]:
+        """Computes the fingerprints of segments with a change of pitch undone, by resampling them."""
+        waveforms = np.asarray(waveforms, np.float32)
+        protocol.require_segments(self, waveforms)
+        return self(protocol.at_ratios(waveforms, ratios)).reshape(len(ratios), len(waveforms), self.dim)
+
+    def _shared(self, inputs: np.ndarray, few: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Computes fingerprints [n, D] of n inputs on all threads. few: does so for up to `_batch` of them."""
         # Each thread takes a share of the segments. The threads of a library would share every product instead, and
         # wait for each other by spinning. Those of BLAS cost 8 times the CPU beside other work.
-        shares = threads.shares(len(waveforms), n=threads.n_threads(), smallest=_SHARE)
+        shares = threads.shares(len(inputs), n=threads.n_threads(), smallest=_SHARE)
         with threads.threads(len(shares)) as lend:
-            return np.concatenate(lend(lambda share: self._batched(inputs[share]), shares))
+            return np.concatenate(lend(lambda share: self._batched(inputs[share], few), shares))
 
     def track(self, samples: Float[np.ndarray, " S"]) -> Float32[np.ndarray, "n D"]:
         """Computes the fingerprints of a whole waveform at the hop."""
@@ -70,8 +79,8 @@ class ThreadedNetwork:
         """Returns what is shared out: the segments, or what has to be computed from all of them at once."""
         return waveforms
 
-    def _batched(self, inputs: np.ndarray) -> np.ndarray:
-        return np.concatenate([self._few(inputs[i : i + self._batch]) for i in range(0, len(inputs), self._batch)])
+    def _batched(self, inputs: np.ndarray, few: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        return np.concatenate([few(inputs[i : i + self._batch]) for i in range(0, len(inputs), self._batch)])
 
     def _few(self, inputs: np.ndarray) -> np.ndarray:
         """Computes the fingerprints [b, D] of a few of what `_prepared` returns."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,19 +21,33 @@ CHECK_ROWS = 2_000_000  # Rows that are looked at before work starts; the rest i
 UNIT_TOLERANCE = 1e-2  # bf16 fingerprints are off by 2e-3.
 
 
+class TrackTable(NamedTuple):
+    """Tracks by column: names, and rows first_rows .. first_rows + n_rows - 1 of each, int64 [T]."""
+
+    names: Sequence[str]
+    first_rows: np.ndarray
+    n_rows: np.ndarray
+
+    @classmethod
+    def of(cls, tracks: Sequence[store.TrackRows]) -> TrackTable:
+        """Puts tracks into columns."""
+        first_rows, n_rows = [track.first_row for track in tracks], [track.n_rows for track in tracks]
+        return cls([track.track for track in tracks], np.array(first_rows, np.int64), np.array(n_rows, np.int64))
+
+
 class Collection:
     """Rows of one or more stores, read in blocks or by number.
 
     parts: arrays float32 [n, D], memory-mapped or not. sources: the stores they are of. hop_s: seconds from one row to
-    the next. dim: D. tracks: given as TrackRows counted over all parts, kept as names in the order of their rows; []
-    when the borders of tracks are unknown. first_rows, end_rows: int64, the rows of each track. peak_bytes: bytes of
-    peaks beside each row, 0 where there are none (see `nafp.search.peaks`).
+    the next. dim: D. tracks: given as TrackRows or a TrackTable, counted over all parts, kept as names in the order of
+    their rows; [] when the borders of tracks are unknown. first_rows, end_rows: int64, the rows of each track.
+    peak_bytes: bytes of peaks beside each row, 0 where there are none (see `nafp.search.peaks`).
     """
 
     def __init__(
         self,
         parts: Sequence[np.ndarray],
-        tracks: Sequence[store.TrackRows] = (),
+        tracks: Sequence[store.TrackRows] | TrackTable = (),
         *,
         hop_s: float = store.BARE_HOP_S,
         sources: Sequence[store.Store] = (),
@@ -42,9 +56,9 @@ class Collection:
         self.edges = np.cumsum([0, *(len(part) for part in self.parts)])
         self._readers = [rows.of(part) for part in self.parts]
         self.dim = self.parts[0].shape[1]
-        self.tracks = [track.track for track in tracks]
-        self.first_rows = np.array([track.first_row for track in tracks], np.int64)
-        self.end_rows = self.first_rows + np.array([track.n_rows for track in tracks], np.int64)
+        table = tracks if isinstance(tracks, TrackTable) else TrackTable.of(tracks)
+        self.tracks, self.first_rows = list(table.names), table.first_rows
+        self.end_rows = self.first_rows + table.n_rows
 
     @classmethod
     def of(cls, stores: Sequence[store.Store], *, rows_per_track: int = 0) -> Collection:

@@ -40,13 +40,19 @@ class ClipAtSpeed(NamedTuple):
 
     speed: 1.04 undoes a clip that plays 4 % too fast. vectors: float32 [n, D]. near: int64 [n, K], the nearest rows of
     each, as `match.rank` takes them. lengths: how many of the n rows belong to each query length; 0 where this version
-    is too short for it.
+    is too short for it. ratio: the change of pitch that is undone, 0 for that of a change of speed.
     """
 
     speed: float
     vectors: np.ndarray
     near: np.ndarray
     lengths: Sequence[int]
+    ratio: float = 0.0
+
+    @property
+    def pitch(self) -> float:
+        """Frequencies of the clip divided by those of the recording."""
+        return self.ratio or self.speed
 
 
 class ClipRanking(NamedTuple):
@@ -144,7 +150,7 @@ def rank(
     chosen = []
     for column in range(len(heard[0].lengths)):
         standing = [
-            _stands_out(rankings[column]) - handicap * (version.speed != 1) if version.lengths[column] else -np.inf
+            stands_out(rankings[column]) - handicap * (version.speed != 1) if version.lengths[column] else -np.inf
             for version, rankings in zip(heard, by_version)
         ]
         best = int(np.argmax(standing))
@@ -177,10 +183,11 @@ def part_scores(
     return np.where((at >= low) & (at < high), cosines, 0).astype(np.float32)[0]
 
 
-def _stands_out(ranking: match.Ranking) -> float:
+def stands_out(ranking: match.Ranking | ClipRanking) -> float:
+    """Returns by how much the best place of a ranking stands out, -inf if there is none."""
     if not len(ranking.scores):
         return -np.inf
-    best = float(ranking.scores[0])
+    best = float((ranking.counted if isinstance(ranking, ClipRanking) else ranking.scores)[0])
     return best - ranking.elsewhere + SCORE_SHARE * best
 
 

@@ -120,7 +120,7 @@ class Writer:
             for path in self._files.all:
                 plain_files.require_plain(path)  # What is appended to a link would go into another file.
             self._files.folder.mkdir(parents=True, exist_ok=True)
-            self._refuse_finished(overwrite)
+            _refuse_finished(self._files, overwrite)
             # Unbuffered: rows that a full disk refused must not be left over for the next write.
             self._journal = open(self._files.journal, "a+b", buffering=0)  # noqa: SIM115 (lives as long as the writer)
             self._lock()
@@ -200,14 +200,6 @@ class Writer:
                 "and give the same command again, it resumes"
             ) from error
 
-    def _refuse_finished(self, overwrite: bool) -> None:
-        files = self._files
-        if files.vectors.exists() and not files.is_unfinished() and not overwrite:
-            raise errors.AlreadyExists(
-                f"{files.vectors} is a finished store and is left as it is; "
-                "overwrite it explicitly (--overwrite), or write under another name"
-            )
-
     def _lock(self) -> None:
         try:
             locks.hold(self._journal)
@@ -260,6 +252,20 @@ class _Files:
 
     def is_unfinished(self) -> bool:
         return self.journal.exists() and not self.meta.exists()
+
+
+def require_unfinished(folder: str | os.PathLike, name: str, *, overwrite: bool = False) -> None:
+    """Raises errors.AlreadyExists if STORE/NAME is a finished store, unless it may be overwritten."""
+    _check_name(name)
+    _refuse_finished(_Files(Path(folder), name), overwrite)
+
+
+def _refuse_finished(files: _Files, overwrite: bool) -> None:
+    if files.vectors.exists() and not files.is_unfinished() and not overwrite:
+        raise errors.AlreadyExists(
+            f"{files.vectors} is a finished store and is left as it is; "
+            "overwrite it explicitly (--overwrite), or write under another name"
+        )
 
 
 def _require_finished(files: _Files) -> None:

@@ -18,7 +18,11 @@ Batch = dict[str, np.ndarray]
 
 
 class Rules(NamedTuple):
-    """How sequences are drawn. most: rows of a padded sequence. low, high: the margins. loss: its name."""
+    """How sequences are drawn.
+
+    loss: the name of the loss. most: the rows of a padded sequence. batch_size: the number of examples in a batch.
+    seed: everything random follows from it. low, high: the least and the largest margin, radians.
+    """
 
     loss: str
     most: int
@@ -31,9 +35,10 @@ class Rules(NamedTuple):
 class Batches:
     """The batches of a run: {"rows": [S B, T, D], "mask": [S B, T], "label", "margin", "is_anchor": [B]}.
 
-    S is 1, 2 for info_nce (windows, then chunks) or 3 for triplet (chunks, own windows, other clips' windows). n: the
-    examples in a batch, B. per_epoch: batches in an epoch. What does not fill the last batch waits for another epoch.
-    dim: numbers in a fingerprint, D. Raises nafp.errors.Invalid for clips that cannot be trained on.
+    S is the number of sequences of an example: 2 for info_nce (windows, then chunks), 3 for triplet (chunks, own
+    windows, other clips' windows), else 1. n: the number of examples in a batch, B. per_epoch: the number of batches in
+    an epoch. Examples that do not fill a last batch are left out of the epoch. dim: the numbers in a fingerprint, D.
+    Raises nafp.errors.Invalid for clips that cannot be trained on.
     """
 
     def __init__(self, source: Sequence[clips.Clip], rules: Rules, *, dim: int):
@@ -60,7 +65,7 @@ class Batches:
         }
 
     def centres(self) -> np.ndarray:
-        """Returns where the class centres begin: the mean fingerprint of each clean window, float32 [C, D]."""
+        """Returns the first values of the class centres: the mean fingerprint of each clean window, float32 [C, D]."""
         return np.stack([self._window(clip).mean(axis=0) for clip in range(len(self._clips))])
 
     def _example(self, rng: np.random.Generator, clip: int, version: int) -> tuple[list[np.ndarray], float]:
@@ -109,13 +114,13 @@ def _require_trainable(source: Sequence[clips.Clip]) -> None:
 
 
 def _items(source: Sequence[clips.Clip], loss: str) -> np.ndarray:
-    """Returns the examples of an epoch: (clip, version). With classes, clean versions are examples, too."""
+    """Returns the examples of an epoch, int [n, 2]: clip and version. With classes, clean versions are examples too."""
     first = 0 if loss in losses.WITH_CLASSES else 1
     return np.array([(i, version) for i, clip in enumerate(source) for version in range(first, len(clip.versions))])
 
 
 def _stacked(examples: Sequence[Sequence[np.ndarray]], most: int, dim: int) -> Batch:
-    """Pads sequences [n, D], side by side: all first sequences, then all second ones."""
+    """Pads the sequences [n, D] of examples: the first sequence of every example, then the second of every example."""
     return padded([rows for side in zip(*examples) for rows in side], most=most, dim=dim)
 
 

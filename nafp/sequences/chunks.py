@@ -1,6 +1,7 @@
 """Cuts sequences of fingerprints into chunks: drawn ones to train on, consecutive ones to search in.
 
-Times count rows of one second, one every half second, as everywhere in AMG-Embedding: s seconds are 2 s - 1 rows.
+A row is one second of sound, and a row begins every half second, as everywhere in AMG-Embedding. So s seconds have
+2 s - 1 rows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from nafp import errors
 from nafp.jobs import choices
 from nafp.sequences import clips
 
-# Longest sequence that a network is for, in seconds -> rows that it is padded to (AMG-Embedding's).
+# The longest sequence of a network, in seconds -> the rows that sequences are padded to (AMG-Embedding's).
 PADDED_ROWS = {5: 12, 10: 24, 15: 32, 30: 64}
 SHORTEST = 3  # Rows, two seconds. AMG-Embedding embeds nothing shorter.
 

@@ -2,8 +2,8 @@
 
     CLIPS/ID-00.npy    float32 [n, D], the fingerprints of a clip; 59 rows for 30 s
     CLIPS/ID-01.npy    the same clip degraded, row for row; also ID-02.npy ... ID-09.npy
-    CLIPS/clips.csv    id,track,start_s: where each clip was cut; ours alone, and no reader needs it
-    CLIPS/clips.json   the network and the settings that the clips were made with; ours alone, too
+    CLIPS/clips.csv    id,track,start_s: where each clip was cut. AMG-Embedding has no such file; no reader needs it
+    CLIPS/clips.json   the network and the settings that the clips were made with. AMG-Embedding has none either
 
 A cut clip is ID-CC_K.npy, chunk K of ID-CC.npy (see `nafp.sequences.chunks`). Each chunk is then a clip of its own.
 """
@@ -11,6 +11,7 @@ A cut clip is ID-CC_K.npy, chunk K of ID-CC.npy (see `nafp.sequences.chunks`). E
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import pathlib
@@ -27,6 +28,7 @@ NAME = re.compile(r"(?P<id>.+)-(?P<version>\d{2})(?:_(?P<chunk>\d+))?\.npy")
 TABLE, COLUMNS = "clips.csv", ("id", "track", "start_s")
 ABOUT = "clips.json"
 CLEAN = 0  # The number of the clean version.
+_ON_ERROR = "surrogateescape"  # Names of tracks are bytes, not text.
 
 
 class Place(NamedTuple):
@@ -52,9 +54,9 @@ class Clip(NamedTuple):
 def listed(folder: str | os.PathLike, *, most: int = 0, versions: int = 0) -> list[Clip]:
     """Lists the clips of a folder in the order of their ids, 2 before 10.
 
-    most: the number of clips to take, 0 for all. versions: of each clip, the clean one counted, 0 for all. Raises
-    nafp.errors.NotFound for a missing folder, and nafp.errors.Invalid if it holds no clip, or one without its clean
-    version.
+    most: the number of clips to take, 0 for all. versions: the number of versions of each clip to take, the clean one
+    counted, 0 for all. Raises nafp.errors.NotFound for a missing folder, and nafp.errors.Invalid if it holds no clip,
+    or a clip without its clean version.
     """
     root = pathlib.Path(folder)
     if not root.is_dir():
@@ -85,7 +87,7 @@ def version_of(path: pathlib.Path) -> int:
 def in_order(name: str) -> list[tuple[int, int | str]]:
     """Returns a key that sorts names as people do: numbers by value, the rest by letters."""
     parts = re.split(r"(\d+)", name)
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
 
 
 def read(path: str | os.PathLike, *, dim: int = 0) -> np.ndarray:
@@ -151,7 +153,7 @@ class Writer:
         number = len(self.places) + 1
         for version, rows in enumerate(versions):
             write(self.folder / f"{number}-{version:02d}.npy", rows)
-        with (self.folder / TABLE).open("a", newline="", encoding="utf-8") as file:
+        with (self.folder / TABLE).open("a", newline="", encoding="utf-8", errors=_ON_ERROR) as file:
             table = csv.writer(file, lineterminator="\n")
             if not self.places and not file.tell():
                 table.writerow(COLUMNS)
@@ -160,25 +162,31 @@ class Writer:
 
 
 def about_of(folder: str | os.PathLike) -> dict[str, Any]:
-    """Returns how the clips of a folder were made, {} if it does not say."""
+    """Returns how the clips of a folder were made, {} if it does not say. Raises errors.Invalid for a damaged file."""
     path = pathlib.Path(folder) / ABOUT
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as error:
-        raise errors.Invalid(f"{path} is no JSON ({error}); remove it to use the clips without it") from None
+        return plain_files.json_object(path) if path.exists() else {}
+    except errors.Invalid as error:
+        raise errors.Invalid(f"{error}; remove it to use the clips without it") from None
 
 
 def places(folder: str | os.PathLike) -> list[Place]:
-    """Reads where the clips of a folder were cut, [] if it does not say. A line that a kill left incomplete is cut."""
+    """Reads where the clips of a folder were cut, [] if it does not say. A line that a kill left incomplete is cut off.
+
+    Raises errors.Invalid, with the line, for a table that cannot be right.
+    """
     path = pathlib.Path(folder) / TABLE
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
+    text = path.read_bytes().decode("utf-8", errors=_ON_ERROR)
     whole = text[: text.rfind("\n") + 1]
     if len(whole) < len(text):
-        with whole_files.opened(path, encoding="utf-8", newline="") as file:
+        with whole_files.opened(path, encoding="utf-8", newline="", errors=_ON_ERROR) as file:
             file.write(whole)
-    table = csv.DictReader(whole.splitlines())
+    table = csv.DictReader(io.StringIO(whole, newline=""))
     if whole and tuple(table.fieldnames or ()) != COLUMNS:
         raise errors.Invalid(f"{path} needs the columns {', '.join(COLUMNS)}; it has {table.fieldnames}")
-    return [Place(line["track"], float(line["start_s"])) for line in table]
+    try:
+        return [Place(line["track"], float(line["start_s"])) for line in table]
+    except (csv.Error, TypeError, ValueError) as error:
+        raise errors.Invalid(f"{path}, line {table.line_num}: is damaged ({error})") from None

@@ -4,9 +4,10 @@ first    the first stage alone: every row of a query is searched among all rows,
 single   the single stage: pieces of a query are searched among the vectors of chunks
 two      the two stages: the same, and then the rows of the ten best chunks are searched
 
-Chunk: the answer is the chunk in which the query begins, or the next one. Place: it is the very row. The recordings
-that are only there to be confused with (dummy) come first, as in AMG-Embedding. It lists their files unsorted in one
-place and sorted in the other, so that its second stage may open the wrong chunk. Here both have one order.
+An answer is right by chunk if it is the chunk in which the query begins, or the next one. It is right by place if it is
+the very row. Recordings that nobody asks for (dummy) come before the others, as in AMG-Embedding. That system lists the
+dummy's files unsorted in one place and sorted in the other, so its second stage may open the wrong chunk. Here both
+have one order.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ FIRST, SINGLE, TWO = METHODS = ("first", "single", "two")
 
 
 class Line(NamedTuple):
-    """Scores of a method at one length. Counts of right answers: top-1 and top-10, by chunk and by place.
+    """Scores of a method at one length. chunk_top1 to place_top10: the numbers of right answers.
 
-    seconds: of a query. asked: queries. n_bytes: of what is searched in memory. ms: a query, embedding included. In the
-    single stage nothing is known of places: -1.
+    seconds: the length of a query. asked: the number of queries. n_bytes: the size of what is searched in memory. ms:
+    the time of a query, embedding included. The single stage gives no places, so that their counts are -1.
     """
 
     method: str
@@ -53,8 +54,8 @@ class Query(NamedTuple):
 class Index:
     """The chunks of all recordings, dummy first, and their vectors.
 
-    first_chunk, first_row: of each recording of the database. chunks: rows [L, D] of each. vectors: float32 [C, E].
-    rows: float32 [N, D], all rows, those after the last chunk of a recording too.
+    first_chunk, first_row: the first chunk and row of each recording of the database. chunks: the rows [L, D] of each
+    chunk. vectors: float32 [C, E]. rows: float32 [N, D], all rows, also those behind the last chunk of a recording.
     """
 
     def __init__(self, network: Embedder, dummy: recordings.Recordings | None, db: recordings.Recordings):

@@ -15,7 +15,7 @@ from nafp.weights import torch_files
 
 ENDINGS = (".pth", ".pt")
 SECONDS = 10  # AMG-Embedding's default for the longest sequence, which its checkpoints do not say.
-_DENSENET_ROWS = 128  # It takes fingerprints of 128 numbers, because its shapes say nothing of them.
+_DENSENET_DIM = 128  # Numbers in a fingerprint for the convolutional network, whose shapes do not tell it.
 
 
 def read(path: str | os.PathLike, *, seconds: int = 0) -> tuple[dict[str, Any], ml_collections.ConfigDict]:
@@ -26,17 +26,28 @@ def read(path: str | os.PathLike, *, seconds: int = 0) -> tuple[dict[str, Any], 
     """
     saved = torch_files.read(path)
     tensors = saved.get("model", saved) if isinstance(saved, Mapping) else {}
-    name = _name(tensors)
+    name = _name(tensors) if isinstance(tensors, Mapping) else ""
     if not name:
         raise errors.Invalid(f"{path}: no checkpoint of AMG-Embedding's networks")
     config = settings.default()
-    with config.unlocked():
-        config.chunk.seconds = seconds or SECONDS
-        config.model.update({"name": name, **_fields(name, tensors)})
-    return layouts.from_torch(name, tensors, heads=config.model.heads), config
+    try:
+        with config.unlocked():
+            config.chunk.seconds = seconds or SECONDS
+            config.model.update({"name": name, **_fields(name, tensors)})
+        return layouts.from_torch(name, tensors, heads=config.model.heads), config
+    except errors.Error:
+        raise
+    except (
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:  # A parameter is missing, or of another shape.
+        raise errors.Invalid(f"{path}: its parameters are not those of a {name} of AMG-Embedding: {error}") from None
 
 
-def _name(tensors: Any) -> str:
+def _name(tensors: Mapping[str, Any]) -> str:
+    """Returns the name of the network that the parameters belong to, "" for those of no known network."""
     marks = {"transformer": "encoder.layers.0.norm1.weight", "lstm": "lstm.weight_hh_l0", "densenet": "conv.weight"}
     return next((name for name, mark in marks.items() if mark in tensors), "")
 
@@ -51,7 +62,7 @@ def _fields(name: str, tensors: Mapping[str, Any]) -> dict[str, int]:
         return dict(fingerprint_dim=n_in, width=width, layers=len(layers), feed_forward=hidden, dim=out)
     out = tensors["fc.weight"].shape[0]
     if name == "densenet":
-        return dict(fingerprint_dim=_DENSENET_ROWS, dim=out)
+        return dict(fingerprint_dim=_DENSENET_DIM, dim=out)
     layers = {match[1] for key in tensors if (match := re.match(r"lstm\.weight_hh_l(\d+)$", key))}
     n_in, width = tensors["lstm.weight_ih_l0"].shape[1], tensors["lstm.weight_hh_l0"].shape[1]
     return dict(fingerprint_dim=n_in, width=width, layers=len(layers), dim=out)

@@ -21,7 +21,11 @@ _CHUNK = re.compile(r"(?P<name>.+)_(?P<number>\d+)")
 
 
 class Recordings(NamedTuple):
-    """Recordings in order. rows: of each, float32 [n, D]. first_stage: digest of their network, "" if not known."""
+    """Recordings in order.
+
+    names: the name of each. rows: the fingerprints of each, float32 [n, D]. first_stage: the digest of the network that
+    made them, "" if not known.
+    """
 
     names: list[str]
     rows: list[np.ndarray]
@@ -99,7 +103,8 @@ def answers(queries: Recordings, db: Recordings) -> list[int]:
 def require_one_network(opened: Sequence[Recordings | None], first_stage: str, places: Sequence[str]) -> None:
     """Raises nafp.errors.Invalid if recordings are fingerprints of another network than the second stage learnt from.
 
-    first_stage: digest of that network. Where a digest is not known, nothing is compared. places: of the recordings.
+    first_stage: the digest of that network. A digest that is not known is not compared. places: where the recordings
+    are, for the message.
     """
     for held, place in zip(opened, places):
         if held and held.first_stage and first_stage and held.first_stage != first_stage:
@@ -110,7 +115,11 @@ def require_one_network(opened: Sequence[Recordings | None], first_stage: str, p
 
 
 class Starts(NamedTuple):
-    """Where queries begin. each: places in each recording, evenly spaced. table: rows by length instead, if given."""
+    """Where queries begin.
+
+    each: the number of places in each recording, evenly spaced. table: length of a query in rows -> the rows at which
+    its queries begin. If it is given, `each` does not count.
+    """
 
     each: int = 0
     table: Mapping[int, Sequence[int]] | None = None
@@ -133,7 +142,7 @@ def starts(text: str, *, chunk_seconds: int) -> Starts:
     The file is a pickle of {chunk seconds: {rows of a query: [row, ...]}}. Raises nafp.errors.Invalid for anything
     else.
     """
-    if text.isdigit() and int(text):
+    if text.isdecimal() and int(text):
         return Starts(each=int(text))
     if not pathlib.Path(text).is_file():
         raise errors.Invalid(f"--starts={text}: a number of at least 1, or a file of test ids (.pkl), is needed")
@@ -141,4 +150,7 @@ def starts(text: str, *, chunk_seconds: int) -> Starts:
     of_chunk = table.get(chunk_seconds, table.get(str(chunk_seconds))) if isinstance(table, Mapping) else None
     if not isinstance(of_chunk, Mapping):
         raise errors.Invalid(f"{text}: no test ids for chunks of {chunk_seconds} s in it")
-    return Starts(table={int(n): np.asarray(rows, int).ravel().tolist() for n, rows in of_chunk.items()})
+    try:
+        return Starts(table={int(n): np.asarray(rows, int).ravel().tolist() for n, rows in of_chunk.items()})
+    except (TypeError, ValueError) as error:
+        raise errors.Invalid(f"{text}: its test ids are not rows by length: {error}") from None

@@ -41,10 +41,10 @@ _SECTIONS: dict[str, dict[str, rules.Setting]] = dict(
     ),
     loss=dict(
         name=rules.choice("margin", losses.NAMES),
-        scale=rules.real(32.0, above=0),  # Of cosines, in margin and arcface.
-        centre_weight=rules.real(10.0, least=0),  # Of 1 - cosine of an anchor to its centre, in margin.
-        temperature=rules.real(0.1, above=0),  # Of info_nce.
-        alpha=rules.real(0.2, least=0, most=2),  # Margin of cosines, in triplet.
+        scale=rules.real(32.0, above=0),  # margin, arcface: the factor of all cosines.
+        centre_weight=rules.real(10.0, least=0),  # margin: the weight of 1 - cosine of an anchor to its centre.
+        temperature=rules.real(0.1, above=0),  # info_nce: cosines are divided by it.
+        alpha=rules.real(0.2, least=0, most=2),  # triplet: the margin of cosines.
     ),
     optimizer=dict(
         learning_rate=rules.real(1e-3, least=0),
@@ -85,7 +85,7 @@ def default() -> ml_collections.ConfigDict:
 
 
 def validated(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Returns the configuration, or raises errors.Invalid naming the first setting that cannot be."""
+    """Returns the configuration. Raises errors.Invalid, which names the setting, for a value that is not allowed."""
     if "chunk" not in config:
         raise errors.Invalid(
             "this configuration is one of the first stage (nafp train); the second stage needs one such as "

@@ -13,9 +13,10 @@ from nafp.sequences import chunks, clips, recordings
 def split(source: str | os.PathLike, out: str | os.PathLike, *, seconds: float) -> tuple[int, int]:
     """Cuts every recording into chunks NAME_0.npy, NAME_1.npy ... in the folder `out`. The tail is dropped.
 
-    source: a folder of .npy files, STORE/NAME, or CLIPS@CC. A track of a store is called by its number and the name of
-    its file. seconds: of a chunk. Returns the number of recordings and of chunks. Raises nafp.errors.Invalid, before
-    anything is written, for files that cannot be cut or if no recording is as long as a chunk.
+    source: a folder of .npy files, STORE/NAME, or CLIPS@CC. The files of a store's track are named after its number and
+    the name of its file. seconds: the length of a chunk. Returns the number of recordings and of chunks. Raises
+    nafp.errors.Invalid, before anything is written, for files that cannot be cut, or if no recording is as long as a
+    chunk.
     """
     size = chunks.rows_of(seconds)
     if size < chunks.SHORTEST:

@@ -15,9 +15,9 @@ Batch = dict[str, jax.Array]
 
 
 class State(NamedTuple):
-    """What a step changes. centres: [C, E] of the classes.
+    """What a step changes. centres: float32 [C, E], one for each class.
 
-    For a loss without classes they are one of zeros, which stays so: orbax saves no empty arrays.
+    For a loss without classes there is a single centre of zeros, which never changes: orbax saves no empty arrays.
     """
 
     step: jax.Array

@@ -19,14 +19,18 @@ from nafp.jobs import interrupts
 from nafp.models import identities
 from nafp.sequences import batches, chunks, clips, embedder, losses, networks, optimizer, settings, step, validation
 from nafp.training import beginning, journal
-from nafp.weights import checkpoints
+from nafp.weights import checkpoints, run_folders
 
-# Sections that may not change within a run, and what else shapes its batches.
+# Sections of the configuration that may not change within a run.
 _FIXED = ("seed", "data", "chunk", "model", "loss")
 
 
 class _Opened(NamedTuple):
-    """What a run reads. search: None where nothing is held back."""
+    """What a run reads.
+
+    source: the batches. search: the search after some epochs, None if no clips are kept back. total: the steps of the
+    whole run.
+    """
 
     config: ml_collections.ConfigDict
     source: batches.Batches
@@ -38,10 +42,11 @@ def train(config: ml_collections.ConfigDict, workdir: str, *, resume_from: int |
     """Trains until the configuration says stop, resuming the run in `workdir` if any. Returns the last state.
 
     resume_from: a step to go back to; later checkpoints are set aside. Raises nafp.errors.Invalid for impossible
-    settings or clips before anything is written, and nafp.errors.NotFinite if a loss is not a number.
+    settings or clips before anything is written, nafp.errors.NotFinite if a loss is not a number, and
+    nafp.errors.StartAgain, with a checkpoint saved, if a SIGTERM ends the run.
     """
     opened = _open(settings.validated(config))
-    run = pathlib.Path(workdir).expanduser()
+    run = run_folders.opened(workdir)
     _check_unchanged(run, opened.config)
     log = journal.RunLog(run, opened.config)
     kept = checkpoints.Checkpoints(run, keep=config.checkpoint.keep)
@@ -133,7 +138,7 @@ class _Session:
         )
 
     def resume(self, run: pathlib.Path, latest: int) -> None:
-        variables, rest = self.kept.restore(latest, variables=self._variables(), state=self._rest(), stream=None)
+        variables, rest = self.kept.restore(latest, variables=self._variables(), state=self._rest())
         self.state = step.State(
             rest["step"], variables["params"], variables["batch_stats"], rest["centres"], rest["optimizer"]
         )
@@ -159,6 +164,8 @@ class _Session:
                     saved = self.done
         self.kept.wait()
         self.log.say(f"stopped at step {self.done}: {reason or 'all steps done'}; checkpoint at {saved} in {run}")
+        if interrupt.terminated and self.done < self.total:
+            raise errors.StartAgain(f"{run}: terminated at step {self.done}; the same command goes on from there")
         return self.state
 
     def _check(self, scores: dict[str, jax.Array], meter: _Meter) -> None:
@@ -193,7 +200,8 @@ class _Session:
 
     def _save(self, score: float | None) -> None:
         variables, rest = (jax.tree.map(np.array, tree) for tree in (self._variables(), self._rest()))
-        self.kept.save(self.done, variables=variables, state=rest, stream=None, config=self.config, score=score)
+        self.kept.save(self.done, variables=variables, state=rest, config=self.config, score=score)
+        self.log.keep()
 
     def _variables(self) -> dict[str, Any]:
         return {"params": self.state.params, "batch_stats": self.state.batch_stats}

@@ -1,4 +1,4 @@
-"""The search after some epochs: how often degraded chunks of clips kept back are found among all of them."""
+"""The search after some epochs: how often degraded chunks of the clips kept back are found among their clean chunks."""
 
 from __future__ import annotations
 

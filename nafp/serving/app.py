@@ -73,7 +73,7 @@ def create(settings: ServeSettings, open_service: Callable[[ServeSettings], Serv
 
 async def identify(request: requests.Request) -> responses.Response:
     service: Service = request.app.state.service
-    with service.admitted(request):
+    with service.desk.admitted(service.clients.of(request.client)):
         settings = service.settings
         body = await _body(request, most_bytes=settings.body_bytes, within_s=settings.sending_s)
         question = questions.parse(body, request.headers, request.query_params)
@@ -101,7 +101,7 @@ async def list_tracks(request: requests.Request) -> responses.Response:
     if name is not None:
         return _json({"tracks": [_record(track) for track in await _named(service, name)], "next": None})
     read = functools.partial(service.database.page, after=after, limit=limit + 1, text=_encodable(text))
-    with service.admitted(request):
+    with service.desk.admitted(service.clients.of(request.client)):
         tracks = await service.desk.do(read, gone=parameters.gone(request.receive))
     next_after = tracks[limit - 1].id if len(tracks) > limit else None
     return _json({"tracks": [_record(track) for track in tracks[:limit]], "next": next_after})
@@ -130,7 +130,7 @@ async def add_track(request: requests.Request) -> responses.Response:
         name, data, metadata = _recording(body, request)
         add = functools.partial(service.add, data, name, metadata)
         within_s = 10 * settings.request_s
-        with service.admitted(request):
+        with service.desk.admitted(service.clients.of(request.client)):
             track = await service.desk.do(add, gone=_never, within_s=within_s)
     return _json(_record(track), 201, {"Location": f"/v1/tracks/{track.id}"})
 
@@ -139,7 +139,7 @@ async def remove_track(request: requests.Request) -> responses.Response:
     service: Service = request.app.state.service
     _require_token(request, service.settings)
     remove = functools.partial(service.database.remove, request.path_params["number"])
-    with service.admitted(request):
+    with service.desk.admitted(service.clients.of(request.client)):
         await service.desk.do(remove, gone=_never)
     return responses.Response(status_code=204)
 

@@ -48,7 +48,7 @@ async def send_excerpt(request: requests.Request) -> responses.Response:
     start_s = parameters.number(request.query_params, "start_s", 0.0, low=0.0, high=1e6)
     seconds = parameters.number(request.query_params, "seconds", EXCERPT_S, low=1.0, high=EXCERPT_S)
     cut = functools.partial(service.excerpt, request.path_params["number"], start_s, seconds)
-    with service.admitted(request):
+    with service.desk.admitted(service.clients.of(request.client)):
         data = await service.desk.do(cut, gone=parameters.gone(request.receive))
     return responses.Response(data, media_type="audio/wav")
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent import futures
 from typing import Any
-
-from starlette import requests
 
 from nafp import errors
 from nafp.identify import answers, replying
@@ -104,12 +101,6 @@ class Service:
             return self.decoders.excerpt(file, start_s=start_s, seconds=seconds, within_s=self.settings.decoding_s)
         except errors.Undecodable:
             raise Refusal(404, "the recording of this track cannot be played from there") from None
-
-    @contextlib.contextmanager
-    def admitted(self, request: requests.HTTPConnection) -> Iterator[None]:
-        """Counts a request as inside during the block. Raises Refusal if there are too many."""
-        with self.desk.admitted(self.clients.of(request.client)):
-            yield
 
     async def follow(self) -> None:
         """Reads the database anew whenever a writer has committed something. Ends when it is cancelled."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,12 +14,13 @@ import ml_collections
 
 import nafp.config
 from nafp import errors
-from nafp.weights import sources
+from nafp.weights import run_folders, sources
 
 # Sections that may not change within a run.
 _FIXED = ("audio", "spectrogram", "model", "seed", "data", "augment", "loss")
 # The learning rate may change, the rule of the steps may not.
 _FIXED_OF_OPTIMIZER = ("name", "lamb_scales", "bias_correction", "norm_clamp")
+_PLACES = ("corpus", "noise_corpus", "pairs")  # Settings of config.data that may differ from host to host.
 _OF_THE_MACHINE = ("form", "dtype")  # Settings of config.model that leave the parameters as they are.
 
 
@@ -37,8 +40,14 @@ def check_devices(config: ml_collections.ConfigDict) -> None:
             f"config.train.micro_batch={train.micro_batch} does not divide the {segments} segments "
             f"that each of {devices} devices has."
         )
-    if train.minutes and jax.process_count() > 1:
-        raise errors.Invalid("config.train.minutes needs one clock: with several processes use config.train.steps.")
+
+
+def facts(config: ml_collections.ConfigDict) -> dict[str, str]:
+    """Returns what must be the same on every host: a digest of the settings, but for the places of its files."""
+    settings = config.to_dict()
+    settings["data"] = {name: value for name, value in settings["data"].items() if name not in _PLACES}
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return {"the settings' digest": hashlib.sha256(text.encode()).hexdigest()[:12]}
 
 
 def parameters(source: str, model: ml_collections.ConfigDict) -> dict[str, Any] | None:
@@ -61,7 +70,7 @@ def parameters(source: str, model: ml_collections.ConfigDict) -> dict[str, Any] 
     return {"params": arrays["params"], "batch_stats": arrays.get("batch_stats", {})}
 
 
-def check_unchanged(run: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+def check_unchanged(run: run_folders.Folder, config: ml_collections.ConfigDict) -> None:
     """Raises errors.Invalid if resuming `run` with these settings would make it another experiment."""
     path = run / "config.json"
     if not path.exists() or not (run / "checkpoints").exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from typing import NamedTuple
@@ -195,6 +196,15 @@ def open_data(config: ml_collections.ConfigDict, settings: augment.Settings) -> 
     if config.loss.mask_same_track and len(np.unique(opened.windows.track)) == 1:
         opened.notes.append(_ONE_TRACK)
     return opened
+
+
+def facts(opened: Data) -> dict[str, object]:
+    """Returns what must be the same on every host: the windows, as a digest, and where the recordings lie."""
+    windows = hashlib.sha256(opened.windows.start.tobytes() + opened.windows.track.tobytes())
+    return {
+        "the windows' digest": windows.hexdigest()[:12],
+        "whether recordings lie on the device": opened.banks.recordings is not None,
+    }
 
 
 def _unpacked(config: ml_collections.ConfigDict, settings: augment.Settings) -> _Plan:

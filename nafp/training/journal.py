@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 import sys
@@ -16,25 +17,31 @@ import numpy as np
 
 import nafp.config
 from nafp import __version__
-from nafp.training import pictures
+from nafp.training import mirror, pictures
+from nafp.weights import run_folders
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "grain", "orbax-checkpoint", "numpy")
 
 
 class RunLog:
-    """Writes RUN/{config.json, environment.json, log.txt, losses.jsonl, tensorboard/}, on the first host only."""
+    """Writes RUN/{config.json, environment.json, log.txt, losses.jsonl, tensorboard/}, on the first host only.
 
-    def __init__(self, run: pathlib.Path, config: ml_collections.ConfigDict):
+    In an object store these files appear with `keep` and `close`.
+    """
+
+    def __init__(self, run: str | os.PathLike, config: ml_collections.ConfigDict):
         self._active = jax.process_index() == 0
         self._board = None
         if not self._active:
             return
-        run.mkdir(parents=True, exist_ok=True)
-        (run / "config.json").write_text(nafp.config.to_json(config) + "\n")
-        (run / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n")
-        self._log = (run / "log.txt").open("a", buffering=1)
-        self._losses = (run / "losses.jsonl").open("a", buffering=1)
-        self._board = _board(run / "tensorboard")
+        self._mirror = mirror.Mirror(run_folders.opened(run), grown=("log.txt", "losses.jsonl"))
+        folder = self._mirror.folder
+        (folder / "config.json").write_text(nafp.config.to_json(config) + "\n")
+        (folder / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n")
+        self._log = (folder / "log.txt").open("a", buffering=1)
+        self._losses = (folder / "losses.jsonl").open("a", buffering=1)
+        self._board = _board(folder / "tensorboard")
+        self._mirror.keep()
 
     def say(self, line: str) -> None:
         """Prints a line, and writes it into the log with the time."""
@@ -65,12 +72,20 @@ class RunLog:
             value = summary_pb2.Summary.Value(tag=name, image=picture)
             self._board.file_writer.add_summary(summary_pb2.Summary(value=[value]), step)
 
+    def keep(self) -> None:
+        """Brings all that was written so far into the run's folder, if that is an object store."""
+        if self._active:
+            if self._board is not None:
+                self._board.flush()
+            self._mirror.keep()
+
     def close(self) -> None:
         if self._active:
             self._log.close()
             self._losses.close()
             if self._board is not None:
                 self._board.close()
+            self._mirror.close()
 
 
 def _board(folder: pathlib.Path) -> Any:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import math
-import pathlib
-import time
-from collections.abc import Callable
+import contextlib
 from typing import Any, NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
-import optax
 
 import nafp.config
 from nafp import errors
+from nafp.fingerprints import hosts
 from nafp.jobs import interrupts
 from nafp.models import network
-from nafp.training import augment, beginning, data, journal, pictures, pipeline, step, validation
-from nafp.weights import checkpoints
+from nafp.training import (
+    agreement,
+    augment,
+    beginning,
+    data,
+    in_flight,
+    journal,
+    meter,
+    pictures,
+    pipeline,
+    step,
+    validation,
+)
+from nafp.weights import checkpoints, run_folders
+
+_TERMINATED = "terminated"  # Why a run ends: a scheduler takes the machine away.
 
 
 class EarlyStopping(NamedTuple):
@@ -49,34 +60,53 @@ class _Limits(NamedTuple):
 def train(config: ml_collections.ConfigDict, workdir: str, *, resume_from: int | None = None) -> step.State:
     """Trains until the configuration says stop, resuming the run in `workdir` if any. Returns the last state.
 
-    resume_from: a step to go back to; later checkpoints are set aside. Raises errors.Invalid for impossible settings
-    before anything is read, and errors.NotFinite if a loss is not a number.
+    resume_from: a step to go back to; later checkpoints are set aside. With several processes every one calls this.
+    Raises errors.Invalid for impossible settings before anything is read, and errors.NotFinite if a loss is not a
+    number. Raises errors.StartAgain, with a checkpoint saved, if a SIGTERM ends the run, and also if another process
+    is gone.
     """
     nafp.config.validated(config)
     beginning.check_devices(config)
-    run = pathlib.Path(workdir).expanduser()
-    beginning.check_unchanged(run, config)
-    parameters = beginning.parameters(config.train.begin_from, config.model)
-    settings = augment.settings(audio=config.audio, augment=config.augment)
-    opened = data.open_data(config, settings)
+    steps_in_flight = in_flight.most(config.train.steps_in_flight)
+    run = run_folders.opened(workdir)
+    interrupt, is_alone = interrupts.Interrupt(patient=True), jax.process_count() == 1
+    with contextlib.ExitStack() as stack, hosts.ended_together():
+        if not is_alone:  # The others wait for this one, so it may not end before the first step.
+            stack.enter_context(interrupt)
+        session, parameters = _opened(config, run, stack, steps_in_flight)
+        session.start(run, resume_from, parameters)
+        if is_alone:
+            stack.enter_context(interrupt)
+        return session.run(run, interrupt)
+
+
+def _opened(
+    config: ml_collections.ConfigDict, run: run_folders.Folder, stack: contextlib.ExitStack, steps_in_flight: int
+) -> tuple[_Session, dict[str, Any] | None]:
+    """Opens the data, the log and the checkpoints of a run, which the stack closes.
+
+    Returns the session, and the parameters that a new run begins with, None if these are random.
+    """
+    with hosts.together("begin"):  # Before the first process writes what the others read here.
+        beginning.check_unchanged(run, config)
+        parameters = beginning.parameters(config.train.begin_from, config.model)
+        settings = augment.settings(audio=config.audio, augment=config.augment)
+        opened = data.open_data(config, settings)
     limits = _limits(config, opened.epoch)
     recipe = step.recipe_of(config, settings, total_steps=limits.total, epoch_steps=limits.per_epoch)
-    log = journal.RunLog(run, config)
+    with hosts.together("log"):  # The others need the folder that the first process makes.
+        log = journal.RunLog(run, config)
+    stack.callback(log.close)
     for note in opened.notes:
         log.say(note)
     kept = checkpoints.Checkpoints(
         run, keep=config.checkpoint.keep, keep_every_steps=config.checkpoint.keep_every_steps
     )
-    try:
-        session = _Session(config, recipe, opened, kept, log, limits)
-        if session.resume(resume_from) is None:
-            session.begin(run, parameters, source=config.train.begin_from)
-        else:
-            log.say(f"resumes {run} at step {session.done} of {limits.total}")
-        return session.run(run)
-    finally:
-        kept.close()
-        log.close()
+    # Closing waits for saves, and these for the other processes.
+    stack.push(lambda kind, error, trace: kept.close() if hosts.is_agreed(error) else None)
+    facts = {**beginning.facts(config), **data.facts(opened), "the latest checkpoint": kept.latest}
+    hosts.require_same(f"what {run} trains on", facts)
+    return _Session(config, recipe, opened, kept, log, limits, steps_in_flight), parameters
 
 
 def _limits(config: ml_collections.ConfigDict, n_windows: int) -> _Limits:
@@ -108,9 +138,11 @@ class _Session:
         kept: checkpoints.Checkpoints,
         log: journal.RunLog,
         limits: _Limits,
+        steps_in_flight: int,
     ):
         self.config, self.recipe, self.opened = config, recipe, opened
         self.kept, self.log, self.limits = kept, log, limits
+        self.flying = in_flight.InFlight(steps_in_flight)
         n_mels, n_frames = network.mel_shape(config)
         self.state = step.initial(recipe, n_mels=n_mels, n_frames=n_frames)
         self.stopping = EarlyStopping(np.array(-np.inf), np.array(0, np.int64))
@@ -121,7 +153,15 @@ class _Session:
                 recipe, opened.validation_banks, opened.examples, lengths=tuple(config.validate.lengths)
             )
 
-    def begin(self, run: pathlib.Path, parameters: dict[str, Any] | None, *, source: str) -> None:
+    def start(self, run: run_folders.Folder, resume_from: int | None, parameters: dict[str, Any] | None) -> None:
+        """Resumes a run, from the step `resume_from` if given, or begins a new one if there is no checkpoint."""
+        if self.resume(resume_from) is None:
+            self.begin(run, parameters, source=self.config.train.begin_from)
+        else:
+            self.log.say(f"resumes {run} at step {self.done} of {self.limits.total}")
+        pipeline.go_to(self.opened.stream, self.done)
+
+    def begin(self, run: run_folders.Folder, parameters: dict[str, Any] | None, *, source: str) -> None:
         """Begins a new run, with the parameters of another if given."""
         if parameters is not None:
             self.state = self.state._replace(**parameters)
@@ -136,81 +176,102 @@ class _Session:
     def resume(self, resume_from: int | None) -> int | None:
         """Restores the latest checkpoint, or that of the step `resume_from`. Returns its step, None without one."""
         if resume_from is not None:
-            self.kept.go_back_to(resume_from)
+            with hosts.together("go back"):
+                if jax.process_index() == 0:
+                    self.kept.go_back_to(resume_from)
+            self.kept.look_again()
         latest = self.kept.latest if resume_from is None else resume_from
         if latest is None:
             return None
-        variables, rest = self.kept.restore(
-            latest, variables=_variables(self.state), state=self._rest(self.state), stream=self.opened.stream
-        )
+        variables, rest = self.kept.restore(latest, variables=_variables(self.state), state=self._rest(self.state))
         params, batch_stats = variables["params"], variables["batch_stats"]
         self.state = step.State(rest["step"], params, batch_stats, rest["optimizer"], rest.get("past"))
         self.stopping = EarlyStopping(rest["best"], rest["since_best"])
         self.done = int(rest["step"])
         return latest
 
-    def run(self, run: pathlib.Path) -> step.State:
+    def run(self, run: run_folders.Folder, interrupt: interrupts.Interrupt) -> step.State:
         """Takes steps until the run is over, and returns the last state, on the host."""
-        mapped = step.mapped(self.recipe)
+        mapped, limits = agreement.mapped(self.recipe), self.limits
         banks, self.state = step.replicate(self.opened.banks), step.replicate(self.state)
-        meter, saved, reason = _Meter(self.log, self.limits), self.done, ""
-        with interrupts.Interrupt() as interrupt:
-            while self.done < self.limits.total and not reason:
-                batch = meter.waiting(lambda: step.split_over_devices(next(self.opened.stream)))
-                self.state, scores = mapped(self.state, batch, banks)
-                self.done += 1
-                self._check(scores, meter)
-                meter.report(self.done, self.recipe.rate)
-                score = self._validate(run) if self.done % self.limits.per_epoch == 0 else None
-                reason = self._reason_to_stop(meter, interrupt)
-                if reason and score is None and not interrupt.asked:  # Time is up within an epoch.
-                    score = self._validate(run, at_once=True)
-                due = self.done % self.limits.save_every == 0 or self.done == self.limits.total
-                if due or score is not None or reason:
-                    self._save(score)
-                    saved = self.done
+        speed = meter.Meter(self.log, total=limits.total, every=limits.log_every, batch_size=limits.batch_size)
+        saved, reason = self.done, ""
+        while self.done < limits.total and not reason:
+            batch = speed.waiting(lambda: step.split_over_devices(next(self.opened.stream)))
+            votes = agreement.Votes(interrupt.terminated, interrupt.asked, speed.is_late(limits.minutes))
+            self.state, scores = mapped(self.state, batch, banks, agreement.ballots(votes))
+            self.done += 1
+            self.flying.add(self.done, scores)
+            is_epoch, is_last = self.done % limits.per_epoch == 0, self.done == limits.total
+            due = self.done % limits.save_every == 0 or is_last
+            agreed = self._land(speed, all_of_them=is_epoch or due)
+            score = self._validate(run) if is_epoch else None
+            reason = self._reason_to_stop(agreed)
+            if reason:
+                self._land(speed, all_of_them=True)
+            if reason and score is None and not agreed.interrupted:  # Time is up within an epoch.
+                score = self._validate(run, at_once=True)
+            if due or score is not None or reason:
+                self._save(score)
+                saved = self.done
         self.kept.wait()
         self.log.say(f"stopped at step {self.done}: {reason or 'all steps done'}; checkpoint at {saved} in {run}")
+        if reason == _TERMINATED and self.done < limits.total:
+            told = errors.StartAgain(f"{run}: {reason} at step {self.done}; the same command goes on from there")
+            raise hosts.agreed(told)
         return step.on_host(self.state)
 
-    def _check(self, scores: dict[str, jax.Array], meter: _Meter) -> None:
-        """Waits for the step and raises errors.NotFinite at a NaN. Several steps in flight deadlock virtual devices."""
-        local = {name: float(np.asarray(x.addressable_shards[0].data).ravel()[0]) for name, x in scores.items()}
-        self.log.loss(self.done, local["loss"])
-        if not math.isfinite(local["loss"]) or not math.isfinite(local["grad_norm"]):
-            raise errors.NotFinite(
-                f"step {self.done}: loss {local['loss']}, gradient norm {local['grad_norm']}. The last "
-                f"checkpoint is from step {self.kept.latest}. Lower config.optimizer.learning_rate, or "
-                "try --config.model.dtype=float32."
-            )
-        meter.add(local)
+    def _land(self, speed: meter.Meter, *, all_of_them: bool) -> agreement.Votes:
+        """Waits for the oldest steps under way, or for all, and logs them. Returns what the hosts say in any of them.
 
-    def _validate(self, run: pathlib.Path, *, at_once: bool = False) -> float | None:
-        """Runs the mini-search if this epoch is due or `at_once` is set. Returns its score, None if it did not run."""
+        Raises errors.NotFinite at a step that gave no number.
+        """
+        votes = agreement.Votes()
+        for landed in self.flying.landed(all_of_them=all_of_them):
+            self.log.loss(landed.number, landed.scores["loss"])
+            if not landed.finite:
+                loss, norm = landed.scores["loss"], landed.scores["grad_norm"]
+                wrong = errors.NotFinite(
+                    f"step {landed.number}: loss {loss}, gradient norm {norm}. The last checkpoint is from step "
+                    f"{self.kept.latest}. Lower config.optimizer.learning_rate, or try --config.model.dtype=float32."
+                )
+                raise hosts.agreed(wrong)
+            speed.add(landed.number, landed.scores, self.recipe.rate)
+            votes = agreement.Votes(*(one or other for one, other in zip(votes, landed.votes)))
+        return votes
+
+    def _validate(self, run: run_folders.Folder, *, at_once: bool = False) -> float | None:
+        """Runs the mini-search if this epoch is due or `at_once` is set. Returns its score, None if it did not run.
+
+        The first process searches, and tells the others what it found.
+        """
         every, epoch = self.limits.validate_every_epochs, self.done // self.limits.per_epoch
         if self.search is None or not every or (epoch % every and not at_once):
             return None
-        scores, similarity = self.search(_variables(step.on_host(self.state)))
+        scores = hosts.from_first(lambda: self._search(run))
         self.log.scalars(self.done, {f"validation/{k}": v for k, v in scores.items()})
         rates = "  ".join(f"{k[5:]}: {100 * v:.1f}" for k, v in scores.items() if k.startswith("top1_"))
         self.log.say(f"epoch {epoch}: top-1 % of the mini-search by segments  {rates}")
-        if jax.process_index() == 0:
-            path = run / "similarity" / f"{self.done:07d}.png"
-            pictures.draw(similarity, path, title=f"step {self.done}")
-            self.log.image(self.done, "validation/similarity", pictures.grey(similarity))
         self.stopping = self.stopping.after(scores["score"])
         return scores["score"]
 
-    def _reason_to_stop(self, meter: _Meter, interrupt: interrupts.Interrupt) -> str:
-        """Returns why the run ends before its last step, "" if it goes on."""
+    def _search(self, run: run_folders.Folder) -> dict[str, float]:
+        """Runs the mini-search and draws its similarities. Returns its scores."""
+        assert self.search is not None
+        scores, similarity = self.search(_variables(step.on_host(self.state)))
+        path = run / "similarity" / f"{self.done:07d}.png"
+        pictures.draw(similarity, path, title=f"step {self.done}")
+        self.log.image(self.done, "validation/similarity", pictures.grey(similarity))
+        return scores
+
+    def _reason_to_stop(self, agreed: agreement.Votes) -> str:
+        """Returns why the run ends before its last step, "" if it goes on. The same on every host."""
         patience, minutes = self.limits.patience, self.limits.minutes
-        if interrupt.asked:
-            return "interrupted"
+        if agreed.interrupted:
+            return _TERMINATED if agreed.terminated else "interrupted"
         if patience and self.stopping.since_best >= patience:
             return f"no better validation in {patience}"
-        if minutes and time.monotonic() - meter.started > 60 * minutes:
-            return f"config.train.minutes={minutes:g} are over"
-        return ""
+        return f"config.train.minutes={minutes:g} are over" if agreed.late else ""
 
     def _save(self, score: float | None) -> None:
         host = step.on_host(self.state)
@@ -218,10 +279,10 @@ class _Session:
             self.done,
             variables=_variables(host),
             state=self._rest(host),
-            stream=self.opened.stream,
             config=self.config,
             score=score,
         )
+        self.log.keep()
 
     def _rest(self, state: step.State) -> dict[str, Any]:
         past = {} if state.past is None else {"past": state.past}
@@ -230,53 +291,3 @@ class _Session:
 
 def _variables(state: step.State) -> dict[str, Any]:
     return {"params": state.params, "batch_stats": state.batch_stats}
-
-
-class _Meter:
-    """Counts steps, time, and the time spent waiting for data, and reports them now and then."""
-
-    def __init__(self, log: journal.RunLog, limits: _Limits):
-        self._log, self._limits = log, limits
-        self.started = self._since = time.monotonic()
-        self._waited = 0.0
-        self._scores: list[dict[str, float]] = []
-
-    def waiting(self, read: Callable[[], pipeline.Batch]) -> pipeline.Batch:
-        """Returns what `read` does, and counts its time as time in which the devices wait."""
-        began = time.monotonic()
-        batch = read()
-        self._waited += time.monotonic() - began
-        return batch
-
-    def add(self, scores: dict[str, float]) -> None:
-        self._scores.append(scores)
-
-    def report(self, done: int, schedule: optax.Schedule) -> None:
-        """Logs the means since the last report, if that is `log_every` steps and 5 seconds ago.
-
-        The first step of a start, which compiles, and the last step of the run are always reported.
-        """
-        seconds, total = time.monotonic() - self._since, self._limits.total
-        first = done == 1 or self.started == self._since
-        if done != total and not first and (len(self._scores) < self._limits.log_every or seconds < 5):
-            return
-        mean = {k: float(np.mean([scores[k] for scores in self._scores])) for k in self._scores[0]}
-        rate = len(self._scores) / seconds
-        mean |= dict(
-            learning_rate=float(schedule(done - 1)),
-            steps_per_s=rate,
-            segments_per_s=rate * self._limits.batch_size,
-            waiting=self._waited / seconds,
-        )
-        self._log.scalars(done, {f"train/{k}": v for k, v in mean.items()})
-        self._log.say(
-            f"step {done}/{total}  loss {mean['loss']:.3f}  found {100 * mean['accuracy']:.0f} %  "
-            f"{mean['segments_per_s']:.0f} segments/s  waiting {100 * mean['waiting']:.1f} %  "
-            f"left {_left(total - done, rate)}"
-        )
-        self._since, self._waited, self._scores = time.monotonic(), 0.0, []
-
-
-def _left(steps: int, rate: float) -> str:
-    minutes = steps / rate / 60
-    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

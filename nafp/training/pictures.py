@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pathlib
 import struct
 import zlib
@@ -47,7 +48,9 @@ def draw(similarity: np.ndarray, path: pathlib.Path, *, title: str) -> None:
     image = axes.imshow(similarity[:N_ROWS, :N_ROWS], vmin=LOWEST, vmax=HIGHEST, cmap="magma")
     axes.set(xlabel="database row (clean)", ylabel="query row (degraded)", title=title)
     figure.colorbar(image, label="cosine similarity")
-    figure.savefig(path, dpi=100)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=100)
+    path.write_bytes(drawn.getvalue())
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

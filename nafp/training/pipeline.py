@@ -2,7 +2,8 @@
 
 The host only reads windows out of the memory-mapped corpus. Everything done to them happens on the accelerator.
 The order of the windows follows from the seed and the epoch. The noise and speech drawn for a window follow from the
-seed and its position in the stream. Threads, the number of hosts and interruptions therefore change nothing.
+seed and its position in the stream. Threads, the number of hosts and interruptions therefore change nothing. Hosts take
+consecutive parts of a global batch, so that of a number of devices each has the same pairs on any number of hosts.
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ from nafp.training.order import Epochs
 
 Batch = dict[str, np.ndarray]
 TRIES = 8  # Draws of noise before a quiet stretch is taken.
+
+
+class Order(Protocol):
+    """The windows of all hosts, one after another: position -> window."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, position: int) -> int: ...
 
 
 class Stream(Protocol):
@@ -198,15 +206,12 @@ def batches(
 ) -> Stream:
     """Returns this host's share of the global batches, without end. Every epoch has an order of its own.
 
-    pairs: the pairs in the global batch, a multiple of `hosts`, or errors.Invalid is raised. Host h takes the pairs
-    h, h + hosts, ... of each global batch. prefetch: batches read ahead, by `read_threads` threads. order: without
-    one, every epoch has each window once, in any order.
+    pairs: the pairs in the global batch, a multiple of `hosts`, or errors.Invalid is raised. Host h takes the h-th part
+    of each global batch. prefetch: batches read ahead, by `read_threads` threads. order: without one, every epoch has
+    each window once, in any order.
     """
-    share = _share_of(pairs, hosts)
-    stream = _order(n_windows, seed, order).map_with_index(read)
-    if hosts > 1:
-        stream = stream[host::hosts]
-    stream = stream.batch(share, drop_remainder=True)
+    share = _Share(_order(n_windows, seed, order), pairs=pairs, host=host, hosts=hosts)
+    stream = grain.MapDataset.source(share).map(lambda drawn: read(*drawn)).batch(share.n, drop_remainder=True)
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=max(prefetch, read_threads))
     return iter(stream.to_iter_dataset(options))
 
@@ -218,28 +223,47 @@ def numbers(
 
     For recordings that lie on the accelerator: a batch is {"window": int32 [b], "position": uint32 [b]}.
     """
-    share = _share_of(pairs, hosts)
+    share = _Share(_order(n_windows, seed, order), pairs=pairs, host=host, hosts=hosts)
 
-    def numbered(i: int, windows: np.ndarray) -> Batch:
-        position = (i * share + np.arange(share)) * hosts + host
-        return {
-            "window": np.asarray(windows, np.int32),
-            "position": (position % 2**32).astype(np.uint32),
-        }
+    def numbered(batch: int) -> Batch:
+        drawn = np.array([share[i] for i in range(batch * share.n, (batch + 1) * share.n)])
+        return {"window": drawn[:, 1].astype(np.int32), "position": (drawn[:, 0] % 2**32).astype(np.uint32)}
 
-    stream = _order(n_windows, seed, order)[host::hosts]
-    stream = stream.batch(share, drop_remainder=True).map_with_index(numbered)
+    stream = grain.MapDataset.range(len(share) // share.n).map(numbered)
     return iter(stream.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)))
 
 
-def _order(n_windows: int, seed: int, order: Epochs | None) -> grain.MapDataset:
+def go_to(stream: Stream, step: int) -> None:
+    """Lets a stream go on with the global batch of this number, from 0: a run draws one for each step.
+
+    This is all that a stream remembers, so that a run goes on with any number of hosts.
+    """
+    stream.set_state({**stream.get_state(), "next_index": step})
+
+
+class _Share:
+    """The pairs of one host, as a sequence without end: (position in the stream of all hosts, window).
+
+    n: of each global batch. Raises errors.Invalid if `pairs` do not divide among the hosts.
+    """
+
+    def __init__(self, order: Order, *, pairs: int, host: int, hosts: int):
+        if pairs % hosts:
+            raise errors.Invalid(f"a global batch of {pairs} pairs does not divide among {hosts} hosts.")
+        self.n = pairs // hosts
+        self._order, self._pairs, self._first = order, pairs, host * self.n
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, i: int) -> tuple[int, int]:
+        batch, within = divmod(int(i), self.n)
+        position = batch * self._pairs + self._first + within
+        return position, int(self._order[position])
+
+
+def _order(n_windows: int, seed: int, order: Epochs | None) -> Order:
     """Returns the numbers of the windows, epoch after epoch without end, each epoch in an order of its own."""
     if order is not None:
-        return grain.MapDataset.source(order)
+        return order
     return grain.MapDataset.range(n_windows).seed(seed).shuffle().repeat()
-
-
-def _share_of(pairs: int, hosts: int) -> int:
-    if pairs % hosts:
-        raise errors.Invalid(f"a global batch of {pairs} pairs does not divide among {hosts} hosts.")
-    return pairs // hosts

@@ -276,7 +276,7 @@ def train_step(recipe: Recipe, state: State, batch: Batch, banks: Banks) -> tupl
         z, pull, stats = _embed_in_parts(recipe, state, mels)
     else:
         z, pull, stats = _embed_at_once(recipe, state, mels)
-    loss, dz, accuracy, past = _loss(recipe, z, batch["track"], state.past)
+    loss, dz, accuracy, past = loss_share(recipe, z, batch["track"], state.past)
     grads = jax.lax.psum(pull(dz), AXIS)
     updates, optimizer = recipe.optimizer.update(grads, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -322,7 +322,7 @@ def _embed_in_parts(recipe: Recipe, state: State, mels: jax.Array) -> tuple[jax.
     return z.reshape(-1, z.shape[-1]), pull, state.batch_stats
 
 
-def _loss(
+def loss_share(
     recipe: Recipe, z: jax.Array, tracks: jax.Array, past: Past | None
 ) -> tuple[jax.Array, jax.Array, jax.Array, Past | None]:
     """Computes this device's share of the loss of fingerprints z [(1 + R) b, D] of `tracks` [b].
@@ -380,6 +380,8 @@ def mapped(recipe: Recipe) -> Callable[[State, pipeline.Batch, Banks], tuple[Sta
 
 def replicate(tree: Any) -> Any:
     """Copies a tree onto every local device, with a leading device axis."""
+    if not jax.tree.leaves(tree):  # Which pmap takes on one host, and refuses on several.
+        return tree
     n = jax.local_device_count()
     return jax.pmap(lambda _, t: t, in_axes=(0, None), axis_name=AXIS)(np.arange(n), tree)
 

@@ -1,18 +1,18 @@
 """Writes and reads the checkpoints of a run with orbax.
 
-A run's folder holds checkpoints/<step>/{params,state,data,config}: parameters, optimiser state, state of the input
-stream, configuration. Saves are asynchronous and atomic.
+A run's folder holds checkpoints/<step>/{params,state,config}: parameters, optimiser state, configuration. The batches
+follow from the step. Saves are asynchronous and atomic. The folder may lie in an object store: gs://bucket/run.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import grain.python as grain
 import jax
 import ml_collections
 import numpy as np
@@ -21,7 +21,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 import nafp.config
 from nafp import errors
-from nafp.weights import trained
+from nafp.weights import run_folders, trained
 
 METRIC = "score"  # The best checkpoint has the highest.
 _UNSCORED = -math.inf  # The score of a checkpoint that was not validated.
@@ -30,11 +30,11 @@ _UNSCORED = -math.inf  # The score of a checkpoint that was not validated.
 class Checkpoints:
     """Saves and restores the checkpoints of one run.
 
-    keep: number of latest checkpoints that stay on disk, beside the best one. keep_every_steps: one in so many steps
-    stays, too; 0 for none.
+    keep: the number of latest checkpoints that stay on disk, beside the best one. keep_every_steps: the checkpoint of
+    every such number of steps stays as well, 0 for none.
     """
 
-    def __init__(self, run: str | pathlib.Path, *, keep: int, keep_every_steps: int = 0):
+    def __init__(self, run: str | os.PathLike, *, keep: int, keep_every_steps: int = 0):
         policies = [
             preservation_policy.LatestN(keep),
             preservation_policy.BestN(get_metric_fn=lambda m: m[METRIC], n=1, keep_checkpoints_without_metrics=False),
@@ -65,33 +65,28 @@ class Checkpoints:
         *,
         variables: Any,
         state: Any,
-        stream: Any,
         config: ml_collections.ConfigDict,
         score: float | None = None,
     ) -> None:
         """Starts to save a checkpoint. Returns once the arrays are copied, while they are still being written.
 
-        variables, state: trees of numpy arrays, which the caller no longer changes. stream: the grain iterator, None
-        where the batches follow from the step alone.
+        variables, state: trees of numpy arrays, which the caller no longer changes. With several processes every one
+        calls this, and the first one writes.
         """
         items = dict(
             params=ocp.args.StandardSave(variables),
             state=ocp.args.StandardSave(state),
             config=ocp.args.JsonSave(config.to_dict()),
         )
-        if stream is not None:
-            items["data"] = grain.PyGrainCheckpointSave(stream)
         metrics = {METRIC: _UNSCORED if score is None else float(score)}
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
 
-    def restore(self, step: int, *, variables: Any, state: Any, stream: Any) -> tuple[Any, Any]:
-        """Reads a checkpoint: (variables, state), in the shapes of those given. Sets the stream to its state."""
+    def restore(self, step: int, *, variables: Any, state: Any) -> tuple[Any, Any]:
+        """Reads a checkpoint: (variables, state), in the shapes of those given."""
         items = dict(
             params=ocp.args.StandardRestore(_empty_like(variables)),
             state=ocp.args.StandardRestore(_empty_like(state)),
         )
-        if stream is not None:
-            items["data"] = grain.PyGrainCheckpointRestore(stream)
         restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         return restored["params"], restored["state"]
 
@@ -100,12 +95,16 @@ class Checkpoints:
         steps = self.steps()
         if step not in steps:
             raise errors.Invalid(f"no checkpoint at step {step}; there are {steps}.")
-        folder = pathlib.Path(self._manager.directory)
+        folder = run_folders.opened(self._manager.directory)
         aside = folder.parent / "set_aside"
         for later in [s for s in steps if s > step]:
             aside.mkdir(exist_ok=True)
             target = aside / f"{later}-{time.time_ns()}"
             (folder / str(later)).rename(target)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Reads anew which checkpoints there are, after another process has moved some."""
         self._manager.reload()
 
     def wait(self) -> None:
@@ -113,7 +112,7 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Frees what orbax holds. Waits for saves first."""
+        """Waits for saves, and then frees the threads and files of orbax."""
         self._manager.close()
 
 
@@ -147,7 +146,7 @@ def load(
 def split(source: str) -> tuple[str, str]:
     """Splits RUN, RUN@STEP, RUN@best or RUN@latest into the run and the choice, which is "latest" by default."""
     run, at, which = source.rpartition("@")
-    if at and (which.isdigit() or which in ("best", "latest")):
+    if at and (which.isdecimal() or which in ("best", "latest")):
         return run, which
     return source, "latest"
 
@@ -168,14 +167,13 @@ def _choose(manager: ocp.CheckpointManager, run: str, which: str) -> int:
     return int(which)
 
 
-def _folder(run: str | pathlib.Path) -> str:
-    text = str(run)
-    if "://" in text:
-        return text.rstrip("/") + "/checkpoints"
-    folder = pathlib.Path(text).expanduser().resolve() / "checkpoints"
-    if not folder.parent.exists():
+def _folder(run: str | os.PathLike) -> str:
+    folder = run_folders.opened(run)
+    if run_folders.is_remote(folder):
+        return f"{folder}/checkpoints"
+    if not folder.exists():
         raise errors.NotFound(f"{run}: no such run folder; --checkpoint takes RUN, RUN@STEP or RUN@best.")
-    return str(folder)
+    return str(folder.resolve() / "checkpoints")
 
 
 def _empty_like(tree: Any) -> Any:

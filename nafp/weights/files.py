@@ -211,11 +211,13 @@ def converted(
 
 @contextlib.contextmanager
 def _explained(path: pathlib.Path) -> Iterator[None]:
-    """Turns whatever a damaged file makes its readers raise into errors.Invalid."""
+    """Turns every error that the readers raise for a damaged file into errors.Invalid."""
     try:
         yield
     except errors.Error:
         raise
+    except PermissionError as error:  # The file may be whole.
+        raise errors.Invalid(f"{path}: cannot be read: {error.strerror}") from None
     except _DAMAGED as error:
         reason = str(error).partition("\n")[0][:200] or type(error).__name__
         raise errors.Invalid(f"{path} is damaged, or no exported network: {reason}. {_advice(path)}") from error

@@ -7,7 +7,6 @@ benchmark   the .pt of a fingerprinter, of which song_mine's is one, or of audse
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ import numpy as np
 import nafp.config
 from nafp import errors
 from nafp.config import foreign
-from nafp.jobs import choices
+from nafp.jobs import choices, plain_files
 from nafp.models import identities
 from nafp.weights import from_audsearch, from_benchmark, from_original, from_pfann, tensor_bundles, torch_files, trained
 
@@ -51,9 +50,9 @@ def read(
             variables, config, step = from_original.convert(arrays, front_end=chosen, given=given)
         else:
             variables, config, step = _from_torch(path, settings_file, front_end)
-    except (KeyError, ValueError) as error:
-        if isinstance(error, errors.Error):
-            raise
+    except errors.Error:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # Of parameters or settings.
         raise errors.Invalid(f"{path}: not a network that can be converted ({error}); {_KNOWN}.") from None
     variables = _as_float32(variables)
     _require_shapes(path, variables, config)
@@ -85,10 +84,7 @@ def _pfann_settings(path: pathlib.Path, settings_file: str | os.PathLike | None)
     )
     for candidate in named:
         if candidate.is_file():
-            try:
-                return dict(json.loads(candidate.read_text()))
-            except ValueError as error:
-                raise errors.Invalid(f"{candidate}: not a JSON file of pfann: {error}") from None
+            return plain_files.json_object(candidate)
     raise errors.NotFound(
         f"{path}: needs pfann's configuration, {' or '.join(map(str, named))}; name it: --from_config=FILE.json"
     )

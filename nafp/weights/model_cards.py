@@ -1,7 +1,7 @@
 """The README.md of a model folder: YAML that a model hub reads, and what a person should know before using a network.
 
-Everything in it is a fact of the network, of its training data or of an evaluation. What is not known is said to be
-unknown.
+Everything in it is a fact of the network, of its training data or of an evaluation. The card says which of these facts
+are not known.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import yaml
 
 from nafp import errors
 from nafp.corpora import manifest
+from nafp.jobs import shown
 from nafp.weights import trained
 
 LARGEST = 2**20  # Bytes of a card that is read.
@@ -44,9 +45,9 @@ _RECIPE = (
 class Facts(NamedTuple):
     """What a card is written from, beside the network itself.
 
-    name: of the network. licence: of its parameters, "" if nobody said. results: what
-    results.json of an evaluation holds. data: the tracks that it was trained with. text: a card that was written by
-    hand, in place of the sections that are written here.
+    name: the name of the network. licence: the licence of its parameters, "" if nobody stated one. results: the content
+    of an evaluation's results.json. data: the tracks that the network was trained with. text: a card that was written
+    by hand, in place of the sections that are written here.
     """
 
     name: str
@@ -68,7 +69,7 @@ def front_matter(card: str) -> dict[str, Any]:
         return {}
     try:
         tree = yaml.safe_load(card[len(_FENCE) :].partition("\n" + _FENCE)[0])
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2020-99-99.
         raise errors.Invalid(f"its YAML cannot be read: {str(error).partition(chr(10))[0]}") from None
     return tree if isinstance(tree, dict) else {}
 
@@ -143,9 +144,15 @@ def _data(network: trained.Trained, facts: Facts) -> str:
         seconds[key] += track.seconds
     lines = ["| kind | licence | recordings | hours |", "|---|---|---:|---:|"]
     lines += [
-        f"| {kind} | {name} | {rows[kind, name]} | {seconds[kind, name] / 3600:.2f} |" for kind, name in sorted(rows)
+        f"| {kind} | {_in_cell(name)} | {rows[kind, name]} | {seconds[kind, name] / 3600:.2f} |"
+        for kind, name in sorted(rows)
     ]
     return "\n".join([*lines, "", licence])
+
+
+def _in_cell(text: str) -> str:
+    """Returns a text as one cell of a table."""
+    return shown.plain(text).replace("|", "\\|")
 
 
 def _recipe(network: trained.Trained) -> str:

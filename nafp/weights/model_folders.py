@@ -62,6 +62,7 @@ def write(
         with whole_files.opened(folder / name, encoding="utf-8") as file:
             file.write(text)
     os.replace(part, folder / NETWORK)
+    whole_files.sync_folder(folder)
     return written._replace(n_bytes=sum(path.stat().st_size for path in folder.iterdir()))
 
 
@@ -139,7 +140,7 @@ def _text(path: pathlib.Path, largest: int) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise errors.Invalid(f"{path}: is no text in UTF-8") from None
+        raise errors.Invalid(f"{path}: is not text in UTF-8") from None
 
 
 def _require_agreement(path: pathlib.Path, found: Mapping[str, Any], truth: Mapping[str, Any]) -> None:

@@ -71,8 +71,11 @@ def read(prefix: pathlib.Path, *, under: tuple[str, ...] = ("",)) -> dict[str, n
 
 
 def _arrays(prefix: pathlib.Path, places: dict[str, _Entry], *, n_shards: int) -> dict[str, np.ndarray]:
-    paths = [prefix.with_name(f"{prefix.name}.data-{i:05d}-of-{n_shards:05d}") for i in range(n_shards)]
-    shards = {shard: _bytes(paths[shard]) for shard in {entry.shard for entry in places.values()}}
+    numbers = {entry.shard for entry in places.values()}  # A damaged file may state more shards than memory can list.
+    if max(numbers, default=0) >= n_shards:
+        raise ValueError(f"an array in file {max(numbers)} of {n_shards}")
+    paths = {i: prefix.with_name(f"{prefix.name}.data-{i:05d}-of-{n_shards:05d}") for i in numbers}
+    shards = {shard: _bytes(path) for shard, path in paths.items()}
     arrays = {}
     for name, entry in places.items():
         if entry.dtype in _TYPES:

@@ -99,6 +99,10 @@ def test_now_playing_of_the_original_is_the_recipe_that_we_ship_for_it(tmp_path)
         ),
         ("original.yaml", {"LOSS": {"LOSS_MODE": "ArcFace"}}, r"LOSS\.LOSS_MODE='ArcFace': allowed are ntxent"),
         ("original.yaml", {"TRAIN": {"LR": "fast"}}, r"TRAIN\.LR='fast': could not convert"),
+        ("original.yaml", {"BSZ": {"TR_BATCH_SZ": 120, "TR_N_ANCHOR": 0}}, r"BSZ\.TR_N_ANCHOR=0: is not a value"),
+        ("original.yaml", {"SPEC_AUG": {"SPECAUG_HOLE_FILL": []}}, r"SPECAUG_HOLE_FILL=\[\]: is not a value"),
+        ("pfann.json", {"lr": 0}, "lr=0: is not a value that this key can have"),
+        ("pfann.json", {"sample_rate": 1e999}, "sample_rate=inf: is not a value"),
     ],
 )
 def test_what_nafp_has_nothing_for_is_refused_in_one_line(tmp_path, file, change, message):
@@ -115,6 +119,7 @@ def test_what_nafp_has_nothing_for_is_refused_in_one_line(tmp_path, file, change
         ("torn.json", '{"lr": ', "torn.json: is not JSON"),
         ("torn.yaml", "a: [1, ", "torn.yaml: is not YAML"),
         ("list.yaml", "- 1", "holds no settings by name"),
+        ("deep.json", "[" * 100_000, "deep.json: is not JSON"),
     ],
 )
 def test_a_file_of_nobody_is_refused_in_one_line(tmp_path, name, text, message):
@@ -127,6 +132,8 @@ def test_a_file_of_nobody_is_refused_in_one_line(tmp_path, name, text, message):
 def test_a_missing_file_is_not_found(tmp_path):
     with pytest.raises(errors.NotFound, match="no such configuration file"):
         foreign.read(str(tmp_path / "none.json"))
+    with pytest.raises(errors.Invalid, match="cannot be read: Is a directory"):
+        foreign.read(str(tmp_path))
 
 
 @pytest.mark.parametrize("words", [["--config={}"], ["--config", "{}"]])

@@ -61,6 +61,18 @@ def test_new_tracks_are_appended_and_old_ones_not_decoded_again(built, audio, tm
         np.testing.assert_array_equal(updated.audio(track), expected)
 
 
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", None])
+def test_a_damaged_table_of_loudness_is_measured_again(built, audio, tmp_path, monkeypatch, damage):
+    shutil.copytree(built.folder, tmp_path / "C")
+    monkeypatch.setattr(parts, "pack", never)
+    if damage is None:
+        os.remove(tmp_path / "C" / "loudness.npy")
+    else:
+        (tmp_path / "C" / "loudness.npy").write_bytes(damage)
+    corpus.build(scanned(audio), tmp_path / "C", jobs=0)
+    assert content(tmp_path / "C") == content(built.folder)
+
+
 def test_tracks_that_left_the_manifest_leave_the_table_and_may_come_back(built, audio, tmp_path, monkeypatch):
     folder, out = copied(built, audio, tmp_path)
     everything = content(out)

@@ -112,6 +112,25 @@ def test_ids_of_a_pickled_dict_are_chosen_by_its_keys(tmp_path):
         row_ids.read(f"{path}#10.20")
 
 
+def test_a_folder_of_ids_may_have_a_hash_in_its_name(tmp_path):
+    folder = tmp_path / "set #2"
+    folder.mkdir()
+    np.save(folder / "ids.npy", np.array([4, 2]))
+    (folder / "ids.pkl").write_bytes(pickle.dumps({10: {1: [5, 3]}}))
+    np.testing.assert_array_equal(row_ids.read(folder / "ids.npy"), [4, 2])
+    np.testing.assert_array_equal(row_ids.read(f"{folder}/ids.pkl#10.1"), [5, 3])
+
+
+@pytest.mark.parametrize(("values", "reason"), [([[1], [2, 3]], "different lengths"), ({}, "no list of row numbers")])
+def test_a_pickle_that_holds_no_ids_is_refused_in_one_line(tmp_path, values, reason):
+    (tmp_path / "ids.pkl").write_bytes(pickle.dumps(values))
+    with pytest.raises(errors.Invalid, match=reason):
+        row_ids.read(tmp_path / "ids.pkl")
+    os.mkfifo(tmp_path / "pipe.pkl")
+    with pytest.raises(errors.Invalid, match="a pipe or a device"):
+        row_ids.read(tmp_path / "pipe.pkl")
+
+
 def test_ids_that_do_not_fit_their_list_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"rows 0 .. 117"):
         row_ids.places([118], clips(2))

@@ -272,12 +272,31 @@ def test_a_folder_that_cannot_be_read_is_named(folder, monkeypatch):
         manifest.scan(str(folder / "a/disc 2"))
 
 
+def test_a_folder_may_be_nested_deeper_than_python_recurses(tmp_path):
+    folders = [tmp_path.joinpath(*"d" * n) for n in range(1, 1200)]
+    for place in folders:
+        place.mkdir()
+    (folders[-1] / "a.wav").write_bytes(b"x")
+    assert manifest.audio_files(tmp_path) == [str(folders[-1] / "a.wav")]
+    (folders[-1] / "a.wav").unlink()
+    for place in reversed(folders):  # pytest's own clean-up recurses.
+        place.rmdir()
+
+
 def test_a_link_to_itself_is_one_file_that_cannot_be_read(folder):
     os.symlink(folder / "b/loop.wav", folder / "b/loop.wav")
     os.symlink(folder / "loop", folder / "loop")
     tracks, failures = manifest.scan(str(folder))
     assert len(tracks) == 4
     assert "b/loop.wav" in names(failures, folder)
+
+
+def test_whole_numbers_may_be_written_with_a_decimal_point(tmp_path):
+    rows = ["path", "seconds", "sample_rate_hz", "channels"], ["a.wav", "2.5", "44100.0", "2.0"]
+    (track,) = manifest.read(write_rows(tmp_path / "tracks.csv", *rows))
+    assert track[1:4] == (2.5, 44100, 2)
+    with pytest.raises(errors.Invalid, match=r"line 2: channels: '1\.5' is not a whole number of at least 0"):
+        manifest.read(write_rows(tmp_path / "tracks.csv", ["path", "channels"], ["a.wav", "1.5"]))
 
 
 @pytest.mark.parametrize("value", ["1e300", "1e12", "nan", "inf", "-1", "1_0e999"])

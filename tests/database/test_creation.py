@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from nafp.database import database, network_file
+from nafp.database import codes, database, network_file
 from tests import databases, networks, tunes
 
 RATE = 16000
@@ -17,7 +17,7 @@ def network(memory):
 
 @pytest.fixture
 def opened(memory, network):
-    with database.Database.create(memory / "db", network=network) as opened:
+    with database.Database.create(memory / "db", network=network, storage="float16") as opened:
         yield opened
 
 
@@ -31,6 +31,15 @@ def test_a_database_keeps_to_its_network_storage_and_hop(tmp_path, network, open
         database.open_or_create(opened.folder, storage="int8")
     with pytest.raises(ValueError, match=r"its hop_s is 0.5, not 1.0"):
         database.open_or_create(opened.folder, hop_s=1.0)
+
+
+def test_a_new_database_becomes_pq2_once_there_is_enough_to_learn_from(memory, network):
+    with database.Database.create(memory / "usual", network=network) as made:
+        assert (made.about["storage"], made.about["wanted"]) == ("float16", "pq2")
+        assert database.open_or_create(made.folder, storage="pq2").about == made.about
+        with pytest.raises(ValueError, match="its storage is pq2, not float16"):
+            database.open_or_create(made.folder, storage="float16")
+    assert [codes.usual(dim=dim) for dim in (128, 4, 6, 7)] == ["pq2", "pq2", "float16", "float16"]
 
 
 def test_a_network_that_is_not_there_leaves_nothing_behind(tmp_path):

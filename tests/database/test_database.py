@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 from nafp import errors
-from nafp.database import catalogue, index_segments, writer
+from nafp.database import catalogue, index_segments, records, snapshot, writer
 from nafp.search import rows
 from tests import databases
 from tests.databases import SEAL, fill, names, snapped, unit
@@ -206,6 +207,49 @@ def test_names_that_are_no_text_are_kept(folder):
         assert writing.catalogue.has_name(name)
     assert names(snapped(folder)) == [name]
     assert catalogue.Catalogue(folder).track(name).name == name
+
+
+def test_opening_calls_nothing_for_each_track(folder, monkeypatch):
+    monkeypatch.setattr(snapshot.Snapshot, "_parts", lambda self: [])  # More rows have more index files.
+
+    def calls() -> int:
+        """Counts the calls that an open database needs before its first search."""
+        n = 0
+
+        def count(frame, event, argument):
+            nonlocal n
+            n += event in ("call", "c_call")
+
+        sys.setprofile(count)
+        try:
+            with catalogue.Catalogue(folder) as book:
+                opened = snapshot.Snapshot(folder, book)
+        finally:
+            sys.setprofile(None)
+        assert len(opened.rows.tracks) == opened.n_tracks == book_len
+        return n
+
+    book_len = 10
+    fill(folder, 10)
+    few = calls()
+    fill(folder, 90, first=10)
+    book_len = 100
+    assert calls() - few < 90
+
+
+def test_tracks_that_do_not_lie_in_the_order_of_their_numbers_are_sorted(folder):
+    fill(folder, 10)
+    with catalogue.Catalogue(folder, write=True) as book, book.change():
+        one, other = book.track("3"), book.track("7")
+        book.move([(other.first_row, one.id), (one.first_row, other.id)], [(other.crc, one.id), (one.crc, other.id)])
+    with catalogue.Catalogue(folder) as book:
+        columns, places = book.columns(), book.places()
+        assert columns.first_rows.tolist() == [place[3] for place in places] == sorted(columns.first_rows.tolist())
+        assert list(columns.names) == [place[1] for place in places]
+        opened = snapshot.Snapshot(folder, book)
+        assert [track.name for track in opened.tracks()] == list(columns.names) == opened.rows.tracks
+        assert columns.are_in_order()
+        assert not records.Columns.of(places[::-1]).are_in_order()
 
 
 def test_windows_over_the_ends_of_the_log_are_clipped(folder):

@@ -87,3 +87,31 @@ def test_rows_that_were_written_as_no_fingerprints_are_left_out_too(memory):
         book.move([], [(fingerprint_log.checksum(zeros), 1)])
     report = into.merge([other.folder])
     assert (report.damaged, len(report.added)) == ([(str(other.folder), "/music/1.wav")], 2)
+
+
+def test_databases_that_became_small_are_merged_cut_verified_and_repaired(memory, network):
+    """Each has learned codes of its own from its own fingerprints."""
+    small = dict(network=network, storage=None, seal_rows=30 * 40)
+    into = databases.filled(memory / "one", 32, **small)
+    other = databases.filled(memory / "two", 32, first=30, **small)
+    assert {opened.about["storage"] for opened in (into, other)} == {"pq2"}
+    assert len(into.merge([other.folder]).added) == 30
+    into.remove(["/music/3.wav"])
+    tracks = {int(track.name.split("/")[-1][:-4]): track for track in into.tracks()}
+    assert set(tracks) == set(range(62)) - {3}
+    for number in (0, 31, 32, 61):  # Those from 32 on were coded twice.
+        track = tracks[number]
+        rows = into.rows.read(track.first_row, track.first_row + track.n_rows)
+        cosines = np.vecdot(rows, databases.unit(40, seed=number)) / np.linalg.norm(rows, axis=1)
+        assert cosines.mean() > (0.95 if number < 32 else 0.91)
+    log = into.rows.path
+    data = bytearray(log.read_bytes())
+    data[5 * 40 * into.rows.codec.row_bytes] ^= 1  # In track 5.
+    log.write_bytes(data)
+    damages = into.refresh().verify()
+    assert damages.damages
+    into.repair(damages)
+    assert {int(track.name.split("/")[-1][:-4]) for track in into.tracks()} == set(range(62)) - {3, 5}
+    assert into.about["storage"] == "pq2"
+    assert into.verify().damages == []
+    into.close(), other.close()

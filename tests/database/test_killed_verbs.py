@@ -150,6 +150,25 @@ def test_a_removal_or_another_storage_killed_at_every_step_loses_no_other_track(
     assert n_before > 2
 
 
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_new_database_killed_while_it_becomes_small_loses_no_track(victim, memory, every):
+    def prepare(folder):
+        databases.filled(folder / "db", N_TRACKS, storage=None, seal_rows=killed_verbs.SWITCH_AT).close()
+
+    last, storages = set(range(28, 31)), []
+    for folder, _ in lives(victim, "begin_learned", prepare, memory, every=every):
+        with database.Database.open(folder / "db") as opened:
+            storages.append(opened.about["storage"])
+            assert opened.verify().damages == []
+        atol = 1e-3 if storages[-1] == "float16" else 1.5
+        there = check(folder / "db", at_least=OLD, at_most=OLD | last, atol=atol)
+        killed_verbs.begin_learned(folder)  # Given again, it goes on.
+        assert check(folder / "db", at_least=there | last, at_most=OLD | last, atol=1.5)
+        with database.Database.open(folder / "db") as opened:
+            assert (opened.about["storage"], opened.about["wanted"]) == ("pq2", None)
+    assert set(storages) == {"float16", "pq2"}
+
+
 def test_lines_of_a_monitor_killed_at_every_step_stand_once_and_whole(victim, memory):
     def prepare(folder):
         for name in ("a.wav", "b.wav"):

@@ -1,5 +1,6 @@
 """Rows as bytes: how close they stay to the vectors, how they are searched, how one storage becomes another."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -128,8 +129,49 @@ def test_a_learned_storage_begins_when_there_is_enough_to_learn_from(folder):
         "pq2",
         2000,
     )
-    _, near = snapped(folder).index.search(unit(40, seed=45)[:1], 5)
+    opened = snapped(folder)
+    _, near = opened.index.search(unit(40, seed=45)[:1], 5)
     assert 45 * 40 in near
+    assert all(opened.rows.is_whole(track) for track in range(50))  # The one with which it began, too.
+
+
+def wanting(folder, storage="pq2"):
+    """Says in the catalogue of a database that it is to become of this storage."""
+    with contextlib.closing(catalogue.Catalogue(folder, write=True)) as book, book.change():
+        book.tell({"wanted": storage})
+    return folder
+
+
+def test_a_learned_storage_waits_until_removed_tracks_are_made_up_for(folder):
+    with writer.DatabaseWriter(wanting(folder), seal_rows=1600) as writing:
+        for number in range(40):
+            writing.append(str(number), 1.0, unit(40, seed=number))
+        writing.remove([str(number) for number in range(1, 40)])
+        for number in range(40, 79):  # Every one of these looks whether it can begin.
+            writing.append(str(number), 1.0, unit(40, seed=number))
+            assert writing.catalogue.about()["storage"] == "float16"
+        writing.append("79", 1.0, unit(40, seed=79))
+    assert catalogue.Catalogue(folder).about()["storage"] == "pq2"
+    assert len(names(snapped(folder))) == 41
+
+
+def test_a_damaged_track_keeps_a_database_as_it_is_until_it_is_removed(folder):
+    with writer.DatabaseWriter(wanting(folder), seal_rows=4000) as writing:
+        for number in range(40):
+            writing.append(str(number), 1.0, unit(40, seed=number))
+    log = snapped(folder).rows.path
+    data = bytearray(log.read_bytes())
+    data[40 * 32 * 5 + 7] ^= 255  # In track 5.
+    log.write_bytes(data)
+    with writer.DatabaseWriter(folder, seal_rows=1600) as writing:
+        for number in range(40, 42):
+            writing.append(str(number), 1.0, unit(40, seed=number))
+        assert writing.catalogue.about()["storage"] == "float16"
+        assert log.exists()
+        writing.remove(["5"])
+    writer.DatabaseWriter(folder, seal_rows=1600).close()
+    about = catalogue.Catalogue(folder).about()
+    assert (about["storage"], about["wanted"], len(names(snapped(folder)))) == ("pq2", None, 41)
 
 
 def test_a_very_large_index_file_has_lists_and_finds_the_same(folder, monkeypatch):

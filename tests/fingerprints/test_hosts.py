@@ -1,42 +1,189 @@
-"""Two processes under jax.distributed train as one does."""
+"""Several processes of one job: they meet, compare, and end together. Threads stand for processes here."""
 
-import json
-import socket
+import threading
 
+import jax
 import numpy as np
 import pytest
 
-from tests import commands
-from tests.training import test_loop
+from nafp import errors
+from nafp.fingerprints import hosts
+from tests.training import test_hosts, test_loop
 
 folder = test_loop.folder
+N = 3
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+class Service:
+    """Looks like the coordination service of JAX."""
+
+    def __init__(self):
+        self.values, self.changed, self.barriers = {}, threading.Condition(), {}
+
+    def key_value_set(self, key, text):
+        with self.changed:
+            if key in self.values:
+                raise RuntimeError("ALREADY_EXISTS")
+            self.values[key] = text
+            self.changed.notify_all()
+
+    def key_value_try_get(self, key):
+        if key not in self.values:
+            raise RuntimeError("NOT_FOUND")
+        return self.values[key]
+
+    def blocking_key_value_get(self, key, timeout_ms):
+        with self.changed:
+            assert self.changed.wait_for(lambda: key in self.values, timeout=20)
+        return self.values[key]
+
+    def wait_at_barrier(self, key, timeout_ms):
+        with self.changed:
+            barrier = self.barriers.setdefault(key, threading.Barrier(N))
+        barrier.wait(20)
 
 
-def train(folder, run, n_processes, **changes):
-    line = test_loop.words(folder, run, **changes)
-    if n_processes > 1:
-        line += [f"--coordinator=127.0.0.1:{free_port()}", f"--processes={n_processes}"]
-    settings = {"env": test_loop.environment(folder)}
-    started = [
-        commands.start(*([*line, f"--process={i}"] if n_processes > 1 else line), **settings)
-        for i in range(n_processes)
-    ]
-    assert [process.wait().returncode for process in started] == [0] * n_processes
-    lines = (run / "losses.jsonl").read_text().splitlines()
-    return [json.loads(line)["loss"] for line in lines]
+class Ended(BaseException):
+    """What a process does that ends at once."""
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """Returns a function that calls another in N processes and returns what each returns or raises."""
+    me, service = threading.local(), Service()
+    monkeypatch.setattr(jax, "process_count", lambda: N)
+    monkeypatch.setattr(jax, "process_index", lambda: me.i)
+    monkeypatch.setattr(hosts.distributed.global_state, "client", service)
+    monkeypatch.setattr(hosts, "_number", _Counter(me))
+    monkeypatch.setattr(hosts, "_POLL_S", 0.01)
+    monkeypatch.setattr(hosts, "_LEAVING_S", 2.0)
+    monkeypatch.setattr(hosts, "_LOST_S", 0.05)
+    left = []
+    monkeypatch.setattr(hosts.endings, "wait_for_nobody", lambda: left.append(me.i))
+
+    def run(work):
+        outcomes = [None] * N
+
+        def one(i):
+            me.i, me.n = i, 0
+            try:
+                outcomes[i] = work(i)
+            except BaseException as error:
+                outcomes[i] = error
+
+        threads = [threading.Thread(target=one, args=(i,)) for i in range(N)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        return outcomes
+
+    run.left = left
+    return run
+
+
+class _Counter:
+    """Counts up for each thread by itself, as each process does."""
+
+    def __init__(self, me):
+        self._me = me
+
+    def __next__(self):
+        self._me.n += 1
+        return self._me.n
+
+
+def test_an_error_in_one_process_is_raised_in_all(processes):
+    def work(i):
+        with hosts.ended_together(), hosts.together("reading"):
+            if i == 1:
+                raise errors.NotFound("corpus: no such folder")
+
+    first, second, third = processes(work)
+    assert isinstance(second, errors.NotFound)
+    for other in (first, third):
+        assert isinstance(other, errors.OtherProcessFailed)
+        assert str(other) == "reading: process 1 failed: corpus: no such folder"
+    assert processes.left == []  # All leave in good order.
+
+
+def test_facts_that_differ_are_named_in_every_process(processes):
+    def work(i):
+        hosts.require_same("the run", {"seed": 3, "windows": "a" if i != 2 else "b"})
+
+    assert {str(error) for error in processes(work)} == {
+        "the run must be the same in every process: windows is a in process 0, a in process 1, b in process 2"
+    }
+    assert processes(lambda i: hosts.require_same("the run again", {"seed": 3})) == [None] * N
+
+
+def test_the_first_process_alone_computes_and_all_have_it_to_the_bit(processes):
+    called = []
+
+    def work(i):
+        return hosts.from_first(lambda: called.append(i) or {"score": 0.1 + 0.2, "rank": float("nan")})
+
+    found = processes(work)
+    assert called == [0]
+    assert all(one["score"] == 0.1 + 0.2 and np.isnan(one["rank"]) for one in found)
+
+
+def test_an_error_of_one_process_ends_the_others_with_its_reason(processes, monkeypatch, capsys):
+    """The others are in a collective, which nothing interrupts: their threads end them."""
+    stopped, codes = threading.Event(), []
+    monkeypatch.setattr(hosts.endings, "at_once", lambda code: (codes.append(code), stopped.set()))
+
+    def work(i):
+        with hosts.ended_together():
+            if i == 0:
+                raise errors.Unwritable("run: cannot be written: the disk is full")
+            stopped.wait(10)
+
+    failed = processes(work)[0]
+    assert isinstance(failed, errors.Unwritable)
+    assert set(codes) == {2}
+    assert "process 0 failed: run: cannot be written: the disk is full" in capsys.readouterr().err
+    assert processes.left == [0]
+
+
+@pytest.mark.parametrize(
+    "text, lost",
+    [
+        ("INTERNAL: Gloo all-reduce failed: Connection closed by peer", True),
+        ("UNAVAILABLE: NCCL operation failed", True),
+        ("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes", False),
+    ],
+)
+def test_a_lost_process_is_told_from_an_error_of_ones_own(processes, monkeypatch, text, lost):
+    monkeypatch.setattr(hosts, "_LEAVING_S", 0.1)
+
+    def work(i):
+        if i == 0:
+            with hosts.ended_together():
+                raise jax.errors.JaxRuntimeError(f"{text}\nmore")
+
+    found = processes(work)[0]
+    if lost:
+        assert isinstance(found, errors.StartAgain)
+        assert str(found) == f"another process of this job is gone: {text}"
+    else:
+        assert isinstance(found, jax.errors.JaxRuntimeError)
+    assert processes.left == [0]
 
 
 @pytest.mark.slow
 def test_two_processes_give_the_losses_of_one_and_resume(folder):
     """The fast test, of devices in one process, is test_one_two_and_four_devices_equal_the_plain_step."""
-    one = train(folder, folder / "one", 1)
-    two = train(folder, folder / "two", 2, **{"train.steps": 4, "checkpoint.every_steps": 2})
-    two = train(folder, folder / "two", 2, **{"checkpoint.every_steps": 2})
+
+    def train(name, n_hosts, **changes):
+        settings = {"train.steps_per_epoch": 4, "optimizer.schedule": "cosine", **changes}
+        hosts = test_hosts.started(folder, folder / name, hosts=n_hosts, devices=1, **{"steps": 8, **settings})
+        codes, said = test_hosts.ends(hosts)
+        assert codes == [0] * n_hosts, said
+        return [loss for _, loss in sorted(test_hosts.losses(folder / name).items())]
+
+    one = train("one", 1)
+    two = train("two", 2, **{"steps": 4, "checkpoint.every_steps": 2})
+    two = train("two", 2, **{"checkpoint.every_steps": 2})
     assert len(two) == 8
     np.testing.assert_allclose(two, one, rtol=1e-4)

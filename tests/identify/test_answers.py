@@ -33,6 +33,7 @@ def test_json_is_one_object_a_line_with_what_scripts_read():
         "speed",
         "from_s",
         "to_s",
+        "semitones",
     ]
     assert record["answers"][0]["score"] == pytest.approx(0.81234567, abs=1e-4)
 
@@ -49,6 +50,17 @@ def test_a_clip_that_cannot_be_read_keeps_its_line():
         "answers": [],
         "error": "empty file, 0 bytes",
     }
+
+
+@pytest.mark.parametrize(
+    "speed, semitones, said",
+    [(1.0, 4.0, "pitch +4.0 semitones"), (1.25, 3.86, ""), (1.25, 0.0, ""), (1.2, -3.0, "pitch -3.0 semitones")],
+)
+def test_a_pitch_that_the_speed_does_not_explain_is_told(speed, semitones, said):
+    found = FOUND.answers[0]._replace(speed=speed, semitones=semitones)
+    text = answers.as_text(answers.Reply("a.wav", 5.0, [found]))
+    assert said in text
+    assert ("pitch" in text) == bool(said)
 
 
 def test_a_probability_that_nobody_knows_is_null():

@@ -1,4 +1,9 @@
+import fcntl
 import io
+import os
+import pty
+import struct
+import termios
 
 from nafp.jobs import progress
 
@@ -90,3 +95,15 @@ def test_times_are_said_as_people_say_them():
     assert progress.duration(8.4) == "8 s"
     assert progress.duration(200) == "3 min 20 s"
     assert progress.duration(7500) == "2 h 05 min"
+
+
+def test_a_line_that_is_longer_than_the_terminal_is_cut_off():
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    with open(theirs, "w") as terminal:
+        bar = progress.Progress(10, "files", label="/a/long/folder/of/music", out=terminal, every_s=0)
+        bar.add(status="another long folder")
+        shown = os.read(ours, 1000).decode()
+    os.close(ours)
+    assert shown.startswith("\r/a/long/folder/of/music: 1/10 files")
+    assert len(shown.strip("\r")) == 39

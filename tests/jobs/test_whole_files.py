@@ -52,6 +52,22 @@ def test_the_rename_is_synced_too(tmp_path, monkeypatch):
     assert synced == [str(tmp_path)]
 
 
+def test_a_stream_of_the_system_is_written_and_never_replaced(monkeypatch):
+    def never(part, path):
+        raise AssertionError(f"{path} replaced")
+
+    monkeypatch.setattr(os, "replace", never)
+    with whole_files.opened("/dev/null", "wb") as file:
+        file.write(b"x")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    reading, writing = os.pipe()
+    with whole_files.opened(f"/dev/fd/{writing}") as file:
+        file.write("line\n")
+    assert os.read(reading, 10) == b"line\n"
+    for handle in (reading, writing):
+        os.close(handle)
+
+
 def test_a_network_disk_that_syncs_no_folder_takes_the_file_all_the_same(tmp_path, monkeypatch):
     def sync(handle):
         if stat.S_ISDIR(os.fstat(handle).st_mode):

@@ -111,6 +111,22 @@ def test_a_process_that_dies_of_a_task_is_replaced_and_one_that_raises_goes_on(w
     assert workers.ask(1, within_s=60) == (2, now)
 
 
+def test_a_process_that_the_machine_has_no_room_for_is_started_later(monkeypatch):
+    def start(context, function):
+        if refusals:
+            raise refusals.pop()
+        return started(context, function)
+
+    started, refusals = worker_processes._start, []
+    monkeypatch.setattr(worker_processes, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(worker_processes, "_start", start)
+    with worker_processes.Workers(slow_answer, jobs=1, greeting=0) as workers:
+        refusals += [BlockingIOError(11, "Resource temporarily unavailable")] * 2
+        assert isinstance(workers.ask("crash", within_s=60), worker_processes.Crash)
+        assert workers.ask(1, within_s=60)[0] == 2
+        assert not refusals
+
+
 def test_nobody_waits_for_ever_for_a_free_process():
     none = worker_processes.Workers(slow_answer, jobs=0, greeting=0)
     with pytest.raises(worker_processes.NoneFree, match="no process was free"):

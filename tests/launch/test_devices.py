@@ -7,9 +7,11 @@ import jax
 import platformdirs
 import pytest
 from absl import flags
+from absl.testing import flagsaver
 
-from launch import devices
+from launch import devices, processes
 from nafp import config as config_lib
+from nafp import errors
 from nafp.jobs import threads
 
 
@@ -83,8 +85,25 @@ def test_compiled_programs_are_kept_where_the_environment_says(monkeypatch, ours
 
 
 def test_one_of_several_processes_cuts_no_further(monkeypatch):
-    monkeypatch.setattr(devices, "_COORDINATOR", type("Given", (), {"value": "host:1234"}))
+    monkeypatch.setattr(processes, "_COORDINATOR", type("Given", (), {"value": "host:1234"}))
     assert devices.cores() == 1
+    assert processes.share() is None
+
+
+@pytest.mark.parametrize(
+    "words, share", [((), None), (("--processes=4", "--process=3"), (3, 4)), (("--processes=1",), (0, 1))]
+)
+def test_processes_without_a_coordinator_are_shares(words, share):
+    with flagsaver.flagsaver():
+        flags.FLAGS(["nafp", *words])
+        assert processes.share() == share
+
+
+def test_a_share_beyond_the_last_is_refused():
+    with flagsaver.flagsaver():
+        flags.FLAGS(["nafp", "--processes=4", "--process=4"])
+        with pytest.raises(errors.Invalid, match="--process=4: shares of --processes=4 count from 0"):
+            processes.share()
 
 
 def test_a_share_cannot_be_less_than_none():

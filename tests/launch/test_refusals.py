@@ -62,6 +62,21 @@ def test_what_can_be_no_database_is_said_so(db, tmp_path):
             assert refused.stderr.count("\n") == 1
 
 
+def test_a_folder_to_write_that_is_a_file_is_one_line(tmp_path):
+    music, taken = ROOT / "tests" / "recordings" / "music", tmp_path / "taken"
+    taken.write_text("a letter")
+    for arguments in (
+        ["corpus", "build", f"--manifest={ROOT}/tests/recordings/RECORDINGS.csv"],
+        ["queries", "render", f"--source={music}", "--conditions=clean", "--count=1"],
+        ["queries", "pairs", f"--source={music}", "--conditions=clipped", "--count=1"],
+    ):
+        refused = commands.nafp(*arguments, f"--out={taken}")
+        assert refused.returncode == 2
+        assert "Traceback" not in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    assert taken.read_text() == "a letter"
+
+
 def test_a_tag_that_is_no_text_is_refused(db):
     refused = nafp("add", db, "--tag=artist=caf\udce9", ROOT / "tests" / "recordings" / "music" / "tuxi.opus")
     assert (refused.returncode, "is not printable text" in refused.stderr) == (2, True)

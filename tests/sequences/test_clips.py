@@ -37,6 +37,31 @@ def test_a_folder_is_continued_after_a_kill(tmp_path):
     assert len(clips.listed(tmp_path)) == 2
 
 
+@pytest.mark.parametrize("track", ["/m/caf\udce9.wav", "/m/two\nlines.wav", "/m/line\u2028mark.wav"])
+def test_a_folder_is_continued_whatever_its_tracks_are_called(tmp_path, track):
+    rows = np.ones((3, 4), np.float32)
+    clips.Writer(tmp_path, {"model": 1}).append(clips.Place(track, 2.5), [rows])
+    again = clips.Writer(tmp_path, {"model": 1})
+    assert again.places == [clips.Place(track, 2.5)]
+    again.append(clips.Place(track, 5.0), [rows])
+    assert clips.places(tmp_path) == [clips.Place(track, 2.5), clips.Place(track, 5.0)]
+
+
+def test_a_table_and_an_about_that_cannot_be_are_refused_in_one_line(tmp_path):
+    (tmp_path / "clips.csv").write_text("id,track,start_s\n1,a.wav,soon\n")
+    with pytest.raises(errors.Invalid, match=r"clips\.csv, line 2: is damaged"):
+        clips.places(tmp_path)
+    (tmp_path / "clips.json").write_text("[]")
+    with pytest.raises(errors.Invalid, match=r"clips\.json is damaged: .*remove it to use the clips without it"):
+        clips.about_of(tmp_path)
+
+
+def test_a_name_may_have_digits_that_are_no_numbers(tmp_path):
+    for name in ("10", "2", "x²", "x²2", "²"):
+        clips.write(tmp_path / f"{name}-00.npy", np.ones((3, 4), np.float32))
+    assert [clip.name for clip in clips.listed(tmp_path)] == ["2", "10", "x²", "x²2", "²"]
+
+
 def test_clips_of_another_network_are_not_put_into_a_folder(tmp_path):
     clips.Writer(tmp_path, ABOUT).append(clips.Place("song", 0.0), versions(1))
     assert clips.about_of(tmp_path) == ABOUT

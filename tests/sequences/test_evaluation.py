@@ -116,5 +116,10 @@ def test_starts_are_a_number_or_the_test_ids_of_the_original(tmp_path):
     assert table.within(59, 9) == [0, 4]
     with pytest.raises(errors.Invalid, match="no test ids for chunks of 10 s"):
         recordings.starts(str(path), chunk_seconds=10)
+    (tmp_path / "bad.pkl").write_bytes(pickle.dumps({5: {"nine": [1]}}))
+    with pytest.raises(errors.Invalid, match="its test ids are not rows by length"):
+        recordings.starts(str(tmp_path / "bad.pkl"), chunk_seconds=5)
+    with pytest.raises(errors.Invalid, match="--starts=²: a number"):
+        recordings.starts("²", chunk_seconds=5)
     with pytest.raises(errors.Invalid, match="--starts=some: a number"):
         recordings.starts("some", chunk_seconds=5)

@@ -184,3 +184,12 @@ def test_true_sized_networks_equal_the_original(name, short, layers):
     rows, mask = GIVEN["true_x_f16"].astype(np.float32), ~GIVEN["true_padding_mask"]
     result = embedded(network, variables, rows, mask)
     np.testing.assert_allclose(result, GIVEN[f"true_{short}_embedding_f64"], atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "saved", [{"model": None}, {"model": 3}, {"lstm.weight_hh_l0": 1.0}, {"encoder.layers.0.norm1.weight": np.ones(3)}]
+)
+def test_a_checkpoint_of_something_else_is_refused_in_one_line(monkeypatch, saved):
+    monkeypatch.setattr(foreign.torch_files, "read", lambda path: saved)
+    with pytest.raises(errors.Invalid, match=r"last\.pth: (no checkpoint|its parameters are not those)"):
+        foreign.read("last.pth")

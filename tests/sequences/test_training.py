@@ -1,6 +1,8 @@
 """A run of the second stage learns, resumes to the bit, and refuses to become another experiment."""
 
 import json
+import os
+import signal
 
 import jax
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from nafp import errors
 from nafp.sequences import embedder, settings, step, training
+from nafp.training import journal
 from tests.sequences import tones
 
 
@@ -36,6 +39,22 @@ def test_a_run_that_was_stopped_goes_on_to_the_bit(clips, whole, tmp_path):
     for one, other in zip(jax.tree.leaves(state), jax.tree.leaves(resumed)):
         np.testing.assert_array_equal(one, other)
     assert (tmp_path / "set_aside").is_dir()
+
+
+def test_sigterm_ends_a_run_with_a_checkpoint_and_code_75(clips, whole, tmp_path, monkeypatch):
+    original = journal.RunLog.loss
+
+    def loss(log, done, *rest):
+        original(log, done, *rest)
+        if done == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(journal.RunLog, "loss", loss)
+    config = tones.tiny(clips, **{"train.steps": 6})
+    with pytest.raises(errors.StartAgain, match="terminated at step 2; the same command goes on from there"):
+        training.train(config, str(tmp_path))
+    training.train(config, str(tmp_path))
+    assert losses(tmp_path) == losses(whole[0])
 
 
 def test_a_run_opens_as_a_network_that_embeds(whole):

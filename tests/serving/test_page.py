@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nafp.audio import decode
+from nafp.identify import brief
 from nafp.serving import page_files
 from tests.serving import browser
 from tests.serving.conftest import MUSIC, TOKEN, RunningServer, clip, wav
@@ -165,6 +166,30 @@ def test_a_long_file_becomes_a_timeline(page):
     assert page.tab.locator("#timeline span").count() == 2
 
 
+def test_a_long_file_that_is_sent_is_monitored_by_the_server(chromium, served):
+    health = served.ask("GET", "/v1/health").value
+    health["limits"]["seconds"] = 10.0  # To the page, more is long.
+    parts = [(0, 4.0, 9.0), (3, 2.0, 7.0), (2, 3.0, 9.0)]  # The middle one is in no collection.
+    sound = [decode.load(MUSIC[n], sample_rate_hz=8000, start_s=at, seconds=s) for n, at, s in parts]
+    with chromium.page("about:blank") as page:
+        page.tab.route("**/v1/health", lambda route: route.fulfill(json=health))
+        page.tab.goto(f"http://127.0.0.1:{served.port}/")
+        page.ready().tab.get_by_text("Options").click()
+        page.tab.get_by_label("Send the sound itself").check()
+        dropped(page, "set.wav", wav(np.concatenate(sound), 8000))
+        page.tab.get_by_text("set.wav: 2 stretches of known tracks.").wait_for()
+        rows = [row.split("\t") for row in page.tab.locator("#stretches tbody tr").all_inner_texts()]
+        assert [row[2] for row in rows] == ["Title 0", "Title 2"]
+        seconds = [[60 * int(m) + int(s) for m, s in (cell.split(":") for cell in row[:2])] for row in rows]
+        np.testing.assert_allclose(seconds, [[0, 9], [16, 25]], atol=2)
+        assert posted(page) == []
+        # What the server says of a stream is told, too.
+        served.opened[0].settings = served.settings._replace(listeners=0)
+        dropped(page, "set.wav", wav(np.concatenate(sound), 8000))
+        page.tab.get_by_text("The server says: 0 streams are being listened to already.").wait_for()
+        served.opened[0].settings = served.settings
+
+
 def test_without_permission_it_says_so(chromium, served):
     with chromium.page(f"http://127.0.0.1:{served.port}/", microphone=False) as page:
         assert page.ready().listen().startswith("This page may not use the microphone.")
@@ -260,6 +285,20 @@ def test_its_resampler_agrees_with_ours(page, from_hz, to_hz):
     inside = slice(200, n - 200)
     error = np.subtract(got[:n], wanted[:n])[inside]
     assert np.sqrt(np.mean(error**2)) < 0.03 * np.sqrt(np.mean(wanted[:n][inside] ** 2))  # -30 dB, at the upper edge.
+
+
+@pytest.mark.parametrize("n_samples", [4000, 4001, 7999, 8000, 9000])
+def test_it_continues_a_brief_clip_as_we_do(page, served, n_samples):
+    samples = np.arange(n_samples, dtype=np.float32)
+    got = page.run(
+        """async samples => {
+            const {whole, before} = (await import("/page/sound.js")).continued(Float32Array.from(samples), 8000);
+            return [[...whole], before];
+        }""",
+        samples.tolist(),
+    )
+    wanted = brief.continued(samples, served.opened[0].database.network, sample_rate_hz=8000)
+    assert got == [wanted.samples.tolist(), 8000 * wanted.lead_s]
 
 
 def test_every_control_has_a_name_and_the_keyboard_reaches_it(page):

@@ -12,7 +12,7 @@ import pytest
 from nafp import config as config_lib
 from nafp import errors
 from nafp.jobs import threads
-from nafp.training import journal, loop, validation
+from nafp.training import agreement, journal, loop, validation
 from nafp.weights import checkpoints, sources
 from tests import commands, networks
 
@@ -119,22 +119,14 @@ class Recorder:
             monkeypatch.setattr(validation.MiniSearch, "__call__", lambda *_: ({"score": next(waiting)}, np.eye(4)))
         if losses is not None:
             given = iter(losses)
-            original = loop._Session._check
+            original = agreement.outcome
 
-            def check(session, measured, meter):
+            def outcome(number, scores):
                 forced = next(given)
-                changed = {k: _Fake(forced if k == "loss" else 1.0) for k in measured}
-                return original(session, changed, meter)
+                made = original(number, scores)
+                return made._replace(scores={**made.scores, "loss": forced}, finite=np.isfinite(forced))
 
-            monkeypatch.setattr(loop._Session, "_check", check)
-
-
-class _Fake:
-    """Looks like a replicated scalar."""
-
-    def __init__(self, value):
-        self.data = np.array([value])
-        self.addressable_shards = [self]
+            monkeypatch.setattr(agreement, "outcome", outcome)
 
 
 def test_a_nan_stops_the_run_and_names_the_step(folder, monkeypatch):
@@ -164,6 +156,30 @@ def test_a_run_whose_time_is_up_within_an_epoch_still_has_a_best_checkpoint(fold
     assert "config.train.minutes=1e-06 are over" in (run / "log.txt").read_text()
     _, _, step, _ = sources.read(f"{run}@best")
     assert step == 1
+
+
+def test_sigterm_ends_a_run_with_a_checkpoint_and_code_75(folder, monkeypatch):
+    """Ctrl-C ends it likewise, but is no reason to start again."""
+    run, original = folder / "told", journal.RunLog.loss
+
+    def train(number, step, **changes):
+        def loss(log, done, *rest):
+            original(log, done, *rest)
+            if done == step:
+                os.kill(os.getpid(), number)
+
+        monkeypatch.setattr(journal.RunLog, "loss", loss)
+        return loop.train(tiny(folder, **{"validate.every_epochs": 0, **changes}), str(run))
+
+    with pytest.raises(errors.StartAgain, match="terminated at step 2; the same command goes on from there") as ended:
+        train(signal.SIGTERM, 1)
+    assert ended.value.code == 75
+    assert int(train(signal.SIGINT, 4).step) == 5
+    assert int(train(signal.SIGTERM, 8).step) == 8  # Its last step was done already.
+    assert list(losses(run)) == [1, 2, 3, 4, 5, 6, 7, 8]
+    told = (run / "log.txt").read_text()
+    assert "stopped at step 2: terminated; checkpoint at 2" in told
+    assert "stopped at step 5: interrupted; checkpoint at 5" in told
 
 
 def goes_back(folder, run):

@@ -129,6 +129,30 @@ def test_hosts_share_each_global_batch(recordings, listed):
                 np.testing.assert_array_equal(noise, batch["noise"][at])
 
 
+@pytest.mark.parametrize("hosts", [2, 4])
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_device_has_the_same_pairs_on_any_number_of_hosts(recordings, listed, hosts, on_device):
+    """Four devices, on one host or on several: each has the same part of every global batch, from any step on."""
+
+    def of_devices(n_hosts, step):
+        shares = []
+        for host in range(n_hosts):
+            place = dict(host=host, hosts=n_hosts)
+            if on_device:
+                opened = pipeline.numbers(len(listed.start), seed=5, pairs=8, **place)
+            else:
+                opened = stream(recordings, listed, **place)
+            pipeline.go_to(opened, step)
+            shares.append(take(opened, 2))
+        batches = [
+            {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} for parts in zip(*shares)
+        ]
+        return [{name: x.reshape(4, 2, *x.shape[1:]) for name, x in batch.items()} for batch in batches]
+
+    assert same(of_devices(hosts, 3), of_devices(1, 3))
+    assert not same(of_devices(hosts, 3), of_devices(1, 2))
+
+
 def test_a_restored_stream_goes_on_as_if_nothing_had_happened(recordings, listed):
     running = stream(recordings, listed)
     take(running, 3)
@@ -152,7 +176,7 @@ def drawn(order_of, n):
     numbers = dict(seed=0, pairs=4, order=order_of)
     one = np.concatenate([b["window"] for b in take(pipeline.numbers(len(TRACK), **numbers), n // 4)])
     hosts = [take(pipeline.numbers(len(TRACK), host=h, hosts=2, **numbers), n // 4) for h in (0, 1)]
-    together = np.concatenate([np.stack([a["window"], b["window"]], axis=1).ravel() for a, b in zip(*hosts)])
+    together = np.concatenate([share["window"] for shares in zip(*hosts) for share in shares])
     np.testing.assert_array_equal(one, together)
     return one
 

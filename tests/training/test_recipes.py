@@ -24,6 +24,14 @@ RECIPES = {
     "audsearch": (),
     "song_mine": (),
 }
+
+
+@pytest.mark.parametrize(("recipe", "choice"), [("benchmark", "cutoff"), ("original", "large"), ("original", "²")])
+def test_a_choice_that_a_recipe_does_not_have_is_refused(recipe, choice):
+    with pytest.raises(errors.Invalid, match=f"={choice!r}: "):
+        importlib.import_module(f"configs.{recipe}").get_config(choice)
+
+
 CHANNELS = (4, 4, 8, 8, 8, 8, 16, 16)
 
 

@@ -290,7 +290,7 @@ def test_a_wrong_setting_is_told_the_right_ones(tmp_path, small, setting):
 def exported(tmp_path_factory):
     """Exports the best of a run by the command: (folder, what it said)."""
     folder = tmp_path_factory.mktemp("export")
-    networks.write_run(folder / "run", networks.config(), {10: 0.5, 20: 0.25})
+    networks.write_run(folder / "run", networks.few_blocks(), {10: 0.5, 20: 0.25})
     done = commands.nafp("export", f"--checkpoint={folder}/run@best", f"--out={folder}/small.npz")
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
@@ -374,3 +374,13 @@ def test_any_changed_byte_of_a_network_is_refused_or_changes_nothing(tmp_path, s
         same = {key: value for key, value in right.identity.items() if key not in told}
         assert {key: network.identity.get(key) for key in same} == same
     assert n_refused > len(places) / 2
+
+
+def test_a_file_that_one_may_not_read_is_not_called_damaged(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "a.npz").write_bytes(b"x")
+    monkeypatch.setattr(files.plain_files, "opened", refuse)
+    with pytest.raises(errors.Invalid, match=r"a\.npz: cannot be read: Permission denied$"):
+        files.read(tmp_path / "a.npz")

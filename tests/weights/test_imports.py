@@ -102,6 +102,13 @@ def test_what_cannot_be_converted_is_one_line(tmp_path):
     alone.with_suffix(".json").write_text(json.dumps({**settings, "model": {"strides": [[[2, 2], [2, 1]]] * 8}}))
     with pytest.raises(errors.Invalid, match="strides"):
         imports.read(alone)
+    for wrong in ({"model": 3}, {"model": {"strides": [[]] * 8}}, {"sample_rate": None}, {"hop_size": "often"}):
+        alone.with_suffix(".json").write_text(json.dumps({**settings, **wrong}))
+        with pytest.raises(errors.Invalid, match=r"alone.pt: not a network that can be converted"):
+            imports.read(alone)
+    alone.with_suffix(".json").write_text("[1]")
+    with pytest.raises(errors.Invalid, match=r"alone.json is damaged: an object is missing"):
+        imports.read(alone)
     with pytest.raises(errors.Invalid, match=r"--from_front_end='song_mine': allowed are pfann"):
         imports.read(PFANN, front_end="song_mine")
     torch_file(tmp_path / "strange.pt", {"conv.weight": np.ones((2, 2), np.float32)})

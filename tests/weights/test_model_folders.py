@@ -9,6 +9,7 @@ import yaml
 
 import nafp
 from nafp import errors
+from nafp.corpora import manifest
 from nafp.database import database
 from nafp.verbs import export
 from nafp.weights import files, model_cards, model_folders, sources
@@ -193,3 +194,16 @@ def test_the_hub_s_own_library_reads_the_card_offline(exported, monkeypatch):
     assert rates == [("hit_rate", 90.0), ("hit_rate", 95.0)]
     assert model_cards.front_matter(card.content)["embedding_dim"] == 16
     assert model_folders.is_one(exported[0])
+
+
+def test_a_card_whose_date_cannot_be_is_refused_in_one_line():
+    with pytest.raises(errors.Invalid, match="its YAML cannot be read: month must be in"):
+        model_cards.front_matter("---\ndate: 2020-99-99\n---\n")
+
+
+def test_a_licence_with_a_bar_or_a_line_break_stays_in_its_cell(tmp_path):
+    track = manifest.Track("/a.wav", seconds=3600.0, extra=(("licence", "CC0 | or\nmine"),))
+    facts = model_cards.Facts("tiny", data=[track])
+    described = dict.fromkeys(model_cards.CHECKED, 1)
+    card = model_cards.text(sources.read("small"), facts, described)
+    assert "| music | CC0 \\| or\\nmine | 1 | 1.00 |" in card

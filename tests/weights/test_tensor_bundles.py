@@ -64,6 +64,14 @@ def test_a_changed_byte_and_a_missing_end_are_noticed(tmp_path):
             tensor_bundles.read(folder / "ckpt-1")
 
 
+def test_a_number_of_files_that_cannot_be_costs_no_memory():
+    place = tensor_bundles._Entry(dtype=1, shape=(1,), shard=0, offset=0, size=4, crc32c=0)
+    with pytest.raises(errors.NotFound, match=r"ckpt-1\.data-00000-of-1180591620717411303424"):
+        tensor_bundles._arrays(ORIGINAL / "ckpt-1", {"a": place}, n_shards=2**70)
+    with pytest.raises(ValueError, match="an array in file 5 of 1"):
+        tensor_bundles._arrays(ORIGINAL / "ckpt-1", {"a": place._replace(shard=5)}, n_shards=1)
+
+
 def test_a_missing_file_of_a_checkpoint_is_named(tmp_path):
     (copied(tmp_path) / "ckpt-1.data-00000-of-00001").unlink()
     with pytest.raises(errors.NotFound, match=r"ckpt-1\.data-00000-of-00001"):

@@ -116,6 +116,15 @@ function bin(samples, k) {
   return one * one + two * two - turn * one * two;
 }
 
+// Returns a clip with reflections before and after it that make it n samples, and the length of the one before it.
+// A longer clip stays as it is. The twin of nafp.identify.brief.continued, for clips of at least n / 2.
+export function continued(samples, n) {
+  const missing = Math.max(0, n - samples.length), before = missing >> 1;
+  const reflected = samples.slice().reverse();
+  const after = reflected.subarray(0, missing - before);
+  return {whole: joined([reflected.subarray(samples.length - before), samples, after]), before};
+}
+
 // Returns samples as a WAV file of 16 bits.
 export function wav(samples, rateHz) {
   const bytes = new DataView(new ArrayBuffer(44 + 2 * samples.length));

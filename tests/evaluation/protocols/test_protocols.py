@@ -7,9 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
+from evaluation.protocols import evaluated
 from evaluation.protocols import protocol as protocols
 from evaluation.queries import conditions, rendering
 from evaluation.scores import evaluate, metrics
+from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import manifest
 from nafp.search import store
@@ -235,6 +237,13 @@ def test_all_tracks_of_a_folder_without_splits_are_asked_for(tmp_path):
     text = CLIPS.replace(', "n5.room"', "")
     _, extract = run(tmp_path / "songs", tmp_path / "out", protocol(tmp_path / "c.toml", text))
     assert extract.made == {"asked": 1, "db": 1}
+
+
+@pytest.mark.parametrize("said", ["fast", "0", "-1", "nan", "inf", "0.97,x"])
+def test_a_speed_is_a_number_above_0(said):
+    with pytest.raises(errors.Invalid, match=r"evaluation\.speeds = .*numbers above 0 such as 0\.97"):
+        evaluated.at_speeds("asked", said)
+    assert evaluated.at_speeds("asked", "0.97,1,1.03") == [("asked@0.97", 0.97), ("asked@1.03", 1.03)]
 
 
 def test_clips_are_also_heard_at_other_speeds(place, tmp_path):

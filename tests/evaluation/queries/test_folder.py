@@ -10,6 +10,7 @@ import pytest
 
 from evaluation.queries import folder as rendered
 from evaluation.queries import material, rendering
+from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import manifest
 from tests import commands, tunes
@@ -193,3 +194,28 @@ def test_the_journal_is_gone_and_the_settings_say_what_was_asked(source, tmp_pat
     assert not (tmp_path / rendered.JOURNAL).exists()
     settings = json.loads((tmp_path / rendered.SETTINGS).read_text())
     assert {key: settings[key] for key in SETTINGS} == SETTINGS
+
+
+def test_a_finished_folder_reads_back_names_that_are_no_text(tmp_path):
+    folder = rendered.Folder(tmp_path / "out", {"count": 1})
+    (tmp_path / "out" / "q.wav").write_bytes(b"x")
+    folder.note(0, [{"query": "q.wav", "answer": "/m/caf\udce9.wav"}])
+    folder.finish([0])
+    (row,) = rendered.Folder(tmp_path / "out", {"count": 1}).rows()
+    assert row["answer"] == "/m/caf\udce9.wav"
+
+
+def test_settings_of_something_else_are_no_settings(tmp_path):
+    (tmp_path / "queries.json").write_text("[1, 2]")
+    with pytest.raises(errors.AlreadyExists, match="holds queries of other settings"):
+        rendered.Folder(tmp_path, {"count": 1})
+    with pytest.raises(errors.AlreadyExists, match=r"queries\.json, which nafp queries did not write"):
+        rendered.Folder(tmp_path, {"count": 1}, overwrite=True)
+
+
+@pytest.mark.parametrize("letter", ["é", "\U0001f3b5", "\udce9"])
+def test_the_file_of_a_query_has_a_name_that_a_disk_takes(letter, tmp_path):
+    name = rendering._file_name("q0000_n0~10.room.mic.mp3@16_", letter * 100)
+    (tmp_path / f"{name}.123456.part").write_bytes(b"")
+    assert name.startswith("q0000_n0~10.room.mic.mp3@16_" + 40 * letter)
+    assert rendering._file_name("q0000_clean_", "x" * 100) == f"q0000_clean_{'x' * 60}.wav"

@@ -171,3 +171,9 @@ def test_a_verb_that_is_not_there_names_those_that_are():
     done = commands.nafp("queries", "rendre", "--out=x")
     assert done.returncode != 0
     assert "render, pairs, listen" in done.stderr + done.stdout
+
+
+def test_a_recording_whose_name_is_no_text_is_shown_as_an_escape(tmp_path):
+    sound = listening.PageSound("clean", np.zeros(800, np.float32), 8000)
+    listening.write(tmp_path / "page.html", [listening.PageClip("caf\udce9, from 1.0 s", [sound])], title="t")
+    assert "caf\\udce9, from 1.0 s" in (tmp_path / "page.html").read_text(encoding="utf-8")

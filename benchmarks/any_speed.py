@@ -1,0 +1,192 @@
+"""Measures clips at other speeds and in other keys: right tracks, places, the speed and pitch told, strangers, cost.
+
+python -m benchmarks.any_speed --store=STORE --queries=QUERIES --work=FILE.jsonl [--lengths=1,3,5] [--clips=N]
+    [--conditions=speed+20,pitch-4] [--repeats=CORPUS] [--near] [--unknown] [--minutes=30] [--out=FILE.json]
+
+QUERIES is what `nafp queries render` wrote, and STORE holds the fingerprints of its tracks under the name db. Each clip
+is asked by its sound, exactly as `nafp identify` asks. --near: without the look at other pitches. --unknown: once more
+without its own track. FILE.jsonl keeps what was answered, so that a run goes on after an interruption. Times are CPU
+times of one thread, of the clips that were not sure at their own speed.
+"""
+
+import csv
+import json
+import math
+import pathlib
+import re
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import _result
+from evaluation.scores import metrics, repeats, results
+from nafp.audio import decode
+from nafp.identify import asking, identifier
+from nafp.search import confidence
+from nafp.weights import sources
+
+_STORE = flags.DEFINE_string("store", None, "The folder of the store. Required.", required=True)
+_QUERIES = flags.DEFINE_string("queries", None, "The folder of clips with expected.csv. Required.", required=True)
+_WORK = flags.DEFINE_string("work", None, "The file of the answers. Required.", required=True)
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "small", "The network, with a calibration. Default: small.")
+_RUNTIME = flags.DEFINE_enum("runtime", "numpy", ["numpy", "jax", "onnx"], "What runs it. Default: numpy.")
+_LENGTHS = flags.DEFINE_list("lengths", ["1", "3", "5"], "The lengths to ask, in seconds.")
+_CLIPS = flags.DEFINE_integer("clips", 0, "Clips of each condition, from the first on. Default: 0, all.")
+_CONDITIONS = flags.DEFINE_list("conditions", None, "Conditions to ask. Default: all.")
+_REPEATS = flags.DEFINE_list("repeats", [], "Corpora with the sound of the tracks: the same sound elsewhere is right.")
+_NEAR = flags.DEFINE_bool("near", False, "Ask without the look at other pitches.")
+_UNKNOWN = flags.DEFINE_bool("unknown", False, "Ask each clip once more without its own track.")
+_MINUTES = flags.DEFINE_float("minutes", 0, "Time after which to stop asking. Default: 0, none.")
+_OUT = flags.DEFINE_string("out", None, "The JSON file to write. Default: the numbers are only printed.")
+
+_WITHIN_S = 0.5
+Line = dict[str, Any]
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    work = pathlib.Path(_WORK.value)
+    before = [json.loads(line) for line in work.read_text().splitlines()] if work.exists() else []
+    done = {_key(line) for line in before}
+    wanted = [line for line in _wanted() if _key(line) not in done]
+    began, answered = time.monotonic(), before
+    if wanted:
+        asked = _identifier()
+        with work.open("a") as file:
+            for line in wanted:
+                if _MINUTES.value and time.monotonic() - began > 60 * _MINUTES.value:
+                    break
+                answered.append(_answered(asked, line))
+                file.write(json.dumps(answered[-1]) + "\n")
+                file.flush()
+    sound = repeats.Sound(_REPEATS.value) if _REPEATS.value else None
+    table = [_row(group, lines, sound) for group, lines in _groups(answered).items()]
+    print(*map(_in_words, table), sep="\n", flush=True)
+    _result.write({"machine": results.machine(), "clips": table}, _OUT.value)
+
+
+def _wanted() -> Iterator[Line]:
+    """Yields the clips to ask for, all conditions of one place before the next place."""
+    with (pathlib.Path(_QUERIES.value) / "expected.csv").open(newline="", encoding="utf-8") as table:
+        lines = list(csv.DictReader(table))
+    by_condition: dict[str, list[dict[str, str]]] = {}
+    for line in lines:
+        by_condition.setdefault(line["condition"], []).append(line)
+    conditions = _CONDITIONS.value or list(by_condition)
+    for number in range(_CLIPS.value or max(map(len, by_condition.values()))):
+        for condition in conditions:
+            line = by_condition[condition][number]
+            for seconds in map(float, _LENGTHS.value):
+                for unknown in (False, True)[: 1 + _UNKNOWN.value]:
+                    yield {**line, "seconds": seconds, "near": _NEAR.value, "unknown": unknown}
+
+
+def _key(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(line[name] for name in ("query", "seconds", "near", "unknown"))
+
+
+def _identifier() -> identifier.Identifier:
+    network = sources.load(_CHECKPOINT.value, runtime=_RUNTIME.value, batch_size=identifier.BATCH)
+    weights = sources.weights_file(_CHECKPOINT.value)
+    calibration = confidence.Confidence.load(weights.with_suffix(".confidence.json"))
+    return identifier.Identifier.open(network, _STORE.value, confidence=calibration)
+
+
+def _answered(asked: identifier.Identifier, line: Line) -> Line:
+    """Asks one clip. Returns the line with its best answer, and the CPU milliseconds."""
+    rate_hz = identifier.listening_rate_hz(asked._network.sample_rate_hz)
+    path = f"{_QUERIES.value}/{line['query']}"
+    samples = decode.load(path, sample_rate_hz=rate_hz, seconds=line["seconds"])
+    asked._left_out = {asked.rows.tracks.index(line["answer"])} if line["unknown"] else set()
+    asked._policy = asked._policy._replace(pitches=() if line["near"] else asking.PITCHES)
+    began = time.process_time()
+    ranking = asked.rank(samples, sample_rate_hz=rate_hz, top=2)
+    spent_ms = 1e3 * (time.process_time() - began)
+    kept = {name: line[name] for name in ("query", "seconds", "near", "unknown", "condition", "answer")}
+    kept |= {"time": float(line["time"]), "rate": float(line["rate"] or 1), "cpu_ms": spent_ms}
+    kept |= {"pitched": bool(ranking.heard[0].ratio), "looks": 1 + (len(ranking.heard) > 1 or not ranking.is_sure)}
+    return kept | ({"best": ranking.answers[0]._asdict()} if ranking.answers else {})
+
+
+def _groups(lines: list[Line]) -> dict[tuple[Any, ...], list[Line]]:
+    groups: dict[tuple[Any, ...], list[Line]] = {}
+    for line in sorted(lines, key=lambda line: (line["unknown"], line["near"])):
+        groups.setdefault((line["condition"], line["seconds"], line["near"], line["unknown"]), []).append(line)
+    return groups
+
+
+def _row(group: tuple[Any, ...], lines: list[Line], sound: repeats.Sound | None) -> dict[str, Any]:
+    is_right = np.array([_is_right(line, sound) for line in lines])
+    is_placed = np.array([right and _is_placed(line, sound) for right, line in zip(is_right, lines)])
+    sure = np.array([[_probability(line) >= least for least in (0.5, asking.SURE)] for line in lines])
+    told = [line for line, right in zip(lines, is_placed) if right]
+    slower = [abs(100 * (line["best"]["speed"] / line["rate"] - 1)) for line in told]
+    higher = [abs(line["best"]["semitones"] - _semitones(line["condition"])) for line in told]
+    hits = metrics.Hits(int(is_right.sum()), len(lines))
+    return {
+        **dict(zip(("condition", "seconds", "near", "unknown"), group)),
+        "clips": len(lines),
+        "right": hits.rate,
+        "right_within": metrics.wilson(hits),
+        "placed": is_placed.mean(),
+        "placed_within": metrics.wilson(metrics.Hits(int(is_placed.sum()), len(lines))),
+        "accepted": sure[:, 0].mean(),
+        "sure": sure[:, 1].mean(),
+        "speed_percent": _quantiles(slower),
+        "semitones": _quantiles(higher),
+        "doubtful_cpu_ms": _quantiles([line["cpu_ms"] for line in lines if line["looks"] > 1]),
+    }
+
+
+def _is_right(line: Line, sound: repeats.Sound | None) -> bool:
+    if "best" not in line or line["unknown"]:
+        return False
+    return line["best"]["track"] == line["answer"] or (sound is not None and _same_sound(line, sound))
+
+
+def _is_placed(line: Line, sound: repeats.Sound | None) -> bool:
+    best = line["best"]
+    near = best["track"] == line["answer"] and abs(best["start_s"] - line["time"]) <= _WITHIN_S
+    return near or (sound is not None and _same_sound(line, sound))
+
+
+def _same_sound(line: Line, sound: repeats.Sound) -> bool:
+    true = repeats.TrackPlace(line["answer"], line["time"])
+    other = repeats.TrackPlace(line["best"]["track"], line["best"]["start_s"])
+    return sound.away_s(true, other, seconds=line["seconds"] * line["rate"]) is not None
+
+
+def _probability(line: Line) -> float:
+    return float(line["best"]["probability"] or 0) if "best" in line else 0.0
+
+
+def _semitones(condition: str) -> float:
+    """Returns by how much a condition raises the pitch."""
+    faster = sum(
+        12 * math.log2(1 + float(p) / 100) for p in re.findall(r"speed([+-][\d.]+?\d?)(?=\.[a-z]|$)", condition)
+    )
+    return faster + sum(float(p) for p in re.findall(r"pitch([+-][\d.]+?\d?)(?=\.[a-z]|$)", condition))
+
+
+def _quantiles(values: list[float]) -> list[float]:
+    """Returns the median and the 90 % quantile."""
+    return np.quantile(values, [0.5, 0.9]).round(3).tolist() if values else []
+
+
+def _in_words(row: Mapping[str, Any]) -> str:
+    name = (
+        f"{row['condition']:20s} {row['seconds']:4g} s{' near' if row['near'] else ''}{' ?' if row['unknown'] else ''}"
+    )
+    low, high = row["right_within"]
+    return (
+        f"{name:34s} {row['clips']:4d} clips   right {100 * row['right']:5.1f} ({100 * low:.1f}-{100 * high:.1f})"
+        f"   place {100 * row['placed']:5.1f}   accepted {100 * row['accepted']:5.1f}   sure {100 * row['sure']:5.1f}"
+        f"   speed % {row['speed_percent']}   semitones {row['semitones']}   ms {row['doubtful_cpu_ms']}"
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

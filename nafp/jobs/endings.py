@@ -1,0 +1,36 @@
+"""How a process ends that waits for nobody: threads and libraries may wait for processes that are gone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import NoReturn
+
+_at_once = False
+
+
+def wait_for_nobody() -> None:
+    """Makes the end of this process one at once, whenever `leave` is called."""
+    global _at_once
+    _at_once = True
+
+
+def is_at_once() -> bool:
+    """Returns whether this process is to end without waiting for its threads and libraries."""
+    return _at_once
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process with an exit code: as Python does, or at once after `wait_for_nobody`."""
+    if not _at_once:
+        sys.exit(code)
+    at_once(code)
+
+
+def at_once(code: int) -> NoReturn:
+    """Ends the process after what it has printed is written, and nothing else."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)
