@@ -290,7 +290,7 @@ def test_a_wrong_setting_is_told_the_right_ones(tmp_path, small, setting):
 def exported(tmp_path_factory):
     """Exports the best of a run by the command: (folder, what it said)."""
     folder = tmp_path_factory.mktemp("export")
-    networks.write_run(folder / "run", networks.config(), {10: 0.5, 20: 0.25})
+    networks.write_run(folder / "run", networks.few_blocks(), {10: 0.5, 20: 0.25})
     done = commands.nafp("export", f"--checkpoint={folder}/run@best", f"--out={folder}/small.npz")
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
