@@ -40,8 +40,16 @@ def test_evidence_accepts_more_than_margin_and_score_at_as_many_false_accepts(as
     accepted, plain = (found["verdicts"]["0.01"]["accepted"]["rate"] for found in (with_it, without))
     assert accepted > plain + 0.1
     assert with_it["verdicts"]["0.01"]["false"]["rate"] < 0.03
-    assert with_it["calibration_error"] < 0.05
     assert set(with_it["verdicts"]["0.001"]["conditions"]) == {"clean", "n0"}
+
+
+def test_what_is_fitted_is_calibrated_before_caution_takes_its_share_off(asked, monkeypatch):
+    careful, _ = verified.answered(asked, verified.fitted(asked))
+    monkeypatch.setattr(verified, "CAUTION", 0.0)
+    assert verified.judged(asked)["calibration_error"] < 0.05
+    fitted, _ = verified.answered(asked, verified.fitted(asked))
+    odds = [np.log(values / (1 - values)) for values in (fitted, careful)]
+    np.testing.assert_allclose(odds[0] - odds[1], 0.5, atol=1e-6)
 
 
 NOTHING = np.array([0, 0, 0, 0, 0, 0, 1.0])  # Keeps how many versions there were.
