@@ -124,7 +124,7 @@ def parts(made: Setting, repeats: int) -> Iterator[_roofline.Part]:
     def front_end(positions: jax.Array, anchors: jax.Array, replicas: jax.Array) -> Any:
         return step.seen(recipe, step.mask_keys(recipe, positions), anchors, replicas)
 
-    def forward(params: Any, mels: jax.Array) -> jax.Array:
+    def forward(params: Any, mels: jax.Array) -> Any:
         return recipe.model.apply({"params": params, "batch_stats": state.batch_stats}, mels)
 
     def both(params: Any, mels: jax.Array) -> Any:

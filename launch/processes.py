@@ -40,6 +40,11 @@ def join() -> None:
 
     # The service would keep a SIGTERM from this process until JAX asks for it. Training hears it by itself.
     jax.config.update("jax_enable_preemption_service", False)
-    known = dict(num_processes=_PROCESSES.value, process_id=_PROCESS.value) if _COORDINATOR.value else {}
-    timeouts = dict(heartbeat_timeout_seconds=_HEARTBEAT_S.value, shutdown_timeout_seconds=_HEARTBEAT_S.value)
-    jax.distributed.initialize(_COORDINATOR.value, **known, **timeouts)
+    count, mine = (_PROCESSES.value, _PROCESS.value) if _COORDINATOR.value else (None, None)
+    jax.distributed.initialize(
+        _COORDINATOR.value,
+        num_processes=count,
+        process_id=mine,
+        heartbeat_timeout_seconds=_HEARTBEAT_S.value,
+        shutdown_timeout_seconds=_HEARTBEAT_S.value,
+    )

@@ -1,5 +1,6 @@
 """The `nafp` command: runs the launcher of a verb. Nothing heavy loads before the verb is known."""
 
+import contextlib
 import difflib
 import errno
 import importlib.util
@@ -68,11 +69,20 @@ def main() -> None:
     """Runs `nafp VERB ARGUMENTS`."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_usage())
+        _say(_usage())
     elif arguments[0] in ("-V", "--version"):
-        print(f"nafp {nafp.__version__}")
+        _say(f"nafp {nafp.__version__}")
     else:
         _run(*arguments)
+
+
+def _say(text: str) -> None:
+    """Prints a text, of which its reader, perhaps `head`, may have seen enough before its end."""
+    with contextlib.suppress(BrokenPipeError):
+        try:
+            print(text)
+        finally:
+            _finish()
 
 
 def _usage() -> str:

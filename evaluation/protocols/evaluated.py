@@ -34,11 +34,11 @@ def evaluated(request: dict[str, Any], others: Sequence[str], *, show: bool) -> 
     _clear(out)
     wanted = evaluate.Request(**request, show=False)
     if others:
-        found = over_speeds.run(wanted, queries=[request["query"], *others])
+        record = over_speeds.run(wanted, queries=[request["query"], *others])
     else:
-        found = evaluate.run(wanted)
+        record = evaluate.run(wanted)
     (out / _NOTE).write_text(key)
-    return found
+    return record
 
 
 def _clear(out: pathlib.Path) -> None:
@@ -50,17 +50,17 @@ def _clear(out: pathlib.Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
 
 
-def at_speeds(name: str, said: str) -> list[tuple[str, float]]:
+def at_speeds(name: str, speeds: str) -> list[tuple[str, float]]:
     """Returns the names and the speeds of the stores of queries at other speeds.
 
-    name: of the store at speed 1. said: auto, or numbers with commas between them.
+    name: of the store at speed 1. speeds: auto, or numbers with commas between them.
     """
     try:
-        wanted = asking.SPEEDS if said == "auto" else [float(s) for s in said.split(",") if s]
+        wanted = asking.SPEEDS if speeds == "auto" else [float(s) for s in speeds.split(",") if s]
     except ValueError:
         wanted = [-1.0]
     if not all(0 < speed < float("inf") for speed in wanted):
-        raise errors.Invalid(f"evaluation.speeds = {said!r}: give auto, or numbers above 0 such as 0.97,1.03")
+        raise errors.Invalid(f"evaluation.speeds = {speeds!r}: give auto, or numbers above 0 such as 0.97,1.03")
     return [(f"{name}@{speed:g}", float(speed)) for speed in wanted if speed != 1]
 
 

@@ -313,14 +313,14 @@ def _database(job: Run) -> list[tuple[str, str, str | None]]:
     sources: list[tuple[str, str, str | None]] = [("db", place, _split(job, place, references.split))]
     if not others:
         return sources
-    (other,) = others
-    split = _split(job, other, distractors.split)
-    if split is None and other == place:
+    (distractors_place,) = others
+    split = _split(job, distractors_place, distractors.split)
+    if split is None and distractors_place == place:
         return sources  # Nothing tells references from distractors, so all recordings are asked for.
     if split == "":
-        _say(job, f"note: no music of split {distractors.split} in {other}: no distractors")
+        _say(job, f"note: no music of split {distractors.split} in {distractors_place}: no distractors")
         return sources
-    return [*sources, (stores.DUMMY, other, split)]
+    return [*sources, (stores.DUMMY, distractors_place, split)]
 
 
 def _places(job: Run) -> list[str]:

@@ -69,7 +69,7 @@ def render(
     pieces = [piece for split in splits for piece in pairs.chosen(source, split, count, seed)]
     material.require_unique(source, pieces)
 
-    def one(pair: _Pair) -> bool:
+    def render_pair(pair: _Pair) -> bool:
         if pair.file.exists():
             return True
         here = surroundings[pair.part.piece.split]
@@ -100,7 +100,7 @@ def render(
         progress.Progress(len(wanted), "seconds", label="pairs", show=show) as bar,
     ):
         made = []
-        for pair, is_made in zip(wanted, pool.map(one, wanted), strict=True):
+        for pair, is_made in zip(wanted, pool.map(render_pair, wanted), strict=True):
             made += [pair] if is_made else []
             bar.add(1)
     _write_tables(out, splits, made)

@@ -58,10 +58,10 @@ def read(path: str) -> Reading:
     if system is foreign_benchmark:
         tree = foreign_benchmark.flat(tree)
     whole = _over(_DEFAULTS.get(system.NAME, {}), tree)
-    told = foreign_keys.read(whole, system.KEYS, system=system.NAME)
-    if told.refused:
-        raise errors.Invalid(f"{path}, a configuration of {system.NAME}: {'; '.join(told.refused)}")
-    return Reading(system.NAME, _changed({**system.FIXED, **told.settings}), told.notes)
+    keys = foreign_keys.read(whole, system.KEYS, system=system.NAME)
+    if keys.refused:
+        raise errors.Invalid(f"{path}, a configuration of {system.NAME}: {'; '.join(keys.refused)}")
+    return Reading(system.NAME, _changed({**system.FIXED, **keys.settings}), keys.notes)
 
 
 def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,15 +85,15 @@ def read(tree: Tree, keys: Mapping[str, Key], *, system: str) -> Read:
 
 def _read_one(result: Read, key: Key, shown: str, value: Any, tree: Tree) -> None:
     try:
-        found = dict(key.settings(value, tree)) if key.settings else {}
+        settings = dict(key.settings(value, tree)) if key.settings else {}
     except ValueError as error:
         result.refused.append(f"{shown}: {error}")
         return
     except (ArithmeticError, AttributeError, LookupError, TypeError) as error:  # A value of another kind than expected.
         result.refused.append(f"{shown}: is not a value that this key can have ({type(error).__name__}: {error})")
         return
-    result.settings.update(found)
-    became = ", ".join(f"config.{name}={value!r}" for name, value in found.items())
+    result.settings.update(settings)
+    became = ", ".join(f"config.{name}={value!r}" for name, value in settings.items())
     result.notes.append(f"{shown}: {became}{'. ' if became and key.why else ''}{key.why}")
 
 

@@ -78,9 +78,9 @@ def _masks(value: Any, tree: keys.Tree) -> Mapping[str, Any]:
     unknown = sorted(set(value) - set(_MASKS))
     if unknown:
         raise ValueError(f"nafp has masks for {', '.join(_MASKS)}, not for {', '.join(unknown)}")
-    told = tree["SPEC_AUG"].get("SPECAUG_PROBS", 1.0)
-    each = told if isinstance(told, list) else [told] * len(value)
-    chosen = dict.fromkeys(_MASKS.values(), 0.0) | {_MASKS[mask]: float(p) for mask, p in zip(value, each)}
+    stated = tree["SPEC_AUG"].get("SPECAUG_PROBS", 1.0)
+    shares = stated if isinstance(stated, list) else [stated] * len(value)
+    chosen = dict.fromkeys(_MASKS.values(), 0.0) | {_MASKS[mask]: float(p) for mask, p in zip(value, shares)}
     return {f"augment.{mask}.probability": p for mask, p in chosen.items()}
 
 

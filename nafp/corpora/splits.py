@@ -178,9 +178,9 @@ def _joined(tracks: Sequence[manifest.Track], names: list[str], together: Iterab
             name = parents[name]
         return name
 
-    for one, other in together:
-        if one in place and other in place:
-            low, high = sorted((root(names[place[one]]), root(names[place[other]])))
+    for first, second in together:
+        if first in place and second in place:
+            low, high = sorted((root(names[place[first]]), root(names[place[second]])))
             if low != high:
                 parents[high] = low
     return [root(name) for name in names]
@@ -198,9 +198,9 @@ def _taken(tracks: Sequence[manifest.Track], names: Sequence[str]) -> dict[str, 
     """Returns the splits of the groups that have one. Raises errors.Invalid for a group that has two."""
     torn = leaks(tracks, names)
     if torn:
-        one, other = torn[0]
+        first, second = torn[0]
         raise errors.Invalid(
-            f"{one.path} ({one.split}) and {other.path} ({other.split}) belong together, and "
+            f"{first.path} ({first.split}) and {second.path} ({second.split}) belong together, and "
             f"{len(torn)} such groups are in two splits already; split again, or choose other groups"
         )
     return {name: track.split for track, name in zip(tracks, names) if track.split}

@@ -193,9 +193,10 @@ class Milvus:
             time.sleep(_POLL_S)
 
     def reload(self, name: str) -> None:
-        """Takes a collection out of memory and into it again. Fresh rows are searched by their index after that."""
-        with self._explained(f"releasing {name}"):
-            self._client.release_collection(name, timeout=self._timeout_s)
+        """Takes a collection out of memory and into it again. Then a server searches fresh rows by their index."""
+        if not self.is_embedded:
+            with self._explained(f"releasing {name}"):
+                self._client.release_collection(name, timeout=self._timeout_s)
         self.load(name)
 
     def load(self, name: str) -> None:
@@ -206,8 +207,9 @@ class Milvus:
         end_s = time.monotonic() + self._timeout_s + _PATIENCE_S
         state = self._load_state(name)
         if "NotLoad" in state:
-            with self._explained(f"loading {name}"):
-                self._client.load_collection(name, timeout=self._timeout_s + _PATIENCE_S)
+            # milvus-lite fails while a file of the index is being written: "No data left in file".
+            load = functools.partial(self._client.load_collection, name, timeout=self._timeout_s + _PATIENCE_S)
+            self._patiently(load, load, f"loading {name}")
             state = self._load_state(name)
         while "Loaded" not in state:
             if time.monotonic() > end_s:

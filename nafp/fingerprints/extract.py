@@ -308,7 +308,7 @@ def _with_others(job: _Job) -> ExtractionReport:
             report = _fill_share(part, job, mine)
         with hosts.together("put together"):
             if whole is not None:
-                report = _put_together(whole, everyone, job)
+                report = _put_together(whole, _collected(everyone, job), job)
     return report
 
 
@@ -330,13 +330,20 @@ def _fill_share(part: store.Writer, job: _Job, mine: shares.Share) -> Extraction
 def _joined(job: _Job) -> ExtractionReport:
     """Makes STORE/NAME of shares that were done one by one. The store is the one of a single process, row for row."""
     store.require_unfinished(job.folder, job.name, overwrite=job.overwrite)
-    everyone = shares.done(job.parts)
+    collected = _collected(shares.done(job.parts), job)  # Before anything is written.
     with job.open(job.folder / job.name) as whole:
-        return _put_together(whole, everyone, job)
+        return _put_together(whole, collected, job)
 
 
-def _put_together(whole: store.Writer, everyone: list[shares.Share], job: _Job) -> ExtractionReport:
-    """Copies the tracks out of the shares, which are unfinished stores, in the order of the source."""
+class _Collected(NamedTuple):
+    """What shares hold: their report together, and of each track its entry and the rows of its share."""
+
+    report: ExtractionReport
+    tracks: dict[str, tuple[store.TrackRows, np.ndarray]]
+
+
+def _collected(everyone: list[shares.Share], job: _Job) -> _Collected:
+    """Opens the shares, which are unfinished stores. Raises errors.Invalid for one that is not of this job."""
     tracks: dict[str, tuple[store.TrackRows, np.ndarray]] = {}
     reports = [ExtractionReport(*share.read(job.parts)) for share in everyone]
     for share, report in zip(everyone, reports):
@@ -348,10 +355,15 @@ def _put_together(whole: store.Writer, everyone: list[shares.Share], job: _Job) 
                 shape = (part.n_rows, job.extractor.dim)
                 rows = np.memmap(f"{share.path(job.parts)}.mm.part", "<f4", "r", shape=shape)
             tracks |= {track.track: (track, rows) for track in part.tracks}
+    return _Collected(total(reports), tracks)
+
+
+def _put_together(whole: store.Writer, collected: _Collected, job: _Job) -> ExtractionReport:
+    """Copies the tracks out of the shares, in the order of the source."""
+    report, tracks = collected
     for track, rows in (tracks[source.name] for source in job.tracks if source.name in tracks):
         if track.track not in whole.done:
             vectors = rows[track.first_row : track.first_row + track.n_rows]
             whole.append(track.track, track.seconds, vectors)
-    report = total(reports)
     _finish(whole, report, job)
     return report

@@ -8,7 +8,6 @@ import json
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -30,7 +29,7 @@ _LOST_S = 3.0  # How long an error of a collective waits for the reason that ano
 # of this process itself, such as a lack of memory, is none of these.
 _LOST = ("gloo", "nccl", "connection", "unavailable", "deadline", "heartbeat", "aborted", "peer")
 _number = itertools.count()
-_known_to_all: weakref.WeakSet[BaseException] = weakref.WeakSet()
+_AGREED = "_nafp_agreed"  # An attribute of errors that every process raises at the same place.
 
 
 @contextlib.contextmanager
@@ -45,7 +44,7 @@ def together(what: str) -> Iterator[None]:
         yield
     except Exception as error:  # The others wait for this process, and must hear of it.
         _meet(key, str(error) or type(error).__name__)
-        _known_to_all.add(error)
+        agreed(error)
         raise
     failed = [f"process {i} failed: {text}" for i, text in enumerate(_meet(key, "")) if text]
     if failed:
@@ -114,15 +113,15 @@ def ended_together() -> Iterator[None]:
         listening.join(_LEAVING_S)
 
 
-def agreed(error: errors.Error) -> errors.Error:
+def agreed(error: Exception) -> Exception:
     """Notes that every process raises an error at the same place, and returns it."""
-    _known_to_all.add(error)
+    setattr(error, _AGREED, True)
     return error
 
 
 def is_agreed(error: BaseException | None) -> bool:
     """Returns whether all processes end for the same reason, or there is one alone, so that they can end in order."""
-    return error is None or error in _known_to_all or distributed.global_state.client is None
+    return error is None or hasattr(error, _AGREED) or distributed.global_state.client is None
 
 
 def _meet(key: str, text: str) -> list[str]:

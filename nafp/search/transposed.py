@@ -80,7 +80,7 @@ def propose(clip: Transposed, rows: collection.Collection, *, most: int) -> list
 
     Only pitches at which all rows were heard count.
     """
-    is_whole = clip.vectors.any(axis=2).all(axis=1)
+    is_whole = np.all(clip.vectors.any(axis=2), axis=1)
     anchors = _chosen(_anchors(clip._replace(near=np.where(is_whole[:, None, None], clip.near, -1)), rows))
     if not len(anchors.row):
         return []

@@ -47,9 +47,9 @@ class Embedder:
 
     def with_variables(self, variables: dict[str, Any]) -> Embedder:
         """Returns the same network with other parameters, without compiling it anew."""
-        other = copy.copy(self)
-        other._variables = variables
-        return other
+        network = copy.copy(self)
+        network._variables = variables
+        return network
 
     @property
     def n_parameters(self) -> int:

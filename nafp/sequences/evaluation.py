@@ -98,70 +98,70 @@ def evaluate(
 ) -> Iterator[Line]:
     """Yields the scores of every method at every length. Lengths that no query has are left out."""
     ways: dict[str, Callable[[list[Query]], Line]] = {
-        FIRST: lambda some: _first_stage(index, some),
-        SINGLE: lambda some: _second_stage(network, index, some, fine=False),
-        TWO: lambda some: _second_stage(network, index, some, fine=True),
+        FIRST: lambda batch: _first_stage(index, batch),
+        SINGLE: lambda batch: _second_stage(network, index, batch, fine=False),
+        TWO: lambda batch: _second_stage(network, index, batch, fine=True),
     }
     for length in starts.lengths(seconds):
-        if some := queries(asked, answers, starts, length):
+        if batch := queries(asked, answers, starts, length):
             for method in methods:
-                yield ways[method](some)
+                yield ways[method](batch)
 
 
-def _second_stage(network: Embedder, index: Index, some: Sequence[Query], *, fine: bool) -> Line:
+def _second_stage(network: Embedder, index: Index, batch: Sequence[Query], *, fine: bool) -> Line:
     began = time.perf_counter()
-    cuts = search.pieces(len(some[0].rows), network.chunk_rows)
-    pieces = [query.rows[first : first + n] for query in some for first, n in cuts]
-    found = [part.reshape(len(some), len(cuts), -1) for part in search.nearest(index.vectors, network(pieces))]
-    coarse = [search.single_stage(*pair) for pair in zip(*found)]
+    cuts = search.pieces(len(batch[0].rows), network.chunk_rows)
+    pieces = [query.rows[first : first + n] for query in batch for first, n in cuts]
+    neighbours = [part.reshape(len(batch), len(cuts), -1) for part in search.nearest(index.vectors, network(pieces))]
+    coarse = [search.single_stage(*pair) for pair in zip(*neighbours)]
     if fine:
-        rankings = [search.two_stage(query.rows, ranking.places, index.chunks) for query, ranking in zip(some, coarse)]
-    ms = 1000 * (time.perf_counter() - began) / len(some)
+        rankings = [search.two_stage(query.rows, ranking.places, index.chunks) for query, ranking in zip(batch, coarse)]
+    ms = 1000 * (time.perf_counter() - began) / len(batch)
     if not fine:
-        return _line(SINGLE, index, some, [r.places for r in coarse], None, index.vectors.nbytes, ms)
+        return _line(SINGLE, index, batch, [r.places for r in coarse], None, index.vectors.nbytes, ms)
     rows = [ranking.places for ranking in rankings]
     chunk_of_row = [places // index.size for places in rows]
-    right = [int(index.first_chunk[q.recording]) * index.size + q.start for q in some]
-    return _line(TWO, index, some, chunk_of_row, (rows, right), index.vectors.nbytes, ms)
+    right = [int(index.first_chunk[q.recording]) * index.size + q.start for q in batch]
+    return _line(TWO, index, batch, chunk_of_row, (rows, right), index.vectors.nbytes, ms)
 
 
-def _first_stage(index: Index, some: Sequence[Query]) -> Line:
-    began, length = time.perf_counter(), len(some[0].rows)
-    numbers = search.nearest(index.rows, np.concatenate([query.rows for query in some]))[1]
+def _first_stage(index: Index, batch: Sequence[Query]) -> Line:
+    began, length = time.perf_counter(), len(batch[0].rows)
+    numbers = search.nearest(index.rows, np.concatenate([query.rows for query in batch]))[1]
     rows = []
-    for query, nearest in zip(some, numbers.reshape(len(some), length, -1)):
+    for query, nearest in zip(batch, numbers.reshape(len(batch), length, -1)):
         places, scores = search.diagonals(query.rows, nearest, index.rows)
         rows.append(places[np.argsort(-scores, kind="stable")[: search.K]])
-    ms = 1000 * (time.perf_counter() - began) / len(some)
-    right = [int(index.first_row[query.recording]) + query.start for query in some]
+    ms = 1000 * (time.perf_counter() - began) / len(batch)
+    right = [int(index.first_row[query.recording]) + query.start for query in batch]
     # The chunk of a row of the right recording; any other recording's row is none.
     chunk_of_row = [
         index.first_chunk[q.recording] + (places - index.first_row[q.recording]) // index.size
-        for places, q in zip(rows, some)
+        for places, q in zip(rows, batch)
     ]
-    return _line(FIRST, index, some, chunk_of_row, (rows, right), index.rows.nbytes, ms)
+    return _line(FIRST, index, batch, chunk_of_row, (rows, right), index.rows.nbytes, ms)
 
 
 def _line(
     method: str,
     index: Index,
-    some: Sequence[Query],
-    chunks_found: Sequence[np.ndarray],
+    batch: Sequence[Query],
+    chunk_answers: Sequence[np.ndarray],
     by_place: tuple[Sequence[np.ndarray], Sequence[int]] | None,
     n_bytes: int,
     ms: float,
 ) -> Line:
-    """Counts right answers: by chunk, and by place where (rows found, right rows) are given."""
-    own = [int(index.first_chunk[query.recording]) + query.start // index.size for query in some]
-    of_chunk = [_right(found, {chunk, chunk + 1}) for found, chunk in zip(chunks_found, own)]
-    of_place = [_right(found, {row}) for found, row in zip(*by_place)] if by_place else [(-1, -1)]
+    """Counts right answers: by chunk, and by place if `by_place` gives the rows of the answers and the right rows."""
+    own = [int(index.first_chunk[query.recording]) + query.start // index.size for query in batch]
+    of_chunk = [_right(answers, {chunk, chunk + 1}) for answers, chunk in zip(chunk_answers, own)]
+    of_place = [_right(answers, {row}) for answers, row in zip(*by_place)] if by_place else [(-1, -1)]
     chunk_top1, chunk_top10 = (sum(column) for column in zip(*of_chunk))
     place_top1, place_top10 = (sum(column) for column in zip(*of_place))
-    seconds = (len(some[0].rows) + 1) / 2
-    return Line(method, seconds, len(some), chunk_top1, chunk_top10, place_top1, place_top10, n_bytes, ms)
+    seconds = (len(batch[0].rows) + 1) / 2
+    return Line(method, seconds, len(batch), chunk_top1, chunk_top10, place_top1, place_top10, n_bytes, ms)
 
 
-def _right(found: np.ndarray, right: set[int]) -> tuple[int, int]:
+def _right(answers: np.ndarray, right: set[int]) -> tuple[int, int]:
     """Returns whether the first, and whether any of the answers is right: 0 or 1 each."""
-    hits = [answer in right for answer in found.tolist()]
+    hits = [answer in right for answer in answers.tolist()]
     return int(bool(hits and hits[0])), int(any(hits))

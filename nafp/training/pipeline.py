@@ -24,6 +24,13 @@ Batch = dict[str, np.ndarray]
 TRIES = 8  # Draws of noise before a quiet stretch is taken.
 
 
+class Order(Protocol):
+    """The windows of all hosts, one after another: position -> window."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, position: int) -> int: ...
+
+
 class Stream(Protocol):
     """An endless iterator over host batches that can be saved and restored, as grain's iterators can."""
 
@@ -240,7 +247,7 @@ class _Share:
     n: of each global batch. Raises errors.Invalid if `pairs` do not divide among the hosts.
     """
 
-    def __init__(self, order: Sequence[int], *, pairs: int, host: int, hosts: int):
+    def __init__(self, order: Order, *, pairs: int, host: int, hosts: int):
         if pairs % hosts:
             raise errors.Invalid(f"a global batch of {pairs} pairs does not divide among {hosts} hosts.")
         self.n = pairs // hosts
@@ -255,7 +262,7 @@ class _Share:
         return position, int(self._order[position])
 
 
-def _order(n_windows: int, seed: int, order: Epochs | None) -> Sequence[int]:
+def _order(n_windows: int, seed: int, order: Epochs | None) -> Order:
     """Returns the numbers of the windows, epoch after epoch without end, each epoch in an order of its own."""
     if order is not None:
         return order

@@ -195,11 +195,11 @@ def _limits(network: trained.Trained, facts: Facts) -> str:
 
 def _overall(results: Mapping[str, Any] | None) -> dict[str, Any]:
     """Returns the rates by length that a table has, of the recording if the tracks are known."""
-    found = {}
+    rates = {}
     for length, metrics in ((results or {}).get("hit_rates") or {}).items():
         if cell := _best(metrics):
-            found[length] = cell
-    return found
+            rates[length] = cell
+    return rates
 
 
 def _best(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -126,10 +126,10 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
 
 def _read_card(path: pathlib.Path) -> dict[str, Any]:
     try:
-        found = model_cards.front_matter(_text(path, model_cards.LARGEST))
+        card = model_cards.front_matter(_text(path, model_cards.LARGEST))
     except errors.Invalid as error:
         raise errors.Invalid(f"{path}: {error}") from None
-    return {key: value for key, value in found.items() if key in model_cards.CHECKED}
+    return {key: value for key, value in card.items() if key in model_cards.CHECKED}
 
 
 def _text(path: pathlib.Path, largest: int) -> str:
@@ -143,24 +143,24 @@ def _text(path: pathlib.Path, largest: int) -> str:
         raise errors.Invalid(f"{path}: is not text in UTF-8") from None
 
 
-def _require_agreement(path: pathlib.Path, found: Mapping[str, Any], truth: Mapping[str, Any]) -> None:
-    """Raises nafp.errors.Invalid if a file says something else of the network than the network's own."""
-    for name, value in found.items():
+def _require_agreement(path: pathlib.Path, stated: Mapping[str, Any], truth: Mapping[str, Any]) -> None:
+    """Raises nafp.errors.Invalid if a file states something else about the network than the file of the network."""
+    for name, value in stated.items():
         if name in truth and value != truth[name]:
-            one, other = _first_difference(value, truth[name])
+            theirs, ours = _first_difference(value, truth[name])
             raise errors.Invalid(
-                f"{path}: says {name} {one}, but {NETWORK} beside it {other}: they are not of one network. Restore the "
-                f"folder from a copy, or write it anew: nafp export --checkpoint={path.parent / NETWORK} "
+                f"{path}: says {name} {theirs}, but {NETWORK} beside it {ours}: they are not of one network. Restore "
+                f"the folder from a copy, or write it anew: nafp export --checkpoint={path.parent / NETWORK} "
                 "--format=folder --out=NEW"
             )
 
 
-def _first_difference(one: Any, other: Any) -> tuple[str, str]:
+def _first_difference(value: Any, truth: Any) -> tuple[str, str]:
     """Returns two values that differ, those of their first different key if they are mappings."""
-    while isinstance(one, Mapping) and isinstance(other, Mapping):
-        key = next(key for key in (*one, *other) if one.get(key) != other.get(key))
-        one, other = one.get(key), other.get(key)
-    return repr(one)[:80], repr(other)[:80]
+    while isinstance(value, Mapping) and isinstance(truth, Mapping):
+        key = next(key for key in (*value, *truth) if value.get(key) != truth.get(key))
+        value, truth = value.get(key), truth.get(key)
+    return repr(value)[:80], repr(truth)[:80]
 
 
 def _require_own(network: trained.Trained, results: Mapping[str, Any] | None) -> None:

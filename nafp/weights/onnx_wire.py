@@ -102,8 +102,8 @@ class _Reader:
         return name, np.frombuffer(raw, np.dtype(dtype).newbyteorder("<")).reshape(shape)
 
     def _strings(self, data: memoryview, what: str) -> tuple[str, str]:
-        found = {number: _text(value) for number, value in self._fields(data, {1, 2}, what)}
-        return found.get(1, ""), found.get(2, "")
+        texts = {number: _text(value) for number, value in self._fields(data, {1, 2}, what)}
+        return texts.get(1, ""), texts.get(2, "")
 
     def _fields(self, data: memoryview, allowed: set[int], what: str) -> Iterator[tuple[int, int | memoryview]]:
         """Yields number and value of each field: an integer, or the bytes of a message, a string or a float."""

@@ -39,7 +39,7 @@ def network(memory):
 
 @pytest.fixture
 def opened(memory, network):
-    with database.Database.create(memory / "db", network=network, peaks=True) as made:
+    with database.Database.create(memory / "db", network=network, peaks=True, storage="float16") as made:
         fill(made.folder, 40)
         yield made.refresh()
 

@@ -8,7 +8,7 @@ import pytest
 from nafp.audio import decode
 from nafp.identify import identifier
 from nafp.models import numpy_network
-from nafp.search import collection, index, plans, store
+from nafp.search import collection, confidence, evidence, index, plans, store
 from tests import networks
 
 MUSIC = sorted((pathlib.Path(__file__).parents[1] / "recordings" / "music").glob("*.opus"))[:3]
@@ -48,3 +48,23 @@ def test_rows_that_say_nothing_are_passed_over(opened):
     asked = identifier.Identifier(network, rows, searched)
     assert asked.rank_vectors({1.0: vectors}).answers[0].start_s == pytest.approx(5.0, abs=0.05)
     assert asked.rank_vectors({1.0: np.zeros_like(vectors)}).answers == []
+
+
+def test_an_answer_is_as_probable_as_its_evidence_says_and_without_a_verifier_as_before(opened):
+    network, rows, searched = opened
+    clip = decode.load(MUSIC[1], sample_rate_hz=8000, start_s=5.2, seconds=3.0)
+    several = np.array([[-1.0, 2, 1, -3, -2, 4, 1, 2]])
+    verifier = confidence.Verifier(np.zeros((1, 8)), several, np.array([[0.1, 0.2]]))
+    weighing = confidence.Confidence([1], np.array([[-3.0, 4, 2]]), verifier=verifier)
+    asked = identifier.Identifier(network, rows, searched, speeds=[0.97, 1.03], confidence=weighing)
+    ranked = asked.rank(clip, sample_rate_hz=8000)
+    found = evidence.of_ranking(ranked.heard, ranked.ranking, rows, shifts=ranked.shifts)
+    assert found.n_versions == 2
+    best, *others = ranked.answers
+    score, margin = np.array(best.score), np.array(best.margin)
+    assert best.probability == pytest.approx(float(weighing.probability(6, score, margin, found=found)), abs=1e-6)
+    assert best.probability != pytest.approx(float(weighing.plain.probability(6, score, margin)), abs=1e-3)
+    assert all(other.probability < best.probability for other in others)
+    plain = identifier.Identifier(network, rows, searched, speeds=[0.97, 1.03], confidence=weighing.plain)
+    told = plain.rank(clip, sample_rate_hz=8000).answers[0].probability
+    assert told == pytest.approx(float(weighing.plain.probability(6, score, margin)), abs=1e-6)

@@ -41,6 +41,7 @@ def checkout(tmp_path):
         "nafp/cli.py",
         "nafp/errors.py",
         "nafp/jobs/__init__.py",
+        "nafp/jobs/endings.py",
         "nafp/jobs/shown.py",
         "launch/__init__.py",
         "launch/exits.py",
@@ -115,6 +116,12 @@ def test_a_reader_who_has_seen_enough_is_no_failure(checkout):
     folder = checkout("train", "print('line\\n' * 99999, flush=True)")
     piped = f"set -o pipefail; {sys.executable} -m nafp train | head -1"
     done = subprocess.run(["bash", "-c", piped], cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reader_who_has_seen_enough_of_the_help_is_no_failure():
+    piped = f"set -o pipefail; {sys.executable} -m nafp --help | true"
+    done = subprocess.run(["bash", "-c", piped], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 

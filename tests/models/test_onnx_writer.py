@@ -8,7 +8,7 @@ import pytest
 from nafp import config as config_lib
 from nafp import errors
 from nafp.audio import decode
-from nafp.models import filterbank, numpy_network, onnx_network, onnx_writer
+from nafp.models import filterbank, numpy_network, onnx_fingerprinter, onnx_network, onnx_writer
 from nafp.weights import files
 from tests import networks
 from tests.models import test_published_networks as published
@@ -98,6 +98,17 @@ def test_every_spectrogram_is_that_of_numpy(recording, changes):
 )
 def test_every_shape_computes_what_numpy_does(recording, changes):
     c = networks.config(**changes)
+    require_same(c, networks.trained_variables(c, seed=1), recording)
+
+
+@pytest.mark.parametrize("activation", ["elu", "relu"])
+def test_a_norm_over_many_values_computes_what_numpy_does(recording, monkeypatch, activation):
+    c = networks.config(**{"model.activation": activation})
+    monkeypatch.setattr(onnx_fingerprinter, "_SUMMED_AT_ONCE", 200)
+    graph = onnx_writer.graph(
+        networks.trained_variables(c, seed=1), c, bank=filterbank.by_formula(**files.bank_settings(c))
+    )
+    assert 0 < sum(node.kind == "LayerNormalization" for node in graph.nodes) < 16  # Both forms are met.
     require_same(c, networks.trained_variables(c, seed=1), recording)
 
 

@@ -54,7 +54,7 @@ def test_sound_at_another_pitch_gets_about_the_fingerprint_of_its_recording(smal
 
 
 def test_numpy_and_jax_undo_alike_for_any_number_of_segments():
-    c = networks.config()
+    c = networks.few_blocks()
     variables = networks.variables(c)
     identity = {"sha256": "0", "source": "x", "step": 0}
     ours = numpy_network.NumpyNetwork(variables, c, identity=identity)

@@ -166,6 +166,30 @@ def test_a_long_file_becomes_a_timeline(page):
     assert page.tab.locator("#timeline span").count() == 2
 
 
+def test_a_long_file_that_is_sent_is_monitored_by_the_server(chromium, served):
+    health = served.ask("GET", "/v1/health").value
+    health["limits"]["seconds"] = 10.0  # To the page, more is long.
+    parts = [(0, 4.0, 9.0), (3, 2.0, 7.0), (2, 3.0, 9.0)]  # The middle one is in no collection.
+    sound = [decode.load(MUSIC[n], sample_rate_hz=8000, start_s=at, seconds=s) for n, at, s in parts]
+    with chromium.page("about:blank") as page:
+        page.tab.route("**/v1/health", lambda route: route.fulfill(json=health))
+        page.tab.goto(f"http://127.0.0.1:{served.port}/")
+        page.ready().tab.get_by_text("Options").click()
+        page.tab.get_by_label("Send the sound itself").check()
+        dropped(page, "set.wav", wav(np.concatenate(sound), 8000))
+        page.tab.get_by_text("set.wav: 2 stretches of known tracks.").wait_for()
+        rows = [row.split("\t") for row in page.tab.locator("#stretches tbody tr").all_inner_texts()]
+        assert [row[2] for row in rows] == ["Title 0", "Title 2"]
+        seconds = [[60 * int(m) + int(s) for m, s in (cell.split(":") for cell in row[:2])] for row in rows]
+        np.testing.assert_allclose(seconds, [[0, 9], [16, 25]], atol=2)
+        assert posted(page) == []
+        # What the server says of a stream is told, too.
+        served.opened[0].settings = served.settings._replace(listeners=0)
+        dropped(page, "set.wav", wav(np.concatenate(sound), 8000))
+        page.tab.get_by_text("The server says: 0 streams are being listened to already.").wait_for()
+        served.opened[0].settings = served.settings
+
+
 def test_without_permission_it_says_so(chromium, served):
     with chromium.page(f"http://127.0.0.1:{served.port}/", microphone=False) as page:
         assert page.ready().listen().startswith("This page may not use the microphone.")

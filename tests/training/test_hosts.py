@@ -48,8 +48,8 @@ def free_port():
         return s.getsockname()[1]
 
 
-def started(folder, run, *, hosts, devices, steps=WITHOUT_END, **changes):
-    """Starts `nafp train` on so many hosts of so many devices each."""
+def started(folder, run, *, hosts, devices, steps=WITHOUT_END, of_last=(), **changes):
+    """Starts `nafp train` on so many hosts of so many devices each. of_last: further words for the last host."""
     settings = {**STEADY, "train.cpu_shares": devices, "train.steps": steps, **changes}
     line = [sys.executable, "-m", "nafp", *test_loop.words(folder, run, **settings)]
     if hosts > 1:
@@ -57,6 +57,7 @@ def started(folder, run, *, hosts, devices, steps=WITHOUT_END, **changes):
     made = []
     for i in range(hosts):
         words, path = [*line, f"--process={i}"] if hosts > 1 else line, folder / f"host{time.monotonic_ns()}.txt"
+        words = [*words, *of_last] if i == hosts - 1 else words
         with path.open("w") as log:
             env = test_loop.environment(folder)
             made.append(Host(subprocess.Popen(words, cwd=ROOT, env=env, stdout=log, stderr=log), path))
@@ -121,6 +122,7 @@ def test_a_host_that_dies_without_a_word_ends_the_other_and_the_run_goes_on(fold
     hosts = started(folder, run, hosts=2, devices=2)
     after(hosts, run, 5)
     hosts[gone].process.kill()
+    assert hosts[gone].end() == -signal.SIGKILL
     began, other = time.monotonic(), hosts[1 - gone]
     code = other.end(timeout_s=3 * HEARTBEAT_S)
     print(
@@ -136,14 +138,17 @@ def test_a_host_that_dies_without_a_word_ends_the_other_and_the_run_goes_on(fold
 
 
 @pytest.mark.slow
-def test_an_error_of_one_host_ends_the_other_with_its_reason(folder):
-    """The fast test is test_an_error_of_one_process_ends_the_others_with_its_reason."""
-    run = folder / "full"
-    hosts = started(folder, run, hosts=2, devices=1, **{"checkpoint.every_steps": 40})
+def test_hosts_that_differ_and_hosts_that_fail_end_together_with_the_reason(folder):
+    """The fast tests are those of tests/fingerprints/test_hosts.py."""
+    codes, said = ends(started(folder, folder / "differ", hosts=2, devices=1, of_last=["--config.seed=1"]))
+    assert codes == [2, 2]
+    assert all("must be the same in every process: the settings' digest is " in text for text in said)
+    run = folder / "failed"
+    hosts = started(folder, run, hosts=2, devices=1)
     after(hosts, run, 5)
-    (run / "checkpoints").rename(run / "gone")
-    (run / "checkpoints").write_text("")
+    for _ in range(2):  # Ctrl-C twice: at once, without a checkpoint.
+        hosts[1].process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
     codes, said = ends(hosts)
-    print(codes, [text[-600:] for text in said])
-    assert 0 not in codes
-    assert any("process 0 failed" in text or "process 1 failed" in text for text in said)
+    assert codes == [2, 130]
+    assert "process 1 failed: KeyboardInterrupt" in said[0]

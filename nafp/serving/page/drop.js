@@ -3,6 +3,7 @@
 import {ask, isProbable} from "./asking.js";
 import {hideAnswer, showAnswer} from "./shown.js";
 import {continued, decoded} from "./sound.js";
+import {secondsOf, streamed} from "./stream.js";
 import {Timeline} from "./timeline.js";
 
 const WINDOW_S = 10, STEP_S = 5, CLOSER_EVERY = 3; // A closer look at every third window that gives nothing.
@@ -52,6 +53,9 @@ export class FileDrop {
   }
 
   async send(file, number) {
+    const seconds = await secondsOf(file);
+    if (number !== this.number) return;
+    if (seconds > this.collection.about.asking.longest_s) return await this.monitor(file, seconds, number);
     const reply = await this.collection.identifySound(file, 4);
     if (number === this.number) await this.show(reply, null, file.name);
   }
@@ -83,13 +87,10 @@ export class FileDrop {
   // Looks through a long recording.
   async look(samples, rateHz, number, name) {
     const seconds = samples.length / rateHz;
-    this.tell("");
-    $("long").hidden = $("long-stop").hidden = $("long-progress").hidden = false;
-    this.timeline.start(seconds);
+    this.beginLong(seconds);
     let n = 0, isFast = false;
     for (let atS = 0; atS === 0 || atS + STEP_S < seconds; atS += STEP_S, n++) {
-      $("long-status").textContent = `Listening to ${name}: ${Math.round(100 * atS / seconds)} %`;
-      $("long-progress").value = atS / seconds;
+      this.showShare(name, atS / seconds);
       const clip = this.engine.clip(rateHz);
       clip.hear(samples.slice(Math.round(atS * rateHz), Math.round((atS + WINDOW_S) * rateHz)), true);
       const reply = await ask(clip, this.collection, isFast || n % CLOSER_EVERY === 0).finally(() => clip.end());
@@ -97,6 +98,40 @@ export class FileDrop {
       isFast = reply.answers.length > 0 && reply.answers[0].speed !== 1;
       await this.timeline.hear(atS, Math.min(atS + WINDOW_S, seconds), reply.answers);
     }
+    this.endLong(name, number);
+  }
+
+  // Has the server listen to a long recording.
+  async monitor(file, seconds, number) {
+    this.beginLong(seconds);
+    this.collection.sentBytes += file.size;
+    const isOver = () => number !== this.number, shown = [];
+    try {
+      await streamed(this.collection.streamAddress, file, event => {
+        if (isOver()) return;
+        if (event.event === "sent") this.showShare(file.name, event.share);
+        if (event.event === "stretch") shown.push(this.timeline.add(event));
+      }, isOver);
+      await Promise.all(shown);
+    } catch (error) {
+      $("long").hidden = true;
+      throw error;
+    }
+    this.endLong(file.name, number);
+  }
+
+  beginLong(seconds) {
+    this.tell("");
+    $("long").hidden = $("long-stop").hidden = $("long-progress").hidden = false;
+    this.timeline.start(seconds);
+  }
+
+  showShare(name, share) {
+    $("long-status").textContent = `Listening to ${name}: ${Math.round(100 * share)} %`;
+    $("long-progress").value = share;
+  }
+
+  endLong(name, number) {
     const stopped = number === this.number ? "" : " Stopped.";
     if (stopped && $("long").hidden) return; // By the next file.
     $("long-status").textContent = `${name}: ${this.timeline.summary()}${stopped}`;

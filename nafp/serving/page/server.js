@@ -32,6 +32,13 @@ export class Server {
     return this.about.network.onnx && `.${this.about.network.onnx}`;
   }
 
+  // Where a stream of sound is listened to.
+  get streamAddress() {
+    const address = new URL("v1/listen?unknown=false", location.href);
+    address.protocol = address.protocol.replace("http", "ws");
+    return address.href;
+  }
+
   async refresh() {
     this.about = await this.json("v1/health");
     const {asking, limits} = this.about;

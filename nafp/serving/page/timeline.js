@@ -50,6 +50,17 @@ export class Timeline {
   async hear(fromS, toS, answers) {
     const n = this.stretches.length;
     added(this.stretches, fromS, toS, answers, this.collection.about.asking);
+    await this.show(n);
+  }
+
+  // Adds a stretch that the server has found: the object of nafp monitor --format=json.
+  async add({track, start_s: fromS, end_s: toS, track_start_s: startS, speed, probability}) {
+    this.stretches.push({track, fromS, toS, startS, speed, probability});
+    this.stretches.sort((a, b) => a.fromS - b.fromS);
+    await this.show(1);
+  }
+
+  async show(n) {
     for (const {track} of this.stretches) {
       if (this.titles.has(track)) continue;
       const known = await this.collection.track(track).catch(() => null);
