@@ -10,6 +10,8 @@ from nafp.fingerprints import extract
 from nafp.search import store
 from tests import networks, tunes
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 
 @pytest.fixture(scope="module")
 def network():

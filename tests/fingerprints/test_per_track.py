@@ -10,6 +10,8 @@ from nafp.audio import decode
 from nafp.fingerprints import per_track
 from tests import networks, tunes
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 
 @pytest.fixture(scope="module")
 def network():

@@ -14,7 +14,7 @@ from nafp import errors
 from nafp.jobs import threads
 from nafp.training import agreement, journal, loop, validation
 from nafp.weights import checkpoints, sources
-from tests import commands, networks
+from tests import commands, networks, quick_compiler
 
 TINY = {
     **networks.FEW_BLOCKS,
@@ -25,6 +25,7 @@ TINY = {
     "augment.context_s": 0.2,
     "augment.enabled": False,
     "optimizer.learning_rate": 1e-2,
+    "optimizer.schedule": "constant",  # So that runs of any length have one program, which is compiled once.
     "train.batch_size": 16,
     "train.steps": 8,
     "train.steps_per_epoch": 4,
@@ -66,9 +67,8 @@ def environment(folder):
     return {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "",
         "NAFP_CACHE": str(folder / "cache"),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",  # Compiling takes half the time, and the laws are the same.
+        **quick_compiler.ENVIRONMENT,  # The laws are the same.
     }
 
 
@@ -262,8 +262,7 @@ def test_a_sequence_is_found_where_its_diagonal_is():
 
 
 def test_a_run_begins_with_the_parameters_of_another(folder, tmp_path):
-    first = tiny(folder, **{"train.steps": 2, "validate.every_epochs": 0})
-    loop.train(first, tmp_path / "first")
+    networks.write_run(tmp_path / "first", tiny(folder), {2: None})
     again = {"train.steps": 1, "validate.every_epochs": 0, "optimizer.learning_rate": 0.0}
     begun = tiny(folder, **{**again, "train.begin_from": str(tmp_path / "first")})
     loop.train(begun, tmp_path / "second")

@@ -68,16 +68,18 @@ def test_every_recipe_trains_two_steps(shipped_corpus, tmp_path, recipe, on_devi
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_opens_its_data_and_its_step_fits_together(shipped_corpus, recipe):
     """Traces the step with the batches of both pipelines, and compiles nothing."""
-    epochs = [traced_epoch(shrunk(recipe, shipped_corpus, **{"data.on_device": where})) for where in ("no", "yes")]
+    c = shrunk(recipe, shipped_corpus)
+    settings = augment.settings(audio=c.audio, augment=c.augment)
+    made = step.recipe_of(c, settings, total_steps=2, epoch_steps=2)
+    n_mels, n_frames = network.mel_shape(c)
+    state = jax.eval_shape(lambda: step.initial(made, n_mels=n_mels, n_frames=n_frames))
+    places = [shrunk(recipe, shipped_corpus, **{"data.on_device": where}) for where in ("no", "yes")]
+    epochs = [traced_epoch(made, state, data.open_data(placed, settings)) for placed in places]
     assert epochs[0] == epochs[1]
 
 
-def traced_epoch(c):
-    """Traces the step of a recipe with its first batch, and returns the number of windows in an epoch."""
-    settings = augment.settings(audio=c.audio, augment=c.augment)
-    opened, made = data.open_data(c, settings), step.recipe_of(c, settings, total_steps=2, epoch_steps=2)
-    n_mels, n_frames = network.mel_shape(c)
-    state = jax.eval_shape(lambda: step.initial(made, n_mels=n_mels, n_frames=n_frames))
+def traced_epoch(made, state, opened):
+    """Traces the step of a recipe with the first batch, and returns the number of windows in an epoch."""
     one = jax.tree.map(lambda x: np.asarray(x)[None], (next(opened.stream), opened.banks))
     mapped = jax.vmap(lambda *given: step.train_step(made, *given), in_axes=(None, 0, 0), axis_name=step.AXIS)
     after, scores = jax.eval_shape(mapped, state, *one)
