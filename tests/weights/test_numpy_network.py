@@ -33,6 +33,7 @@ def test_the_default_shapes_give_what_jax_gives(tmp_path, waveforms):
     np.testing.assert_allclose(found, by_jax(c, variables, waveforms), atol=1e-4)
 
 
+@pytest.mark.usefixtures("quick_compiler")
 @pytest.mark.parametrize(
     "norm, activation, order, depthwise, changes",
     [
@@ -45,7 +46,7 @@ def test_the_default_shapes_give_what_jax_gives(tmp_path, waveforms):
     ],
 )
 def test_every_option_gives_what_jax_gives(waveforms, norm, activation, order, depthwise, changes):
-    c = networks.config(**changes)
+    c = networks.config(**{**networks.FEW_BLOCKS, **changes})
     with c.unlocked():
         c.model.norm, c.model.activation = norm, activation
         c.model.activation_order, c.model.depthwise = order, depthwise
