@@ -170,8 +170,7 @@ class Catalogue:
 
     def places(self) -> list[tuple[int, str, float, int, int, int]]:
         """Lists (id, name, seconds, first row, number of rows, CRC-32 of these) of all tracks, by first row."""
-        ((version,),) = self._rows("pragma data_version")
-        state = version, self._connection.total_changes
+        state = self.version()
         if state != self._places_state:  # Opening asks twice, and reading takes a while.
             rows = self._rows("select id, name, seconds, first_row, n_rows, crc from tracks order by id")
             places = [row if type(row[1]) is str else (row[0], _text(row[1]), *row[2:]) for row in rows]
@@ -181,6 +180,11 @@ class Catalogue:
                 columns = records.Columns.of(places)
             self._places, self._columns, self._places_state = places, columns, state
         return self._places
+
+    def version(self) -> tuple[int, int]:
+        """Returns what changes whenever this catalogue begins to see a commit, its own or that of another writer."""
+        ((version,),) = self._rows("pragma data_version")
+        return version, self._connection.total_changes
 
     def columns(self) -> records.Columns:
         """Returns what `places` lists, by column."""
@@ -262,7 +266,7 @@ class Catalogue:
 
     def describe(self, number: int, metadata: Mapping[str, str]) -> None:
         """Sets metadata of a track. An empty value removes its key."""
-        rows = [(number, _words(key), _words(value)) for key, value in metadata.items()]
+        rows = [(number, records.words(key), records.words(value)) for key, value in metadata.items()]
         self._connection.executemany("insert or replace into metadata values (?, ?, ?)", rows)
         self._connection.execute("delete from metadata where value = ''")
 
@@ -389,11 +393,6 @@ def _stored(name: str) -> str | bytes:
     except UnicodeEncodeError:
         return os.fsencode(name)
     return name
-
-
-def _words(value: object) -> str:
-    """Returns metadata as text that sqlite takes. Bytes of tags that are no text become question marks."""
-    return str(value).encode(errors="replace").decode()
 
 
 def _text(name: str | bytes) -> str:

@@ -314,6 +314,10 @@ class Database:
         """Opens the database for changes. They show here after `refresh`."""
         return writer.DatabaseWriter(self.folder)
 
+    def version(self) -> tuple[int, int]:
+        """Returns what changes whenever there is something new to `refresh`."""
+        return self._catalogue.version()
+
     def refresh(self) -> Database:
         """Goes on to the present state. Index files that stayed are not opened again."""
         self.about, self._identifier = self._catalogue.about(), None

@@ -69,3 +69,8 @@ class Columns(NamedTuple):
             return False
         steps = np.diff(self.first_rows)
         return bool(((steps > 0) | ((steps == 0) & (np.diff(self.ids) > 0))).all())
+
+
+def words(value: object) -> str:
+    """Returns metadata as text that sqlite takes. Bytes of tags that are no text become question marks."""
+    return str(value).encode(errors="replace").decode()

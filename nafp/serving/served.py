@@ -27,7 +27,6 @@ from nafp.serving import refusals, vectors
 from nafp.serving.questions import Question
 from nafp.serving.refusals import Refusal
 
-_WATCHED = (catalogue.FILE, f"{catalogue.FILE}-wal")
 _PATIENCE_S = 5.0  # For another writer, before a change is refused. One track takes milliseconds.
 _WARM_S = 6.0  # Sound for the first answer. It is in no collection, so that all speeds are tried.
 
@@ -49,8 +48,8 @@ class ServedDatabase:
 
     def __init__(self, folder: str | os.PathLike, *, runtime: str = "auto"):
         self.folder = Path(folder)
-        self._stamp = _stamp(self.folder)
         self._database = database.Database.open(folder)
+        self._state = self._now()
         self.about = self._database.about
         self.network = self._database.network(runtime=runtime, batch_size=identifier.BATCH)
         self.calibrated = self._database.confidence
@@ -108,13 +107,13 @@ class ServedDatabase:
     def refresh(self) -> bool:
         """Goes on to what is committed now, if anything was since the last call. Returns whether it did."""
         with self._refreshing:
-            stamp = _stamp(self.folder)
-            if stamp == self._stamp:
+            state = self._now()
+            if state == self._state:
                 return False
             self._database.refresh()
             if not identities.same_network(self._database.about["network"], self.about["network"]):
                 raise errors.Invalid(f"{self.folder}: has another network now; start nafp serve again")
-            self._moment, self._stamp = self._look(), stamp
+            self._moment, self._state = self._look(), state
             return True
 
     def info(self) -> dict[str, Any]:
@@ -199,6 +198,13 @@ class ServedDatabase:
                     raise
             time.sleep(0.05)
 
+    def _now(self) -> tuple:
+        """Returns what changes with every commit, and with a catalogue that was put in place of another one.
+
+        A commit is on the disk before it can be read, so times of files say too early that there is something new.
+        """
+        return self._database.version(), _file_number(self.folder / catalogue.FILE)
+
     def _look(self) -> Moment:
         rows, searched = self._database.rows, self._database.index
         for trouble in self._database.troubles:
@@ -227,13 +233,9 @@ def _engine_answers() -> Iterator[None]:
         raise refusals.busy("the search engine of this database does not answer") from None
 
 
-def _stamp(folder: Path) -> tuple:
-    """Returns what changes with every commit: file number, size and time of the catalogue and its write-ahead log."""
-    stamps = []
-    for name in _WATCHED:
-        try:
-            status = os.stat(folder / name)
-            stamps.append((status.st_ino, status.st_size, status.st_mtime_ns))
-        except OSError:
-            stamps.append((0, 0, 0))
-    return tuple(stamps)
+def _file_number(path: Path) -> int:
+    """Returns the number of a file on its disk, 0 if it is not there."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0

@@ -1,6 +1,7 @@
 """The collection over HTTP: anybody lists it, a token changes it, and changes of other processes are followed."""
 
 import contextlib
+import os
 import shutil
 import time
 
@@ -9,7 +10,7 @@ import pytest
 from nafp import errors
 from nafp.audio import decode
 from nafp.database import database
-from nafp.serving import settings
+from nafp.serving import served, settings
 from tests.serving.conftest import BEARER, FORM, MUSIC, TOKEN, RunningServer, clip, form
 
 
@@ -127,6 +128,25 @@ def test_what_another_process_adds_is_found_within_a_second(changing):
     assert server.ask("POST", "/v1/identify", clip(3)).value["answers"] == []
     assert server.ask("POST", "/v1/identify", clip(0)).value["answers"]
     assert seen_s < 5
+
+
+def test_a_commit_that_shows_later_than_its_file_changes_is_not_missed(filled, tmp_path):
+    shutil.copytree(filled, tmp_path / "db")
+    with contextlib.closing(served.ServedDatabase(tmp_path / "db", runtime="numpy")) as reader:
+        assert not reader.refresh()
+        with database.Database.open(tmp_path / "db") as other, other.writer() as writing:
+            writing.append("new", 10.0, other.rows.read(0, 19))
+            files = [path for path in (tmp_path / "db").iterdir() if path.name.startswith("catalogue")]
+            assert reader.refresh()
+            assert reader.n_tracks == 4
+            for path in files:  # As if a reader had looked between the write and the commit: no time tells them apart.
+                os.utime(path, ns=(0, 0))
+            assert not reader.refresh()
+            writing.remove(["new"])
+            for path in files:
+                os.utime(path, ns=(0, 0))
+            assert reader.refresh()
+            assert reader.n_tracks == 3
 
 
 def test_a_name_that_is_no_text_is_told_in_every_answer(changing):
