@@ -92,7 +92,8 @@ def _identifier() -> identifier.Identifier:
     network = sources.load(_CHECKPOINT.value, runtime=_RUNTIME.value, batch_size=identifier.BATCH)
     weights = sources.weights_file(_CHECKPOINT.value)
     calibration = confidence.Confidence.load(weights.with_suffix(".confidence.json"))
-    return identifier.Identifier.open(network, _STORE.value, confidence=calibration)
+    tried = "near" if _NEAR.value else "auto"
+    return identifier.Identifier.open(network, _STORE.value, confidence=calibration, speeds=tried)
 
 
 def _answered(asked: identifier.Identifier, line: Line) -> Line:
@@ -101,7 +102,6 @@ def _answered(asked: identifier.Identifier, line: Line) -> Line:
     path = f"{_QUERIES.value}/{line['query']}"
     samples = decode.load(path, sample_rate_hz=rate_hz, seconds=line["seconds"])
     asked._left_out = {asked.rows.tracks.index(line["answer"])} if line["unknown"] else set()
-    asked._policy = asked._policy._replace(pitches=() if line["near"] else asking.PITCHES)
     began = time.process_time()
     ranking = asked.rank(samples, sample_rate_hz=rate_hz, top=2)
     spent_ms = 1e3 * (time.process_time() - began)

@@ -1,12 +1,16 @@
 """Importing the library changes nothing of the process that imports it."""
 
+import importlib.util
 import pathlib
 import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Other people's modules have their own ways; they are loaded before. faiss is loaded by ours alone.
-OUTSIDE = ("absl.logging", "flax", "grain", "jax", "optax", "orbax.checkpoint", "scipy.signal", "threadpoolctl")
+OUTSIDE = [
+    *("absl.logging", "flax", "grain", "jax", "optax", "orbax.checkpoint", "scipy.signal", "threadpoolctl"),
+    *(name for name in ("pymilvus",) if importlib.util.find_spec(name)),
+]
 WATCHED = f"""
 import importlib, logging, os, pkgutil, sys
 for name in {OUTSIDE!r}:

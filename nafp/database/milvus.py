@@ -42,10 +42,9 @@ _PERMANENT = (_MISSING, 6, 101, 700, 1100)  # Codes that another try does not ch
 _REFUSED = (pymilvus.exceptions.ParamError, pymilvus.exceptions.DataNotMatchException)  # Before a call is made.
 _NOT_INSTALLED = "milvus-lite is required"
 
-# These log every error with its trace, and raise it as well. The last is the server in this process, of milvus-lite,
-# which pymilvus asks for what it does not know.
-for _name in ("pymilvus", "milvus_lite", "grpc._server"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
+# Loggers of errors that are raised as well. The last is of the server in this process, of milvus-lite, which pymilvus
+# asks for what it does not know.
+_REPEATING = ("pymilvus", "milvus_lite", "grpc._server")
 
 
 class Described(NamedTuple):
@@ -65,6 +64,8 @@ class Milvus:
 
     def __init__(self, engine: Engine):
         self.uri, self._timeout_s, self.is_embedded = engine.uri, engine.timeout_s, engine.is_embedded
+        for name in _REPEATING:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         with self._explained("connecting"):
             self._client = pymilvus.MilvusClient(engine.uri, token=engine.token(), timeout=engine.timeout_s)
 

@@ -91,13 +91,14 @@ class Policy(NamedTuple):
 def policy(*, hop_s: float, speeds: str | Sequence[float] = "auto", shifts: int = 0) -> Policy:
     """Returns how clips are asked in a collection whose rows are `hop_s` seconds apart.
 
-    speeds: "auto" for SPEEDS where the first look is unsure, and then for PITCHES; "none" for the clip's own alone; or
-    numbers, which the first look undoes, too. shifts: query rows for each row of the collection, in every look; 0 for
-    one each HOP_S, and twice as many in a closer look at a short clip. Raises nafp.errors.Invalid for other speeds.
+    speeds: "auto" for SPEEDS where the first look is unsure, and then for PITCHES; "near" for SPEEDS alone; "none" for
+    the clip's own; or numbers, which the first look undoes, too. shifts: query rows for each row of the collection, in
+    every look; 0 for one each HOP_S, and twice as many in a closer look at a short clip. Raises nafp.errors.Invalid for
+    other speeds.
     """
     at_once, if_unsure = _speeds(speeds)
     rows = shifts or shifts_for(hop_s, at_most_s=HOP_S)
-    return Policy(at_once, if_unsure, rows, shifts or 2 * rows, PITCHES if if_unsure else ())
+    return Policy(at_once, if_unsure, rows, shifts or 2 * rows, PITCHES if speeds == "auto" else ())
 
 
 def rules(*, hop_s: float) -> dict[str, Any]:
@@ -213,7 +214,7 @@ def speeds_within(most: float, *, tolerance: float) -> list[float]:
 
 def _speeds(wanted: str | Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Returns the speeds to undo at once, and those to undo if that finds nothing for sure."""
-    if wanted == "auto":
+    if wanted in ("auto", "near"):
         return (1.0,), SPEEDS
     if wanted == "none":
         return (1.0,), ()
@@ -224,7 +225,7 @@ def _speeds(wanted: str | Sequence[float]) -> tuple[tuple[float, ...], tuple[flo
         numbers = []
     if not numbers or not all(SLOWEST <= number <= FASTEST for number in numbers):
         raise errors.Invalid(
-            f"speeds {wanted!r}: give auto, none, or numbers between {SLOWEST:g} and {FASTEST:g}; 1.04 finds clips "
-            "that play 4 % too fast"
+            f"speeds {wanted!r}: give auto, near, none, or numbers between {SLOWEST:g} and {FASTEST:g}; 1.04 finds "
+            "clips that play 4 % too fast"
         )
     return tuple(dict.fromkeys([1.0, *numbers])), ()

@@ -68,7 +68,7 @@ class Chromium:
         page.tab.goto(address)
         yield page
         context.close()
-        assert page.complaints == []
+        assert page.complaints == [], page.complaints
 
 
 class OpenPage:

@@ -205,7 +205,7 @@ def test_what_is_no_waveform_is_refused(db, samples, rate_hz, words):
 
 @pytest.mark.parametrize("wanted", ["sometimes", "3", "0.9,x", ""])
 def test_speeds_are_words_or_numbers(db, wanted):
-    with pytest.raises(ValueError, match="auto, none, or numbers"):
+    with pytest.raises(ValueError, match="auto, near, none, or numbers"):
         identifier.Identifier(sources.load("small", runtime="numpy"), None, None, speeds=wanted)
 
 

@@ -28,7 +28,9 @@ export async function streamed(address, file, tell, isOver) {
   const isOpen = () => socket.readyState === WebSocket.OPEN && !isOver();
   while (socket.readyState === WebSocket.CONNECTING) await pause();
   for (let at = 0; at < file.size && isOpen(); at += PART_BYTES) {
-    socket.send(await file.slice(at, at + PART_BYTES).arrayBuffer());
+    const part = await file.slice(at, at + PART_BYTES).arrayBuffer();
+    if (!isOpen()) break; // The server closed it while the file was read. Sending would be a complaint on the console.
+    socket.send(part);
     tell({event: "sent", share: Math.min(1, (at + PART_BYTES) / file.size)});
     while (isOpen() && socket.bufferedAmount > AHEAD_BYTES) await pause();
   }
