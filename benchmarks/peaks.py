@@ -176,7 +176,7 @@ def _asked(listener: Listener, lines: Sequence[dict[str, str]], seconds: float) 
 
 
 def with_all_twins(asked: Asked) -> Asked:
-    """Gives each clip the twins that any clip of its recording found."""
+    """Adds to each clip the twins that other clips of its recording found."""
     twins = asked.twins.copy()
     for own in np.unique(asked.own):
         twins[asked.own == own] = asked.twins[asked.own == own].any(axis=0)

@@ -12,7 +12,7 @@ of them are looked at with all rows, and replace the ranking if they stand out m
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nafp import errors
@@ -20,6 +20,7 @@ from nafp import errors
 if TYPE_CHECKING:
     import numpy as np
 
+    from nafp.models import protocol
     from nafp.search import confidence, evidence
 
 # Answers.
@@ -191,6 +192,22 @@ def says_nothing(waveforms: np.ndarray, *, sample_rate_hz: int) -> np.ndarray:
     powers = np.abs(np.fft.rfft(waveforms * window, axis=1)) ** 2
     squares = 2 * powers[:, math.ceil(HUM_HZ * n_samples / sample_rate_hz) :].sum(axis=1)
     return squares < SILENCE**2 * n_samples * float((window**2).sum())
+
+
+def fingerprints(
+    network: protocol.Network, waveforms: np.ndarray, compute: Callable[[np.ndarray], np.ndarray] | None = None
+) -> np.ndarray:
+    """Returns fingerprints [n, D] of segments [n, S], zeros for what says nothing.
+
+    compute: what turns segments into fingerprints, None for the network itself.
+    """
+    import numpy as np  # Here: a command's defaults need no numpy.
+
+    is_heard = ~says_nothing(waveforms, sample_rate_hz=network.sample_rate_hz)
+    vectors = np.zeros((len(waveforms), network.dim), np.float32)
+    if is_heard.any():
+        vectors[is_heard] = (compute or network)(waveforms[is_heard])
+    return vectors
 
 
 def tolerance(*, trained_with: float) -> float:

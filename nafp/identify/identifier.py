@@ -288,7 +288,7 @@ class Identifier:
         """Fingerprints a clip at all speeds of a look, in one batch, and searches for all of them at once."""
         framed = {speed: self._framed(samples, sample_rate_hz, speed, look.shifts) for speed in look.speeds}
         framed = {speed: waveforms for speed, waveforms in framed.items() if len(waveforms)}
-        vectors = self._fingerprints(np.concatenate(list(framed.values())))
+        vectors = asking.fingerprints(self._network, np.concatenate(list(framed.values())))
         ends = np.cumsum([len(waveforms) for waveforms in framed.values()])[:-1]
         return self._find(dict(zip(framed, np.split(vectors, ends))), look.shifts)
 
@@ -310,14 +310,6 @@ class Identifier:
         if self._left_out:
             neighbours[np.isin(self.rows.track_of(neighbours), list(self._left_out))] = -1
         return neighbours
-
-    def _fingerprints(self, waveforms: np.ndarray) -> np.ndarray:
-        """Returns fingerprints [n, D] of segments, zeros for what says nothing."""
-        is_heard = ~asking.says_nothing(waveforms, sample_rate_hz=self._network.sample_rate_hz)
-        vectors = np.zeros((len(waveforms), self._network.dim), np.float32)
-        if is_heard.any():
-            vectors[is_heard] = self._network(waveforms[is_heard])
-        return vectors
 
     def _framed(self, samples: np.ndarray, sample_rate_hz: int, speed: float, shifts: int) -> np.ndarray:
         """Undoes the speed of a clip and cuts it into segments [n, S]. A clip that is too short then gives n = 0."""

@@ -131,16 +131,10 @@ def _tempos(ratio: float, slope: float, *, n_rows: int) -> list[float]:
 
 def _fingerprints(ears: Ears, ratio: float, tempo: float) -> Float32[np.ndarray, "n D"]:
     """Returns the fingerprints of a clip with a tempo and a pitch undone, zeros for what says nothing."""
-    frames = _frames(ears, tempo)
-    vectors = np.zeros((len(frames), ears.network.dim), np.float32)
-    says = (
-        ~asking.says_nothing(frames, sample_rate_hz=ears.network.sample_rate_hz) if len(frames) else np.zeros(0, bool)
-    )
-    if says.any():
-        is_played = abs(ratio / tempo - 1) < _SAME_PITCH
-        network = ears.network
-        vectors[says] = network(frames[says]) if is_played else network.transposed(frames[says], [ratio / tempo])[0]
-    return vectors
+    frames, network = _frames(ears, tempo), ears.network
+    if abs(ratio / tempo - 1) < _SAME_PITCH:
+        return asking.fingerprints(network, frames)
+    return asking.fingerprints(network, frames, lambda heard: network.transposed(heard, [ratio / tempo])[0])
 
 
 def _frames(ears: Ears, tempo: float) -> Float32[np.ndarray, "n S"]:

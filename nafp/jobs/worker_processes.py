@@ -198,7 +198,7 @@ def _start(context: SpawnContext, function: Callable[[Any], Any]) -> _Worker:
 
 
 def _given(task: Any, idle: deque[_Worker], context: SpawnContext, function: Callable[[Any], Any]) -> _Worker:
-    """Gives a task to an idle process, or to a new one, and returns that process."""
+    """Hands a task to an idle process, or to a new one, and returns that process."""
     while idle:
         worker = idle.popleft()
         try:

@@ -40,10 +40,8 @@ def log_mel(
         scale=front_end.scale,
         area_norm=front_end.area_norm,
     )
-    if front_end.centres and not training:
-        waveforms = waveforms - waveforms.mean(axis=1, keepdims=True)
-    mel = _spectra(waveforms, front_end, bank, stft_hop) @ bank.filters  # [B,T,F]
-    return front_end.logarithm(np, mel).swapaxes(1, 2)  # [B,F,T]
+    centred = front_end.centres and not training
+    return _through([bank], waveforms, front_end, stft_hop=stft_hop, centred=centred)[0]
 
 
 def transposed(
@@ -74,19 +72,24 @@ def transposed(
         scale=front_end.scale,
         area_norm=front_end.area_norm,
     )
-    if front_end.centres:
+    return np.stack(_through(banks, waveforms, front_end, stft_hop=stft_hop, centred=front_end.centres))
+
+
+def _through(
+    banks: Sequence[filterbank.MelBank],
+    waveforms: np.ndarray,
+    front_end: front_ends.FrontEnd,
+    *,
+    stft_hop: int,
+    centred: bool,
+) -> list[np.ndarray]:
+    """Returns the spectrograms [B,F,T] that each bank gives of the same magnitudes or powers. All have one window."""
+    if centred:
         waveforms = waveforms - waveforms.mean(axis=1, keepdims=True)
-    spectra = _spectra(waveforms, front_end, banks[0], stft_hop)
-    return np.stack([front_end.logarithm(np, spectra @ each.filters).swapaxes(1, 2) for each in banks])
-
-
-def _spectra(
-    waveforms: np.ndarray, front_end: front_ends.FrontEnd, bank: filterbank.MelBank, stft_hop: int
-) -> np.ndarray:
-    """Returns magnitudes or powers [B,T,n_fft/2+1], as a front end has them."""
-    spectrum = _stft(front_end.level(np, waveforms), bank, stft_hop, front_end.reflects)
+    spectrum = _stft(front_end.level(np, waveforms), banks[0], stft_hop, front_end.reflects)
     power = spectrum.real**2 + spectrum.imag**2
-    return power if front_end.kind == "power" else np.sqrt(power)
+    spectra = power if front_end.kind == "power" else np.sqrt(power)  # [B,T,n_fft/2+1]
+    return [front_end.logarithm(np, spectra @ bank.filters).swapaxes(1, 2) for bank in banks]
 
 
 def _stft(waveforms: np.ndarray, bank: filterbank.MelBank, stft_hop: int, reflects: bool) -> np.ndarray:
