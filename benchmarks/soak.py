@@ -12,6 +12,7 @@ is written anew each time, so a run that is cut off keeps its minutes.
 import contextlib
 import http.client
 import json
+import logging
 import os
 import pathlib
 import random
@@ -35,11 +36,11 @@ _MINUTES = flags.DEFINE_float("minutes", 60.0, "How long. Default: 60.")
 _PER_S = flags.DEFINE_float("per_s", 4.0, "Requests per second. Default: 4.")
 
 CLIENTS, TOKEN, ADDED = 4, secrets.token_hex(16), 3  # ADDED: seconds of a recording that is added.
-_CLIPS, _WARM_MINUTES = 40, 2
+_CLIPS = 40
 
 
 class Traffic:
-    """What clients do. A method of `good` and `hostile` does one thing, and raises AssertionError for a wrong answer."""
+    """What clients do. A method of `good` or `hostile` does one thing. It raises AssertionError for a wrong answer."""
 
     def __init__(self, port: int, folder: str):
         self.port = port
@@ -93,7 +94,8 @@ class Traffic:
 
     def tracks(self, rng: random.Random) -> None:
         status, data = self.ask("GET", f"/v1/tracks?limit={rng.randrange(1, 50)}")
-        assert status == 200 and json.loads(data)["tracks"], (status, data)
+        assert status == 200, (status, data)
+        assert json.loads(data)["tracks"]
 
     def page(self, rng: random.Random) -> None:
         status, _ = self.ask("GET", rng.choice(("/", "/v1/health", "/metrics", "/v1/openapi.json")))
@@ -103,7 +105,7 @@ class Traffic:
         """Adds a recording of noise and removes it. One client at a time may add."""
         noise = np.random.default_rng(rng.randrange(2**32)).normal(0, 0.1, ADDED * serving.RATE_HZ)
         bearer = {"Authorization": f"Bearer {TOKEN}"}
-        name = f"/v1/tracks?name=soak-{rng.randrange(10**9)}"
+        name = f"/v1/tracks?name=soak-{secrets.token_hex(8)}"
         status, data = self.ask("POST", name, serving.wav(noise.astype(np.float32)), **bearer)
         if status != 503:
             assert status == 201, (status, data)
@@ -156,10 +158,11 @@ class Traffic:
         from websockets.sync import client
 
         address = f"ws://127.0.0.1:{self.port}/v1/listen{rng.choice(('', '?raw_hz=8000', '?raw_hz=x'))}"
-        with contextlib.suppress(OSError, WebSocketException):
-            with client.connect(address, proxy=None, close_timeout=1) as connection:
-                connection.send(rng.randbytes(rng.randrange(1, 30_000)))
-                connection.socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.suppress(OSError, WebSocketException))
+            connection = stack.enter_context(client.connect(address, proxy=None, close_timeout=1))
+            connection.send(rng.randbytes(rng.randrange(1, 30_000)))
+            connection.socket.shutdown(socket.SHUT_RDWR)
 
 
 def kept(pid: int) -> dict[str, Any]:
@@ -196,6 +199,7 @@ def attend(traffic: Traffic, ends_s: float, seed: int, done: Counter, wrong: lis
 
 def main(argv: list[str]) -> None:
     del argv
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # It complains of connections that this one cuts.
     os.environ["NAFP_TOKEN"] = TOKEN
     numbers: dict[str, Any] = {"machine": results.machine(), "minutes": [], "per_s": _PER_S.value}
     done: Counter = Counter()
