@@ -40,20 +40,24 @@ _CLIPS = 40
 
 
 class Traffic:
-    """What clients do. A method of `good` or `hostile` does one thing. It raises AssertionError for a wrong answer."""
+    """What clients do, with clips that the database knows for sure: two of its recordings hold the same music.
+
+    A method of `good` or `hostile` does one thing. It raises AssertionError for a wrong answer.
+    """
 
     def __init__(self, port: int, folder: str):
         self.port = port
-        with database.Database.open(folder) as opened:
+        self.clips: list[tuple[str, np.ndarray, bytes, bytes]] = []
+        with database.Database.open(folder, runtime="numpy") as opened:
             network = opened.network(runtime="numpy")
-        self.digest = network.identity["sha256"]
-        rng = random.Random(0)
-        self.clips = []
-        for _ in range(_CLIPS):
-            path = rng.choice(serving.MUSIC)
-            samples = decode.load(path, sample_rate_hz=serving.RATE_HZ, start_s=rng.uniform(0, 8), seconds=5)
-            slow = decode.resample(samples, from_hz=serving.RATE_HZ, to_hz=network.sample_rate_hz)
-            self.clips.append((path.stem, samples, serving.wav(samples), network.track(slow).tobytes()))
+            self.digest = network.identity["sha256"]
+            rng = random.Random(0)
+            while len(self.clips) < _CLIPS:
+                path = rng.choice(serving.MUSIC)
+                samples = decode.load(path, sample_rate_hz=serving.RATE_HZ, start_s=rng.uniform(0, 8), seconds=5)
+                if any(path.stem in one.track for one in opened.identify(samples, serving.RATE_HZ, top=1)):
+                    slow = decode.resample(samples, from_hz=serving.RATE_HZ, to_hz=network.sample_rate_hz)
+                    self.clips.append((path.stem, samples, serving.wav(samples), network.track(slow).tobytes()))
         self.good = (self.clip, self.clip, self.fingerprints, self.stream, self.tracks, self.page, self.change)
         self.hostile = (self.noise, self.damaged, self.bad_form, self.bad_number, self.wrong_network)
         self.hostile += (self.half_sent, self.huge_head, self.no_http, self.broken_stream, self.wrong_token)
