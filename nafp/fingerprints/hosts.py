@@ -92,10 +92,8 @@ def ended_together() -> Iterator[None]:
     if client is None:
         yield
         return
-    over = threading.Event()
-    listening = threading.Thread(
-        target=_listen, args=(client, jax.process_index(), over), daemon=True, name="nafp hosts"
-    )
+    over, mine = threading.Event(), jax.process_index()
+    listening = threading.Thread(target=_listen, args=(client, mine, over), daemon=True, name="nafp hosts")
     listening.start()
     try:
         yield
@@ -105,12 +103,12 @@ def ended_together() -> Iterator[None]:
         if _is_loss(error):
             time.sleep(_LOST_S)  # If another process failed and said so, the thread ends this one.
             over.set()
-            _let_others_go_first(jax.process_index())
+            _let_others_go_first(mine)
             endings.wait_for_nobody()
             raise errors.StartAgain(f"another process of this job is gone: {_first_line(error)}") from error
         over.set()
         _tell(client, error)
-        _let_others_go_first(jax.process_index())
+        _let_others_go_first(mine)
         endings.wait_for_nobody(last=lambda: client.key_value_set(_LEFT, "1"))
         raise
     finally:
