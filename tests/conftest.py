@@ -5,6 +5,8 @@ import os
 import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # Tests hold on any machine; GPU runs are benchmarks.
+if "PYTEST_XDIST_WORKER" in os.environ:  # There is a process for each core, and threads that wait for one burn it.
+    os.environ.update({name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")})
 
 import jax
 import pytest

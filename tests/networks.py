@@ -1,5 +1,7 @@
 """Small networks to test with: random numbers in place of training, and runs that hold them."""
 
+import functools
+import importlib.util
 import pathlib
 
 import jax
@@ -16,10 +18,11 @@ from nafp.models import (
     numpy_network,
     numpy_spectrogram,
     onnx_network,
+    protocol,
     spectrogram,
     threaded_network,
 )
-from nafp.weights import checkpoints
+from nafp.weights import checkpoints, sources
 
 # What computes a network: modules whose signatures state shapes, for `tests.shapes.held`.
 MODULES = (
@@ -39,6 +42,12 @@ MODULES = (
 
 # A network with every kind of layer, which compiles in a moment.
 FEW_BLOCKS = {"model.channels": (4, 16), "model.time_strides": (2, 1), "model.dim": 16, "model.head_hidden": 4}
+
+
+@functools.cache
+def small() -> protocol.Network:
+    """Opens the shipped network for tests that ask what it hears, in what computes it soonest. Nothing is compiled."""
+    return sources.load("small", runtime="onnx" if importlib.util.find_spec("onnxruntime") else "numpy")
 
 
 def config(**changes):

@@ -271,11 +271,8 @@ def _save_answers(path: Path, scored: Scored) -> None:
 
 
 def load(path: str | os.PathLike) -> tuple[dict[str, Any], Scored]:
-    """Reads RESULTS or RESULTS/results.json, and the answers beside it."""
-    place = Path(path)
-    place = place / "results.json" if place.is_dir() else place
-    if not place.is_file():
-        raise errors.NotFound(f"{place}: no results here; nafp evaluate --out={place.parent} makes them")
+    """Reads RESULTS or RESULTS/results.json, and the answers beside it. RESULTS may be those of a protocol."""
+    place = outputs.results_file(path)
     record = json.loads(place.read_text(encoding="utf-8"))
     if "hit_rates" not in record:
         raise errors.Invalid(f"{place} has no hit_rates; give the results.json of nafp evaluate")

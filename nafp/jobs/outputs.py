@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import stat
 from collections.abc import Callable, Iterable, Mapping
 
@@ -28,6 +29,23 @@ def require(
     head = _head(name)
     if head and not is_former(head):
         raise errors.Invalid(f"{flag}={name}: is there, and was not written by {verb}; name another file, or remove it")
+
+
+def results_file(path: str | os.PathLike) -> pathlib.Path:
+    """Returns the results.json of what `nafp evaluate` wrote to `path`, with --store or with --protocol.
+
+    path: the file itself, the folder that holds it, or the folder of a protocol, which has it in its folder `results`.
+    Raises errors.NotFound if there is none.
+    """
+    given = pathlib.Path(path)
+    places = [given / "results.json", given / "results" / "results.json"] if given.is_dir() else [given]
+    for place in places:
+        if place.is_file():
+            return place
+    deeper = sorted(place.parent.name for place in given.glob("results-*/results.json"))
+    folder = given.parent if given.suffix == ".json" else given
+    hint = f"give one of its folders {', '.join(deeper)}" if deeper else f"nafp evaluate --out={folder} makes them"
+    raise errors.NotFound(f"{places[0]}: no results here; {hint}")
 
 
 def require_set(files: Mapping[str, IsFormer], *, verb: str, inputs: Iterable[str] = (), flag: str = "--out") -> None:

@@ -139,23 +139,20 @@ def _facts(out: pathlib.Path, card: Card, checkpoint: str) -> tuple[Any, pathlib
 
     beside = sources.weights_file(checkpoint) if checkpoint else pathlib.Path()
     text = beside.with_suffix(".md") if beside.suffix in sources.EXPORTED else pathlib.Path()
-    calibrations = [pathlib.Path(card.results or "") / "confidence.json", model_folders.calibration_file(beside)]
+    results = outputs.results_file(card.results) if card.results else None
+    calibrations = [results.with_name("confidence.json")] if results else []
+    calibrations.append(model_folders.calibration_file(beside))
     facts = model_cards.Facts(
         name=out.resolve().name,
         licence=card.licence or (_SHIPPED_LICENCE if checkpoint in sources.shipped() else ""),
-        results=_results(card.results) if card.results else None,
+        results=_results(results) if results else None,
         data=lists.read(card.data) if card.data else (),
         text=model_cards.portable(text.read_text(encoding="utf-8")) if text.is_file() else "",
     )
-    wanted = calibrations if card.results else calibrations[1:]
-    return facts, next((path for path in wanted if path.is_file()), None)
+    return facts, next((path for path in calibrations if path.is_file()), None)
 
 
-def _results(folder: str) -> Mapping[str, Any]:
-    path = pathlib.Path(folder)
-    path = path / "results.json" if path.is_dir() else path
-    if not path.is_file():
-        raise errors.NotFound(f"{path}: no such file; nafp evaluate writes RESULTS/results.json")
+def _results(path: pathlib.Path) -> Mapping[str, Any]:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -26,7 +26,7 @@ def few(tmp_path_factory):
 DIES_AT_EACH_STEP = """
 import os, shutil, sys
 from nafp.corpora import corpus, manifest
-folder, out = sys.argv[1:]
+folder, out, every = *sys.argv[1:3], int(sys.argv[3])
 tracks = manifest.scan(folder)[0]
 
 def build():
@@ -50,10 +50,10 @@ os.fsync = lambda file: None  # The end of a process loses nothing that was writ
 build()
 names = ("samples.i16", "tracks.csv", "loudness.npy", "corpus.json")
 read = lambda: [open(os.path.join(out, name), "rb").read() for name in names]
-expected, step, deaths = read(), 0, 0
+expected, step, deaths = read(), 1 - every, 0
 while True:
     shutil.rmtree(out)
-    step += 1
+    step += every
     child = os.fork()
     if not child:
         dies_at(step)
@@ -78,10 +78,11 @@ def run(code, *arguments):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_a_build_that_dies_at_any_step_ends_in_the_same_bytes(few, tmp_path):
-    done = run(DIES_AT_EACH_STEP, few, tmp_path / "C")
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_build_that_dies_at_any_step_ends_in_the_same_bytes(few, tmp_path, every):
+    done = run(DIES_AT_EACH_STEP, few, tmp_path / "C", every)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 50
+    assert int(done.stdout) > 50 // every
 
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
@@ -113,7 +114,8 @@ def start(folder, out):
     return subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, start_new_session=True, text=True)
 
 
-def test_a_build_killed_at_random_moments_ends_in_the_same_bytes(many, tmp_path):
+@pytest.mark.parametrize("most_kills", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_build_killed_at_random_moments_ends_in_the_same_bytes(many, tmp_path, most_kills):
     corpus.build(manifest.read(many / "tracks.csv"), tmp_path / "whole", jobs=0)
     rng, kills = np.random.default_rng(), 0
     for attempt in range(12):
@@ -127,7 +129,7 @@ def test_a_build_killed_at_random_moments_ends_in_the_same_bytes(many, tmp_path)
             (os.kill, os.killpg)[kills % 2](process.pid, signal.SIGKILL)
             kills += 1
         process.communicate()
-        if kills == 4:
+        if kills == most_kills:
             break
         if process.returncode == 0:
             shutil.rmtree(tmp_path / "C")  # It was done before the signal: from the start again.

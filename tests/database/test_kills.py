@@ -70,22 +70,24 @@ def check_whole(opened, tracks):
     assert (near == first_rows[:, None]).any(axis=1).all()
 
 
-def test_a_writer_killed_at_every_step_to_the_disk_leaves_a_whole_database(folder, victim):
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_writer_killed_at_every_step_to_the_disk_leaves_a_whole_database(folder, victim, every):
     ledger, deaths = Ledger(), 0
-    for step in range(1, 200):
+    for step in range(1, 200, every):
         answers, ended = victim.live(step, step=step)
         ledger.note(answers)
         ledger.check(folder)
         deaths += not ended
-        if deaths >= 45:
+        if deaths >= 45 // every:
             break
-    assert deaths >= 30
+    assert deaths >= 30 // every
 
 
 @pytest.mark.parametrize("folder", [True], indirect=True, ids=["with peaks"])
-def test_a_writer_killed_at_random_moments_leaves_a_whole_database(folder, victim):
+@pytest.mark.parametrize("lives", [8, pytest.param(25, marks=pytest.mark.slow)])
+def test_a_writer_killed_at_random_moments_leaves_a_whole_database(folder, victim, lives):
     draw, ledger, apart_s = random.Random(0), Ledger(), 0.0
-    for life in range(25):
+    for life in range(lives):
         lines, began = draw.randrange(1, 8), time.monotonic()
         # Some moment between this acknowledgement and the next few, however fast the machine is.
         answers, ended = victim.live(1000 + life, lines=lines, then_s=draw.uniform(0, 3) * apart_s)

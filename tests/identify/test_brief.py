@@ -9,6 +9,7 @@ from nafp.audio import decode
 from nafp.identify import brief, identifier
 from nafp.search import collection, confidence, index, store
 from nafp.weights import sources
+from tests import networks
 
 MUSIC = sorted((pathlib.Path(__file__).parents[1] / "recordings" / "music").glob("*.opus"))[:6]
 RATE_HZ = 8000
@@ -17,7 +18,7 @@ RATE_HZ = 8000
 @pytest.fixture(scope="module")
 def asked():
     """Returns an identifier over six recordings with the shipped network, and their audio."""
-    network = sources.load("small", runtime="numpy")
+    network = networks.small()
     sound = [decode.load(path, sample_rate_hz=RATE_HZ)[: 12 * RATE_HZ] for path in MUSIC]
     vectors = [network.track(samples) for samples in sound]
     n_rows = len(vectors[0])

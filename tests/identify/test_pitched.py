@@ -9,7 +9,7 @@ import pytest
 from nafp.audio import decode
 from nafp.identify import asking, identifier
 from nafp.search import collection, confidence, index, plans, store
-from nafp.weights import sources
+from tests import networks
 
 ROOT = pathlib.Path(__file__).parents[2]
 MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:4]
@@ -19,7 +19,7 @@ TRACK, START_S = 2, 6.3
 @pytest.fixture(scope="module")
 def opened():
     """The shipped network with its calibration, and four recordings."""
-    network = sources.load("small", runtime="numpy")
+    network = networks.small()
     parts = [network.track(decode.load(path, sample_rate_hz=8000)) for path in MUSIC]
     firsts = np.cumsum([0, *(len(part) for part in parts)]).tolist()
     tracks = [store.TrackRows(path.stem, first, len(part), 30.0) for path, first, part in zip(MUSIC, firsts, parts)]

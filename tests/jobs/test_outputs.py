@@ -60,3 +60,17 @@ def test_a_table_of_pfann_is_two_columns(tmp_path):
     (tmp_path / "out").write_text("my notes\nof today\n")
     with pytest.raises(errors.Invalid):
         require(tmp_path / "out", pfann_files.is_former)
+
+
+def test_results_are_found_in_their_folder_and_in_that_of_a_protocol(tmp_path):
+    for folder in ("store", "protocol/results", "many/results-n5", "many/results-n0"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "results.json").write_text("{}")
+    alone = tmp_path / "store" / "results.json"
+    assert outputs.results_file(alone) == outputs.results_file(tmp_path / "store") == alone
+    assert outputs.results_file(tmp_path / "protocol") == tmp_path / "protocol" / "results" / "results.json"
+    with pytest.raises(errors.NotFound, match="give one of its folders results-n0, results-n5"):
+        outputs.results_file(tmp_path / "many")
+    for missing in ("nowhere", "nowhere/results.json"):
+        with pytest.raises(errors.NotFound, match=r"no results here; nafp evaluate --out=\S*nowhere makes"):
+            outputs.results_file(tmp_path / missing)

@@ -12,7 +12,7 @@ from nafp.audio import decode
 from nafp.identify import asking
 from nafp.monitor import stretches
 from nafp.search import collection, index, store
-from nafp.weights import sources
+from tests import networks
 
 MUSIC = pathlib.Path(__file__).parents[1] / "recordings" / "music"
 RATE_HZ = 8000
@@ -20,7 +20,7 @@ RATE_HZ = 8000
 
 @pytest.fixture(scope="module")
 def network():
-    return sources.load("small", batch_size=32)
+    return networks.small()
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,14 @@ def mixed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def opened(network, mixed):
-    """Returns (rows, index) of the music that is not unknown."""
+    """Returns (rows, index) of the music that is played and of five other tracks, none of which is unknown."""
     unknown = {pathlib.Path(name).name for name in (mixed / mixes.UNKNOWN).read_text().split("\n")}
+    played = {pathlib.Path(one.track).name for one in monitored.read(mixed / mixes.TRUTH, is_known=True)}
+    known = [path for path in sorted(MUSIC.glob("*.opus")) if path.name not in unknown]
+    others = [path for path in known if path.name not in played][:5]
     parts, tracks, first = [], [], 0
-    for path in sorted(MUSIC.glob("*.opus")):
-        if path.name not in unknown:
+    for path in known:
+        if path.name in played or path in others:
             samples = decode.load(path, sample_rate_hz=RATE_HZ)
             parts.append(network.track(samples))
             tracks.append(store.TrackRows(str(path), first, len(parts[-1]), len(samples) / RATE_HZ))
@@ -59,9 +62,15 @@ def scored(mixed, name, found):
     return monitored.seconds([one for one in true if one.recording == name], told)
 
 
-def test_tracks_that_cross_fade_are_found_to_the_second(network, opened, mixed):
+@pytest.fixture(scope="module")
+def crossfade(network, opened, mixed):
+    """Returns the samples of tracks that cross-fade, and what is found in them."""
     samples = decode.load(mixed / "crossfade_0.wav", sample_rate_hz=RATE_HZ)
-    score = scored(mixed, "crossfade_0.wav", heard(network, opened, samples))
+    return samples, heard(network, opened, samples)
+
+
+def test_tracks_that_cross_fade_are_found_to_the_second(crossfade, mixed):
+    score = scored(mixed, "crossfade_0.wav", crossfade[1])
     assert score.precision > 0.9
     assert score.recall > 0.8
 
@@ -75,8 +84,8 @@ def test_music_that_is_not_in_the_collection_is_unknown(network, opened, mixed):
     assert covered > len(samples) / RATE_HZ - stretches.SHORTEST_GAP_S * (len(found) + 1)
 
 
-def test_blocks_of_any_size_give_the_same(network, opened, mixed):
-    samples = decode.load(mixed / "crossfade_0.wav", sample_rate_hz=RATE_HZ, seconds=50)
+def test_blocks_of_any_size_give_the_same(network, opened, crossfade):
+    samples = crossfade[0][: 50 * RATE_HZ]
     whole = heard(network, opened, samples, block=len(samples))
     for block in (5_001, 80_000):
         again = heard(network, opened, samples, block=block)
@@ -85,8 +94,8 @@ def test_blocks_of_any_size_give_the_same(network, opened, mixed):
             assert one[1:5] == pytest.approx(other[1:5], abs=0.05)
 
 
-def test_an_interrupted_run_goes_on_where_it_was(network, opened, mixed):
-    samples = decode.load(mixed / "crossfade_0.wav", sample_rate_hz=RATE_HZ)
+def test_an_interrupted_run_goes_on_where_it_was(network, opened, crossfade):
+    samples, expected = crossfade
     at = 47 * RATE_HZ
     first = stretches.Monitor(network, *opened)
     found = first.hear(samples[:at])
@@ -94,7 +103,6 @@ def test_an_interrupted_run_goes_on_where_it_was(network, opened, mixed):
     second = stretches.Monitor(network, *opened)
     second.restore(state)
     found += second.hear(samples[round(second.start_s * RATE_HZ) :]) + second.finish()
-    expected = heard(network, opened, samples)
     assert [one.track for one in found] == [one.track for one in expected]
     for one, other in zip(found, expected):
         assert one[1:5] == pytest.approx(other[1:5], abs=0.05)

@@ -36,7 +36,8 @@ def theirs(factory):
 @pytest.mark.parametrize(
     "factory, settings",
     [
-        ("IVF8,PQ4", {"kind": "IVF8,PQ4"}),
+        ("IVF8,PQ4np", {"kind": "IVF8,PQ4np"}),  # Without what a polysemous code is trained for, which takes long.
+        pytest.param("IVF8,PQ4", {"kind": "IVF8,PQ4"}, marks=pytest.mark.slow),
         ("HNSW32", {"kind": "HNSW32"}),
         ("Flat", {}),
         ("", {"n_parts": 4, "n_lists": 8, "dim": 16}),

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -177,6 +178,14 @@ def test_results_of_another_network_are_refused(exported, tmp_path):
     files.write(tmp_path / "b.npz", networks.trained_variables(c, seed=5), c, step=1)
     with pytest.raises(errors.Invalid, match=r"--results: are of a.safetensors, not of b.npz"):
         export.run(tmp_path / "f", checkpoint=f"{tmp_path}/b.npz", format="folder", results=str(exported[2]))
+
+
+def test_the_results_of_a_protocol_serve_a_card_as_its_folder_of_results_does(exported, tmp_path):
+    shutil.copytree(exported[2], tmp_path / "robustness" / "results")
+    given = {"results": str(tmp_path / "robustness"), "data": RECORDINGS, "licence": "CC-BY-4.0"}
+    export.run(tmp_path / "folder", checkpoint=str(exported[1]), format="folder", **given)
+    for name in ("README.md", "confidence.json"):
+        assert (tmp_path / "folder" / name).read_bytes() == (exported[0] / name).read_bytes()
 
 
 def test_facts_of_a_card_are_for_a_folder_only(exported, tmp_path):

@@ -130,6 +130,7 @@ def tiny(folder, **changes):
     return c
 
 
+@pytest.mark.usefixtures("quick_compiler")
 def test_training_is_heard_as_its_configuration_says(place, tmp_path):
     from nafp.training import listening as training
 
