@@ -24,7 +24,7 @@ export async function showAnswer(collection, answers, sound, seconds) {
   $("answer-title").title = best.track;
   $("answer-by").textContent = byOf(track?.metadata);
   const length = track ? ` of ${clock(track.seconds)}` : "";
-  $("answer-place").textContent = `${clock(best.start_s, true)}${length}${partOf(best, seconds)}`;
+  $("answer-place").textContent = `${clock(placeOf(best, seconds), true)}${length}${partOf(best, seconds)}`;
   $("answer-sure").textContent = best.probability === null ? "not known" : percent(best.probability);
   $("answer-score").textContent = `${best.score.toFixed(2)}, ${best.margin.toFixed(2)} ahead`;
   $("answer-speed-row").hidden = Math.abs(best.speed - 1) < 0.005;
@@ -34,7 +34,7 @@ export async function showAnswer(collection, answers, sound, seconds) {
   if (number !== shownNumber) return;
   $("others").ariaLabel = likely.some(answer => isPart(answer, seconds)) ? "Also in this clip" : "Less likely";
   $("others").replaceChildren(...likely.map((answer, i) => element(
-    "li", `${titleOf(answer.track, rest[i]?.metadata)} at ${clock(answer.start_s)}${partOf(answer, seconds)}`
+    "li", `${titleOf(answer.track, rest[i]?.metadata)} at ${clock(placeOf(answer, seconds))}${partOf(answer, seconds)}`
       + (answer.probability === null ? "" : `, ${percent(answer.probability)}`))));
   $("passage").hidden = $("player").hidden = true;
   $("answer").hidden = false;
@@ -44,6 +44,11 @@ export async function showAnswer(collection, answers, sound, seconds) {
 // Returns whether an answer is heard in a part of the clip only, give or take the second of its last fingerprint.
 function isPart(answer, seconds) {
   return answer.to_s != null && (answer.from_s > 0 || answer.to_s < seconds - 1.2);
+}
+
+// Returns the second of the track at which the clip begins, or the part of it that is heard.
+function placeOf(answer, seconds) {
+  return answer.start_s + (isPart(answer, seconds) ? answer.from_s * answer.speed : 0);
 }
 
 function partOf(answer, seconds) {
