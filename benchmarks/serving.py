@@ -81,17 +81,21 @@ def wav(samples: np.ndarray) -> bytes:
 
 @contextlib.contextmanager
 def serving() -> Iterator[tuple[subprocess.Popen, int]]:
-    """Runs the server during the block. Yields its process and its port."""
+    """Runs the server during the block. Yields its process and its port. What it logs is printed."""
     words = [sys.executable, "-m", "nafp", "serve", _DATABASE.value, "--port=0", f"--runtime={_RUNTIME.value}"]
     words += [f"--workers={_WORKERS.value}", "--waiting=256"]
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
         line = next(line for line in process.stderr if line.startswith("serving"))
+        # A pipe that nobody reads stops the server once it is full.
+        logging = threading.Thread(target=sys.stderr.writelines, args=(process.stderr,))
+        logging.start()
         yield process, int(re.findall(r":(\d+)", line)[0])
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate()
+        process.wait()
+        logging.join()
 
 
 def asked(pid: int, port: int, path: str, body: bytes, n_clients: int) -> dict[str, float]:

@@ -9,11 +9,16 @@ from nafp.jobs import shown
 
 
 class Formatter(logging.PythonFormatter):
-    """Shows what this package says without the date, the thread and the line of source before it."""
+    """Shows what this package says without the date, the thread and the line of source before it.
+
+    A defect is shown with the lines of source that led to it.
+    """
 
     def format(self, record: Any) -> str:
-        is_ours = record.name.partition(".")[0] == "nafp"
-        return shown.plain(record.getMessage()) if is_ours else super().format(record)
+        if record.name.partition(".")[0] != "nafp":
+            return super().format(record)
+        reason = self.formatException(record.exc_info) if record.exc_info else ""
+        return "\n".join(map(shown.plain, (record.getMessage(), *reason.splitlines())))
 
 
 class StandardError:

@@ -76,7 +76,7 @@ class Catalogue:
             self._connection = catalogue_files.opened(path, write=write)
             with self.moment():
                 changes = self._check()
-                is_as_copied = catalogue_files.is_as_stamped(self._connection, path, copy, changes=changes)
+                is_as_copied = catalogue_files.is_as_stamped(self._connection, copy, changes=changes)
         except (sqlite3.Error, ValueError, TypeError, OverflowError, facts.Wrong) as error:
             if isinstance(error, sqlite3.Error) and catalogue_files.code(error) in _NO_DAMAGE:
                 if write:  # The writer says why, and what to do.

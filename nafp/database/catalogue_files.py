@@ -96,24 +96,17 @@ def copied(connection: sqlite3.Connection, path: Path, *, changes: int) -> None:
         file.write(data)
 
 
-def is_as_stamped(connection: sqlite3.Connection, path: Path, copy: Path, *, changes: int) -> bool:
-    """Returns whether a catalogue is the one that its copy was made of, or has seen other changes than the copy."""
+def is_as_stamped(connection: sqlite3.Connection, copy: Path, *, changes: int) -> bool:
+    """Returns whether a catalogue is the one that its copy was made of, or has seen other changes than the copy.
+
+    sqlite hands out the bytes. A process that opened the file itself would lose, with the first handle that it closes,
+    all POSIX locks of its connections to it. Another process could then remove the write-ahead log under them
+    (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    """
     stamp = stamp_of(copy)
     if not stamp.changes or stamp.changes != changes % _MOST_CHANGES:
         return True
-    return _has_checksum(path, stamp.crc) or checksum(connection.serialize()) == stamp.crc
-
-
-def _has_checksum(path: Path, crc: int) -> bool:
-    """Returns whether all of a catalogue is in its file, and the file has this checksum.
-
-    To read the file takes a fifth of the time in which sqlite puts its pages together.
-    """
-    changes = path.with_name(f"{path.name}-wal")
-    try:
-        return not (changes.exists() and changes.stat().st_size) and checksum(plain_files.contents(path)) == crc
-    except OSError:
-        return False
+    return checksum(connection.serialize()) == stamp.crc
 
 
 def is_copy(connection: sqlite3.Connection, copy: Path) -> bool:

@@ -25,6 +25,7 @@ _MOST_CHARACTERS = 2000
 _POLL_S = 1.0  # How often a process asks whether another one failed.
 _LEAVING_S = 15.0  # How long a process that failed waits until the others have heard of it.
 _LOST_S = 3.0  # How long an error of a collective waits for the reason that another process may have.
+_LAST_S = 1.0  # How much longer the first process is there, whose end JAX answers by aborting all that are left.
 # What collectives of CPUs (Gloo), GPUs (NCCL) and the coordination service say when another process is gone. An error
 # of this process itself, such as a lack of memory, is none of these.
 _LOST = ("gloo", "nccl", "connection", "unavailable", "deadline", "heartbeat", "aborted", "peer")
@@ -91,8 +92,8 @@ def ended_together() -> Iterator[None]:
     if client is None:
         yield
         return
-    over = threading.Event()
-    listening = threading.Thread(target=_listen, args=(client, over), daemon=True, name="nafp hosts")
+    over, mine = threading.Event(), jax.process_index()
+    listening = threading.Thread(target=_listen, args=(client, mine, over), daemon=True, name="nafp hosts")
     listening.start()
     try:
         yield
@@ -102,11 +103,13 @@ def ended_together() -> Iterator[None]:
         if _is_loss(error):
             time.sleep(_LOST_S)  # If another process failed and said so, the thread ends this one.
             over.set()
+            _let_others_go_first(mine)
             endings.wait_for_nobody()
             raise errors.StartAgain(f"another process of this job is gone: {_first_line(error)}") from error
         over.set()
         _tell(client, error)
-        endings.wait_for_nobody()
+        _let_others_go_first(mine)
+        endings.wait_for_nobody(last=lambda: client.key_value_set(_LEFT, "1"))
         raise
     finally:
         over.set()
@@ -134,7 +137,7 @@ def _meet(key: str, text: str) -> list[str]:
     return [client.key_value_try_get(f"{key}/{i}") for i in range(jax.process_count())]
 
 
-_FAILED, _HEARD = "nafp/failed", "nafp/heard"
+_FAILED, _HEARD, _LEFT = "nafp/failed", "nafp/heard", "nafp/left"
 
 
 def _tell(client: Any, error: BaseException) -> None:
@@ -143,20 +146,34 @@ def _tell(client: Any, error: BaseException) -> None:
     with contextlib.suppress(Exception):  # Another one failed first, or the first process is gone.
         client.key_value_set(_FAILED, text[:_MOST_CHARACTERS])
         others = [f"{_HEARD}/{i}" for i in range(jax.process_count()) if i != jax.process_index()]
-        until = time.monotonic() + _LEAVING_S
-        while time.monotonic() < until and not all(_read(client, key) for key in others):
-            time.sleep(_POLL_S / 4)
+        _wait_until(lambda: all(_read(client, key) for key in others))
 
 
-def _listen(client: Any, over: threading.Event) -> None:
+def _listen(client: Any, mine: int, over: threading.Event) -> None:
     """Ends this process when another one fails. A collective that waits for it cannot be interrupted otherwise."""
     while not over.wait(_POLL_S):
         failed = _read(client, _FAILED)
         if failed and not over.is_set():
             with contextlib.suppress(Exception):
-                client.key_value_set(f"{_HEARD}/{jax.process_index()}", "1")
+                client.key_value_set(f"{_HEARD}/{mine}", "1")
             print(shown.plain(failed), file=sys.stderr)
+            if mine == 0:
+                _wait_until(lambda: bool(_read(client, _LEFT)))
+            _let_others_go_first(mine)
             endings.at_once(errors.OtherProcessFailed.code)
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    """Waits until something is so, but no longer than the others wait for a process that failed."""
+    until = time.monotonic() + _LEAVING_S
+    while time.monotonic() < until and not is_so():
+        time.sleep(_POLL_S / 4)
+
+
+def _let_others_go_first(mine: int) -> None:
+    """Gives the others the time to end with a code of their own: they talk through the first process."""
+    if mine == 0:
+        time.sleep(_LAST_S)
 
 
 def _read(client: Any, key: str) -> str:

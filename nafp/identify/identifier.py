@@ -207,6 +207,8 @@ class Identifier:
         heard = ranking.heard[ranking.ranking.heard]
         cosines = speeds.part_scores(heard, ranking.ranking, 0, self.rows, shifts=ranking.shifts)
         spoken = np.flatnonzero(np.asarray(heard.vectors[:: ranking.shifts].any(axis=1))[: len(cosines)])
+        if not len(spoken):  # Only rows between these say something.
+            return True
         first, stop = parts.heard_rows(cosines)
         aside = asking.ASIDE_S / self.rows.hop_s
         return first - int(spoken[0]) < aside and int(spoken[-1]) + 1 - stop < aside

@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 _at_once = False
+_last: Callable[[], object] | None = None
 
 
-def wait_for_nobody() -> None:
-    """Makes the end of this process one at once, whenever `leave` is called."""
-    global _at_once
-    _at_once = True
+def wait_for_nobody(last: Callable[[], object] | None = None) -> None:
+    """Makes the end of this process one at once, whenever `leave` is called.
+
+    last: what `leave` does just before, such as to tell others that this process is gone now. Its errors are dropped.
+    """
+    global _at_once, _last
+    _at_once, _last = True, last
 
 
 def is_at_once() -> bool:
@@ -25,6 +30,9 @@ def leave(code: int) -> NoReturn:
     """Ends the process with an exit code: as Python does, or at once after `wait_for_nobody`."""
     if not _at_once:
         sys.exit(code)
+    if _last is not None:
+        with contextlib.suppress(Exception):
+            _last()
     at_once(code)
 
 

@@ -7,7 +7,7 @@ heard.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,11 @@ class _Diagonals(NamedTuple):
     starts: np.ndarray
     halves: np.ndarray
     cosines: np.ndarray
+
+
+def law() -> dict[str, Any]:
+    """Returns the constants by which parts are found, for a search that is not ours, such as that of a page."""
+    return {"floor": FLOOR, "least_evidence": LEAST_EVIDENCE, "least_rows": _LEAST_ROWS, "most": _MOST}
 
 
 def found(query: np.ndarray, near: np.ndarray, rows: collection.Collection) -> list[Part]:

@@ -28,7 +28,7 @@ from nafp import errors
 from nafp.database import database, index_segments
 from nafp.identify import asking
 from nafp.jobs import locks, whole_files
-from nafp.search import speeds
+from nafp.search import parts, speeds
 from nafp.serving import browser_network, page_files
 
 DTYPES = ("float16", "int8")
@@ -140,15 +140,15 @@ def _require_small(opened: database.Database, n_rows: int) -> None:
 
 def _rows(opened: database.Database, tracks: list[Any], dtype: str) -> bytes:
     """Returns the rows of all tracks as bytes. An int8 row is scaled to its largest number. Its length is known."""
-    parts = []
+    blocks = []
     for track in tracks:
         rows = opened.rows.read(track.first_row, track.first_row + track.n_rows)
         if dtype == "float16":
-            parts.append(rows.astype("<f2").tobytes())
+            blocks.append(rows.astype("<f2").tobytes())
         else:
             largest = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-12)
-            parts.append(np.round(rows * (127 / largest)).astype(np.int8).tobytes())
-    return b"".join(parts)
+            blocks.append(np.round(rows * (127 / largest)).astype(np.int8).tobytes())
+    return b"".join(blocks)
 
 
 def _records(tracks: list[Any]) -> Iterator[dict[str, Any]]:
@@ -183,10 +183,15 @@ def _about(opened: database.Database, tracks: list[Any], n_rows: int, dtype: str
         "index": {
             "dtype": dtype,
             "gain": gain,
-            "law": speeds.law() | {"k": index_segments.K},
+            "law": law(k=index_segments.K),
             "calibration": calibrated.plain.as_record() if calibrated else None,
         },
     }
+
+
+def law(*, k: int) -> dict[str, Any]:
+    """Returns the constants of the search in a browser. k: neighbours of a row to look at."""
+    return speeds.law() | {"k": k, "parts": parts.law() | {"aside_s": asking.ASIDE_S, "sure": asking.SURE}}
 
 
 def _index(page: bytes) -> bytes:

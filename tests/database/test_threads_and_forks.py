@@ -2,13 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from nafp.database import database
+from nafp.database import catalogue, database
 from tests import databases
 
 
@@ -63,3 +65,38 @@ def test_a_search_after_a_fork_ends(memory, monkeypatch):
         os.waitpid(child, 0)
         pytest.fail("the search hangs")
     assert len(opened) == 40
+
+
+def test_what_one_process_has_open_twice_is_not_taken_apart_by_another(memory):
+    """A process that opened the file of the catalogue itself would lose all its locks when it closes it."""
+    databases.filled(memory / "db", 3).close()
+    log = memory / "db" / f"{catalogue.FILE}-wal"
+    with database.Database.open(memory / "db") as first, database.Database.open(memory / "db") as second:
+        file = log.stat().st_ino
+        code = f"import sqlite3; c = sqlite3.connect({str(memory / 'db' / catalogue.FILE)!r}); print(*c.execute('select"
+        subprocess.run([sys.executable, "-c", f"{code} * from about')); c.close()"], check=True, capture_output=True)
+        assert log.stat().st_ino == file  # The last to leave removes it.
+        first.remove(["/music/1.wav"])
+        assert [track.name for track in second.tracks()] == ["/music/0.wav", "/music/2.wav"]
+
+
+def test_only_sqlite_opens_the_file_of_a_catalogue(memory):
+    opened, is_watched = [], [True]
+
+    def watch(event: str, values: tuple) -> None:  # Of Python's own files. Those of sqlite are not told.
+        if event == "open" and is_watched[0] and str(values[0]).endswith(catalogue.FILE):
+            opened.append(values[0])
+
+    databases.filled(memory / "db", 3).close()
+    databases.filled(memory / "other", 2, first=3).close()
+    sys.addaudithook(watch)
+    with database.Database.open(memory / "db") as one:
+        one.remove(["/music/1.wav"])
+        one.merge([memory / "other"])
+        one.repair(one.verify())
+        one.compact()
+        one.info()
+    with database.Database.open(memory / "db") as again:
+        assert len(again) == 4
+    is_watched[0] = False  # A hook cannot be taken away.
+    assert opened == []

@@ -1,6 +1,8 @@
 """Several processes of one job: they meet, compare, and end together. Threads stand for processes here."""
 
+import contextlib
 import threading
+import time
 
 import jax
 import numpy as np
@@ -58,18 +60,27 @@ def processes(monkeypatch):
     monkeypatch.setattr(hosts, "_POLL_S", 0.01)
     monkeypatch.setattr(hosts, "_LEAVING_S", 2.0)
     monkeypatch.setattr(hosts, "_LOST_S", 0.05)
-    left = []
-    monkeypatch.setattr(hosts.endings, "wait_for_nobody", lambda: left.append(me.i))
+    monkeypatch.setattr(hosts, "_LAST_S", 0.2)
+    left, ended = [], []
+
+    def wait_for_nobody(last=lambda: None):
+        left.append(me.i)
+        me.last = last
+
+    monkeypatch.setattr(hosts.endings, "wait_for_nobody", wait_for_nobody)
 
     def run(work):
         outcomes = [None] * N
 
         def one(i):
-            me.i, me.n = i, 0
+            me.i, me.n, me.last = i, 0, lambda: None
             try:
                 outcomes[i] = work(i)
             except BaseException as error:
                 outcomes[i] = error
+                time.sleep(0.1)  # What closes on the way to the end.
+                me.last()  # As `endings.leave` does.
+                ended.append(f"process {i}")
 
         threads = [threading.Thread(target=one, args=(i,)) for i in range(N)]
         for thread in threads:
@@ -78,7 +89,7 @@ def processes(monkeypatch):
             thread.join(30)
         return outcomes
 
-    run.left = left
+    run.left, run.ended = left, ended
     return run
 
 
@@ -128,10 +139,29 @@ def test_the_first_process_alone_computes_and_all_have_it_to_the_bit(processes):
     assert all(one["score"] == 0.1 + 0.2 and np.isnan(one["rank"]) for one in found)
 
 
+def ending(processes, monkeypatch):
+    """Lets threads that end processes stop. Returns an event, all others than one have ended, and their codes."""
+    stopped, codes = threading.Event(), []
+
+    def at_once(code):
+        codes.append(code)
+        processes.ended.append("another")
+        if len(codes) == N - 1:
+            stopped.set()
+        raise Ended
+
+    def listen(*given, listen=hosts._listen):
+        with contextlib.suppress(Ended):
+            listen(*given)
+
+    monkeypatch.setattr(hosts.endings, "at_once", at_once)
+    monkeypatch.setattr(hosts, "_listen", listen)
+    return stopped, codes
+
+
 def test_an_error_of_one_process_ends_the_others_with_its_reason(processes, monkeypatch, capsys):
     """The others are in a collective, which nothing interrupts: their threads end them."""
-    stopped, codes = threading.Event(), []
-    monkeypatch.setattr(hosts.endings, "at_once", lambda code: (codes.append(code), stopped.set()))
+    stopped, codes = ending(processes, monkeypatch)
 
     def work(i):
         with hosts.ended_together():
@@ -141,9 +171,39 @@ def test_an_error_of_one_process_ends_the_others_with_its_reason(processes, monk
 
     failed = processes(work)[0]
     assert isinstance(failed, errors.Unwritable)
-    assert set(codes) == {2}
+    assert codes == [2, 2]
     assert "process 0 failed: run: cannot be written: the disk is full" in capsys.readouterr().err
     assert processes.left == [0]
+
+
+def test_the_first_process_ends_last_because_its_end_aborts_the_others(processes, monkeypatch):
+    stopped, codes = ending(processes, monkeypatch)
+
+    def work(i):
+        with hosts.ended_together():
+            if i == 1:
+                raise errors.Unwritable("run: cannot be written: the disk is full")
+            stopped.wait(10)
+
+    processes(work)
+    assert codes == [2, 2]  # Of process 2, then of process 0.
+    assert processes.ended[:3] == ["another", "process 1", "another"]
+
+
+@pytest.mark.parametrize("mine, waits", [(0, True), (1, False)])
+def test_of_those_that_notice_a_loss_the_first_process_ends_last(processes, mine, waits):
+    """The times are compared with those of a process that has nobody behind it."""
+
+    def work(i):
+        began = time.monotonic()
+        try:
+            with hosts.ended_together():
+                if i == mine:
+                    raise jax.errors.JaxRuntimeError("Gloo all-reduce failed: Connection closed by peer")
+        except errors.StartAgain:
+            return time.monotonic() - began
+
+    assert (processes(work)[mine] >= hosts._LOST_S + hosts._LAST_S) == waits
 
 
 @pytest.mark.parametrize(

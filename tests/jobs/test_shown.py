@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sqlite3
+import sys
 
 import pytest
 
@@ -78,6 +79,16 @@ def test_our_remarks_carry_no_prefix_of_the_log():
     ours = logging.LogRecord("nafp.audio.decode", logging.WARNING, "decode.py", 1, "%s: damaged", ("a\x1b.wav",), None)
     assert shaped.format(ours) == "a\\x1b.wav: damaged"
     assert shaped.format(logging.LogRecord("absl", logging.WARNING, "x.py", 1, "theirs", (), None)).startswith("W")
+
+
+def test_the_log_shows_why_there_was_a_defect():
+    try:
+        raise ZeroDivisionError("by\x1b")
+    except ZeroDivisionError:
+        record = logging.LogRecord("nafp.serving", logging.ERROR, "guard.py", 1, "a defect", (), sys.exc_info())
+    lines = log_lines.Formatter().format(record).splitlines()
+    assert (lines[0], lines[-1]) == ("a defect", "ZeroDivisionError: by\\x1b")
+    assert "test_shown.py" in lines[2]
 
 
 def test_a_remark_is_heard_while_decoders_are_hushed(capfd):

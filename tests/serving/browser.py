@@ -1,5 +1,6 @@
 """Debian's Chromium, driven by playwright, with a microphone that plays a file."""
 
+import base64
 import contextlib
 import os
 import shutil
@@ -112,6 +113,18 @@ class OpenPage:
         self.tab.wait_for_selector("#answer:not([hidden])")
         names = ("title", "by", "place", "sure", "score")
         return types.SimpleNamespace(**{name: self.text(f"answer-{name}") for name in names})
+
+    def drop(self, name: str, data: bytes) -> None:
+        """Lets a file fall onto the page, as a person does."""
+        self.run(
+            """([name, data]) => {
+                const files = new DataTransfer();
+                files.items.add(new File([Uint8Array.from(atob(data), c => c.charCodeAt(0))], name));
+                const event = new DragEvent("drop", {dataTransfer: files, bubbles: true, cancelable: true});
+                document.getElementById("drop").dispatchEvent(event);
+            }""",
+            [name, base64.b64encode(data).decode()],
+        )
 
     def run(self, script: str, given: Any = None) -> Any:
         """Runs a function in the page and returns its result."""

@@ -1,6 +1,5 @@
 """The page in a real browser: it listens, takes files, shows the collection, and says what is wrong."""
 
-import base64
 import json
 import re
 import shutil
@@ -57,19 +56,6 @@ def posted(page) -> list[int]:
     return [size for address, size in page.sent if "/v1/identify" in address]
 
 
-def dropped(page, name: str, data: bytes) -> None:
-    """Lets a file fall onto the page, as a person does."""
-    page.run(
-        """([name, data]) => {
-            const files = new DataTransfer();
-            files.items.add(new File([Uint8Array.from(atob(data), c => c.charCodeAt(0))], name));
-            const event = new DragEvent("drop", {dataTransfer: files, bubbles: true, cancelable: true});
-            document.getElementById("drop").dispatchEvent(event);
-        }""",
-        [name, base64.b64encode(data).decode()],
-    )
-
-
 def test_it_names_what_the_microphone_hears_and_keeps_the_sound(page, chromium):
     chromium.hear(MUSIC[1], start_s=5.0, seconds=12.0)
     status = page.listen()
@@ -101,21 +87,21 @@ def test_sound_is_sent_if_the_user_asks(page, chromium):
 
 
 def test_a_file_is_dropped_and_named(page):
-    dropped(page, "cafe.wav", clip(0, start_s=9.0, rate_hz=44_100))
+    page.drop("cafe.wav", clip(0, start_s=9.0, rate_hz=44_100))
     page.tab.get_by_text("cafe.wav: found.").wait_for()
     answer = page.answered()
     assert answer.title == "Title 0"
     assert place_s(answer) == pytest.approx(9.0, abs=0.2)
-    dropped(page, "stranger.wav", clip(3))
+    page.drop("stranger.wav", clip(3))
     page.tab.get_by_text("stranger.wav: not in the collection.").wait_for()
-    dropped(page, "<img src=x>.wav", b"no sound at all")
+    page.drop("<img src=x>.wav", b"no sound at all")
     page.tab.get_by_text("<img src=x>.wav: this browser cannot decode it.").wait_for()
     assert page.tab.locator("#drop img").count() == 0
 
 
 def test_a_file_at_another_speed_is_named_by_its_fingerprints(page):
     samples = decode.load(MUSIC[0], sample_rate_hz=16_000, start_s=6.0, seconds=8.0)
-    dropped(page, "fast.wav", wav(samples, round(16_000 * 1.06)))
+    page.drop("fast.wav", wav(samples, round(16_000 * 1.06)))
     page.tab.get_by_text("fast.wav: found.").wait_for()
     assert page.answered().title == "Title 0"
     assert float(page.text("answer-speed").rstrip(" %")) == pytest.approx(6, abs=1)
@@ -157,7 +143,7 @@ def test_a_long_file_becomes_a_timeline(page):
     """The fast test, of made-up answers, is test_windows_of_a_long_file_become_stretches."""
     parts = [(0, 4.0, 22.0), (3, 2.0, 20.0), (2, 3.0, 22.0)]  # The middle one is in no collection.
     sound = [decode.load(MUSIC[n], sample_rate_hz=8000, start_s=at, seconds=s) for n, at, s in parts]
-    dropped(page, "set.wav", wav(np.concatenate(sound), 8000))
+    page.drop("set.wav", wav(np.concatenate(sound), 8000))
     page.tab.get_by_text("set.wav: 2 stretches of known tracks.").wait_for()
     rows = [row.split("\t") for row in page.tab.locator("#stretches tbody tr").all_inner_texts()]
     assert [row[2] for row in rows] == ["Title 0", "Title 2"]
@@ -176,7 +162,7 @@ def test_a_long_file_that_is_sent_is_monitored_by_the_server(chromium, served):
         page.tab.goto(f"http://127.0.0.1:{served.port}/")
         page.ready().tab.get_by_text("Options").click()
         page.tab.get_by_label("Send the sound itself").check()
-        dropped(page, "set.wav", wav(np.concatenate(sound), 8000))
+        page.drop("set.wav", wav(np.concatenate(sound), 8000))
         page.tab.get_by_text("set.wav: 2 stretches of known tracks.").wait_for()
         rows = [row.split("\t") for row in page.tab.locator("#stretches tbody tr").all_inner_texts()]
         assert [row[2] for row in rows] == ["Title 0", "Title 2"]
@@ -185,7 +171,7 @@ def test_a_long_file_that_is_sent_is_monitored_by_the_server(chromium, served):
         assert posted(page) == []
         # What the server says of a stream is told, too.
         served.opened[0].settings = served.settings._replace(listeners=0)
-        dropped(page, "set.wav", wav(np.concatenate(sound), 8000))
+        page.drop("set.wav", wav(np.concatenate(sound), 8000))
         page.tab.get_by_text("The server says: 0 streams are being listened to already.").wait_for()
         served.opened[0].settings = served.settings
 

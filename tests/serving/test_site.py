@@ -4,8 +4,10 @@ import functools
 import http.server
 import itertools
 import json
+import re
 import shutil
 import threading
+import types
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,14 +16,14 @@ import pytest
 from nafp import errors
 from nafp.audio import decode
 from nafp.database import database
-from nafp.identify import asking, identifier
+from nafp.identify import answers, asking, identifier
 from nafp.jobs import locks
-from nafp.search import collection, confidence, match, speeds, store
+from nafp.search import collection, confidence, store
 from nafp.serving import page_files, site
 from nafp.verbs import page as verb
 from tests import databases, victims
 from tests.serving import browser
-from tests.serving.conftest import MUSIC
+from tests.serving.conftest import MUSIC, wav
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -71,6 +73,44 @@ def test_it_listens_without_a_server_and_without_a_network(chromium, host):
         page.until("document.querySelectorAll('#tracks li').length === 1")
 
 
+@pytest.fixture(scope="module")
+def shared(chromium, host):
+    with chromium.page(host) as page:
+        yield page.ready()
+
+
+def test_two_tracks_in_one_clip_are_both_named_with_their_parts(shared):
+    pieces = [decode.load(MUSIC[n], sample_rate_hz=16_000, start_s=5.0, seconds=8.0) for n in (0, 2)]
+    shared.drop("both.wav", wav(np.concatenate(pieces), 16_000))
+    shared.tab.get_by_text("both.wav: found.").wait_for()
+    best, other = shared.answered(), shared.tab.locator("#others li").all_inner_texts()
+    said = " ".join([best.title, best.place, *other])
+    assert {best.title, other[0].partition(" at ")[0]} == {"Title 0", "Title 2"}
+    assert re.search(r"Title 0\b[^T]*heard from 0:00 to 0:0[6-9] of the clip", said)
+    assert re.search(r"Title 2\b[^T]*heard from 0:(0[7-9]|10) to 0:1[56] of the clip", said)
+    assert shared.tab.get_by_role("list", name="Also in this clip").count() == 1
+
+
+def test_a_clip_with_talk_around_its_track_is_named(shared):
+    """The talk is noise here: what counts is that it is in no collection."""
+    noise = 0.1 * np.random.default_rng(0).standard_normal((2, 5 * 16_000)).astype(np.float32)
+    music = decode.load(MUSIC[1], sample_rate_hz=16_000, start_s=12.0, seconds=6.0)
+    shared.drop("talk.wav", wav(np.concatenate([noise[0], music, noise[1]]), 16_000))
+    shared.tab.get_by_text("talk.wav: found.").wait_for()
+    answer = shared.answered()
+    assert answer.title == "Title 1"
+    assert re.fullmatch(r"0:0[67]\.\d of 0:30, heard from 0:0[4-6] to 0:1[0-2] of the clip", answer.place)
+    assert float(answer.sure.rstrip(" %")) > 90
+
+
+def test_a_clip_at_another_speed_is_named_without_a_server(shared):
+    samples = decode.load(MUSIC[0], sample_rate_hz=16_000, start_s=6.0, seconds=8.0)
+    shared.drop("fast.wav", wav(samples, round(16_000 * 1.06)))
+    shared.tab.get_by_text("fast.wav: found.").wait_for()
+    assert shared.answered().title == "Title 0"
+    assert float(shared.text("answer-speed").rstrip(" %")) == pytest.approx(6, abs=1)
+
+
 _SEARCH = """async looks => {
     const {Index} = await import("/page/search.js"), of = name => fetch(`/collection/${name}`);
     const [about, tracks] = [await (await of("about.json")).json(), await (await of("tracks.json")).json()];
@@ -109,11 +149,9 @@ def test_its_search_gives_the_answers_of_python_on_the_same_vectors(chromium, ho
         given, wanted = [], []
         for look, samples, rate_hz in looks(network):
             framed = {speed: asked._framed(samples, rate_hz, speed, look.shifts) for speed in look.speeds}
-            vectors = {speed: asked._fingerprints(waves) for speed, waves in framed.items() if len(waves)}
-            ranked = asked._places(
-                asked._find(vectors, look.shifts), look.shifts, 3
-            )  # Of the whole clip, not of parts.
-            wanted.append(ranked.answers)
+            vectors = {speed: asking.fingerprints(network, waves) for speed, waves in framed.items() if len(waves)}
+            ranked = asked._places(asked._find(vectors, look.shifts), look.shifts, 3)
+            wanted.append(asked._in_parts(ranked, 3).answers)
             given.append(
                 {
                     "speeds": list(vectors),
@@ -124,13 +162,14 @@ def test_its_search_gives_the_answers_of_python_on_the_same_vectors(chromium, ho
             )
         found = page.run(_SEARCH, given)
     assert len(found) == 10
-    for answers, ours in zip(found, wanted):
-        assert [answer["track"] for answer in answers] == [answer.track.rpartition("/")[2] for answer in ours]
-        for answer, own in zip(answers, ours):
+    for page_answers, ours in zip(found, wanted):
+        assert [answer["track"] for answer in page_answers] == [answer.track.rpartition("/")[2] for answer in ours]
+        for answer, own in zip(page_answers, ours):
             for name in ("start_s", "score", "probability", "margin", "speed", "from_s", "to_s"):
                 assert answer[name] == pytest.approx(getattr(own, name), abs=2e-3), name
 
 
+NEIGHBOURS = 20
 CALIBRATION = confidence.Confidence(
     [1, 4, 9, 19],
     np.array([[-3, 8, 4], [-3, 12, 4], [-4, 20, 5], [-4, 30, 6]], float),
@@ -170,53 +209,83 @@ def clips_of(rows: collection.Collection, rng: np.random.Generator) -> Iterator[
         yield by_speed, shifts
 
 
-def test_its_search_is_that_of_python_to_the_last_digits(chromium, host):
-    rng = np.random.default_rng(1)
-    rows, k, given, wanted = collection_of_noise(rng), 20, [], []
-    for by_speed, shifts in clips_of(rows, rng):
-        heard = []
-        for speed, vectors in by_speed.items():
-            near = np.argsort(-(vectors @ rows.read(0, len(rows)).T), axis=1)[:, :k]
-            near[~vectors.any(axis=1)] = -1
-            heard.append(speeds.ClipAtSpeed(speed, vectors, near, [len(vectors[::shifts])]))
-        wanted.append(ranked(speeds.rank(heard, rows, shifts=shifts, top=1 << 20)[0], rows, heard[0].vectors[::shifts]))
+class Exhaustive:
+    """Searches all rows of a collection, as the page does."""
+
+    def __init__(self, rows: collection.Collection):
+        self.rows = rows.read(0, len(rows))
+
+    def search(self, queries: np.ndarray, k: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        cosines = queries @ self.rows.T
+        near = np.argsort(-cosines, axis=1)[:, :NEIGHBOURS]
+        return np.take_along_axis(cosines, near, axis=1), near
+
+
+def in_parts(rows: collection.Collection, rng: np.random.Generator) -> Iterator[tuple[dict[float, np.ndarray], int]]:
+    """Yields clips that hold tracks in parts of them: one between noise, two, at other speeds, with more rows."""
+    for case in range(8):
+        shifts, n_noise = 1 + case % 2, (0, 12, 7)[case % 3]
+        places = [(case % 4, 2 + case, 12)] + [(2, 20, 14)] * (case > 2)
+        by_speed = {}
+        for speed in (1.0,) if case % 4 < 2 else (1.0, 0.97):
+            pieces = [rng.standard_normal((n_noise * shifts, 32))]
+            for track, first, n in places:
+                own = rows.read(int(rows.first_rows[track]) + first, int(rows.first_rows[track]) + first + n)
+                level = 0.15 if speed == (1.0, 0.97)[case // 6] else 0.5
+                pieces += [np.repeat(own, shifts, axis=0) + level * rng.standard_normal((n * shifts, 32)) / 6]
+                pieces += [rng.standard_normal((n_noise * shifts, 32))]
+            noisy = np.concatenate(pieces)
+            by_speed[speed] = (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
+        yield by_speed, shifts
+
+
+def compared_with_python(page, rows, looks) -> list[list[answers.Answer]]:
+    """Asks the page and Python the same, and returns what Python answers before it tells it exactly."""
+    network = types.SimpleNamespace(segment=8000, hop=4000, sample_rate_hz=8000)
+    asked = identifier.Identifier(network, rows, Exhaustive(rows), confidence=CALIBRATION)
+    given, wanted = [], []
+    for by_speed, shifts in looks:
+        wanted.append(asked._in_parts(asked._places(asked._find(by_speed, shifts), shifts, 3), 3).answers)
         counts, flat = [len(own) for own in by_speed.values()], np.concatenate(list(by_speed.values())).ravel()
         given.append({"speeds": list(by_speed), "counts": counts, "vectors": flat.tolist(), "shifts": shifts})
     stored = {
         "tracks": [{"name": name, "rows": int(n)} for name, n in zip(rows.tracks, rows.end_rows - rows.first_rows)],
         "bits": rows.read(0, len(rows)).astype("<f2").view("<u2").ravel().tolist(),
-        "law": speeds.law() | {"k": k},
+        "law": site.law(k=NEIGHBOURS),
         "calibration": CALIBRATION.as_record(),
     } | {"dtype": "float16", "dim": 32, "gain": 1, "hop_s": 0.5, "segment_s": 1.0}
-    with chromium.page(host) as page:
-        found = page.run(
-            """async ([stored, looks]) => {
-                const {Index} = await import("/page/search.js");
-                const index = new Index({...stored, buffer: Uint16Array.from(stored.bits).buffer});
-                const typed = look => ({...look, vectors: Float32Array.from(look.vectors)});
-                return looks.map(look => index.identify(typed(look), 3, 0).answers);
-            }""",
-            [stored, given],
-        )
-    names = ("track", "start_s", "score", "margin", "speed", "probability")
-    for answers, own in zip(found, wanted, strict=True):
-        assert [[answer[name] for name in names] for answer in answers] == [
-            [one[0], *(pytest.approx(value, abs=1e-5) for value in one[1:])] for one in own
+    found = page.run(
+        """async ([stored, looks]) => {
+            const {Index} = await import("/page/search.js");
+            const index = new Index({...stored, buffer: Uint16Array.from(stored.bits).buffer});
+            const typed = look => ({...look, vectors: Float32Array.from(look.vectors)});
+            return looks.map(look => index.identify(typed(look), 3, 0).answers);
+        }""",
+        [stored, given],
+    )
+    names = ("track", "start_s", "score", "probability", "margin", "speed", "from_s", "to_s")
+    for page_answers, own in zip(found, wanted, strict=True):
+        assert [[answer[name] for name in names] for answer in page_answers] == [
+            [one.track, *(pytest.approx(getattr(one, name), abs=1e-5) for name in names[1:])] for one in own
         ]
-    assert {speed for own in wanted for *_, speed, _ in own} > {1.0, 1.06}  # And speeds between those tried.
+    return wanted
 
 
-def ranked(places: speeds.ClipRanking, rows: collection.Collection, query: np.ndarray) -> list[tuple]:
-    """Returns track, start, score, margin, speed and probability of the three best tracks."""
-    best, length = match.best_of_each_track(places.tracks)[:3], int(query.any(axis=1).sum())
-    picked = match.Ranking(*(values[best] for values in places[:3]), places.elsewhere, places.starts[best])
-    return [
-        (
-            *(found.track, found.start_s, found.score, found.margin, float(speed)),
-            float(CALIBRATION.probability(length, np.array(found.score), np.array(found.margin))),
-        )
-        for found, speed in zip(match.matches(picked, rows), places.speeds[best])
-    ]
+def test_its_search_is_that_of_python_to_the_last_digits(shared):
+    rng = np.random.default_rng(1)
+    rows = collection_of_noise(rng)
+    wanted = compared_with_python(shared, rows, clips_of(rows, rng))
+    assert {answer.speed for own in wanted for answer in own} > {1.0, 1.06}  # And speeds between those tried.
+
+
+def test_it_finds_tracks_in_parts_of_a_clip_as_python_does(shared):
+    rng = np.random.default_rng(2)
+    rows = collection_of_noise(rng)
+    wanted = compared_with_python(shared, rows, in_parts(rows, rng))
+    sure = [[answer for answer in own if answer.probability > 0.9] for own in wanted]
+    assert {len(own) for own in sure} >= {1, 2}
+    assert sum(answer.from_s > 3 for own in sure for answer in own) > 3
+    assert 0.97 in {answer.speed for own in sure for answer in own}
 
 
 def test_the_folder_is_whole_and_names_no_folder_of_this_machine(written, filled):

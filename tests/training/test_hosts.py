@@ -105,12 +105,13 @@ def test_a_terminated_run_goes_on_with_other_hosts_and_devices(folder):
         last = max(losses(run))
         assert steps_saved(run)[-1] == last
         assert all(f"terminated at step {last}; the same command goes on from there" in text for text in said)
-    for place in (run, whole):
-        assert ends(started(folder, place, hosts=1, devices=4, steps=last + 3))[0] == [0]
+    for place, n_hosts, n_devices, steps in ((run, 1, 4, 3), (run, 2, 1, 6), (whole, 1, 4, 6)):
+        codes, said = ends(started(folder, place, hosts=n_hosts, devices=n_devices, steps=last + steps))
+        assert codes == [0] * n_hosts, said
     mine, expected = losses(run), losses(whole)
-    assert sorted(mine) == sorted(expected) == list(range(1, last + 4))
+    assert sorted(mine) == sorted(expected) == list(range(1, last + 7))
     apart = np.array([mine[i] / expected[i] - 1 for i in mine])
-    print(f"{last + 3} steps; losses apart by {abs(apart).max():.1e}")
+    print(f"{last + 6} steps; losses apart by {abs(apart).max():.1e}")
     assert abs(apart).max() < 1e-4
 
 
@@ -135,6 +136,56 @@ def test_a_host_that_dies_without_a_word_ends_the_other_and_the_run_goes_on(fold
     steps = max(losses(run)) + 2
     assert ends(started(folder, run, hosts=1, devices=2, steps=steps))[0] == [0]
     assert max(losses(run)) == steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("silent", [0, 1])
+def test_a_host_that_hangs_ends_the_other_in_time_and_itself_when_it_goes_on(folder, silent):
+    """The fast test is test_of_those_that_notice_a_loss_the_first_process_ends_last."""
+    run = folder / f"silent_{silent}"
+    hosts = started(folder, run, hosts=2, devices=1)
+    after(hosts, run, 5)
+    hosts[silent].process.send_signal(signal.SIGSTOP)
+    began, other = time.monotonic(), hosts[1 - silent]
+    code = other.end(timeout_s=2 * HEARTBEAT_S + 10)
+    print(f"process {silent} hangs: the other ends with {code} after {time.monotonic() - began:.1f} s")
+    assert code in (75, ABORTED)
+    before = losses(run)
+    hosts[silent].process.send_signal(signal.SIGCONT)
+    began = time.monotonic()
+    code = hosts[silent].end(timeout_s=2 * HEARTBEAT_S + 10)
+    print(f"it goes on, and ends with {code} after {time.monotonic() - began:.1f} s")
+    assert code in (75, ABORTED)
+    assert max(losses(run)) <= max(before) + 1  # The step that both had begun.
+
+
+# What ends a run: settings, exit code, the last line of every host, and the last step, None where a clock decides.
+STOPS = {
+    "patience": ({"optimizer.learning_rate": 0.0, "validate.patience": 2}, 0, "no better validation in 2", 12),
+    "minutes": ({"train.minutes": 0.15}, 0, "config.train.minutes=0.15 are over", None),
+    "nan": ({"optimizer.learning_rate": 1e38}, 2, "nafp train: step 2: loss nan", None),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("why", STOPS)
+def test_hosts_validate_and_stop_at_the_same_step(folder, why):
+    """The fast tests are those of test_agreement.py, and test_the_first_process_alone_computes_and_all_have_it."""
+    changes, code, reason, last = STOPS[why]
+    run = folder / f"agreed_{why}"
+    codes, said = ends(started(folder, run, hosts=2, devices=1, **changes))
+    assert codes == [code] * 2, said
+    if code:  # Each host says why.
+        assert all(reason in text for text in said)
+        assert max(losses(run)) == 2
+        return
+    done = max(losses(run))
+    assert last in (done, None)
+    assert f"stopped at step {done}: {reason}; checkpoint at {done}" in said[0]
+    assert steps_saved(run)[-1] == done
+    epochs = {f"{step:07d}.png" for step in (*range(4, done + 1, 4), done)}
+    assert {path.name for path in (run / "similarity").iterdir()} == epochs
+    assert all((run / "similarity" / name).read_bytes()[:4] == b"\x89PNG" for name in epochs)
 
 
 @pytest.mark.slow

@@ -2,11 +2,12 @@
 
 import {even} from "./search.js";
 
-// Gives each place `at`, its row in the collection, and `slope`, rows of the recording per row of the clip.
+// Gives each place `at`, its row in the collection, `slope`, rows of the recording per row of the clip, and `compared`,
+// the row that the clip was compared from, with `half` a row added where the mean of two rows was compared.
 export function aligned(index, {places, version, length}, shifts) {
   const {refined} = index.law;
   places.forEach((place, number) => {
-    Object.assign(place, {at: place.start + place.half, slope: 1});
+    Object.assign(place, {at: place.start + place.half, slope: 1, compared: place.start});
     if (number < refined) fit(index, place, version, length, shifts);
   });
 }
@@ -24,8 +25,9 @@ function fit(index, place, version, length, shifts) {
     const beside = along[plain], next = place.half && beside[2] > beside[1] ? 1 : 0;
     place.at = place.start + next + vertex(beside.slice(next, next + 3), index.law.the_same);
   } else {
-    place.at = place.start + shifted[along[best].indexOf(highest[best])];
+    place.at = place.compared = place.start + shifted[along[best].indexOf(highest[best])];
     place.slope = tried[best];
+    if (place.slope !== 1) place.half = 0;
   }
 }
 

@@ -4,6 +4,7 @@
 // cosine along the diagonal, on rows or half a row on. tests/serving/test_site.py holds it against Python's answers.
 
 import {aligned} from "./alignment.js";
+import {inParts} from "./parts.js";
 
 function halfTable() {
   return Float32Array.from({length: 1 << 16}, (_, bits) => {
@@ -92,7 +93,26 @@ export class Index {
     return best;
   }
 
-  // look: of clip.js. Returns a reply as nafp.identify has it, without parts of a clip.
+  // Returns the cosine of a vector with a row of a track, 0 beyond its ends.
+  onRow(track, row, vector) {
+    return this.isInside(track, row) ? this.dot(row, vector) : 0;
+  }
+
+  // Returns the cosine of a vector with the mean of a row of a track and the next one, brought to unit length.
+  between(track, row, vector) {
+    const a = this.isInside(track, row), b = this.isInside(track, row + 1);
+    const sum = (a ? this.dot(row, vector) : 0) + (b ? this.dot(row + 1, vector) : 0);
+    return sum / Math.sqrt(Math.max(1, a + b + (a && b ? 2 * this.withNext(row) : 0)));
+  }
+
+  // Returns the inner product of a row and the next one. It is computed once.
+  withNext(row) {
+    this.nexts ??= new Float32Array(this.n).fill(NaN);
+    if (Number.isNaN(this.nexts[row])) this.nexts[row] = this.dot(row, this.row(row + 1));
+    return this.nexts[row];
+  }
+
+  // look: of clip.js. Returns a reply as nafp.identify has it.
   identify({speeds, counts, vectors, shifts}, top, least) {
     let at = 0;
     const versions = speeds.map((speed, number) => {
@@ -102,7 +122,8 @@ export class Index {
     });
     const heardRows = versions[0].heard.filter((_, i) => i % shifts === 0);
     const ranking = this.n ? this.ranked(versions, shifts) : {places: [], elsewhere: 0};
-    const answers = this.answers(ranking, heardRows, top);
+    const whole = this.answers(ranking, heardRows, top);
+    const answers = this.n ? inParts(this, ranking, versions, shifts, whole).slice(0, top) : whole;
     return {answers: answers.filter(({probability}) => probability === null || probability >= least)};
   }
 
@@ -136,27 +157,24 @@ export class Index {
 
   scored(query, heard, near, n, late) {
     const nHeard = Math.max(1, heard.slice(0, n).filter(Boolean).length);
-    return this.proposed(near.slice(0, n)).map(([track, start]) => {
+    return this.proposed(near.slice(0, n), true).map(([track, start]) => {
       let onRows = 0, between = 0;
       for (let j = 0; j < n; j++) {
         if (!heard[j]) continue;
-        const a = this.isInside(track, start + j), b = this.isInside(track, start + j + 1);
-        const x = a ? this.dot(start + j, query[j]) : 0, y = b ? this.dot(start + j + 1, query[j]) : 0;
-        const both = a && b ? 2 * this.dot(start + j, this.row(start + j + 1)) : 0;
-        onRows += x;
-        between += (x + y) / Math.sqrt(Math.max(1, a + b + both));
+        onRows += this.onRow(track, start + j, query[j]);
+        between += this.between(track, start + j, query[j]);
       }
       const half = between > onRows ? 0.5 : 0;
       return {track, start: start - late, half, score: Math.max(onRows, between) / nHeard};
     });
   }
 
-  // Returns the distinct proposals and the starts before them, [track, start] each, by start and track.
-  proposed(near) {
+  // Returns the distinct proposals, [track, start] each, by start and track. withBefore: and the starts before them.
+  proposed(near, withBefore) {
     const found = new Map();
     near.forEach((rows, offset) => {
       for (const row of rows) {
-        for (const start of [row - offset, row - offset - 1]) {
+        for (const start of withBefore ? [row - offset, row - offset - 1] : [row - offset]) {
           const track = this.trackOf[row];
           found.set(`${start} ${track}`, [track, start]);
         }
@@ -184,6 +202,7 @@ export class Index {
     return best.map(place => {
       const margin = place.score - elsewhere;
       return {
+        number: place.track,
         track: this.tracks[place.track].name,
         start_s: (place.at - this.firsts[place.track]) * this.hopS,
         score: place.score,

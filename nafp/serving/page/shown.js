@@ -24,15 +24,17 @@ export async function showAnswer(collection, answers, sound, seconds) {
   $("answer-title").title = best.track;
   $("answer-by").textContent = byOf(track?.metadata);
   const length = track ? ` of ${clock(track.seconds)}` : "";
-  const part = isPart(best, seconds) ? `, heard from ${clock(best.from_s)} to ${clock(best.to_s)} of the clip` : "";
-  $("answer-place").textContent = `${clock(best.start_s, true)}${length}${part}`;
+  $("answer-place").textContent = `${clock(best.start_s, true)}${length}${partOf(best, seconds)}`;
   $("answer-sure").textContent = best.probability === null ? "not known" : percent(best.probability);
   $("answer-score").textContent = `${best.score.toFixed(2)}, ${best.margin.toFixed(2)} ahead`;
   $("answer-speed-row").hidden = Math.abs(best.speed - 1) < 0.005;
   $("answer-speed").textContent = `${best.speed > 1 ? "+" : ""}${(100 * (best.speed - 1)).toFixed(1)} %`;
   const likely = others.filter(answer => answer.probability === null || answer.probability >= 0.01);
-  $("others").replaceChildren(...likely.map(answer => element(
-    "li", `${titleOf(answer.track)} at ${clock(answer.start_s)}`
+  const rest = await Promise.all(likely.map(answer => collection.track(answer.track).catch(() => null)));
+  if (number !== shownNumber) return;
+  $("others").ariaLabel = likely.some(answer => isPart(answer, seconds)) ? "Also in this clip" : "Less likely";
+  $("others").replaceChildren(...likely.map((answer, i) => element(
+    "li", `${titleOf(answer.track, rest[i]?.metadata)} at ${clock(answer.start_s)}${partOf(answer, seconds)}`
       + (answer.probability === null ? "" : `, ${percent(answer.probability)}`))));
   $("passage").hidden = $("player").hidden = true;
   $("answer").hidden = false;
@@ -42,6 +44,10 @@ export async function showAnswer(collection, answers, sound, seconds) {
 // Returns whether an answer is heard in a part of the clip only, give or take the second of its last fingerprint.
 function isPart(answer, seconds) {
   return answer.to_s != null && (answer.from_s > 0 || answer.to_s < seconds - 1.2);
+}
+
+function partOf(answer, seconds) {
+  return isPart(answer, seconds) ? `, heard from ${clock(answer.from_s)} to ${clock(answer.to_s)} of the clip` : "";
 }
 
 // Draws the passage that was heard over that of the recording, and lets it be played from there.
