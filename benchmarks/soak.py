@@ -37,6 +37,7 @@ _PER_S = flags.DEFINE_float("per_s", 4.0, "Requests per second. Default: 4.")
 
 CLIENTS, TOKEN, ADDED = 4, secrets.token_hex(16), 3  # ADDED: seconds of a recording that is added.
 _CLIPS = 40
+Act = Callable[[random.Random], None]
 
 
 class Traffic:
@@ -58,9 +59,10 @@ class Traffic:
                 if any(path.stem in one.track for one in opened.identify(samples, serving.RATE_HZ, top=1)):
                     slow = decode.resample(samples, from_hz=serving.RATE_HZ, to_hz=network.sample_rate_hz)
                     self.clips.append((path.stem, samples, serving.wav(samples), network.track(slow).tobytes()))
-        self.good = (self.clip, self.clip, self.fingerprints, self.stream, self.tracks, self.page, self.change)
-        self.hostile = (self.noise, self.damaged, self.bad_form, self.bad_number, self.wrong_network)
-        self.hostile += (self.half_sent, self.huge_head, self.no_http, self.broken_stream, self.wrong_token)
+        self.good: list[Act] = [self.clip, self.clip, self.fingerprints, self.stream]
+        self.good += [self.tracks, self.page, self.change]
+        self.hostile: list[Act] = [self.noise, self.damaged, self.bad_form, self.bad_number, self.wrong_network]
+        self.hostile += [self.half_sent, self.huge_head, self.no_http, self.broken_stream, self.wrong_token]
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
@@ -108,12 +110,12 @@ class Traffic:
     def change(self, rng: random.Random) -> None:
         """Adds a recording of noise and removes it. One client at a time may add."""
         noise = np.random.default_rng(rng.randrange(2**32)).normal(0, 0.1, ADDED * serving.RATE_HZ)
-        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        bearer = f"Bearer {TOKEN}"
         name = f"/v1/tracks?name=soak-{secrets.token_hex(8)}"
-        status, data = self.ask("POST", name, serving.wav(noise.astype(np.float32)), **bearer)
+        status, data = self.ask("POST", name, serving.wav(noise.astype(np.float32)), Authorization=bearer)
         if status != 503:
             assert status == 201, (status, data)
-            status, data = self.ask("DELETE", f"/v1/tracks/{json.loads(data)['id']}", **bearer)
+            status, data = self.ask("DELETE", f"/v1/tracks/{json.loads(data)['id']}", Authorization=bearer)
             assert status == 204, (status, data)
 
     def noise(self, rng: random.Random) -> None:
@@ -126,8 +128,8 @@ class Traffic:
 
     def bad_form(self, rng: random.Random) -> None:
         body = b'--line\r\nContent-Disposition: form-data; name="sample"; filename="x"\r\n\r\n' + rng.randbytes(500)
-        kind = {"Content_Type": "multipart/form-data; boundary=line"}
-        assert self.ask("POST", "/v1/identify", body[: rng.randrange(len(body))], **kind)[0] == 400
+        sent, kind = body[: rng.randrange(len(body))], "multipart/form-data; boundary=line"
+        assert self.ask("POST", "/v1/identify", sent, Content_Type=kind)[0] == 400
 
     def bad_number(self, rng: random.Random) -> None:
         assert self.ask("GET", f"/v1/tracks?limit={rng.randrange(-9, 1)}")[0] == 400
@@ -191,7 +193,7 @@ def attend(traffic: Traffic, ends_s: float, seed: int, done: Counter, wrong: lis
     rng = random.Random(seed)
     while time.monotonic() < ends_s:
         began_s = time.monotonic()
-        act: Callable[[random.Random], None] = rng.choice(rng.choice((traffic.good, traffic.hostile)))
+        act = rng.choice(rng.choice((traffic.good, traffic.hostile)))
         try:
             act(rng)
             done[act.__name__] += 1

@@ -24,6 +24,7 @@ _SETTINGS: tuple[tuple[Any, ...], ...] = (
     (flags.DEFINE_bool, "play", False, "Let everybody hear excerpts of the recordings, from their files."),
     (flags.DEFINE_integer, "jobs", 0, "Clips at once in each process. 0: one for each core.", 0, 1024),
     (flags.DEFINE_integer, "waiting", 64, "Requests that may wait in each process; others get 503.", 0, 100_000),
+    (flags.DEFINE_float, "waiting_megabytes", 256.0, "All clips in each process, in MB; others get 503.", 0.001),
     (flags.DEFINE_float, "megabytes", 16.0, "Largest clip, in MB.", 0.001, 1024),
     (flags.DEFINE_float, "clip_s", 60.0, "Seconds to listen to of each clip.", 1.0, 60.0),
     (flags.DEFINE_float, "sending_s", 30.0, "Seconds that a request may take to arrive.", 0.1),

@@ -5,8 +5,6 @@ import os
 import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # Tests hold on any machine; GPU runs are benchmarks.
-if "PYTEST_XDIST_WORKER" in os.environ:  # There is a process for each core, and threads that wait for one burn it.
-    os.environ.update({name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")})
 
 import jax
 import pytest
@@ -30,6 +28,9 @@ def pytest_configure(config):
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    if getattr(config.option, "numprocesses", None):  # A process for each core: threads that wait for one burn it.
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
 
 
 def pytest_collection_modifyitems(items):

@@ -83,17 +83,19 @@ def listen(
     block_s: float,
     stdin: IO[bytes] | None = None,
     patience_s: float = 0.0,
+    memory_bytes: int = 0,
 ) -> Iterator[np.ndarray]:
     """Yields the audio of an input of any kind, mono float32 [S], until it ends or the iterator is closed.
 
     inputs: ffmpeg's arguments up to the input, such as ["-i", URL]. block_s: the longest block in seconds. stdin: the
     file that the input "pipe:0" reads. patience_s: ffmpeg is ended after so many seconds without sound, 0 for never.
+    memory_bytes: what it may take, 0 for no limit.
     Raises errors.FfmpegFailed if no audio comes, or if the input breaks off.
     """
     arguments = [*([] if stdin else ["-nostdin"]), "-v", "error", *inputs, "-map", "0:a:0"]
     arguments += ["-ac", "1", "-ar", str(sample_rate_hz), "-c:a", "pcm_f32le", "-f", "f32le"]
     n_bytes = 4 * max(1, round(block_s * sample_rate_hz))
-    with _running([*arguments, "-flush_packets", "1", "-"], stdin) as decoder:
+    with _running([*arguments, "-flush_packets", "1", "-"], stdin, memory_bytes) as decoder:
         try:
             while data := decoder.read(n_bytes, patience_s):
                 yield np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
@@ -124,7 +126,7 @@ class _Decoder(NamedTuple):
 
 
 @contextlib.contextmanager
-def _running(arguments: list[str], stdin: IO[bytes] | None = None) -> Iterator[_Decoder]:
+def _running(arguments: list[str], stdin: IO[bytes] | None = None, memory_bytes: int = 0) -> Iterator[_Decoder]:
     """Runs ffmpeg during the block.
 
     ffmpeg gets a session of its own, so that Ctrl-C in a terminal does not end it before its reader ends. Otherwise the
@@ -134,6 +136,8 @@ def _running(arguments: list[str], stdin: IO[bytes] | None = None) -> Iterator[_
         options = dict(stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=remarks, bufsize=0)
         with child_programs.running(["ffmpeg", *arguments], start_new_session=True, **options) as process:
             assert process.stdout is not None
+            if memory_bytes:
+                child_programs.confine(process, memory_bytes)
             yield _Decoder(process, process.stdout, remarks)
 
 

@@ -49,6 +49,16 @@ def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[byt
         process.wait()
 
 
+def confine(process: subprocess.Popen[bytes], memory_bytes: int) -> None:
+    """Limits the memory of a running program (on Linux)."""
+    try:
+        import resource  # Windows has none.
+
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    except (ImportError, AttributeError, OSError, ValueError):  # Not there, or the program has ended.
+        pass
+
+
 def read(stream: IO[bytes], n_bytes: int, *, patience_s: float) -> bytes:
     """Reads from an unbuffered pipe until there are n_bytes or the pipe ends.
 

@@ -48,8 +48,8 @@ def create(settings: ServeSettings, open_service: Callable[[ServeSettings], Serv
             routing.Route("/v1/identify", identify, methods=["POST"]),
             routing.Route("/v1/tracks", list_tracks, methods=["GET"]),
             routing.Route("/v1/tracks", add_track, methods=["POST"]),
-            routing.Route("/v1/tracks/{number:int}", show_track, methods=["GET"]),
-            routing.Route("/v1/tracks/{number:int}", remove_track, methods=["DELETE"]),
+            routing.Route("/v1/tracks/{number:digits}", show_track, methods=["GET"]),
+            routing.Route("/v1/tracks/{number:digits}", remove_track, methods=["DELETE"]),
             routing.Route("/v1/health", health, methods=["GET"]),
             routing.Route("/v1/openapi.json", describe, methods=["GET"]),
             routing.Route("/metrics", measure, methods=["GET"]),
@@ -73,10 +73,15 @@ def create(settings: ServeSettings, open_service: Callable[[ServeSettings], Serv
 
 async def identify(request: requests.Request) -> responses.Response:
     service: Service = request.app.state.service
-    with service.desk.admitted(service.clients.of(request.client)):
+    client = service.clients.of(request.client)
+    with service.desk.admitted(client), service.room.held(client) as grow:
         settings = service.settings
-        body = await _body(request, most_bytes=settings.body_bytes, within_s=settings.sending_s)
-        question = questions.parse(body, request.headers, request.query_params)
+        # Nothing else keeps the body: the part of a form with the clip is another copy.
+        question = questions.parse(
+            await _body(request, most_bytes=settings.body_bytes, within_s=settings.sending_s, grow=grow),
+            request.headers,
+            request.query_params,
+        )
         try:
             replied = await service.desk.do(
                 functools.partial(service.reply, question), gone=parameters.gone(request.receive)
@@ -257,9 +262,12 @@ async def _refuse(websocket: websockets.WebSocket, text: str, code: int) -> None
         await websocket.close(code)
 
 
-async def _body(request: requests.Request, *, most_bytes: int, within_s: float) -> bytes:
+async def _body(
+    request: requests.Request, *, most_bytes: int, within_s: float, grow: Callable[[int], None] = lambda n_bytes: None
+) -> bytes:
+    stream, headers = request.stream(), request.headers
     try:
-        return await bodies.read(request.stream(), request.headers, most_bytes=most_bytes, within_s=within_s)
+        return await bodies.read(stream, headers, most_bytes=most_bytes, within_s=within_s, grow=grow)
     except requests.ClientDisconnect:
         raise ClientGone from None
 

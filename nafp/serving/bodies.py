@@ -6,7 +6,7 @@ Only this file imports python_multipart.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import NamedTuple
 
 import python_multipart
@@ -33,8 +33,18 @@ class Form(NamedTuple):
     files: dict[str, Upload]
 
 
-async def read(stream: AsyncIterator[bytes], headers: Mapping[str, str], *, most_bytes: int, within_s: float) -> bytes:
-    """Returns a whole body. Raises Refusal: 413 if it is too large, 408 if it is too slow, 415 if it is compressed."""
+async def read(
+    stream: AsyncIterator[bytes],
+    headers: Mapping[str, str],
+    *,
+    most_bytes: int,
+    within_s: float,
+    grow: Callable[[int], None] = lambda n_bytes: None,
+) -> bytes:
+    """Returns a whole body. Raises Refusal: 413 if it is too large, 408 if it is too slow, 415 if it is compressed.
+
+    grow: is told of the bytes of each part before they are kept, and may refuse them.
+    """
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise Refusal(415, "a compressed body: send it as it is; audio is compressed already")
     too_large = Refusal(413, f"the body has more than {most_bytes / (1 << 20):g} MB")
@@ -45,9 +55,10 @@ async def read(stream: AsyncIterator[bytes], headers: Mapping[str, str], *, most
     try:
         async with asyncio.timeout(within_s):
             async for part in stream:
-                body += part
-                if len(body) > most_bytes:
+                if len(body) + len(part) > most_bytes:
                     raise too_large
+                grow(len(part))
+                body += part
     except TimeoutError:
         raise Refusal(408, f"the body did not arrive within {within_s:g} s") from None
     return bytes(body)

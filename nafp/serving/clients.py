@@ -6,9 +6,10 @@ import collections
 import contextlib
 import ipaddress
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from nafp import errors
+from nafp.serving import refusals
 from nafp.serving.refusals import Refusal
 
 # A home or a machine gets a network of this many bits (RFC 6177). The rest of an address is its own choice.
@@ -69,6 +70,43 @@ class Shares:
             self._taken[client] -= 1
             if not self._taken[client]:
                 del self._taken[client]  # So that what is kept does not grow with all who ever asked.
+
+
+class Room:
+    """Counts the bytes of bodies that are held at once.
+
+    most_bytes: in all. each_bytes: of one client.
+    """
+
+    def __init__(self, *, most_bytes: int, each_bytes: int):
+        self._most_bytes, self._each_bytes, self.n_bytes = most_bytes, each_bytes, 0
+        self._held: collections.Counter[str] = collections.Counter()
+
+    @contextlib.contextmanager
+    def held(self, client: str) -> Iterator[Callable[[int], None]]:
+        """Yields a function that takes room for so many bytes more, until the block ends.
+
+        It raises Refusal 503 where there is none, and 429 where a client has its share already.
+        """
+        n_held = 0
+
+        def grow(n_bytes: int) -> None:
+            nonlocal n_held
+            if self.n_bytes + n_bytes > self._most_bytes:
+                raise refusals.busy("too many bytes are being received already")
+            if client and self._held[client] + n_bytes > self._each_bytes:
+                raise too_many("too many bytes of this client are being received already")
+            n_held += n_bytes
+            self.n_bytes += n_bytes
+            self._held[client] += n_bytes
+
+        try:
+            yield grow
+        finally:
+            self.n_bytes -= n_held
+            self._held[client] -= n_held
+            if not self._held[client]:
+                del self._held[client]
 
 
 def share_of(places: int, share: float) -> int:

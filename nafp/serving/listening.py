@@ -34,6 +34,7 @@ ENCODINGS = {"f32le": "<f4", "s16le": "<i2"}
 BLOCK_S = 1.0
 _AHEAD = 16  # Messages that may wait for the thread; then the client waits.
 _FULL_SCALE = 32768.0
+_MEMORY_BYTES = 2 << 30  # For ffmpeg with its libraries, of which it takes a tenth.
 _CONFINED = ["-protocol_whitelist", "pipe", "-format_whitelist", playlists.CONTAINERS, "-i", "pipe:0"]
 
 
@@ -148,7 +149,12 @@ class Stream:
         try:
             with os.fdopen(reading, "rb") as source:
                 heard = ffmpeg.listen(
-                    _CONFINED, sample_rate_hz=self._rate_hz, block_s=BLOCK_S, stdin=source, patience_s=self._patience_s
+                    _CONFINED,
+                    sample_rate_hz=self._rate_hz,
+                    block_s=BLOCK_S,
+                    stdin=source,
+                    patience_s=self._patience_s,
+                    memory_bytes=_MEMORY_BYTES,
                 )
                 yield from map(decode.mended, heard)
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from starlette import requests, responses, routing
+from starlette import convertors, requests, responses, routing
 
 from nafp.serving import page_files, parameters
 from nafp.serving.refusals import Refusal
@@ -14,13 +14,28 @@ _REVALIDATE, _FOR_EVER = "no-cache", "public, max-age=31536000, immutable"
 EXCERPT_S = 30.0
 
 
+class _Digits(convertors.Convertor[int]):
+    """A whole number in an address. Python refuses to read thousands of digits, and no track has so many."""
+
+    regex = "[0-9]{1,40}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+convertors.register_url_convertor("digits", _Digits())
+
+
 def routes() -> list[routing.Route]:
     """Returns the routes of the page."""
     return [
         routing.Route("/", show_page, methods=["GET"]),
         routing.Route("/page/{name:path}", send_file, methods=["GET"]),
         routing.Route("/v1/networks/{digest}.onnx", send_network, methods=["GET"]),
-        routing.Route("/v1/tracks/{number:int}/audio", send_excerpt, methods=["GET"]),
+        routing.Route("/v1/tracks/{number:digits}/audio", send_excerpt, methods=["GET"]),
     ]
 
 

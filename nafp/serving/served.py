@@ -57,6 +57,7 @@ class ServedDatabase:
         # The catalogue for lists. Its own connection, because a transaction belongs to a connection, not to a thread.
         self._book = database.Database.open(folder)
         self._reading, self._refreshing = threading.Lock(), threading.Lock()
+        self._counted: tuple[tuple, dict[str, Any]] | None = None
 
     @property
     def listening_hz(self) -> int:
@@ -117,9 +118,12 @@ class ServedDatabase:
             return True
 
     def info(self) -> dict[str, Any]:
-        """Counts tracks, seconds and fingerprints, as they are on the disk now."""
+        """Counts tracks, seconds and fingerprints, as they were at the last commit. To count again takes a while."""
         with self._reading:
-            return self._book.info()
+            state = self._book.version()
+            if self._counted is None or self._counted[0] != state:
+                self._counted = state, self._book.info()
+            return self._counted[1]
 
     def page(self, *, after: int, limit: int, text: str) -> list[catalogue.DatabaseTrack]:
         """Returns tracks as `Database.page` does."""

@@ -38,6 +38,7 @@ class Service:
             jobs=settings.n_jobs, waiting=settings.waiting, within_s=settings.request_s, each=settings.client_jobs
         )
         self.clients = clients.Clients(settings.proxies)
+        self.room = clients.Room(most_bytes=settings.room_bytes, each_bytes=settings.client_bytes)
         self.metrics = metrics.Metrics()
         # Streams go on for hours, so they have threads of their own.
         self.ears = futures.ThreadPoolExecutor(settings.listeners + 1, thread_name_prefix="nafp-listen")

@@ -35,6 +35,7 @@ class ServeSettings(NamedTuple):
     jobs: int = 0  # Clips at once in each process.
     waiting: int = 64  # Requests that may wait for one of these. A clip takes some 50 ms, so this is a second or two.
     megabytes: float = 16.0  # A minute of CD audio has 10.
+    waiting_megabytes: float = 256.0  # Of all requests at once: 64 of the largest would be a gigabyte.
     clip_s: float = asking.LONGEST_S  # Audio that is listened to of each clip.
     sending_s: float = 30.0  # For a request to arrive: 16 MB at 4.5 Mbit/s.
     decoding_s: float = 10.0  # A minute of any sane file takes under one.
@@ -58,6 +59,16 @@ class ServeSettings(NamedTuple):
     def body_bytes(self) -> int:
         """Bytes of the largest body with a clip."""
         return round(self.megabytes * MEGABYTE)
+
+    @property
+    def room_bytes(self) -> int:
+        """Bytes of all bodies with clips that are held at once. The largest one fits."""
+        return max(self.body_bytes, round(self.waiting_megabytes * MEGABYTE))
+
+    @property
+    def client_bytes(self) -> int:
+        """Bytes of all these bodies of one client."""
+        return max(self.body_bytes, clients.share_of(self.room_bytes, self.client_share))
 
     @property
     def track_bytes(self) -> int:

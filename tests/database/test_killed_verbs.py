@@ -169,13 +169,14 @@ def test_a_new_database_killed_while_it_becomes_small_loses_no_track(victim, mem
     assert set(storages) == {"float16", "pq2"}
 
 
-def test_lines_of_a_monitor_killed_at_every_step_stand_once_and_whole(victim, memory):
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_lines_of_a_monitor_killed_at_every_step_stand_once_and_whole(victim, memory, every):
     def prepare(folder):
         for name in ("a.wav", "b.wav"):
             decode.write_wav(folder / name, np.zeros(8000, np.float32), sample_rate_hz=8000)
 
     expected = [f"{number}.mp3" for number in range(1, killed_verbs.N_BLOCKS + 1)] + ["end.mp3"]
-    for folder, ended in lives(victim, "listen", prepare, memory):
+    for folder, ended in lives(victim, "listen", prepare, memory, every=every):
         if not ended:
             answers, done = victim.live(f"listen:{folder}", step=0)
             assert done, answers

@@ -20,6 +20,7 @@ import uvicorn
 from nafp.audio import decode
 from nafp.database import database
 from nafp.serving import description, server, service, settings
+from nafp.verbs import page
 
 ROOT = pathlib.Path(__file__).parents[2]
 MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:4]  # The last one is in no database.
@@ -133,6 +134,14 @@ def filled(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def written(filled, tmp_path_factory):
+    """Writes a page that needs no server."""
+    folder = tmp_path_factory.mktemp("site") / "page"
+    assert page.run(str(filled), out=folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
 def running(filled):
     """A server with the limits that users have, except that clips are shorter and there is little room to wait."""
     with RunningServer(filled, waiting=8, clip_s=12.0) as opened:
@@ -169,6 +178,20 @@ def form(fields: dict[str, Any], boundary: str = "line") -> bytes:
         head += f'; filename="{name}"' if isinstance(value, tuple) else ""
         parts.append(head.encode() + b"\r\n\r\n" + data + b"\r\n")
     return b"".join(parts) + f"--{boundary}--\r\n".encode()
+
+
+def children(pid: int) -> list[int]:
+    """Lists the processes that a process has started."""
+    return [
+        int(word)
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+        for word in (task / "children").read_text().split()
+    ]
+
+
+def said_by(pid: int) -> str:
+    """Returns the command line of a process."""
+    return pathlib.Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
 
 
 FORM = {"Content_Type": "multipart/form-data; boundary=line"}

@@ -43,6 +43,37 @@ def test_a_client_has_its_share_and_what_is_kept_does_not_grow():
     assert clients.share_of(66, 1.0) == 66
 
 
+def test_the_bytes_that_are_held_at_once_are_bounded_and_each_client_has_its_share():
+    room = clients.Room(most_bytes=100, each_bytes=60)
+    with room.held("a") as grow, room.held("a") as grow_another, room.held("") as grow_of_proxy:
+        grow(40)
+        with pytest.raises(refusals.Refusal, match="of this client") as refused:
+            grow_another(21)
+        assert refused.value.status == 429
+        grow_of_proxy(60)
+        with pytest.raises(refusals.Refusal, match="too many bytes") as refused:
+            grow_of_proxy(1)
+        assert refused.value.status == 503
+        assert room.n_bytes == 100
+    assert (room.n_bytes, room._held) == (0, {})
+    chosen = settings.ServeSettings("db", waiting_megabytes=1.0)
+    assert chosen.room_bytes == chosen.client_bytes == chosen.body_bytes  # The largest clip always fits.
+
+
+def test_bodies_beyond_the_room_for_them_are_told_to_come_back(running):
+    room = running.opened[0].room
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(begun(running, "192.0.2.1"))  # With four bytes of its body.
+        while not room.n_bytes:
+            time.sleep(0.01)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(room, "_most_bytes", len(clip()))
+            answer = running.ask("POST", "/v1/identify", clip())
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    while room.n_bytes:
+        time.sleep(0.01)
+
+
 def test_settings_of_shares_are_checked():
     for changes, said in (({"client_share": 0.0}, "--client_share=0: more than 0"), ({"proxies": ("x",)}, "--proxies")):
         with pytest.raises(errors.Invalid, match=said):

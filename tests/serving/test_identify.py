@@ -119,6 +119,18 @@ def test_fingerprints_at_several_speeds_find_a_clip_that_plays_fast(running):
     assert (answer["track"], answer["speed"]) == (str(MUSIC[1]), pytest.approx(1.06, abs=0.01))
 
 
+def test_a_clip_of_which_only_rows_between_those_of_the_database_say_something_is_answered(running):
+    rows = running.opened[0].database._database.rows.read(10, 13)
+    sent = (
+        np.stack([0 * rows[0], rows[0], 0 * rows[0], rows[1], 0 * rows[0], rows[2], 0 * rows[0]])
+        .astype("<f4")
+        .tobytes()
+    )
+    query = f"data_type=fingerprint&network={of_network(running)}&hop_s=0.25&probability=0"
+    answer = running.ask("POST", f"/v1/identify?{query}", sent)
+    assert (answer.status, answer.value["answers"][0]["track"]) == (200, str(MUSIC[0]))
+
+
 def test_what_is_no_question_is_told_what_is_allowed(running):
     of = f"data_type=fingerprint&network={of_network(running)}"
     row = vectors(running)[:1].tobytes()

@@ -145,6 +145,7 @@ def test_other_bad_bodies_are_refused(running):
         ("BREW", "/v1/identify", 405),
         ("GET", "/v1/tracks/-1", 404),
         ("GET", "/v1/tracks/" + "9" * 30, 404),
+        ("GET", "/v1/tracks/" + "9" * 5000, 404),
     ):
         assert running.ask(method, path).status == status
 

@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import os
+import pathlib
+import re
 import socket
 import subprocess
 import time
@@ -14,7 +17,7 @@ from websockets.sync import client
 from nafp.audio import decode, ffmpeg
 from nafp.monitor import lines, stretches
 from nafp.serving import questions, refusals
-from tests.serving.conftest import MUSIC, RATE_HZ, RunningServer, clip
+from tests.serving.conftest import MUSIC, RATE_HZ, RunningServer, children, clip, said_by
 
 
 def connected(running: RunningServer, query: str = "", **options):
@@ -77,6 +80,8 @@ def test_a_container_is_heard_while_it_is_being_sent(running):
         for at in range(0, len(data), 5000):
             connection.send(data[at : at + 5000])
         playing = json.loads(connection.recv(timeout=60))  # The stream has not ended.
+        (decoder,) = [pid for pid in children(os.getpid()) if said_by(pid).startswith("ffmpeg")]
+        assert re.search(rf"Max address space +{2 << 30} ", pathlib.Path(f"/proc/{decoder}/limits").read_text())
         assert (playing["event"], playing["track"]) == ("playing", str(MUSIC[0]))
         connection.send("end")
         assert [event["event"] for event in heard(connection)] == ["stretch", "end"]
@@ -95,7 +100,8 @@ def test_a_stream_that_is_no_sound_is_refused_with_the_reason(running):
 
 
 def test_a_page_of_another_site_cannot_listen(running):
-    for origin, status in (("https://evil.example", 403), (f"http://127.0.0.1:{running.port}", 101)):
+    # "null" says a page in a frame that was given no rights, which any site can make.
+    for origin, status in (("https://evil.example", 403), ("null", 403), (f"http://127.0.0.1:{running.port}", 101)):
         try:
             with connected(running, "?raw_hz=8000", additional_headers={"Origin": origin}):
                 got = 101

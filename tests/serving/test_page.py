@@ -3,12 +3,13 @@
 import json
 import re
 import shutil
+from urllib import parse
 
 import numpy as np
 import pytest
 
 from nafp.audio import decode
-from nafp.identify import brief
+from nafp.identify import asking, brief
 from nafp.serving import page_files
 from tests.serving import browser
 from tests.serving.conftest import MUSIC, TOKEN, RunningServer, clip, wav
@@ -56,6 +57,12 @@ def posted(page) -> list[int]:
     return [size for address, size in page.sent if "/v1/identify" in address]
 
 
+def asked_speeds(page) -> list[list[str]]:
+    """Returns the speeds of each question that was sent."""
+    queries = [parse.parse_qs(parse.urlsplit(address).query) for address, _ in page.sent]
+    return [query["speeds"][0].split(",") for query in queries if "speeds" in query]
+
+
 def test_it_names_what_the_microphone_hears_and_keeps_the_sound(page, chromium):
     chromium.hear(MUSIC[1], start_s=5.0, seconds=12.0)
     status = page.listen()
@@ -89,6 +96,7 @@ def test_sound_is_sent_if_the_user_asks(page, chromium):
 def test_a_file_is_dropped_and_named(page):
     page.drop("cafe.wav", clip(0, start_s=9.0, rate_hz=44_100))
     page.tab.get_by_text("cafe.wav: found.").wait_for()
+    assert asked_speeds(page) == [["1"]]  # It is sure, so nothing else was sent.
     answer = page.answered()
     assert answer.title == "Title 0"
     assert place_s(answer) == pytest.approx(9.0, abs=0.2)
@@ -103,6 +111,7 @@ def test_a_file_at_another_speed_is_named_by_its_fingerprints(page):
     samples = decode.load(MUSIC[0], sample_rate_hz=16_000, start_s=6.0, seconds=8.0)
     page.drop("fast.wav", wav(samples, round(16_000 * 1.06)))
     page.tab.get_by_text("fast.wav: found.").wait_for()
+    assert asked_speeds(page) == [["1"], ["1", *map(str, asking.SPEEDS)]]
     assert page.answered().title == "Title 0"
     assert float(page.text("answer-speed").rstrip(" %")) == pytest.approx(6, abs=1)
 
@@ -285,17 +294,6 @@ def test_it_continues_a_brief_clip_as_we_do(page, served, n_samples):
     )
     wanted = brief.continued(samples, served.opened[0].database.network, sample_rate_hz=8000)
     assert got == [wanted.samples.tolist(), 8000 * wanted.lead_s]
-
-
-def test_every_control_has_a_name_and_the_keyboard_reaches_it(page):
-    unnamed = page.run(
-        """() => [...document.querySelectorAll("button, input, audio, progress, canvas[role]")]
-            .filter(one => !one.labels?.length && !one.textContent.trim() && !one.ariaLabel).map(one => one.id)"""
-    )
-    assert unnamed == []
-    page.tab.locator("a.skip").focus()
-    page.tab.keyboard.press("Tab")
-    assert page.run("document.activeElement.id") == "listen-button"
 
 
 def test_the_page_may_run_nothing_but_its_own_files(running):

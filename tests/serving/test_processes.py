@@ -19,7 +19,7 @@ from nafp import errors
 from nafp.serving import settings
 from nafp.verbs import serve
 from tests import commands
-from tests.serving.conftest import MUSIC, ROOT, clip
+from tests.serving.conftest import MUSIC, ROOT, children, clip, said_by
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "NAFP_TOKEN"}
 
@@ -98,20 +98,6 @@ def test_several_processes_share_the_work_and_the_counts_and_one_that_dies_is_re
         assert process.wait(60) == 0
         with pytest.raises(OSError):
             ask(port, "GET", "/v1/health")
-
-
-def children(pid: int) -> list[int]:
-    """Lists the processes that a process has started."""
-    return [
-        int(word)
-        for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
-        for word in (task / "children").read_text().split()
-    ]
-
-
-def said_by(pid: int) -> str:
-    """Returns the command line of a process."""
-    return pathlib.Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
 
 
 @pytest.mark.slow

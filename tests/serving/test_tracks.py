@@ -3,6 +3,8 @@
 import contextlib
 import os
 import shutil
+import subprocess
+import sys
 import time
 
 import pytest
@@ -115,19 +117,37 @@ def test_what_another_process_adds_is_found_within_a_second(changing):
     server, folder = changing
     network = server.opened[0].database.network
     samples = decode.load(MUSIC[3], sample_rate_hz=8000)
+    rows, seen_s = network.track(samples), []
     with database.Database.open(folder) as other:
-        with other.writer() as writing:
-            writing.append("elsewhere", len(samples) / 8000, network.track(samples))
-        committed = time.monotonic()
-        soon(lambda: server.opened[0].database.n_tracks == 4)
-        seen_s = time.monotonic() - committed
-        assert server.ask("POST", "/v1/identify", clip(3)).value["answers"][0]["track"] == "elsewhere"
-        other.remove(["elsewhere"])
+        for _ in range(3):  # A busy machine has a slow moment, but not each time.
+            with other.writer() as writing:
+                writing.append("elsewhere", len(samples) / 8000, rows)
+            committed = time.monotonic()
+            soon(lambda: server.opened[0].database.n_tracks == 4)
+            seen_s.append(time.monotonic() - committed)
+            found = server.ask("POST", "/v1/identify", clip(3)).value["answers"]
+            other.remove(["elsewhere"])
+            soon(lambda: server.opened[0].database.n_tracks == 3)
+        assert found[0]["track"] == "elsewhere"
         other.compact()
-        soon(lambda: server.opened[0].database.n_tracks == 3)
     assert server.ask("POST", "/v1/identify", clip(3)).value["answers"] == []
     assert server.ask("POST", "/v1/identify", clip(0)).value["answers"]
-    assert seen_s < 5
+    assert min(seen_s) < 1
+
+
+def test_another_process_and_the_server_change_one_database_in_turn(filled, tmp_path):
+    folder = tmp_path / "db"
+    shutil.copytree(filled, folder)
+    code = f"from nafp.database import database\nwith database.Database.open({str(folder)!r}) as opened: "
+    with RunningServer(folder) as server:
+        for does in ("len(opened)", "opened.remove([1])"):
+            subprocess.run([sys.executable, "-c", code + does], check=True)
+            added = server.ask("POST", "/v1/tracks?name=new", clip(3), **BEARER)
+            assert added.status == 201
+            assert "new" in [track["name"] for track in server.ask("GET", "/v1/tracks").value["tracks"]]
+            assert server.ask("DELETE", f"/v1/tracks/{added.value['id']}", **BEARER).status == 204
+        assert server.opened[0].database.n_tracks == 2
+        assert server.ask("POST", "/v1/identify", clip(2)).value["answers"][0]["track"] == str(MUSIC[2])
 
 
 def test_a_commit_that_shows_later_than_its_file_changes_is_not_missed(filled, tmp_path):
