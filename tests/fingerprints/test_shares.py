@@ -7,9 +7,10 @@ import pytest
 
 from nafp import errors
 from nafp.fingerprints import per_track, shares
-from tests import commands
+from tests import commands, quick_compiler
 from tests.fingerprints import test_extract
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
 network, folder = test_extract.network, test_extract.folder
 N = 3
 
@@ -91,7 +92,7 @@ def test_one_file_for_each_track_comes_in_shares_too(network, folder, tmp_path):
 def test_the_command_does_a_share_and_joins(network, folder, tmp_path):
     """A killed share is done again alone, and goes on after its finished tracks."""
     line = test_extract.command(folder, folder / "music", tmp_path / "two", "--processes=2")[3:]
-    env = test_extract.environment(folder)
+    env = test_extract.environment(folder) | quick_compiler.ENVIRONMENT  # The laws are the same.
     running = commands.start(*line, "--process=1", env=env)
     journal = tmp_path / "two/db.parts/1-of-2.journal"
     running.wait_until(lambda: journal.exists() and len(journal.read_bytes().splitlines()) >= 2)

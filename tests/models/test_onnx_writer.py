@@ -58,9 +58,14 @@ OTHERS = itertools.cycle([("same", False, True), ("symmetric", True, False), ("s
     "norm, activation, order, padding, depthwise, head_norm",
     [(*choice, *other) for choice, other in zip(CHOICES, OTHERS)],
 )
-def test_every_layer_computes_what_numpy_does(recording, norm, activation, order, padding, depthwise, head_norm):
-    c = networks.config(**{"model.norm": norm, "model.activation": activation, "model.activation_order": order})
+@pytest.mark.parametrize("blocks", [networks.FEW_BLOCKS, pytest.param({}, marks=pytest.mark.slow)], ids=["2", "8"])
+def test_every_layer_computes_what_numpy_does(
+    recording, norm, activation, order, padding, depthwise, head_norm, blocks
+):
+    """Few blocks have every kind of layer, and eight more lengths of an axis."""
+    c = networks.config(**blocks)
     with c.unlocked():
+        c.model.norm, c.model.activation, c.model.activation_order = norm, activation, order
         c.model.padding, c.model.depthwise, c.model.head_norm = padding, depthwise, head_norm
     # Random networks of few channels amplify rounding, in numpy and JAX as well.
     require_same(c, networks.trained_variables(c, seed=1), recording, atol=2e-4)
@@ -81,7 +86,8 @@ SPECTROGRAMS = [
 
 @pytest.mark.parametrize("changes", SPECTROGRAMS, ids=str)
 def test_every_spectrogram_is_that_of_numpy(recording, changes):
-    c = networks.config(**{f"spectrogram.{name}": value for name, value in changes.items()})
+    named = {f"spectrogram.{name}": value for name, value in changes.items()}
+    c = networks.config(**networks.FEW_BLOCKS, **named)
     require_same(c, networks.trained_variables(c, seed=1), recording)
 
 
