@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
+import importlib
+import logging.config
 import os
 import threading
 import time
@@ -17,11 +18,22 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import pymilvus
 
 from nafp import errors
 from nafp.database.engine_facts import Engine
 
+
+def _imported() -> Any:
+    """Imports pymilvus without its settings for logs, which would close the handlers of all loggers of the process."""
+    settings, configure = vars(logging.config), logging.config.dictConfig
+    settings["dictConfig"] = lambda _: None
+    try:
+        return importlib.import_module("pymilvus")
+    finally:
+        settings["dictConfig"] = configure
+
+
+pymilvus = _imported()
 T = TypeVar("T")
 
 MOST_HITS = 16_384  # Neighbours of a row, and rows of an answer, that a server gives at most.

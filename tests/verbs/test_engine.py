@@ -38,6 +38,27 @@ def test_a_database_searches_by_itself_unless_told_otherwise(db, capsys):
         engine.run(db, "milvsu")
 
 
+LOGGING = """
+import io, logging, logging.config
+
+stream = io.StringIO()
+logging.getLogger("mine").addHandler(handler := logging.StreamHandler(stream))
+handler.close = stream.close
+import nafp.database.milvus
+
+logging.getLogger("mine").warning("heard")
+assert stream.getvalue() == "heard\\n"
+logging.config.dictConfig({"version": 1, "loggers": {"again": {"level": "ERROR"}}})
+assert logging.getLogger("again").level == logging.ERROR
+"""
+
+
+def test_the_client_of_milvus_leaves_the_logs_of_others_alone():
+    pytest.importorskip("pymilvus", reason="pymilvus is not installed: pip install 'nafp[milvus]'")
+    done = subprocess.run([sys.executable, "-c", LOGGING], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_milvus_is_chosen_described_and_left(tmp_path, capsys):
     pytest.importorskip("milvus_lite", reason="milvus-lite is not installed: pip install milvus-lite")
     db, uri = str(tmp_path / "db"), str(tmp_path / "lite.db")
