@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 LIBRARIES = (
     *("absl.app", "faiss", "flax.linen", "grain.python", "jax", "librosa", "matplotlib.figure", "ml_collections"),
     *("numpy", "optax", "orbax.checkpoint", "scipy.signal", "soundfile", "soxr", "tensorboardX"),
-    *("nafp.cli", "nafp.training.loop", "nafp.verbs.identify", "nafp.verbs.monitor", "tests.commands"),
+    *("nafp.cli", "tests.commands"),
 )
 
 
