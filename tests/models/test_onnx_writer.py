@@ -85,9 +85,10 @@ SPECTROGRAMS = [
 
 
 @pytest.mark.parametrize("changes", SPECTROGRAMS, ids=str)
-def test_every_spectrogram_is_that_of_numpy(recording, changes):
+@pytest.mark.parametrize("blocks", [networks.FEW_BLOCKS, pytest.param({}, marks=pytest.mark.slow)], ids=["2", "8"])
+def test_every_spectrogram_is_that_of_numpy(recording, changes, blocks):
     named = {f"spectrogram.{name}": value for name, value in changes.items()}
-    c = networks.config(**networks.FEW_BLOCKS, **named)
+    c = networks.config(**blocks, **named)
     require_same(c, networks.trained_variables(c, seed=1), recording)
 
 

@@ -81,13 +81,17 @@ def losses(run):
     return found
 
 
-@pytest.mark.parametrize("on_device", ["no", pytest.param("yes", marks=pytest.mark.slow)])
-def test_killed_at_any_moment_it_resumes_to_the_bit(folder, on_device):
-    """The fast test of recordings on the device is that of recordings that hosts read."""
-    whole, cut = folder / f"whole_{on_device}", folder / f"cut_{on_device}"
+@pytest.mark.parametrize(
+    "on_device, kills",
+    [("no", (5,)), *(pytest.param(on_device, (4, 6), marks=pytest.mark.slow) for on_device in ("no", "yes"))],
+)
+def test_killed_at_any_moment_it_resumes_to_the_bit(folder, on_device, kills):
+    """The fast test dies once, and of recordings that hosts read. kills: steps done when a run is killed."""
+    name = "_".join([on_device, *map(str, kills)])
+    whole, cut = folder / f"whole_{name}", folder / f"cut_{name}"
     remembers, env = {**NOISE, "loss.memory": 16, "data.on_device": on_device}, environment(folder)
     assert commands.nafp(*words(folder, whole, **remembers), env=env).returncode == 0
-    for seen in (4, 6):
+    for seen in kills:
         running = commands.start(*words(folder, cut, **remembers), env=env)
         running.wait_until(lambda n=seen: (cut / "losses.jsonl").exists() and len(losses(cut)) >= n)
         assert running.kill().returncode == -signal.SIGKILL
