@@ -5,11 +5,14 @@ python -m benchmarks.any_speed --store=STORE --queries=QUERIES --work=FILE.jsonl
 
 QUERIES is what `nafp queries render` wrote, and STORE holds the fingerprints of its tracks under the name db. Each clip
 is asked by its sound, exactly as `nafp identify` asks. --near: without the look at other pitches. --unknown: once more
-without its own track. FILE.jsonl keeps what was answered, so that a run goes on after an interruption. Times are CPU
-times of one thread, of the clips that were not sure at their own speed.
+without its own track and the other versions of its tune, as `nafp duplicates` finds them; `same_tune` counts them as
+right where the track is there. FILE.jsonl keeps what was answered, so that a run goes on after an interruption. Times
+are CPU times of one thread, of the clips that were not sure at their own speed. At the end: what was accepted before
+the look at other pitches, and with other handicaps for it, of the clips of all conditions.
 """
 
 import csv
+import itertools
 import json
 import math
 import pathlib
@@ -21,7 +24,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
-from benchmarks import _result
+from benchmarks import _result, _two_looks
 from evaluation.scores import metrics, repeats, results
 from nafp.audio import decode
 from nafp.identify import asking, identifier
@@ -43,6 +46,7 @@ _MINUTES = flags.DEFINE_float("minutes", 0, "Time after which to stop asking. De
 _OUT = flags.DEFINE_string("out", None, "The JSON file to write. Default: the numbers are only printed.")
 
 _WITHIN_S = 0.5
+_HANDICAPS = (0.0, 0.03, 0.05, 0.07, 0.09, 0.12)
 Line = dict[str, Any]
 
 
@@ -55,17 +59,20 @@ def main(argv: list[str]) -> None:
     began, answered = time.monotonic(), before
     if wanted:
         asked = _identifier()
+        versions = _two_looks.versions(asked.rows, asked._index, sorted({line["answer"] for line in wanted}))
         with work.open("a") as file:
             for line in wanted:
                 if _MINUTES.value and time.monotonic() - began > 60 * _MINUTES.value:
                     break
-                answered.append(_answered(asked, line))
+                answered.append(_answered(asked, line, versions[line["answer"]]))
                 file.write(json.dumps(answered[-1]) + "\n")
                 file.flush()
     sound = repeats.Sound(_REPEATS.value) if _REPEATS.value else None
     table = [_row(group, lines, sound) for group, lines in _groups(answered).items()]
     print(*map(_in_words, table), sep="\n", flush=True)
-    _result.write({"machine": results.machine(), "clips": table}, _OUT.value)
+    accepted = _accepted(answered)
+    print(*accepted, sep="\n", flush=True)
+    _result.write({"machine": results.machine(), "clips": table, "handicaps": accepted}, _OUT.value)
 
 
 def _wanted() -> Iterator[Line]:
@@ -88,25 +95,36 @@ def _key(line: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(line[name] for name in ("query", "seconds", "near", "unknown"))
 
 
-def _identifier() -> identifier.Identifier:
+def _identifier() -> _two_looks.TwoLooks:
     network = sources.load(_CHECKPOINT.value, runtime=_RUNTIME.value, batch_size=identifier.BATCH)
-    weights = sources.weights_file(_CHECKPOINT.value)
-    calibration = confidence.Confidence.load(weights.with_suffix(".confidence.json"))
     tried = "near" if _NEAR.value else "auto"
-    return identifier.Identifier.open(network, _STORE.value, confidence=calibration, speeds=tried)
+    asked = _two_looks.TwoLooks.open(network, _STORE.value, confidence=_calibration(), speeds=tried)
+    asked.looks = []
+    return asked
 
 
-def _answered(asked: identifier.Identifier, line: Line) -> Line:
-    """Asks one clip. Returns the line with its best answer, and the CPU milliseconds."""
+def _calibration() -> confidence.Confidence:
+    weights = sources.weights_file(_CHECKPOINT.value)
+    return confidence.Confidence.load(weights.with_suffix(".confidence.json"))
+
+
+def _answered(asked: _two_looks.TwoLooks, line: Line, versions: list[str]) -> Line:
+    """Asks one clip. Returns the line with its best answer, and the CPU milliseconds.
+
+    versions: other tracks with its tune.
+    """
     rate_hz = identifier.listening_rate_hz(asked._network.sample_rate_hz)
     path = f"{_QUERIES.value}/{line['query']}"
     samples = decode.load(path, sample_rate_hz=rate_hz, seconds=line["seconds"])
-    asked._left_out = {asked.rows.tracks.index(line["answer"])} if line["unknown"] else set()
+    left_out = [line["answer"], *versions] if line["unknown"] else []
+    asked.without({asked.rows.tracks.index(name) for name in left_out})
+    asked.looks.clear()
     began = time.process_time()
     ranking = asked.rank(samples, sample_rate_hz=rate_hz, top=2)
     spent_ms = 1e3 * (time.process_time() - began)
     kept = {name: line[name] for name in ("query", "seconds", "near", "unknown", "condition", "answer")}
     kept |= {"time": float(line["time"]), "rate": float(line["rate"] or 1), "cpu_ms": spent_ms}
+    kept |= {"versions": versions, "heard": list(asked.looks)}
     kept |= {"pitched": bool(ranking.heard[0].ratio), "looks": 1 + (len(ranking.heard) > 1 or not ranking.is_sure)}
     return kept | ({"best": ranking.answers[0]._asdict()} if ranking.answers else {})
 
@@ -131,6 +149,7 @@ def _row(group: tuple[Any, ...], lines: list[Line], sound: repeats.Sound | None)
         "clips": len(lines),
         "right": hits.rate,
         "right_within": metrics.wilson(hits),
+        "same_tune": np.mean([right or _is_version(line) for right, line in zip(is_right, lines)]),
         "placed": is_placed.mean(),
         "placed_within": metrics.wilson(metrics.Hits(int(is_placed.sum()), len(lines))),
         "accepted": sure[:, 0].mean(),
@@ -147,6 +166,10 @@ def _is_right(line: Line, sound: repeats.Sound | None) -> bool:
     return line["best"]["track"] == line["answer"] or (sound is not None and _same_sound(line, sound))
 
 
+def _is_version(line: Line) -> bool:
+    return "best" in line and line["best"]["track"] in line["versions"]
+
+
 def _is_placed(line: Line, sound: repeats.Sound | None) -> bool:
     best = line["best"]
     near = best["track"] == line["answer"] and abs(best["start_s"] - line["time"]) <= _WITHIN_S
@@ -161,6 +184,23 @@ def _same_sound(line: Line, sound: repeats.Sound) -> bool:
 
 def _probability(line: Line) -> float:
     return float(line["best"]["probability"] or 0) if "best" in line else 0.0
+
+
+def _accepted(lines: list[Line]) -> list[dict[str, Any]]:
+    """Counts accepted clips with and without their track, with different handicaps for other pitches."""
+    calibration, lines = _calibration(), [line for line in lines if "best" in line and not line["near"]]
+    counted = []
+    for stands_out, worth in [(math.inf, 0.0), *itertools.product(_HANDICAPS, _HANDICAPS)]:
+        found = [_two_looks.answered(line, calibration, stands_out=stands_out, worth=worth) for line in lines]
+        right, strangers = [], []
+        for line, (track, probability, _) in zip(lines, found):
+            is_right = track in (line["answer"], *line["versions"])
+            (strangers if line["unknown"] else right).append(
+                probability >= asking.LEAST_PROBABLE and (line["unknown"] or is_right)
+            )
+        counted.append({"stands_out": stands_out, "worth": worth, "right": np.mean(right or [0])})
+        counted[-1] |= {"strangers": sum(strangers), "of": len(strangers)}
+    return counted
 
 
 def _semitones(condition: str) -> float:
@@ -183,6 +223,7 @@ def _in_words(row: Mapping[str, Any]) -> str:
     low, high = row["right_within"]
     return (
         f"{name:34s} {row['clips']:4d} clips   right {100 * row['right']:5.1f} ({100 * low:.1f}-{100 * high:.1f})"
+        f"   same tune {100 * row['same_tune']:5.1f}"
         f"   place {100 * row['placed']:5.1f}   accepted {100 * row['accepted']:5.1f}   sure {100 * row['sure']:5.1f}"
         f"   speed % {row['speed_percent']}   semitones {row['semitones']}   ms {row['doubtful_cpu_ms']}"
     )

@@ -39,7 +39,7 @@ SLOWEST, FASTEST = 0.5, 2.0  # Speeds that may be asked for.
 # with its recording's, at 2.5 % 0.53.
 PITCHES = tuple(round(math.exp(0.025 * step), 4) for step in range(-12, 13) if abs(step) > 2)
 PITCHED_ROWS = 4  # Rows of a clip, at most, that are fingerprinted at some of them: half of these at all of them.
-LIKELY_PITCHES = 8  # Pitches that are looked at with the other half, too.
+LIKELY_PITCHES = 5  # Pitches that are looked at with the other half, too.
 TRIED = 2  # Pitches that are looked at with all rows.
 SILENCE = 3e-4  # RMS, -70 dB. A quieter segment would match every track that pauses anywhere.
 HUM_HZ = 170.0  # What sounds below this alone is mains (50 or 60 Hz, its second and third) or a motor.

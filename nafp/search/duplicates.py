@@ -67,14 +67,15 @@ def find(
     seconds: float = SECONDS,
     stride: int = STRIDE,
     k: int = plans.K,
+    tracks: Sequence[int] | None = None,
     done: Callable[[int], None] = lambda n_rows: None,
 ) -> list[Pair]:
     """Finds the pairs of tracks that agree for `seconds` or more, best first.
 
     score: mean cosine that a stretch of `seconds` needs. Rows that match need PART_SCORE if they are less than half of
     the shorter track. stride: one row in so many is searched for. k: neighbours of each; repetitions within its own
-    track take some of them. done: called with the number of rows searched for, block by block. Raises ValueError
-    without a table of tracks.
+    track take some of them. tracks: positions of those whose pairs are wanted, None for all. done: called with the
+    number of rows searched for, block by block. Raises ValueError without a table of tracks.
     """
     if not rows.tracks:
         raise errors.Invalid("a bare store has no table of tracks, so there are no tracks to compare")
@@ -85,7 +86,7 @@ def find(
         )
     _check_size(rows)
     window = max(2, round(seconds / rows.hop_s))
-    hits, silences = _asked(rows, searched, stride, k, done)
+    hits, silences = _asked(rows, searched, asking(rows, stride=stride, tracks=tracks), k, done)
     pairs = {}
     for (track, other), diagonals in _proposed(hits, len(rows.tracks)).items():
         compared = [_compare(rows, track, other, diagonal, silences, score, window) for diagonal in diagonals]
@@ -95,10 +96,14 @@ def find(
     return sorted(pairs.values(), key=lambda pair: (-pair.score * pair.share, pair[:2]))
 
 
-def asking(rows: collection.Collection, *, stride: int = STRIDE) -> np.ndarray:
-    """Returns the rows that are searched for, every stride-th of each track: int64 [n]."""
-    n_rows = rows.end_rows - rows.first_rows
-    places = [first + np.arange(0, n, stride) for first, n in zip(rows.first_rows, n_rows)]
+def asking(rows: collection.Collection, *, stride: int = STRIDE, tracks: Sequence[int] | None = None) -> np.ndarray:
+    """Returns the rows that are searched for, every stride-th of each track: int64 [n].
+
+    tracks: positions of the tracks to search for, None for all.
+    """
+    wanted = slice(None) if tracks is None else np.array(tracks, np.int64)
+    edges = zip(rows.first_rows[wanted], rows.end_rows[wanted])
+    places = [np.arange(first, end, stride) for first, end in edges]
     return np.concatenate([*places, np.empty(0, np.int64)])
 
 
@@ -128,13 +133,13 @@ def _check_size(rows: collection.Collection) -> None:
 
 
 def _asked(
-    rows: collection.Collection, searched: RowSearch, stride: int, k: int, done: Callable[[int], None]
+    rows: collection.Collection, searched: RowSearch, places: np.ndarray, k: int, done: Callable[[int], None]
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Searches for every stride-th row. Returns the hits and the fingerprints of silence, float32 [n, D].
+    """Searches for rows, by number. Returns the hits and the fingerprints of silence, float32 [n, D].
 
     Hits are packed places (see `_packed`), ascending, and the number of neighbours at each.
     """
-    places, hits, silent = asking(rows, stride=stride), [], []
+    hits, silent = [], []
     for at in range(0, len(places), _BLOCK):
         block = places[at : at + _BLOCK]
         queries = rows.take(block)

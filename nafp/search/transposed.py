@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 SLOPES = np.round(np.arange(0.70, 1.3701, 0.06), 2)
 _FINER = 0.01 * np.arange(-3, 4)  # Then as much more or less.
 _NEAREST = 20  # Neighbours of a row that are looked at.
+# A row speaks for a neighbour by its cosine less this share of the cosine of its last neighbour. By what it stands out
+# alone (a share of 1), pieces that repeat themselves were lost: all neighbours are theirs. Of 92 clips of 1 to 5 s of
+# the validation split, the two best proposals held the right track for 88 with a share of 1, for 92 with 0.5 or 0.75.
+_FLOOR_SHARE = 0.5
 _PAIRS = 12  # Pairs of a pitch and a track whose lines are drawn.
 _ANCHORS = 6  # Neighbours through which the lines of a pair are drawn.
 _APART = 4.0  # Rows: places of one track that are nearer together are the same.
@@ -57,7 +61,7 @@ class Proposal(NamedTuple):
 
 
 class _Anchors(NamedTuple):
-    """Neighbours of rows, [A] each: pitch, row of the clip, row of the collection, track, and what it stands out by."""
+    """Neighbours of rows, [A] each: pitch, row of the clip, row of the collection, track, and what speaks for it."""
 
     pitch: np.ndarray
     heard: np.ndarray
@@ -117,13 +121,13 @@ def _anchors(clip: Transposed, rows: collection.Collection) -> _Anchors:
     floor = cosines.min(axis=2, keepdims=True, where=near >= 0, initial=1.0)
     pitch, heard, rank = np.nonzero(near >= 0)
     row = near[pitch, heard, rank]
-    return _Anchors(pitch, heard, row, rows.track_of(row), (cosines - floor)[pitch, heard, rank])
+    return _Anchors(pitch, heard, row, rows.track_of(row), (cosines - _FLOOR_SHARE * floor)[pitch, heard, rank])
 
 
 def _chosen(anchors: _Anchors) -> _Anchors:
     """Keeps the best anchors of the pairs of pitch and track for which the rows speak most.
 
-    A row speaks for a track by what its nearest neighbour there stands out from its other neighbours.
+    A row speaks for a track by the cosine of its nearest neighbour there, and by what that stands out from the others.
     """
     if not len(anchors.row):
         return anchors

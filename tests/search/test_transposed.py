@@ -74,6 +74,16 @@ def test_a_proposal_scores_as_the_obvious_search_of_all_pitches_places_and_slope
     assert best - 0.02 < transposed.propose(clip, rows, most=1)[0].score < best + 1e-5
 
 
+def test_a_track_that_repeats_itself_is_proposed(rows):
+    loop = np.tile(rows.take(np.arange(3)), (30, 1))
+    tracks = [store.TrackRows(name, N_ROWS * number, N_ROWS, 45.0) for number, name in enumerate("abc")]
+    repeated = collection.Collection([np.concatenate([loop, rows.take(np.arange(N_ROWS, 3 * N_ROWS))])], tracks)
+    clip = heard_at(repeated, RATIOS, 9, 30.0, 1.0, [0, 3, 6, 9])
+    clip.vectors[9] = unit(clip.vectors[9] + 0.4 * clip.vectors[2])  # The pitch is not met exactly.
+    assert 9 in transposed.likeliest(clip, repeated, most=1)
+    assert transposed.propose(clip, repeated, most=1)[0].track == 0
+
+
 def test_one_row_proposes_its_pitch_and_place_and_no_tempo(rows):
     best = transposed.propose(heard_at(rows, RATIOS, 2, 200.0, 1.0, [0]), rows, most=1)[0]
     assert (best.track, best.start, best.slope) == (2, 200.0, 1.0)

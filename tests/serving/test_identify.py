@@ -52,6 +52,16 @@ def test_the_remarks_are_those_of_nafp_identify(running, filled, tmp_path, capsy
     assert running.ask("POST", "/v1/identify?name=" + line["query"], path.read_bytes()).value == line
 
 
+def test_a_clip_in_another_key_is_found_and_its_pitch_told(running):
+    samples = decode.load(MUSIC[0], sample_rate_hz=RATE_HZ, start_s=5.0, seconds=5.1)
+    faster = decode.resample(samples, from_hz=1.25, to_hz=1.0)[: 4 * RATE_HZ]
+    best = running.ask("POST", "/v1/identify?probability=0", wav(faster, RATE_HZ)).value["answers"][0]
+    assert best["track"] == str(MUSIC[0])
+    assert best["start_s"] == pytest.approx(5.0, abs=0.3)
+    assert best["semitones"] == pytest.approx(12 * np.log2(1.25), abs=0.2)
+    assert best["speed"] == pytest.approx(1.25, rel=0.01)
+
+
 @pytest.mark.parametrize("field", ["sample", "file"])
 def test_a_form_and_a_raw_body_get_the_same_answer(running, field):
     data = clip()

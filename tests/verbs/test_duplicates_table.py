@@ -34,15 +34,24 @@ def in_memory(tracks):
     return collection.Collection([np.concatenate(list(tracks.values()))], table, hop_s=HOP_S)
 
 
-def found(tracks, **how):
-    rows = in_memory(tracks)
+def found(named, /, **how):
+    rows = in_memory(named)
     built = index.build(rows, index.plan("l2", n_rows=len(rows), dim=rows.dim))
-    names = list(tracks)
+    names = list(named)
     return {(names[p.track], names[p.other]): p for p in duplicates.find(rows, built, **how)}
 
 
 def songs(n, *, rng, n_rows=60):
     return {f"song{i}": unit(rng.standard_normal((n_rows + 3 * i, DIM))) for i in range(n)}
+
+
+def test_only_the_pairs_of_wanted_tracks_are_found():
+    rng = np.random.default_rng(0)
+    tracks = songs(4, rng=rng)
+    tracks |= {name + "'": noisy(tracks[name], cosine=0.9, rng=rng) for name in ("song1", "song2")}
+    assert set(found(tracks, tracks=[2])) == {("song2", "song2'")}
+    assert set(found(tracks, tracks=[4])) == {("song1", "song1'")}
+    assert found(tracks, tracks=[0]) == found(tracks, tracks=[]) == {}
 
 
 def test_a_noisy_copy_an_excerpt_and_a_medley_are_found_where_they_are():
