@@ -6,7 +6,7 @@ import copy
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -66,7 +66,7 @@ class Identifier:
         shifts: int = 0,
         confidence: confidence.Confidence | None = None,
         speeds: str | Sequence[float] = "auto",
-    ) -> Identifier:
+    ) -> Self:
         """Opens stores of one folder and their index. kind: of the index, as of `index.plan`.
 
         Raises nafp.errors.Invalid when another network wrote them.
