@@ -192,13 +192,14 @@ def _accepted(lines: list[Line]) -> list[dict[str, Any]]:
     counted = []
     for stands_out, worth in [(math.inf, 0.0), *itertools.product(_HANDICAPS, _HANDICAPS)]:
         found = [_two_looks.answered(line, calibration, stands_out=stands_out, worth=worth) for line in lines]
-        right, strangers = [], []
-        for line, (track, probability, _) in zip(lines, found):
-            is_right = track in (line["answer"], *line["versions"])
-            (strangers if line["unknown"] else right).append(
-                probability >= asking.LEAST_PROBABLE and (line["unknown"] or is_right)
-            )
-        counted.append({"stands_out": stands_out, "worth": worth, "right": np.mean(right or [0])})
+        sure = [probability >= asking.LEAST_PROBABLE for _, probability, _ in found]
+        strangers = [yes for yes, line in zip(sure, lines) if line["unknown"]]
+        right = [
+            yes and track in (line["answer"], *line["versions"])
+            for yes, line, (track, _, _) in zip(sure, lines, found)
+            if not line["unknown"]
+        ]
+        counted.append({"stands_out": stands_out, "worth": worth, "right": sum(right) / max(1, len(right))})
         counted[-1] |= {"strangers": sum(strangers), "of": len(strangers)}
     return counted
 
