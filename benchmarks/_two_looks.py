@@ -52,7 +52,8 @@ class TwoLooks(identifier.Identifier):
     def _nearest(self, rows: np.ndarray) -> np.ndarray:
         if not self._left_out or not rows.any():
             return super()._nearest(rows)
-        wanted, is_heard = self._index.plan.k, rows.any(axis=1)
+        is_heard = rows.any(axis=1)
+        wanted = self._index.search(rows[is_heard][:1])[1].shape[1]
         more = self._index.search(rows[is_heard], wanted + _SPARE)[1]
         is_out = (more < 0) | np.isin(self.rows.track_of(np.maximum(more, 0)), list(self._left_out))
         order = np.argsort(is_out, axis=1, kind="stable")[:, :wanted]  # Those left, nearest first.
@@ -64,7 +65,7 @@ class TwoLooks(identifier.Identifier):
 def versions(rows: collection.Collection, searched: duplicates.RowSearch, names: Sequence[str]) -> dict[str, list[str]]:
     """Lists the other versions of tracks: those whose fingerprints match them at their own speed.
 
-    The rule is that of `nafp duplicates`: 5 s and more along one diagonal at a mean cosine of 0.75.
+    The rule is that of `nafp corpus duplicates`: 5 s and more along one diagonal at a mean cosine of 0.75.
     """
     tracks = [rows.tracks.index(name) for name in names]
     found: dict[str, list[str]] = {name: [] for name in names}
