@@ -65,7 +65,7 @@ class TwoLooks(identifier.Identifier):
 def versions(rows: collection.Collection, searched: duplicates.RowSearch, names: Sequence[str]) -> dict[str, list[str]]:
     """Lists the other versions of tracks: those whose fingerprints match them at their own speed.
 
-    The rule is that of `nafp corpus duplicates`: 5 s and more along one diagonal at a mean cosine of 0.75.
+    The rule is that of `nafp corpus dedup`: 5 s and more along one diagonal at a mean cosine of 0.75.
     """
     tracks = [rows.tracks.index(name) for name in names]
     found: dict[str, list[str]] = {name: [] for name in names}

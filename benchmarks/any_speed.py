@@ -5,7 +5,7 @@ python -m benchmarks.any_speed --store=STORE --queries=QUERIES --work=FILE.jsonl
 
 QUERIES is what `nafp queries render` wrote, and STORE holds the fingerprints of its tracks under the name db. Each
 clip is asked by its sound, exactly as `nafp identify` asks. --near: without the look at other pitches. --unknown:
-once more without its own track and the other versions of its tune, as `nafp corpus duplicates` finds them;
+once more without its own track and the other versions of its tune, as `nafp corpus dedup` finds them;
 `same_tune` counts them as right where the track is there. FILE.jsonl keeps what was answered, so that a run goes on
 after an interruption. Times are CPU times of one thread, of the clips that were not sure at their own speed. At the
 end: what was accepted before the look at other pitches, and with other handicaps for it, of the clips of all
