@@ -8,7 +8,7 @@ import numpy as np
 
 from nafp.identify import identifier
 from nafp.identify.ranked import RankedClip
-from nafp.search import collection, confidence, duplicates, speeds
+from nafp.search import collection, confidence, duplicates, index, speeds
 
 _SPARE = 300  # Neighbours that are asked for beyond those wanted: other versions take some of them.
 
@@ -20,6 +20,7 @@ class TwoLooks(identifier.Identifier):
     """
 
     looks: list[dict[str, Any]]
+    _index: index.Index
 
     def _pitched(self, ears: Any, ranking: RankedClip, top: int) -> RankedClip:
         self.looks[:] = [self._in_short(ranking)]
@@ -27,7 +28,7 @@ class TwoLooks(identifier.Identifier):
 
     def _places(self, versions: Any, shifts: int, *words: Any, **how: Any) -> RankedClip:
         found = super()._places(versions, shifts, *words, **how)
-        if how.get("handicap"):
+        if how.get("own") is not None:
             self.looks.append(self._in_short(found) | {"rows": int(how["own"].any(axis=1).sum())})
         return found
 
@@ -64,7 +65,7 @@ class TwoLooks(identifier.Identifier):
 def versions(rows: collection.Collection, searched: duplicates.RowSearch, names: Sequence[str]) -> dict[str, list[str]]:
     """Lists the other versions of tracks: those whose fingerprints match them at their own speed.
 
-    The rule is that of `nafp duplicates`: 5 s and more along one diagonal at a mean cosine of 0.75.
+    The rule is that of `nafp corpus dedup`: 5 s and more along one diagonal at a mean cosine of 0.75.
     """
     tracks = [rows.tracks.index(name) for name in names]
     found: dict[str, list[str]] = {name: [] for name in names}

@@ -3,12 +3,13 @@
 python -m benchmarks.any_speed --store=STORE --queries=QUERIES --work=FILE.jsonl [--lengths=1,3,5] [--clips=N]
     [--conditions=speed+20,pitch-4] [--repeats=CORPUS] [--near] [--unknown] [--minutes=30] [--out=FILE.json]
 
-QUERIES is what `nafp queries render` wrote, and STORE holds the fingerprints of its tracks under the name db. Each clip
-is asked by its sound, exactly as `nafp identify` asks. --near: without the look at other pitches. --unknown: once more
-without its own track and the other versions of its tune, as `nafp duplicates` finds them; `same_tune` counts them as
-right where the track is there. FILE.jsonl keeps what was answered, so that a run goes on after an interruption. Times
-are CPU times of one thread, of the clips that were not sure at their own speed. At the end: what was accepted before
-the look at other pitches, and with other handicaps for it, of the clips of all conditions.
+QUERIES is what `nafp queries render` wrote, and STORE holds the fingerprints of its tracks under the name db. Each
+clip is asked by its sound, exactly as `nafp identify` asks. --near: without the look at other pitches. --unknown:
+once more without its own track and the other versions of its tune, as `nafp corpus dedup` finds them;
+`same_tune` counts them as right where the track is there. FILE.jsonl keeps what was answered, so that a run goes on
+after an interruption. Times are CPU times of one thread, of the clips that were not sure at their own speed. At the
+end: what was accepted before the look at other pitches, and with other handicaps for it, of the clips of all
+conditions.
 """
 
 import csv
@@ -192,14 +193,14 @@ def _accepted(lines: list[Line]) -> list[dict[str, Any]]:
     counted = []
     for stands_out, worth in [(math.inf, 0.0), *itertools.product(_HANDICAPS, _HANDICAPS)]:
         found = [_two_looks.answered(line, calibration, stands_out=stands_out, worth=worth) for line in lines]
-        right: list[bool] = []
-        strangers: list[bool] = []
-        for line, (track, probability, _) in zip(lines, found):
-            is_right = track in (line["answer"], *line["versions"])
-            (strangers if line["unknown"] else right).append(
-                probability >= asking.LEAST_PROBABLE and (line["unknown"] or is_right)
-            )
-        counted.append({"stands_out": stands_out, "worth": worth, "right": np.mean(right or [False])})
+        sure = [probability >= asking.LEAST_PROBABLE for _, probability, _ in found]
+        strangers = [yes for yes, line in zip(sure, lines) if line["unknown"]]
+        right = [
+            yes and track in (line["answer"], *line["versions"])
+            for yes, line, (track, _, _) in zip(sure, lines, found)
+            if not line["unknown"]
+        ]
+        counted.append({"stands_out": stands_out, "worth": worth, "right": sum(right) / max(1, len(right))})
         counted[-1] |= {"strangers": sum(strangers), "of": len(strangers)}
     return counted
 

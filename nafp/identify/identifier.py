@@ -182,7 +182,7 @@ class Identifier:
         if not versions:
             return ranking
         own = ranking.heard[0].vectors[:: ranking.shifts]
-        found = self._places(versions, 1, top, own=own, handicap=pitched.HANDICAP)
+        found = self._places(versions, 1, top, own=own, handicap=pitched.WORTH_LESS)
         stands_out = speeds.stands_out(found.ranking) - pitched.HANDICAP
         return found if stands_out > speeds.stands_out(ranking.ranking) else ranking
 
@@ -279,7 +279,7 @@ class Identifier:
         if self._judge and at_speed:
             places = self._judge.judged(places, at_speed(versions[places.heard].speed), length=length)
         to_s = (len(rows) - 1) * self.rows.hop_s + self._network.segment / self._network.sample_rate_hz
-        is_weighed = self._confidence is not None and self._confidence.verifier is not None and not handicap
+        is_weighed = self._confidence is not None and self._confidence.verifier is not None and own is None
         found = evidence.of_ranking(versions, places, self.rows, shifts=shifts) if is_weighed else None
         pitch = versions[places.heard].pitch
         answers = self._answers(places, length, top, to_s=to_s, pitch=pitch, handicap=handicap, found=found)

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from jaxtyping import Float32
 
 _LIKELY = 0.03  # A tempo within so much of the pitch is a turntable's, and one within so much of 1 is unchanged.
-# A version at another pitch must stand out by so much more, and its score and margin count so much less.
-HANDICAP = 0.09
+# A version at another pitch must stand out by HANDICAP more, and its score and margin count WORTH_LESS less. Of 649
+# clips of 1 to 5 s of the validation split at other pitches, 591 were accepted and right so, 485 with 0.09 for both.
+# Of 216 clips without their tracks, other pitches decided for a stranger in 7, and 4 with 0.09 (6 and 4 of them are
+# companions in one folder, faster versions mostly), and 14 with nothing less worth. The looks before accepted 7.
+HANDICAP, WORTH_LESS = 0.05, 0.03
 _SAME_PITCH = 0.003  # A change of pitch that fingerprints do not notice.
 _NEAR_PITCH = 0.0125  # Pitches beside the one found, which the scores are compared with.
 _ROWS = 4  # Rows that tell the pitch exactly.

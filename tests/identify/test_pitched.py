@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nafp.audio import decode
-from nafp.identify import asking, identifier
+from nafp.identify import asking, identifier, pitched
 from nafp.search import collection, confidence, index, plans, store
 from tests import networks
 
@@ -47,6 +47,14 @@ def test_one_second_is_found_too(opened):
     ranking = opened.rank(clip(speed=0.8, seconds=1.0), sample_rate_hz=16000)
     assert ranking.answers[0].track == MUSIC[TRACK].stem
     assert ranking.heard[0].pitch == pytest.approx(0.8, rel=0.01)
+
+
+def test_what_was_found_at_another_pitch_counts_only_a_little_less(opened):
+    best = opened.rank(clip(speed=0.78, seconds=1.0), sample_rate_hz=16000).answers[0]
+    score, margin = best.score - pitched.WORTH_LESS, best.margin - pitched.WORTH_LESS
+    plain = opened._confidence.probability(1, np.array(score), np.array(margin))
+    assert best.probability == pytest.approx(float(plain), abs=1e-6)
+    assert best.probability > asking.SURE
 
 
 def test_other_pitches_are_tried_only_where_speeds_are(opened):
