@@ -92,7 +92,9 @@ def require(client: milvus.Milvus, reread: Callable[[], tuple[Engine | None, Map
 
 def _require_stamp(engine: Engine, stamp: str) -> None:
     if stamp not in engine.stamps:
-        raise _failed(engine, "was changed by a copy of this database, or by an older state of it")
+        raise _failed(
+            engine, "was changed by a copy of this database or an older state of it, or its server has lost changes"
+        )
 
 
 def _require_rows(client: milvus.Milvus, engine: Engine) -> None:

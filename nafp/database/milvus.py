@@ -114,10 +114,15 @@ class Milvus:
             )
 
     def stamp(self, name: str, stamp: str) -> None:
-        """Changes the stamp of a collection."""
+        """Changes the stamp of a collection.
+
+        Twice, because Milvus 2.3 writes to its disk what the properties were before the last change, seen in 2.3.5.
+        """
         with self._explained(f"stamping {name}"):
-            properties = {f"{PREFIX}{STAMP}": stamp}
-            self._client.alter_collection_properties(name, properties=properties, timeout=self._timeout_s)
+            for _ in range(2):
+                self._client.alter_collection_properties(
+                    name, properties={f"{PREFIX}{STAMP}": stamp}, timeout=self._timeout_s
+                )
 
     def drop(self, name: str) -> None:
         """Removes a collection. There need be none."""

@@ -82,6 +82,21 @@ def test_what_is_added_is_found_before_and_after_it_is_sent(searched):
         assert opened.info()["index_files"] == 0
 
 
+def test_the_stamp_survives_a_server_that_writes_what_was_before_the_last_change(searched, monkeypatch):
+    """As Milvus 2.3.5 does: after its next start a collection had the properties before the last change."""
+    client, told = on_milvus.client_of(searched)._client, []
+    usual = client.alter_collection_properties
+
+    def alter(name, *, properties, timeout):
+        told.append(properties)
+        usual(name, properties=properties, timeout=timeout)
+
+    monkeypatch.setattr(client, "alter_collection_properties", alter)
+    on_milvus.add(searched, 12, 3)
+    on_its_disk = told[-2]
+    assert on_its_disk == {f"{milvus.PREFIX}{milvus.STAMP}": on_milvus.engine_of(searched).stamp}
+
+
 def test_a_track_that_was_removed_before_it_was_sent_is_not_counted_as_deleted(searched):
     on_milvus.add(searched, 12, 2)
     with database.Database.open(searched) as opened:
