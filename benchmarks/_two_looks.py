@@ -52,8 +52,7 @@ class TwoLooks(identifier.Identifier):
     def _nearest(self, rows: np.ndarray) -> np.ndarray:
         if not self._left_out or not rows.any():
             return super()._nearest(rows)
-        is_heard = rows.any(axis=1)
-        wanted = self._index.search(rows[is_heard][:1])[1].shape[1]
+        is_heard, wanted = rows.any(axis=1), self._index.plan.k
         more = self._index.search(rows[is_heard], wanted + _SPARE)[1]
         is_out = (more < 0) | np.isin(self.rows.track_of(np.maximum(more, 0)), list(self._left_out))
         order = np.argsort(is_out, axis=1, kind="stable")[:, :wanted]  # Those left, nearest first.

@@ -171,7 +171,7 @@ def _wait_until(is_so: Callable[[], bool]) -> None:
 
 
 def _let_others_go_first(mine: int) -> None:
-    """Gives the others the time to end with a code of their own: they talk through the first process."""
+    """Keeps the first process, through which all talk, until the others have had time to end with their own codes."""
     if mine == 0:
         time.sleep(_LAST_S)
 

@@ -159,17 +159,22 @@ def ending(processes, monkeypatch):
     return stopped, codes
 
 
-def test_an_error_of_one_process_ends_the_others_with_its_reason(processes, monkeypatch, capsys):
-    """The others are in a collective, which nothing interrupts: their threads end them."""
-    stopped, codes = ending(processes, monkeypatch)
+def fails(number, stopped):
+    """Returns work of which one process fails, while the others wait for it as a collective does."""
 
     def work(i):
         with hosts.ended_together():
-            if i == 0:
+            if i == number:
                 raise errors.Unwritable("run: cannot be written: the disk is full")
             stopped.wait(10)
 
-    failed = processes(work)[0]
+    return work
+
+
+def test_an_error_of_one_process_ends_the_others_with_its_reason(processes, monkeypatch, capsys):
+    """The others are in a collective, which nothing interrupts: their threads end them."""
+    stopped, codes = ending(processes, monkeypatch)
+    failed = processes(fails(0, stopped))[0]
     assert isinstance(failed, errors.Unwritable)
     assert codes == [2, 2]
     assert "process 0 failed: run: cannot be written: the disk is full" in capsys.readouterr().err
@@ -178,14 +183,7 @@ def test_an_error_of_one_process_ends_the_others_with_its_reason(processes, monk
 
 def test_the_first_process_ends_last_because_its_end_aborts_the_others(processes, monkeypatch):
     stopped, codes = ending(processes, monkeypatch)
-
-    def work(i):
-        with hosts.ended_together():
-            if i == 1:
-                raise errors.Unwritable("run: cannot be written: the disk is full")
-            stopped.wait(10)
-
-    processes(work)
+    processes(fails(1, stopped))
     assert codes == [2, 2]  # Of process 2, then of process 0.
     assert processes.ended[:3] == ["another", "process 1", "another"]
 
