@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result
+from benchmarks import _ends, _result
 from evaluation.scores import metrics, open_set, results, statistics, tables
 from nafp import errors
 from nafp.audio import decode
@@ -342,8 +342,7 @@ def calibration(
     return confidence.Confidence(known.lengths, known.weights, known.elsewhere, judged, known.verifier)
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     numbers: dict[str, Any] = {"machine": results.machine()}
     fits: dict[float, confidence.PeakCalibration] = {}
     with database.Database.open(_DATABASE.value) as opened:
@@ -362,4 +361,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

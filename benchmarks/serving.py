@@ -24,9 +24,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result
+from benchmarks import _ends, _result
 from evaluation.scores import results
 from nafp.audio import decode
 from nafp.database import database
@@ -44,8 +44,7 @@ _OUT = flags.DEFINE_string("out", None, "The JSON file to write. Default: the nu
 CLIP_S, RATE_HZ = 5.0, 16_000
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     numbers: dict[str, Any] = {"machine": results.machine(), "runtime": _RUNTIME.value, "workers": _WORKERS.value}
     with database.Database.open(_DATABASE.value) as opened:
         numbers |= {"tracks": len(opened), "fingerprints": opened.info()["fingerprints"]}
@@ -176,4 +175,4 @@ def memory_mb(pid: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)
