@@ -80,16 +80,24 @@ def wav(samples: np.ndarray) -> bytes:
 
 @contextlib.contextmanager
 def serving() -> Iterator[tuple[subprocess.Popen, int]]:
-    """Runs the server during the block. Yields its process and its port. What it logs is printed."""
+    """Runs the server during the block. Yields its process and its port. What it logs is printed.
+
+    Raises CalledProcessError if it ends before it serves.
+    """
     words = [sys.executable, "-m", "nafp", "serve", _DATABASE.value, "--port=0", f"--runtime={_RUNTIME.value}"]
     words += [f"--workers={_WORKERS.value}", "--waiting=256"]
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("serving"):
+            break
+        sys.stderr.write(line)
+    else:
+        raise subprocess.CalledProcessError(process.wait(), words)
+    # A pipe that nobody reads stops the server once it is full.
+    logging = threading.Thread(target=sys.stderr.writelines, args=(process.stderr,))
+    logging.start()
     try:
-        line = next(line for line in process.stderr if line.startswith("serving"))
-        # A pipe that nobody reads stops the server once it is full.
-        logging = threading.Thread(target=sys.stderr.writelines, args=(process.stderr,))
-        logging.start()
         yield process, int(re.findall(r":(\d+)", line)[0])
     finally:
         process.send_signal(signal.SIGTERM)
