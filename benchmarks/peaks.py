@@ -266,6 +266,8 @@ def part(asked: Asked, which: np.ndarray) -> Asked:
 def judged(asked: Asked, shares: Sequence[float], songs: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Judges each half of the songs by what the other gave. Returns what `accepted` does for all clips."""
     half = open_set.halves(songs)
+    if len(set(half.tolist())) < 2:
+        raise errors.Invalid(f"{_QUERIES.value}: too few songs to judge each half of them by the other; render more")
     told = np.zeros((3, len(half)), bool)
     for fold in (0, 1):
         fits, judges = part(asked, half != fold), half == fold
