@@ -81,17 +81,45 @@ def losses(run):
     return found
 
 
-@pytest.mark.parametrize(
-    "on_device, kills",
-    [("no", (5,)), *(pytest.param(on_device, (4, 6), marks=pytest.mark.slow) for on_device in ("no", "yes"))],
-)
-def test_killed_at_any_moment_it_resumes_to_the_bit(folder, on_device, kills):
-    """The fast test dies once, and of recordings that hosts read. kills: steps done when a run is killed."""
-    name = "_".join([on_device, *map(str, kills)])
-    whole, cut = folder / f"whole_{name}", folder / f"cut_{name}"
+class Torn(BaseException):
+    """Ends a run without a word, as a kill does."""
+
+
+def test_torn_off_between_two_checkpoints_it_resumes_to_the_bit(folder, monkeypatch):
+    whole, cut = folder / "whole", folder / "cut"
+    remembers = tiny(folder, **{"loss.memory": 16})
+    loop.train(remembers, str(whole))
+    original = journal.RunLog.loss
+
+    def loss(log, done, *rest):
+        original(log, done, *rest)
+        if done == 5:
+            raise Torn
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal.RunLog, "loss", loss)
+        with pytest.raises(Torn):
+            loop.train(remembers, str(cut))
+    loop.train(remembers, str(cut))
+    assert "resumes" in (cut / "log.txt").read_text()
+    are_one_run(whole, cut)
+
+
+def are_one_run(whole, cut):
+    assert losses(cut) == losses(whole)
+    ends = [checkpoint(run) for run in (whole, cut)]
+    for name, leaf in ends[0].items():
+        np.testing.assert_array_equal(leaf, ends[1][name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on_device", ["no", "yes"])
+def test_killed_at_any_moment_it_resumes_to_the_bit(folder, on_device):
+    """The fast test, in one process, is test_torn_off_between_two_checkpoints_it_resumes_to_the_bit."""
+    whole, cut = folder / f"whole_{on_device}", folder / f"cut_{on_device}"
     remembers, env = {**NOISE, "loss.memory": 16, "data.on_device": on_device}, environment(folder)
     assert commands.nafp(*words(folder, whole, **remembers), env=env).returncode == 0
-    for seen in kills:
+    for seen in (4, 6):  # Steps done when it is killed.
         running = commands.start(*words(folder, cut, **remembers), env=env)
         running.wait_until(lambda n=seen: (cut / "losses.jsonl").exists() and len(losses(cut)) >= n)
         assert running.kill().returncode == -signal.SIGKILL
@@ -100,10 +128,7 @@ def test_killed_at_any_moment_it_resumes_to_the_bit(folder, on_device, kills):
     assert "resumes" in told
     shares = max(n for n in range(1, threads.n_threads() + 1) if TINY["train.batch_size"] // 2 % n == 0)
     assert f"of 16 segments on {shares} cpu device(s)" in told  # One for each core.
-    assert losses(cut) == losses(whole)
-    ends = [checkpoint(run) for run in (whole, cut)]
-    for name, leaf in ends[0].items():
-        np.testing.assert_array_equal(leaf, ends[1][name])
+    are_one_run(whole, cut)
 
 
 def checkpoint(run):
