@@ -22,10 +22,11 @@ _ACCELERATOR_BATCH_SIZE = 512  # For each device.
 _SHIPPED = pathlib.Path(__file__).parent
 EXPORTED = (".npz", ".safetensors", ".onnx")
 _FOREIGN = (".pt", ".pth", ".ckpt")
+DEFAULT = "small"  # The network that is taken where none is named.
 RUNTIMES = ("auto", "jax", "numpy", "onnx")
 
 
-def load(source: str = "small", *, runtime: str = "auto", batch_size: int = 0) -> protocol.Network:
+def load(source: str = DEFAULT, *, runtime: str = "auto", batch_size: int = 0) -> protocol.Network:
     """Opens a trained network, which computes fingerprints [n, D] of waveforms [n, S].
 
     source: the name of a shipped network (see `shipped`), RUN, RUN@STEP, RUN@best, an exported file, or a model
