@@ -115,8 +115,8 @@ _stretched = functools.lru_cache(maxsize=64)(by_formula.__wrapped__)
 def _triangles(bins_hz: np.ndarray, corners_hz: np.ndarray) -> np.ndarray:
     """Returns the heights of triangles at frequencies, [bins, triangles].
 
-    Triangle i rises from corner i to 1 at corner i + 1, and falls to corner i + 2. So a frequency lies in two of them at
-    most, and only these are computed.
+    Triangle i rises from corner i to 1 at corner i + 1, and falls to corner i + 2. So a frequency lies in two of them
+    at most, and only these are computed.
     """
     heights = np.zeros((len(bins_hz), len(corners_hz) - 2))
     corner = np.searchsorted(corners_hz, bins_hz)  # The first at or above a frequency.
