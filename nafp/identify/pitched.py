@@ -86,9 +86,9 @@ def _version(
 
 
 def _heard(ears: Ears, pitches: Sequence[float]) -> transposed.Transposed | None:
-    """Fingerprints a few rows of a clip at many pitches, and searches for them. None if they say nothing.
+    """Fingerprints a few rows of a clip at many pitches. None if they say nothing.
 
-    Every other row is heard at all pitches, and the rest at the likeliest.
+    Every other row is heard at all pitches and searched for, and the rest is heard at the likeliest.
     """
     samples, segment = ears.slowed(1.0), ears.network.segment
     spare = max(0, len(samples) - segment)
@@ -100,9 +100,9 @@ def _heard(ears: Ears, pitches: Sequence[float]) -> transposed.Transposed | None
     if not says.any():
         return None
     waveforms, at, ratios = waveforms[says], starts[says] / ears.network.hop, np.array(pitches)
-    first = transposed.Transposed(ratios, at[::2], *_searched(ears, waveforms[::2], ratios))
     if len(at) < 3:
-        return first if len(at) == 1 else _with_the_rest(ears, first, waveforms, at, np.arange(len(ratios)))
+        return transposed.Transposed(ratios, at, *_searched(ears, waveforms, ratios))
+    first = transposed.Transposed(ratios, at[::2], *_searched(ears, waveforms[::2], ratios))
     likely = transposed.likeliest(first, ears.rows, most=asking.LIKELY_PITCHES)
     return _with_the_rest(ears, first, waveforms, at, likely)
 
@@ -110,11 +110,14 @@ def _heard(ears: Ears, pitches: Sequence[float]) -> transposed.Transposed | None
 def _with_the_rest(
     ears: Ears, first: transposed.Transposed, waveforms: np.ndarray, at: np.ndarray, likely: np.ndarray
 ) -> transposed.Transposed:
-    """Adds every other row, at some of the pitches, to the rows between them."""
+    """Adds every other row, at some of the pitches, to the rows between them.
+
+    These rows are not searched for. They judge the lines through the places that the first ones found.
+    """
     vectors = np.zeros((len(first.ratios), len(at), first.vectors.shape[2]), np.float32)
     near = np.full((len(first.ratios), len(at), first.near.shape[2]), -1)
     vectors[:, ::2], near[:, ::2] = first.vectors, first.near
-    vectors[likely, 1::2], near[likely, 1::2] = _searched(ears, waveforms[1::2], first.ratios[likely])
+    vectors[likely, 1::2] = ears.network.transposed(waveforms[1::2], first.ratios[likely].tolist())
     return transposed.Transposed(first.ratios, at, vectors, near)
 
 

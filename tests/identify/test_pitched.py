@@ -65,6 +65,19 @@ def test_the_exact_pitch_takes_two_fingerprints_a_row_beside_those_of_the_answer
     assert asked == [(min(4, len(version.vectors)), 2)]
 
 
+def test_only_the_rows_that_are_heard_at_all_pitches_are_searched_for(opened):
+    samples, searched = clip(speed=0.8, seconds=4.0), []
+
+    def search(vectors):
+        searched.append(len(vectors))
+        return opened._nearest(vectors)
+
+    ears = pitched.Ears(opened._network, opened.rows, lambda speed: opened._slowed(samples, 16000, speed), search)
+    best = pitched.versions(ears, asking.PITCHES)[0]
+    assert searched == [asking.PITCHED_ROWS // 2 * len(asking.PITCHES)]
+    assert best.ratio == pytest.approx(0.8, rel=0.01)
+
+
 def test_what_was_found_at_another_pitch_counts_only_a_little_less(opened):
     best = opened.rank(clip(speed=0.78, seconds=1.0), sample_rate_hz=16000).answers[0]
     score, margin = best.score - pitched.WORTH_LESS, best.margin - pitched.WORTH_LESS
