@@ -126,9 +126,7 @@ class Database:
         """Turns scores of this network into probabilities. None if nobody measured them."""
         return network_file.calibration(self.folder, written=self.about["files"])
 
-    def network(
-        self, *, runtime: str = "auto", batch_size: int = 0, source: str | None = None
-    ) -> protocol.Network:
+    def network(self, *, runtime: str = "auto", batch_size: int = 0, source: str | None = None) -> protocol.Network:
         """Opens the network that travels with the database, at the hop of the database.
 
         runtime, batch_size: as for `nafp.weights.sources.load`. source: the same network in another form, such as an

@@ -90,8 +90,8 @@ def _same(source: str, about: Mapping[str, Any], *, runtime: str, batch_size: in
     network = sources.load(source, runtime=runtime, batch_size=batch_size)
     if not identities.same_network(network.identity, about["network"]):
         raise errors.Invalid(
-            f"--checkpoint={source}: is not the network of the database, {about['network'].get('source')}: fingerprints "
-            "of two networks cannot be compared. Leave --checkpoint out, or name a file that was exported from it"
+            f"--checkpoint={source}: is not the network of the database, {about['network'].get('source')}: "
+            "fingerprints of two networks cannot be compared. Leave --checkpoint out, or name a file of it"
         )
     return network
 

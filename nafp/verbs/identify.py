@@ -168,7 +168,7 @@ def _calibration(request: IdentifyRequest) -> confidence.Confidence | None:
 def _runtime(request: IdentifyRequest) -> str:
     """Returns the runtime to use. numpy answers a few clips sooner. JAX takes seconds to start and is then faster."""
     if request.runtime != "auto":
-        return request.runtime
+        return sources.chosen(request.runtime)
     source = request.checkpoint or ("" if request.database else sources.DEFAULT)
     if sources.chosen("auto", source) != "jax":
         return sources.chosen("auto", source)

@@ -207,8 +207,8 @@ def converted(
     """
     if not importlib.util.find_spec("onnx"):
         raise errors.Invalid(
-            "ONNX Runtime runs ONNX files, and this network is in none. Convert it here, which needs the package onnx: "
-            "pip install 'nafp[onnx]'; or elsewhere: nafp export --format=onnx, and name the file: --checkpoint=FILE.onnx"
+            "ONNX Runtime runs ONNX files, and this network is in none. Convert it here, which needs the package "
+            "onnx: pip install 'nafp[onnx]'; or elsewhere: nafp export --format=onnx, then --checkpoint=FILE.onnx"
         )
     bank = bank or filterbank.by_formula(**bank_settings(config))
     graph = onnx_writer.graph(variables, config, bank=bank)
