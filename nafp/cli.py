@@ -41,8 +41,10 @@ VERBS = {
     "amg": "train and search with one vector for many fingerprints",
     "export": "write the parameters of a checkpoint for use without JAX",
 }
-# Outside module -> the line that installs it, for modules that only an extra brings.
+_WHOLE = "pip install nafp    (an image of requirements-serve.txt lacks it)"
+# Outside module -> the line that installs it, for modules that an extra brings, or an image without JAX lacks.
 EXTRAS = {
+    **dict.fromkeys(("jax", "flax", "optax", "orbax", "grain", "librosa", "jinja2", "tensorboardX", "etils"), _WHOLE),
     "faiss": "pip install 'nafp[cpu]'    (with an NVIDIA GPU: pip install 'nafp[cuda12]')",
     "matplotlib": "pip install 'nafp[plots]'",
     "PIL": "pip install 'nafp[plots]'",
@@ -144,9 +146,10 @@ def ended(command: str) -> Iterator[None]:
     except KeyboardInterrupt:
         _fail(f"{command}: interrupted", code=130)
     except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
             raise
-        _fail(f"{command}: {error.name} is not installed: {EXTRAS[error.name]}")
+        _fail(f"{command}: {module} is not installed: {EXTRAS[module]}")
     except Exception as error:
         words = _in_words(error)
         if not words or os.environ.get("NAFP_TRACEBACK"):
