@@ -28,9 +28,9 @@ from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result
+from benchmarks import _ends, _result
 from evaluation.scores import results
 from nafp.search import collection, index, match, plans, store
 
@@ -154,8 +154,7 @@ class Nearest:
             new.replace(self._file)
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     real = collection.Collection.of([store.Store.open(_STORE.value, "db")])
     if _RENDERED.value:
         changed = collection.Collection.of([store.Store.open(_RENDERED.value, "db")])
@@ -344,4 +343,4 @@ def fall(lines: list[dict[str, Any]]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)
