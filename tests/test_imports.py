@@ -32,6 +32,11 @@ changed = {{name: level for name, level in after[1].items() if level != before[1
 assert not changed, changed
 assert after[2:] == before[2:]
 assert "matplotlib" not in sys.modules
+import jax
+from launch import devices
+os.environ.pop("XLA_FLAGS", None)
+devices.split_cpu(4)  # Which fails once JAX has chosen its devices.
+assert jax.local_device_count("cpu") == 4
 import faiss
 assert faiss.cvar.distance_compute_blas_threshold == 128000 or faiss.__version__ < "1.15"
 """

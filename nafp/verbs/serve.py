@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from nafp.database import database
 from nafp.serving import server, service, settings
+from nafp.weights import sources
 
 
 def run(request: settings.ServeSettings, *, prepare: Callable[[], None] = lambda: None) -> int:
@@ -17,8 +18,11 @@ def run(request: settings.ServeSettings, *, prepare: Callable[[], None] = lambda
     before the server listens, for settings that cannot be right and a database that cannot be opened.
     """
     settings.check(request)
+    runtime = sources.chosen(request.runtime)
     with database.Database.open(request.database) as opened:
         n_tracks = len(opened)
+        # What is wrong with the network is said here, in one line. JAX would make this process large.
+        opened.network(runtime="numpy" if runtime == "jax" else runtime)
 
     def ready(host: str, port: int) -> None:
         name = f"[{host}]" if ":" in host else host

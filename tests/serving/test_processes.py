@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import time
 import pytest
 
 from nafp import errors
+from nafp.database import network_file
 from nafp.serving import settings
 from nafp.verbs import serve
 from tests import commands
@@ -128,6 +130,16 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(filled):
 def test_what_cannot_be_served_is_refused(filled, changes, said):
     request = settings.ServeSettings(**{"database": str(filled), "port": 0, "runtime": "numpy"} | changes)
     with pytest.raises(errors.Invalid if "database" not in changes else errors.NotFound, match=said):
+        serve.run(request)
+
+
+@pytest.mark.parametrize("runtime", ["numpy", "jax"])
+def test_a_network_that_is_damaged_is_refused_before_a_process_is_started(filled, tmp_path, runtime):
+    shutil.copytree(filled, tmp_path / "db")
+    with (tmp_path / "db" / network_file.NETWORK).open("ab") as file:
+        file.write(b"more")
+    request = settings.ServeSettings(str(tmp_path / "db"), port=0, runtime=runtime, workers=2)
+    with pytest.raises(errors.Invalid, match="is damaged"):
         serve.run(request)
 
 
