@@ -1,6 +1,7 @@
 # Everything happens in .venv; nothing else on the machine is touched.
 #   make demo       train on the recordings in tests/recordings, score, identify a clip
-#   make test       the fast tests        make test-all   the slow ones too, with their coverage
+#   make test       the fast tests        make test-all   the slow ones and the browser's too, with their coverage
+#   make test-browser   the tests of the page in Chromium
 #   make lint       linter, formatter, types                make bench      speeds
 #   make smoke      the package in an empty environment
 #   make seeds      the commands of five older systems, beside ours
@@ -10,7 +11,7 @@ PYTHON ?= python3
 EXTRAS ?= cpu,onnx,serve,test
 BIN := .venv/bin
 
-.PHONY: install test test-all lint smoke seeds pages bench docs demo clean
+.PHONY: install test test-all test-browser lint smoke seeds pages bench docs demo clean
 .DEFAULT_GOAL := install
 
 install: .venv/installed-$(EXTRAS)
@@ -33,6 +34,10 @@ test: install
 
 test-all: install
 	$(PYTEST) --durations=10 --durations-min=5 -m 'slow or not slow' --cov --cov-report=term
+
+# One browser for all of them; they are skipped where there is no Chromium.
+test-browser: install
+	$(BIN)/python -m pytest -W error -m 'browser and not slow' -rs tests/serving
 
 lint: install
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import pathlib
 import runpy
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import NoReturn
 
 import nafp
@@ -40,8 +41,10 @@ VERBS = {
     "amg": "train and search with one vector for many fingerprints",
     "export": "write the parameters of a checkpoint for use without JAX",
 }
-# Outside module -> the line that installs it, for modules that only an extra brings.
+_WHOLE = "pip install nafp    (an image of requirements-serve.txt lacks it)"
+# Outside module -> the line that installs it, for modules that an extra brings, or an image without JAX lacks.
 EXTRAS = {
+    **dict.fromkeys(("jax", "flax", "optax", "orbax", "grain", "librosa", "jinja2", "tensorboardX", "etils"), _WHOLE),
     "faiss": "pip install 'nafp[cpu]'    (with an NVIDIA GPU: pip install 'nafp[cuda12]')",
     "matplotlib": "pip install 'nafp[plots]'",
     "PIL": "pip install 'nafp[plots]'",
@@ -120,9 +123,19 @@ def _run(verb: str, *arguments: str) -> None:
             stream.reconfigure(errors="backslashreplace")
     # The launcher runs as __main__, because absl's --help lists the flags of that module.
     sys.argv = [f"nafp {verb}", *("--help" if word == "-h" else word for word in arguments)]
+    with ended(f"nafp {verb}"):
+        runpy.run_module(f"{_launchers()}.{verb}", run_name="__main__", alter_sys=True)
+
+
+@contextlib.contextmanager
+def ended(command: str) -> Iterator[None]:
+    """Ends the process as a command ends if the work within fails: one line and exit code 2, a defect with its trace.
+
+    command: the words that the line begins with, such as `nafp add`.
+    """
     try:
         try:
-            runpy.run_module(f"{_launchers()}.{verb}", run_name="__main__", alter_sys=True)
+            yield
         finally:
             _finish()
     except SystemExit:
@@ -131,11 +144,12 @@ def _run(verb: str, *arguments: str) -> None:
     except BrokenPipeError:  # The reader of the output, perhaps `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        _fail(f"nafp {verb}: interrupted", code=130)
+        _fail(f"{command}: interrupted", code=130)
     except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
             raise
-        _fail(f"nafp {verb}: {error.name} is not installed: {EXTRAS[error.name]}")
+        _fail(f"{command}: {module} is not installed: {EXTRAS[module]}")
     except Exception as error:
         words = _in_words(error)
         if not words or os.environ.get("NAFP_TRACEBACK"):
@@ -143,7 +157,7 @@ def _run(verb: str, *arguments: str) -> None:
                 traceback.print_exc()
                 endings.leave(1)
             raise
-        _fail(f"nafp {verb}: {words}", code=error.code if isinstance(error, errors.Error) else 2)
+        _fail(f"{command}: {words}", code=error.code if isinstance(error, errors.Error) else 2)
 
 
 def _finish() -> None:

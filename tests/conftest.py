@@ -33,8 +33,15 @@ def pytest_configure(config):
             os.environ.setdefault(name, "1")
 
 
+@pytest.hookimpl(tryfirst=True)  # Before tests are chosen by their marks.
 def pytest_collection_modifyitems(items):
-    """Puts the rooms whose files take longest first, so that no process works alone at the end."""
+    """Marks the tests of the browser, and puts the rooms first whose files take longest.
+
+    So no process works alone at the end.
+    """
+    for item in items:
+        if "chromium" in item.fixturenames:
+            item.add_marker(pytest.mark.browser)
     order = {room: place for place, room in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
 

@@ -98,6 +98,16 @@ def test_extras_cover_what_the_messages_promise(setup):
             assert module in modules_of(lines(extras[extra]))
 
 
+def test_a_machine_that_serves_without_jax_is_told_what_brings_each_library_it_lacks(setup):
+    from nafp import cli
+
+    named = lines((ROOT / "requirements-serve.txt").read_text())
+    there = modules_of([line for line in named if not line.startswith("#")])
+    lacking = modules_of(lines(setup["options"]["install_requires"])) - there
+    assert "jax" in lacking
+    assert lacking <= set(cli.EXTRAS)
+
+
 def test_the_version_is_written_once():
     mentions = [
         path.name

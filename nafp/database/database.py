@@ -126,12 +126,13 @@ class Database:
         """Turns scores of this network into probabilities. None if nobody measured them."""
         return network_file.calibration(self.folder, written=self.about["files"])
 
-    def network(self, *, runtime: str = "auto", batch_size: int = 0) -> protocol.Network:
+    def network(self, *, runtime: str = "auto", batch_size: int = 0, source: str | None = None) -> protocol.Network:
         """Opens the network that travels with the database, at the hop of the database.
 
-        runtime, batch_size: as for `nafp.weights.sources.load`. Raises errors.Invalid for a damaged or exchanged file.
+        runtime, batch_size: as for `nafp.weights.sources.load`. source: the same network in another form, such as an
+        ONNX file, to be taken in its place. Raises errors.Invalid for a damaged or exchanged file.
         """
-        return network_file.opened(self.folder, self.about, runtime=runtime, batch_size=batch_size)
+        return network_file.opened(self.folder, self.about, runtime=runtime, batch_size=batch_size, source=source)
 
     def identify(
         self, waveform: np.ndarray, sample_rate_hz: int, *, top: int = 5, least: float | None = None
@@ -356,7 +357,7 @@ def open_or_create(
     """
     require_folder(Path(folder))
     if not (Path(folder) / catalogue.FILE).exists():
-        network = checkpoint or "small"
+        network = checkpoint or sources.DEFAULT
         return Database.create(folder, network=network, storage=storage, hop_s=hop_s, peaks=bool(peaks))
     database = Database.open(folder)
     about = database.about

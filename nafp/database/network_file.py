@@ -52,12 +52,23 @@ def remove(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def opened(folder: Path, about: Mapping[str, Any], *, runtime: str = "auto", batch_size: int = 0) -> protocol.Network:
+def opened(
+    folder: Path,
+    about: Mapping[str, Any],
+    *,
+    runtime: str = "auto",
+    batch_size: int = 0,
+    source: str | None = None,
+) -> protocol.Network:
     """Opens the network of a database at the hop of the database.
 
-    about: what the catalogue says. runtime, batch_size: as for `nafp.weights.sources.load`. Raises errors.Invalid for a
-    damaged file or another network.
+    about: what the catalogue says. runtime, batch_size: as for `nafp.weights.sources.load`. source: the same network in
+    another form, such as an ONNX file, in place of the one in the folder. Raises errors.Invalid for a damaged file or
+    another network.
     """
+    hop = segments.to_samples(about["hop_s"], about["sample_rate_hz"])
+    if source is not None:
+        return _same(source, about, runtime=runtime, batch_size=batch_size).at_hop(hop)
     path, identity = folder / NETWORK, about["network"]
     damage = damage_of(path, about["files"].get(NETWORK))
     if damage:
@@ -71,7 +82,18 @@ def opened(folder: Path, about: Mapping[str, Any], *, runtime: str = "auto", bat
             f"{path}: is not the network that made these fingerprints, {identity.get('source')}; "
             "restore the file from a copy"
         )
-    return network.at_hop(segments.to_samples(about["hop_s"], network.sample_rate_hz))
+    return network.at_hop(hop)
+
+
+def _same(source: str, about: Mapping[str, Any], *, runtime: str, batch_size: int) -> protocol.Network:
+    """Opens a network by another name than the database's own. Raises errors.Invalid for another network."""
+    network = sources.load(source, runtime=runtime, batch_size=batch_size)
+    if not identities.same_network(network.identity, about["network"]):
+        raise errors.Invalid(
+            f"--checkpoint={source}: is not the network of the database, {about['network'].get('source')}: "
+            "fingerprints of two networks cannot be compared. Leave --checkpoint out, or name a file of it"
+        )
+    return network
 
 
 def calibration(folder: Path, *, written: Mapping[str, Sequence[int]]) -> confidence.Confidence | None:

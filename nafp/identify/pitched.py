@@ -65,8 +65,9 @@ def exact_pitch(ears: Ears, version: speeds.ClipAtSpeed, track: int, line: slope
     if not len(spoken) or len(frames) != len(version.vectors):
         return version.pitch
     some = spoken[np.unique(np.linspace(0, len(spoken) - 1, min(_ROWS, len(spoken))).round().astype(int))]
-    ratios = version.pitch / version.speed * np.exp(_NEAR_PITCH * np.array([-1.0, 0.0, 1.0]))
-    vectors = ears.network.transposed(frames[some], ratios.tolist())
+    beside = version.pitch / version.speed * np.exp(_NEAR_PITCH * np.array([-1.0, 1.0]))
+    lower, higher = ears.network.transposed(frames[some], beside.tolist())
+    vectors = np.stack([lower, version.vectors[some], higher])
     low, high = ears.rows.borders(np.array([track]))
     at = np.broadcast_to(line.start + line.slope * some, vectors.shape[:2])
     left, middle, right = transposed.between(ears.rows, at, vectors, low, high).mean(axis=1)
@@ -85,9 +86,9 @@ def _version(
 
 
 def _heard(ears: Ears, pitches: Sequence[float]) -> transposed.Transposed | None:
-    """Fingerprints a few rows of a clip at many pitches, and searches for them. None if they say nothing.
+    """Fingerprints a few rows of a clip at many pitches. None if they say nothing.
 
-    Every other row is heard at all pitches, and the rest at the likeliest.
+    Every other row is heard at all pitches and searched for, and the rest is heard at the likeliest.
     """
     samples, segment = ears.slowed(1.0), ears.network.segment
     spare = max(0, len(samples) - segment)
@@ -99,9 +100,9 @@ def _heard(ears: Ears, pitches: Sequence[float]) -> transposed.Transposed | None
     if not says.any():
         return None
     waveforms, at, ratios = waveforms[says], starts[says] / ears.network.hop, np.array(pitches)
-    first = transposed.Transposed(ratios, at[::2], *_searched(ears, waveforms[::2], ratios))
     if len(at) < 3:
-        return first if len(at) == 1 else _with_the_rest(ears, first, waveforms, at, np.arange(len(ratios)))
+        return transposed.Transposed(ratios, at, *_searched(ears, waveforms, ratios))
+    first = transposed.Transposed(ratios, at[::2], *_searched(ears, waveforms[::2], ratios))
     likely = transposed.likeliest(first, ears.rows, most=asking.LIKELY_PITCHES)
     return _with_the_rest(ears, first, waveforms, at, likely)
 
@@ -109,11 +110,14 @@ def _heard(ears: Ears, pitches: Sequence[float]) -> transposed.Transposed | None
 def _with_the_rest(
     ears: Ears, first: transposed.Transposed, waveforms: np.ndarray, at: np.ndarray, likely: np.ndarray
 ) -> transposed.Transposed:
-    """Adds every other row, at some of the pitches, to the rows between them."""
+    """Adds every other row, at some of the pitches, to the rows between them.
+
+    These rows are not searched for. They judge the lines through the places that the first ones found.
+    """
     vectors = np.zeros((len(first.ratios), len(at), first.vectors.shape[2]), np.float32)
     near = np.full((len(first.ratios), len(at), first.near.shape[2]), -1)
     vectors[:, ::2], near[:, ::2] = first.vectors, first.near
-    vectors[likely, 1::2], near[likely, 1::2] = _searched(ears, waveforms[1::2], first.ratios[likely])
+    vectors[likely, 1::2] = ears.network.transposed(waveforms[1::2], first.ratios[likely].tolist())
     return transposed.Transposed(first.ratios, at, vectors, near)
 
 

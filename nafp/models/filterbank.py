@@ -83,13 +83,10 @@ def by_formula(
     sample rate is 0.
     """
     _require_band(low_hz, high_hz, sample_rate_hz)
-    bins_hz = np.linspace(0, sample_rate_hz / 2, n_fft // 2 + 1)[:, None]
+    bins_hz = np.linspace(0, sample_rate_hz / 2, n_fft // 2 + 1)
     to_mel, to_hz = (_hz_to_htk, _htk_to_hz) if scale == "htk" else (hz_to_mel, mel_to_hz)
     corners_hz = stretch * to_hz(np.linspace(to_mel(low_hz), to_mel(high_hz), n_mels + 2))
-    low, centre, high = corners_hz[:-2], corners_hz[1:-1], corners_hz[2:]
-    rising = (bins_hz - low) / (centre - low)
-    falling = (high - bins_hz) / (high - centre)
-    filters = np.maximum(0, np.minimum(rising, falling)) * (2 / (high - low) if area_norm else 1)
+    filters = _triangles(bins_hz, corners_hz) * (2 / (corners_hz[2:] - corners_hz[:-2]) if area_norm else 1)
     return _read_only(filters, np.hanning(n_fft + 1)[:-1])
 
 
@@ -113,6 +110,23 @@ def mel_to_hz(mel: np.ndarray) -> np.ndarray:
 
 # A bank takes half a megabyte. There is room for the grid of ratios that clips are asked at.
 _stretched = functools.lru_cache(maxsize=64)(by_formula.__wrapped__)
+
+
+def _triangles(bins_hz: np.ndarray, corners_hz: np.ndarray) -> np.ndarray:
+    """Returns the heights of triangles at frequencies, [bins, triangles].
+
+    Triangle i rises from corner i to 1 at corner i + 1, and falls to corner i + 2. So a frequency lies in two of them
+    at most, and only these are computed.
+    """
+    heights = np.zeros((len(bins_hz), len(corners_hz) - 2))
+    corner = np.searchsorted(corners_hz, bins_hz)  # The first at or above a frequency.
+    inside = np.flatnonzero((corner > 0) & (corner < len(corners_hz)))
+    corner, hz = corner[inside], bins_hz[inside]
+    low, high = corners_hz[corner - 1], corners_hz[corner]
+    falls, rises = corner > 1, corner < len(corners_hz) - 1
+    heights[inside[falls], corner[falls] - 2] = ((high - hz) / (high - low))[falls]
+    heights[inside[rises], corner[rises] - 1] = ((hz - low) / (high - low))[rises]
+    return heights
 
 
 def _hz_to_htk(hz: float) -> float:

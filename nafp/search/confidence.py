@@ -100,9 +100,11 @@ class Confidence:
         """Returns the probability of being right for each score and its margin, 0..1, in the shape of `scores`.
 
         judged: whether these are scores that peaks have judged, too. found: what speaks for the place of the first
-        score, the best of a clip. The log-odds of the others keep their distance to those of the first. It counts where
-        there is a verifier and peaks have not judged.
+        score, the best of a clip. It counts where there is a verifier and peaks have not judged. What speaks against
+        the first speaks against the others as much. What speaks for it speaks only for those that stand out as well,
+        with a margin above 0: they hold the same sound.
         """
+        same_sound = np.ravel(margins) > 0
         by_length, elsewhere = self.weights, self.elsewhere
         if judged and self.peaks is not None:
             by_length, elsewhere = self.peaks.weights, self.peaks.elsewhere
@@ -112,7 +114,9 @@ class Confidence:
         log_odds = weights[0] + weights[1] * margins + weights[2] * scores
         if self.verifier and found and not judged and np.size(scores):
             score, margin, plain = (float(np.ravel(values)[0]) for values in (scores, margins, log_odds))
-            log_odds = log_odds + self.verifier.log_odds(self.lengths, length, score, margin, found) - plain
+            told = self.verifier.log_odds(self.lengths, length, score, margin, found) - plain
+            same_sound[0] = True
+            log_odds = log_odds + np.where(same_sound.reshape(np.shape(scores)), told, min(told, 0))
         return _logistic(log_odds)
 
     def as_record(self) -> dict[str, Any]:

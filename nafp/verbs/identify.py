@@ -23,14 +23,15 @@ _FEW_CLIPS = 8  # Up to this many, starting JAX takes longer than answering with
 class IdentifyRequest(NamedTuple):
     """The settings of `nafp identify`, whose --help explains each.
 
-    names: the clips. database: the folder of a database, or None when `store` is given.
+    names: the clips. database: the folder of a database, or None when `store` is given. checkpoint: the network that
+    wrote the store, "small" if None; of a database, its own network in another form, None for the one in its folder.
     """
 
     names: Sequence[str]
     database: str | None = None
     store: str | None = None
     name: Sequence[str] = ("db",)
-    checkpoint: str = "small"
+    checkpoint: str | None = None
     confidence: str | None = None
     microphone: float | None = None
     raw_hz: int = 0
@@ -129,7 +130,7 @@ def opened(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: No
 
 def _in_database(request: IdentifyRequest, runtime: str) -> PreparedIdentifier:
     opened_database = database.Database.open(request.database or "")
-    network = opened_database.network(runtime=runtime, batch_size=identifier.BATCH)
+    network = opened_database.network(runtime=runtime, batch_size=identifier.BATCH, source=request.checkpoint)
     asked = identifier.Identifier(
         network,
         opened_database.rows,
@@ -143,7 +144,7 @@ def _in_database(request: IdentifyRequest, runtime: str) -> PreparedIdentifier:
 
 
 def _in_store(request: IdentifyRequest, runtime: str) -> PreparedIdentifier:
-    network = sources.load(request.checkpoint, runtime=runtime, batch_size=identifier.BATCH)
+    network = sources.load(request.checkpoint or sources.DEFAULT, runtime=runtime, batch_size=identifier.BATCH)
     asked = identifier.Identifier.open(
         network,
         request.store or "",
@@ -157,7 +158,7 @@ def _in_store(request: IdentifyRequest, runtime: str) -> PreparedIdentifier:
 
 def _calibration(request: IdentifyRequest) -> confidence.Confidence | None:
     """Opens the calibration of a network: the file that was named, else the one beside its weights, if any."""
-    beside = model_folders.calibration_file(sources.weights_file(request.checkpoint))
+    beside = model_folders.calibration_file(sources.weights_file(request.checkpoint or sources.DEFAULT))
     path = pathlib.Path(request.confidence or beside)
     if not path.is_file() and request.confidence:
         raise errors.NotFound(f"{path}: no such file; nafp evaluate --unknown=left-out writes RESULTS/confidence.json")
@@ -167,14 +168,14 @@ def _calibration(request: IdentifyRequest) -> confidence.Confidence | None:
 def _runtime(request: IdentifyRequest) -> str:
     """Returns the runtime to use. numpy answers a few clips sooner. JAX takes seconds to start and is then faster."""
     if request.runtime != "auto":
-        return request.runtime
-    source = "" if request.database else request.checkpoint
+        return sources.chosen(request.runtime)
+    source = request.checkpoint or ("" if request.database else sources.DEFAULT)
     if sources.chosen("auto", source) != "jax":
         return sources.chosen("auto", source)
-    if request.database:
-        file = pathlib.Path(request.database) / network_file.NETWORK
+    if source:
+        file = sources.weights_file(source)
     else:
-        file = sources.weights_file(request.checkpoint)
+        file = pathlib.Path(request.database or "") / network_file.NETWORK
     if file.suffix not in sources.EXPORTED or not file.is_file():
         return "jax"
     several = len(request.names) > _FEW_CLIPS or any(map(clips.is_several, request.names))

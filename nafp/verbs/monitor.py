@@ -29,14 +29,15 @@ _BATCH = 32  # Segments that go through the network together.
 class MonitorRequest(NamedTuple):
     """The settings of `nafp monitor`, whose --help explains each.
 
-    names: the inputs. database: the folder of a database, or None when `store` is given.
+    names: the inputs. database: the folder of a database, or None when `store` is given. checkpoint: the network that
+    wrote the store, "small" if None; of a database, its own network in another form, None for the one in its folder.
     """
 
     names: Sequence[str]
     database: str | None = None
     store: str | None = None
     name: Sequence[str] = ("db",)
-    checkpoint: str = "small"
+    checkpoint: str | None = None
     runtime: str = "auto"
     max_speed: float = asking.MAX_SPEED
     raw_hz: int = 0
@@ -100,7 +101,7 @@ def run(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) 
 
 def open_collection(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) -> OpenedCollection:
     """Opens the database, or the store and the network that wrote it."""
-    if sources.chosen(request.runtime) == "jax":
+    if sources.chosen(request.runtime, request.checkpoint or "") == "jax":
         prepare()
     opened = _database(request) if request.database else _store(request)
     if not len(opened.rows.tracks):
@@ -110,12 +111,12 @@ def open_collection(request: MonitorRequest, *, prepare: Callable[[], None] = la
 
 def _database(request: MonitorRequest) -> OpenedCollection:
     opened = database.Database.open(request.database or "")
-    network = opened.network(runtime=request.runtime, batch_size=_BATCH)
+    network = opened.network(runtime=request.runtime, batch_size=_BATCH, source=request.checkpoint)
     return OpenedCollection(network, opened.rows, opened.index, opened.confidence, lambda: opened.troubles)
 
 
 def _store(request: MonitorRequest) -> OpenedCollection:
-    network = sources.load(request.checkpoint, runtime=request.runtime, batch_size=_BATCH)
+    network = sources.load(request.checkpoint or sources.DEFAULT, runtime=request.runtime, batch_size=_BATCH)
     folder = request.store or ""
     stores = [store.Store.open(folder, name) for name in request.name]
     identifier.require_same(network.identity, stores)

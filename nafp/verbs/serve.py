@@ -9,6 +9,7 @@ from collections.abc import Callable
 from nafp import errors
 from nafp.database import database, engine_check, engine_facts
 from nafp.serving import server, service, settings
+from nafp.weights import sources
 
 
 def run(request: settings.ServeSettings, *, prepare: Callable[[], None] = lambda: None) -> int:
@@ -19,9 +20,12 @@ def run(request: settings.ServeSettings, *, prepare: Callable[[], None] = lambda
     of the database may be out of reach, and come back later.
     """
     settings.check(request)
+    runtime = sources.chosen(request.runtime)
     with database.Database.open(request.database) as opened:
         n_tracks = len(opened)
         _check_engine(engine_facts.of(opened.about), request.workers)
+        # What is wrong with the network is said here, in one line. JAX would make this process large.
+        opened.network(runtime="numpy" if runtime == "jax" else runtime)
 
     def ready(host: str, port: int) -> None:
         name = f"[{host}]" if ":" in host else host

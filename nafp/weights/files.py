@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -204,6 +205,11 @@ def converted(
 
     bank: mel filters and window that came with the parameters; None computes them.
     """
+    if not importlib.util.find_spec("onnx"):
+        raise errors.Invalid(
+            "ONNX Runtime runs ONNX files, and this network is in none. Convert it here, which needs the package "
+            "onnx: pip install 'nafp[onnx]'; or elsewhere: nafp export --format=onnx, then --checkpoint=FILE.onnx"
+        )
     bank = bank or filterbank.by_formula(**bank_settings(config))
     graph = onnx_writer.graph(variables, config, bank=bank)
     return onnx_network.OnnxNetwork(onnx_files.serialised(graph, config, about={}), config, identity=identity)

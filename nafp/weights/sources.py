@@ -21,11 +21,16 @@ _CPU_SHARE = 32  # The least for each device that a CPU is split into.
 _ACCELERATOR_BATCH_SIZE = 512  # For each device.
 _SHIPPED = pathlib.Path(__file__).parent
 EXPORTED = (".npz", ".safetensors", ".onnx")
+_PACKAGES = {  # What computes -> the package, and the line that installs it.
+    "jax": ("jax", "pip install nafp"),
+    "onnx": ("onnxruntime", "pip install 'nafp[onnx]'"),
+}
 _FOREIGN = (".pt", ".pth", ".ckpt")
+DEFAULT = "small"  # The network that is taken where none is named.
 RUNTIMES = ("auto", "jax", "numpy", "onnx")
 
 
-def load(source: str = "small", *, runtime: str = "auto", batch_size: int = 0) -> protocol.Network:
+def load(source: str = DEFAULT, *, runtime: str = "auto", batch_size: int = 0) -> protocol.Network:
     """Opens a trained network, which computes fingerprints [n, D] of waveforms [n, S].
 
     source: the name of a shipped network (see `shipped`), RUN, RUN@STEP, RUN@best, an exported file, or a model
@@ -56,7 +61,13 @@ def load(source: str = "small", *, runtime: str = "auto", batch_size: int = 0) -
 
 
 def chosen(runtime: str, source: str = "") -> str:
-    """Returns the runtime that "auto" stands for on this machine, any other as it is. source: as for `load`."""
+    """Returns the runtime that "auto" stands for on this machine, any other as it is. source: as for `load`.
+
+    Raises errors.Invalid for one that is not installed.
+    """
+    package, line = _PACKAGES.get(runtime, ("", ""))
+    if package and not importlib.util.find_spec(package):
+        raise errors.Invalid(f"--runtime={runtime} needs the package {package}: {line}")
     if runtime != "auto":
         return runtime
     if source.endswith(".onnx") and importlib.util.find_spec("onnxruntime"):

@@ -89,8 +89,12 @@ def test_one_file_for_each_track_comes_in_shares_too(network, folder, tmp_path):
     assert three == one
 
 
+@pytest.mark.slow
 def test_the_command_does_a_share_and_joins(network, folder, tmp_path):
-    """A killed share is done again alone, and goes on after its finished tracks."""
+    """A killed share is done again alone, and goes on after its finished tracks.
+
+    The fast test, without the command, is test_joined_shares_are_the_store_of_one_process.
+    """
     line = test_extract.command(folder, folder / "music", tmp_path / "two", "--processes=2")[3:]
     env = test_extract.environment(folder) | quick_compiler.ENVIRONMENT  # The laws are the same.
     running = commands.start(*line, "--process=1", env=env)

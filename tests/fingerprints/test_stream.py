@@ -74,11 +74,14 @@ def tracks():
     return [source(noise(n, seed=i), name=str(i), block=30000) for i, n in enumerate(lengths)]
 
 
-@pytest.fixture(scope="module")
-def extractors():
-    """Opens one network on 1, 2 and 4 devices, in several sizes of batch."""
+SIZES = ((4, 24), (1, 5), (2, 24), (1, 24))  # (devices, segments of a batch)
+
+
+@pytest.fixture(scope="module", params=[SIZES[:2], pytest.param(SIZES, marks=pytest.mark.slow)], ids=["two", "four"])
+def extractors(request):
+    """Opens one network on several numbers of devices, in several sizes of batch."""
     opened = {}
-    for n_devices, batch_size in ((4, 24), (2, 24), (1, 24), (1, 5)):
+    for n_devices, batch_size in request.param:
         with pytest.MonkeyPatch.context() as patch:
             some = jax.local_devices()[:n_devices]
             patch.setattr(jax, "local_devices", lambda some=some: some)

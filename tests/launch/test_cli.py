@@ -126,10 +126,11 @@ def test_a_reader_who_has_seen_enough_of_the_help_is_no_failure():
 
 
 def test_a_missing_library_comes_with_the_line_that_installs_it(checkout):
-    folder = checkout("train", "raise ModuleNotFoundError(name='faiss')")
-    answer = run("train", cwd=folder)
-    assert answer.returncode == 2
-    assert answer.stderr.startswith("nafp train: faiss is not installed: pip install 'nafp[cpu]'")
+    for name, line in (("faiss", "faiss is not installed: pip install 'nafp[cpu]'"), ("jax.numpy", "jax is not")):
+        folder = checkout("train", f"raise ModuleNotFoundError(name='{name}')")
+        answer = run("train", cwd=folder)
+        assert answer.returncode == 2
+        assert answer.stderr.startswith(f"nafp train: {line}")
 
 
 def test_our_own_errors_speak_plainly_and_defects_show_their_trace(checkout):

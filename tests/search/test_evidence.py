@@ -149,6 +149,17 @@ def test_evidence_decides_of_the_best_place_and_the_others_keep_their_distance()
     assert log_odds(alone) == pytest.approx(VERIFIER.alone[0] @ [1, 0.2, 0.7, *values])
 
 
+def test_what_speaks_for_the_best_place_does_not_speak_for_other_tracks():
+    model = confidence.Confidence([1, 5], WEIGHTS, verifier=VERIFIER)
+    scores, margins = np.array([0.9, 0.88, 0.3, 0.25]), np.array([0.6, 0.58, 0.0, -0.05])  # The second is a copy.
+    found = FOUND._replace(leftover=0.1, agreement=0.5, best_agreement=0.6, likeness=0.8, best_likeness=0.9)
+    plain = log_odds(model.probability(3, scores, margins))
+    told = log_odds(model.probability(3, scores, margins, found=found))
+    assert told[0] > plain[0] + 1
+    np.testing.assert_allclose(told[:2] - plain[:2], told[0] - plain[0])
+    np.testing.assert_allclose(told[2:], plain[2:])
+
+
 def test_what_peaks_have_judged_is_not_judged_by_evidence():
     model = confidence.Confidence([1, 5], WEIGHTS, verifier=VERIFIER)
     given = np.array([0.7]), np.array([0.2])

@@ -21,6 +21,7 @@ from nafp.audio import decode
 from nafp.database import database
 from nafp.serving import description, server, service, settings
 from nafp.verbs import page
+from tests.serving import browser
 
 ROOT = pathlib.Path(__file__).parents[2]
 MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:4]  # The last one is in no database.
@@ -102,6 +103,13 @@ def check(method: str, path: str, answer: Answer) -> None:
     assert media in described["content"], f"{method} {path}: {answer.status} {media}"
     if media == "application/json":
         validator(json.dumps(described["content"][media]["schema"])).validate(answer.value)
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """A browser for all tests of the page: to start one takes seconds."""
+    with browser.opened(tmp_path_factory.mktemp("microphone")) as opened:
+        yield opened
 
 
 @functools.cache

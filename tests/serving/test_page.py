@@ -11,17 +11,10 @@ import pytest
 from nafp.audio import decode
 from nafp.identify import asking, brief
 from nafp.serving import page_files
-from tests.serving import browser
 from tests.serving.conftest import MUSIC, TOKEN, RunningServer, clip, wav
 
 SECONDS = r"(\d+):(\d\d\.\d)"
 LATE_S = 6.0  # The file of the microphone begins when it is opened; a busy machine hears it later.
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    with browser.opened(tmp_path_factory.mktemp("microphone")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,7 @@
 
 import pytest
 
-from tests.serving import browser
 from tests.serving.conftest import clip
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    with browser.opened(tmp_path_factory.mktemp("microphone")) as opened:
-        yield opened
 
 
 def test_every_control_has_a_name_and_the_keyboard_reaches_it(chromium, running):

@@ -17,7 +17,7 @@ import time
 import pytest
 
 from nafp import errors
-from nafp.database import catalogue, engine_facts, engine_trust
+from nafp.database import catalogue, engine_facts, engine_trust, network_file
 from nafp.serving import server, settings
 from nafp.verbs import serve
 from tests import commands
@@ -162,6 +162,16 @@ def test_a_service_that_cannot_be_opened_is_no_success(filled, capfd):
     request = settings.ServeSettings(str(filled), port=0, runtime="numpy")
     with pytest.raises(errors.Invalid, match="could not be opened to be served"):
         server.run(request, fail_to_open)
+
+
+@pytest.mark.parametrize("runtime", ["numpy", "jax"])
+def test_a_network_that_is_damaged_is_refused_before_a_process_is_started(filled, tmp_path, runtime):
+    shutil.copytree(filled, tmp_path / "db")
+    with (tmp_path / "db" / network_file.NETWORK).open("ab") as file:
+        file.write(b"more")
+    request = settings.ServeSettings(str(tmp_path / "db"), port=0, runtime=runtime, workers=2)
+    with pytest.raises(errors.Invalid, match="is damaged"):
+        serve.run(request)
 
 
 def test_a_wrong_command_is_told_so_in_one_line(filled):

@@ -15,7 +15,6 @@ from nafp.database import database
 from nafp.identify import answers, asking, identifier
 from nafp.search import collection, confidence, store
 from nafp.serving import site
-from tests.serving import browser
 from tests.serving.conftest import MUSIC, wav
 
 
@@ -24,12 +23,6 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    with browser.opened(tmp_path_factory.mktemp("microphone")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,11 @@ def alone(folder, run, n, **changes):
     return commands.nafp(*line, env=test_loop.environment(folder))
 
 
+@pytest.mark.slow
 def test_a_nan_found_some_steps_later_is_named_by_its_own_step(folder):
+    """The fast tests are test_steps_under_way_land_in_order_and_all_at_once_where_asked, and of one step at a time
+    test_a_nan_stops_the_run_and_names_the_step, in tests/training/test_loop.py.
+    """
     done = alone(folder, folder / "nan_later", 4, **{"optimizer.learning_rate": 1e38, "checkpoint.every_steps": 100})
     assert done.returncode == 2
     assert done.stderr.startswith("nafp train: step 2: loss nan")

@@ -164,7 +164,9 @@ def test_one_two_and_four_devices_equal_the_plain_step(masked, memory):
         np.testing.assert_allclose(run_pmap(c, devices)[0], expected, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_degraded_replicas_are_the_same_on_any_number_of_devices():
+    """The fast test, of some degradations, is that of replicas, one mask and a front end on two devices."""
     c = tiny(**{"augment.enabled": True})
     one, two = (run_pmap(c, devices, n_steps=2)[0] for devices in (1, 2))
     np.testing.assert_allclose(one, two, rtol=2e-5)

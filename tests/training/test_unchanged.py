@@ -32,7 +32,7 @@ def losses_of(folder, run, **changes):
     return [float.fromhex(json.loads(line)["hex"]) for line in (run / "losses.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("on_device", OF_FEW_BLOCKS)
+@pytest.mark.parametrize("on_device", ["no", pytest.param("yes", marks=pytest.mark.slow)])
 def test_two_steps_of_the_default_recipe_cost_what_they_did(shipped_corpus, tmp_path, on_device):
     losses = losses_of(shipped_corpus, tmp_path / "run", **networks.FEW_BLOCKS, **{"data.on_device": on_device})
     np.testing.assert_allclose(losses, OF_FEW_BLOCKS[on_device], rtol=1e-4)

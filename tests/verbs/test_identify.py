@@ -11,14 +11,14 @@ import sys
 import numpy as np
 import pytest
 
-from nafp import cli
+from nafp import cli, errors
 from nafp.audio import decode
 from nafp.database import database, song_list
 from nafp.identify import clips, identifier
 from nafp.search import confidence
 from nafp.verbs import identify
-from nafp.weights import sources
-from tests import tunes
+from nafp.weights import files, sources
+from tests import networks, tunes
 
 ROOT = pathlib.Path(__file__).parents[2]
 MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:5]
@@ -67,6 +67,36 @@ def asked(capsys, names, where, **settings):
 
 def records(text):
     return [json.loads(line) for line in text.splitlines()]
+
+
+def test_onnx_runtime_alone_identifies_by_a_file_of_the_network(db, cut, capsys, monkeypatch, tmp_path):
+    pytest.importorskip("onnxruntime", reason="no onnxruntime: pip install 'nafp[onnx]'")
+    pytest.importorskip("onnx", reason="no onnx: pip install 'nafp[onnx]'")
+    variables, config, step, name = sources.read("small")
+    files.write(tmp_path / "small.onnx", variables, config, step=step, source=name, format="onnx")
+    for module in ("onnx", "jax"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for runtime in ("onnx", "auto"):
+        code, out, _ = asked(
+            capsys,
+            [cut / "known.wav"],
+            db,
+            format="json",
+            runtime=runtime,
+            checkpoint=str(tmp_path / "small.onnx"),
+        )
+        assert (code, records(out)[0]["answers"][0]["track"]) == (0, KNOWN[1].stem)
+    with pytest.raises(errors.Invalid, match=r"--checkpoint=FILE.onnx"):  # The database has another kind of file.
+        asked(capsys, [cut / "known.wav"], db, runtime="onnx")
+    with pytest.raises(errors.Invalid, match=r"--runtime=jax needs the package jax"):
+        asked(capsys, [cut / "known.wav"], db, runtime="jax")
+
+
+def test_another_network_than_that_of_the_database_is_refused(db, cut, capsys, tmp_path):
+    c = networks.few_blocks()
+    files.write(tmp_path / "other.npz", networks.trained_variables(c, seed=1), c, step=1, source="other", format="npz")
+    with pytest.raises(errors.Invalid, match="is not the network of the database"):
+        asked(capsys, [cut / "known.wav"], db, checkpoint=str(tmp_path / "other.npz"))
 
 
 def test_a_known_clip_is_found_at_its_place(db, cut, capsys):
