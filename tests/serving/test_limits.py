@@ -179,6 +179,16 @@ def test_a_search_engine_that_fails_is_a_503_that_names_no_address(running, monk
     assert "secret" not in json.dumps(answer.value)
 
 
+def test_a_server_begins_while_its_search_engine_is_gone(running, monkeypatch, caplog):
+    def failing(*_, **__):
+        raise errors.EngineFailed("Milvus at http://milvus.example:19530: connecting: refused")
+
+    served = running.opened[0].database
+    monkeypatch.setattr(type(served._moment.index), "search", failing)
+    served.warm_up()
+    assert "http://milvus.example:19530: connecting: refused" in caplog.text
+
+
 def test_a_file_that_crashes_its_decoder_is_refused_and_one_without_a_decoder_may_come_back(running, monkeypatch):
     service = running.opened[0]
 
