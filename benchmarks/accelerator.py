@@ -25,9 +25,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result, _roofline
+from benchmarks import _ends, _result, _roofline
 from benchmarks._roofline import median_s
 from configs import full, small
 from nafp.models import network
@@ -231,8 +231,7 @@ def time_in_flight(
     return median_s(several, max(1, repeats // _IN_A_ROW)) / _IN_A_ROW
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     device, on_cpu = jax.devices()[0], jax.default_backend() == "cpu"
     size = _BATCH.value or (64 if on_cpu else 1280)
     dtype = jnp.float32 if on_cpu else jnp.bfloat16
@@ -281,4 +280,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

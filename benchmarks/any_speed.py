@@ -23,9 +23,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result, _two_looks
+from benchmarks import _ends, _result, _two_looks
 from evaluation.scores import metrics, repeats, results
 from nafp.audio import decode
 from nafp.identify import asking, identifier
@@ -51,8 +51,7 @@ _HANDICAPS = (0.0, 0.03, 0.05, 0.07, 0.09, 0.12)
 Line = dict[str, Any]
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     work = pathlib.Path(_WORK.value)
     before = [json.loads(line) for line in work.read_text().splitlines()] if work.exists() else []
     done = {_key(line) for line in before}
@@ -232,4 +231,4 @@ def _in_words(row: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

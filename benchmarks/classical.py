@@ -22,9 +22,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import chromaprint, landmarks, rivals
+from benchmarks import _ends, chromaprint, landmarks, rivals
 from evaluation.scores import metrics, repeats, results, tables
 from nafp import errors
 from nafp.audio import decode, segments
@@ -46,8 +46,7 @@ _LENGTHS = flags.DEFINE_list("lengths", ["1", "2", "3", "5", "10"], "The lengths
 _CLIPS = flags.DEFINE_integer("clips", 0, "Clips of each condition, from the first on. Default: 0, all.")
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     out = Path(_OUT.value or os.devnull)
     record = json.loads(out.read_text() or "{}") if out.exists() else {}
     for name in _SYSTEMS.value:
@@ -306,4 +305,4 @@ def _read(table: Path) -> list[dict[str, str]]:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["queries", "references", "work"])
-    app.run(main)
+    _ends.run(main)

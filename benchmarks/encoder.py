@@ -9,7 +9,7 @@ are medians over the rounds, so they hold on a machine that does other work too.
 JAX's matrix product on the same core.
 """
 
-from benchmarks import _one_core
+from benchmarks import _ends, _one_core
 
 _one_core.pin()  # Must come before JAX counts the cores.
 
@@ -21,7 +21,7 @@ from typing import Any  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
 
 from benchmarks import _networks, _result, _torch  # noqa: E402
 
@@ -92,9 +92,7 @@ def summary(
     }
 
 
-def main(argv: list[str]) -> None:
-    if argv[1:]:
-        raise app.UsageError(f"unknown arguments {argv[1:]}; give settings as --name=value")
+def main() -> None:
     python = _torch.interpreter(_TORCH.value)
     result: dict[str, Any] = {
         "machine": _one_core.machine(),
@@ -113,4 +111,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

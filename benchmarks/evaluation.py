@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 import threadpoolctl
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result, fingerprints, lookalikes
+from benchmarks import _ends, _result, fingerprints, lookalikes
 from evaluation.scores import answers, metrics, questions, request, results, stores
+from launch import exits
 from nafp.search import index, index_files, plans
 
 _ROWS = flags.DEFINE_integer("rows", 1_000_000, "Rows of the dummy store. Default: 1,000,000.")
@@ -43,8 +44,7 @@ METRICS = ("exact", "near", "top3", "top10")
 LENGTHS = request.LENGTHS
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     os.environ["NAFP_THREADS"] = "1"
     folder = Path(_FOLDER.value)
     folders = made_stores(folder)
@@ -79,7 +79,7 @@ def made_stores(folder: Path) -> list[str]:
         return [str(folder)]
     if not (folder / "dummy" / "dummy_db.json").exists():
         if not _TRUTH.value:
-            raise app.UsageError("--real needs --truth, the CSV that says where its queries were cut from")
+            raise exits.wrong("--real needs --truth, the CSV that says where its queries were cut from")
         lookalikes.make(str(folder), _REAL.value, _TRUTH.value, n_dummy=_ROWS.value)
     return [str(folder / "aligned"), str(folder / "dummy")]
 
@@ -258,4 +258,4 @@ def machine() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

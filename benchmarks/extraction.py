@@ -24,10 +24,11 @@ from typing import Any
 import jax
 import numpy as np
 import soundfile
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result
+from benchmarks import _ends, _result
 from configs import default, narrow
+from launch import exits
 from nafp import errors
 from nafp.audio import decode, segments
 from nafp.corpora import corpus, manifest
@@ -208,11 +209,10 @@ def memory(folder: pathlib.Path) -> dict[str, Any]:
     return numbers
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     if _MEASURED.value:
         if not _OUT.value:
-            raise app.UsageError("--measured needs --out, the folder of the store")
+            raise exits.wrong("--measured needs --out, the folder of the store")
         extract.extract(extractor(_MEASURED.value), _SOURCE.value, _OUT.value, name="db")
         return
     device = jax.devices()[0]
@@ -240,4 +240,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

@@ -17,9 +17,10 @@ import sys
 import tempfile
 import time
 
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _mutations, _verdicts
+from benchmarks import _ends, _mutations, _verdicts
+from launch import exits
 from nafp.audio import containers
 
 _COUNT = flags.DEFINE_integer("count", 10_000, "Damaged files to decode.")
@@ -32,7 +33,7 @@ _PYAV = flags.DEFINE_bool("pyav", False, "Decode with PyAV what needs ffmpeg, as
 _KEEP = flags.DEFINE_string("keep", None, "A folder for the files of bad cases.")
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Runs the cases, prints the table, and exits with 1 if one is bad."""
     file = pathlib.Path(_TALLY.value) if _TALLY.value else None
     counts: dict[str, dict[str, int]] = json.loads(file.read_text()) if file and file.exists() else {}
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> None:
         if _PYAV.value:
             os.environ["PATH"] = ""  # Where ffmpeg is not found.
             if not containers.installed():
-                raise app.UsageError(f"--pyav needs PyAV: {containers.HOW_TO_GET_IT}")
+                raise exits.wrong(f"--pyav needs PyAV: {containers.HOW_TO_GET_IT}")
         chosen = _verdicts.cases(seeds, count=_COUNT.value, first=_FIRST.value, seed=_SEED.value)
         for case, verdict in _verdicts.verdicts(chosen, jobs=_JOBS.value):
             name = pathlib.Path(case.path).name
@@ -70,4 +71,4 @@ def _keep(case: _verdicts.Case, name: str) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

@@ -21,8 +21,9 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from benchmarks import _ends
 from nafp import errors
 from nafp.database import database
 from nafp.identify import identifier
@@ -213,8 +214,7 @@ def outcome(ask: Callable[[], int]) -> str:
         time.sleep(0.002)
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     os.environ["NAFP_THREADS"] = "1"
     counts: collections.Counter[str] = collections.Counter()
     if _TALLY.value and os.path.exists(_TALLY.value):
@@ -237,4 +237,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

@@ -23,9 +23,9 @@ from typing import Any
 
 import ml_collections
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result
+from benchmarks import _ends, _result
 from configs import full, small
 from evaluation.scores import results
 from nafp import config
@@ -50,8 +50,7 @@ TRACK_ROWS = 480  # Rows of a made-up track, four minutes.
 RATE_HZ = 16000
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     folder = pathlib.Path(_FOLDER.value) / f"{_NETWORK.value}-{_ROWS.value}"
     make_database(folder)
     numbers: dict[str, Any] = {"machine": results.machine(), "network": _NETWORK.value, "rows": _ROWS.value}
@@ -157,4 +156,4 @@ def shell(folder: pathlib.Path, runtime: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

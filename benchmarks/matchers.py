@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result
+from benchmarks import _ends, _result
 from evaluation.scores import answers, metrics, questions, results, statistics, stores, tables
 from evaluation.scores.questions import Questions
 from nafp.search import collection, index, store
@@ -62,8 +62,7 @@ class Clips(NamedTuple):
 Right = dict[str, np.ndarray]  # Metric -> bool [Q, M], whether each of Q clips is answered rightly at M lengths.
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     lengths = tuple(map(int, _LENGTHS.value))
     clips = opened([_STORE.value], shifts=1)
     blocks = {"matchers": compared(clips, lengths)}
@@ -196,4 +195,4 @@ def table(title: str, lines: list[dict[str, Any]], rows: collection.Collection) 
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result
+from benchmarks import _ends, _result
 from evaluation.queries import material, mixes
 from evaluation.scores import monitored, results
 from nafp.audio import decode
@@ -52,8 +52,7 @@ WINDOW_S, EVERY_S = 25.0, 20.0
 Report = tuple[list[monitored.PlayedStretch], float]  # What was reported of a mix, and the CPU seconds that it took.
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     folder, source = Path(_FOLDER.value), material.Material(_CORPUS.value)
     if not (folder / mixes.SETTINGS).exists():
         mixes.render(
@@ -174,4 +173,4 @@ def table(numbers: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

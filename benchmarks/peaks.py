@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result
+from benchmarks import _ends, _result
 from evaluation.scores import metrics, open_set, results, statistics, tables
 from nafp import errors
 from nafp.audio import decode
@@ -266,6 +266,8 @@ def part(asked: Asked, which: np.ndarray) -> Asked:
 def judged(asked: Asked, shares: Sequence[float], songs: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Judges each half of the songs by what the other gave. Returns what `accepted` does for all clips."""
     half = open_set.halves(songs)
+    if len(set(half.tolist())) < 2:
+        raise errors.Invalid(f"{_QUERIES.value}: too few songs to judge each half of them by the other; render more")
     told = np.zeros((3, len(half)), bool)
     for fold in (0, 1):
         fits, judges = part(asked, half != fold), half == fold
@@ -342,8 +344,7 @@ def calibration(
     return confidence.Confidence(known.lengths, known.weights, known.elsewhere, judged, known.verifier)
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     numbers: dict[str, Any] = {"machine": results.machine()}
     fits: dict[float, confidence.PeakCalibration] = {}
     with database.Database.open(_DATABASE.value) as opened:
@@ -362,4 +363,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

@@ -16,7 +16,9 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from absl import app, flags
+from absl import flags
+
+from benchmarks import _ends
 
 _OUT = flags.DEFINE_string("out", None, "SVG file to write.", required=True)
 
@@ -54,9 +56,7 @@ class Curve(NamedTuple):
     rates: dict[str, dict[float, dict[str, float]]]
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}; the picture goes into --out=")
+def main() -> None:
     pathlib.Path(_OUT.value).write_text(drawn(systems()))
 
 
@@ -140,4 +140,4 @@ def with_dark(svg: str) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

@@ -14,9 +14,9 @@ import time
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result
+from benchmarks import _ends, _result
 from configs import default
 from nafp.audio import segments
 from nafp.corpora import corpus, manifest
@@ -93,8 +93,7 @@ def medians(times: np.ndarray) -> dict[str, float]:
     return {"windows_per_s": 1 / wall, "cpu_us_per_pair": 1e6 * cpu}
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if _CORPUS.value:
             music = corpus.Corpus.open(_CORPUS.value)
@@ -116,4 +115,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

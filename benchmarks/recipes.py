@@ -23,9 +23,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result
+from benchmarks import _ends, _result
 from evaluation.scores import tables
 from nafp import config
 from nafp.models import network
@@ -56,9 +56,7 @@ class Trained(NamedTuple):
     seconds: float
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}; every setting is a --flag=value")
+def main() -> None:
     clips = rendered(pathlib.Path(_FOLDER.value) / f"clips-{_SPLIT.value}-{_COUNT.value}")
     records = []
     for recipe in _RECIPES.value:
@@ -215,4 +213,4 @@ def _line(record: Mapping[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

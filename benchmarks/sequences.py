@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tabulate
-from absl import app, flags, logging
+from absl import flags, logging
 
-from benchmarks import _result
+from benchmarks import _ends, _result
 from evaluation.scores import results
 from nafp.search import collection, index, match, store
 from nafp.sequences import chunks, clips, embedder, search
@@ -50,8 +50,7 @@ class Proposals(NamedTuple):
     cpu_s: float
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     logging.set_verbosity(logging.ERROR)  # orbax logs every file that it opens.
     rows = collection.Collection.of([store.Store.open(_STORE.value, "db")])
     network = embedder.load(_CHECKPOINT.value)
@@ -169,4 +168,4 @@ def scored(rows: collection.Collection, some: Sequence[Query], proposals: Propos
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

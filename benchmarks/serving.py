@@ -24,9 +24,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result
+from benchmarks import _ends, _result
 from evaluation.scores import results
 from nafp.audio import decode
 from nafp.database import database
@@ -44,8 +44,7 @@ _OUT = flags.DEFINE_string("out", None, "The JSON file to write. Default: the nu
 CLIP_S, RATE_HZ = 5.0, 16_000
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     numbers: dict[str, Any] = {"machine": results.machine(), "runtime": _RUNTIME.value, "workers": _WORKERS.value}
     with database.Database.open(_DATABASE.value) as opened:
         numbers |= {"tracks": len(opened), "fingerprints": opened.info()["fingerprints"]}
@@ -81,16 +80,24 @@ def wav(samples: np.ndarray) -> bytes:
 
 @contextlib.contextmanager
 def serving() -> Iterator[tuple[subprocess.Popen, int]]:
-    """Runs the server during the block. Yields its process and its port. What it logs is printed."""
+    """Runs the server during the block. Yields its process and its port. What it logs is printed.
+
+    Raises CalledProcessError if it ends before it serves.
+    """
     words = [sys.executable, "-m", "nafp", "serve", _DATABASE.value, "--port=0", f"--runtime={_RUNTIME.value}"]
     words += [f"--workers={_WORKERS.value}", "--waiting=256"]
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("serving"):
+            break
+        sys.stderr.write(line)
+    else:
+        raise subprocess.CalledProcessError(process.wait(), words)
+    # A pipe that nobody reads stops the server once it is full.
+    logging = threading.Thread(target=sys.stderr.writelines, args=(process.stderr,))
+    logging.start()
     try:
-        line = next(line for line in process.stderr if line.startswith("serving"))
-        # A pipe that nobody reads stops the server once it is full.
-        logging = threading.Thread(target=sys.stderr.writelines, args=(process.stderr,))
-        logging.start()
         yield process, int(re.findall(r":(\d+)", line)[0])
     finally:
         process.send_signal(signal.SIGTERM)
@@ -176,4 +183,4 @@ def memory_mb(pid: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

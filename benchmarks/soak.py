@@ -25,9 +25,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result, serving
+from benchmarks import _ends, _result, serving
 from evaluation.scores import results
 from nafp.audio import decode
 from nafp.database import database
@@ -206,8 +206,7 @@ def attend(traffic: Traffic, ends_s: float, seed: int, done: Counter, wrong: lis
         time.sleep(max(0.0, rng.uniform(0, 2) * CLIENTS / _PER_S.value - (time.monotonic() - began_s)))
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     logging.getLogger("websockets").setLevel(logging.CRITICAL)  # It complains of connections that this one cuts.
     os.environ["NAFP_TOKEN"] = TOKEN
     numbers: dict[str, Any] = {"machine": results.machine(), "minutes": [], "per_s": _PER_S.value}
@@ -237,4 +236,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main, serving)

@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import threadpoolctl
-from absl import app, flags
+from absl import flags
 
-from benchmarks import _result
+from benchmarks import _ends, _result
 from evaluation.scores import results
 from nafp.jobs import threads
 from nafp.search import collection, index, inverted_lists, list_major, store
@@ -34,8 +34,7 @@ SEARCHES = ("l2", "ivfpq")  # Kinds of index, as `nafp.search.plans` names them.
 Work = Callable[[], object]
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     rows = collection.Collection.of([store.Store.open(_STORE.value, "db")])
     query = collection.Collection.of([store.Store.open(_STORE.value, "query")])
     chosen = np.random.default_rng(0).permutation(len(query))[: _QUERIES.value]
@@ -119,4 +118,4 @@ def timed(works: dict[str, Work], *, rounds: int) -> dict[str, dict[str, float]]
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _ends.run(main)

@@ -12,12 +12,13 @@ from nafp import errors
 from . import log_lines
 
 
-def run(main: Callable[[list[str]], int | None], *parts: types.ModuleType) -> None:
+def run(main: Callable[[list[str]], int | None], *parts: types.ModuleType, command: str = "") -> None:
     """Runs a launcher's `main` and exits with the code that it returns. None counts as 0.
 
-    parts: modules of this room whose flags belong to the verb, too, and are listed by its --help.
+    parts: modules whose flags belong to the verb, too, and are listed by its --help.
+    command: the heading of --help. If left out: `nafp` and the file's name.
     """
-    verb = f"nafp {pathlib.Path(sys.argv[0]).stem}"
+    verb = command or f"nafp {pathlib.Path(sys.argv[0]).stem}"
     for module in (sys.argv[0], *parts):
         for flag in flags.FLAGS.get_key_flags_for_module(module):
             flags.FLAGS.register_key_flag_for_module(verb, flag)

@@ -10,6 +10,7 @@ import pathlib
 import runpy
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import NoReturn
 
 import nafp
@@ -122,9 +123,19 @@ def _run(verb: str, *arguments: str) -> None:
             stream.reconfigure(errors="backslashreplace")
     # The launcher runs as __main__, because absl's --help lists the flags of that module.
     sys.argv = [f"nafp {verb}", *("--help" if word == "-h" else word for word in arguments)]
+    with ended(f"nafp {verb}"):
+        runpy.run_module(f"{_launchers()}.{verb}", run_name="__main__", alter_sys=True)
+
+
+@contextlib.contextmanager
+def ended(command: str) -> Iterator[None]:
+    """Ends the process as a command ends if the work within fails: one line and exit code 2, a defect with its trace.
+
+    command: the words that the line begins with, such as `nafp add`.
+    """
     try:
         try:
-            runpy.run_module(f"{_launchers()}.{verb}", run_name="__main__", alter_sys=True)
+            yield
         finally:
             _finish()
     except SystemExit:
@@ -133,12 +144,12 @@ def _run(verb: str, *arguments: str) -> None:
     except BrokenPipeError:  # The reader of the output, perhaps `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        _fail(f"nafp {verb}: interrupted", code=130)
+        _fail(f"{command}: interrupted", code=130)
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
         if module not in EXTRAS:
             raise
-        _fail(f"nafp {verb}: {module} is not installed: {EXTRAS[module]}")
+        _fail(f"{command}: {module} is not installed: {EXTRAS[module]}")
     except Exception as error:
         words = _in_words(error)
         if not words or os.environ.get("NAFP_TRACEBACK"):
@@ -146,7 +157,7 @@ def _run(verb: str, *arguments: str) -> None:
                 traceback.print_exc()
                 endings.leave(1)
             raise
-        _fail(f"nafp {verb}: {words}", code=error.code if isinstance(error, errors.Error) else 2)
+        _fail(f"{command}: {words}", code=error.code if isinstance(error, errors.Error) else 2)
 
 
 def _finish() -> None:

@@ -77,7 +77,7 @@ def judged(
         keep = np.concatenate([part[4] for part in parts])
         score, margin, right, strange = (np.concatenate([part[i] for part in parts])[keep] for i in range(4))
         songs = [song for song, is_kept in zip(scored.questions.songs * len(parts), keep) if is_kept]
-        if strange.sum() >= FEWEST and (~strange).sum() >= FEWEST:
+        if are_enough(strange, songs):
             judgement = judge(
                 score,
                 margin,
@@ -179,6 +179,16 @@ def quantiles(values: np.ndarray) -> list[float]:
 def halves(songs: Sequence[str]) -> np.ndarray:
     """Returns the half that each song belongs to, int [Q] of 0 and 1: by its name, so the same in every run."""
     return np.array([zlib.crc32(song.encode("utf-8", "surrogateescape")) & 1 for song in songs])
+
+
+def are_enough(unknown: np.ndarray, songs: Sequence[str]) -> bool:
+    """Returns whether FEWEST queries are known and FEWEST unknown, and some of each in both halves of the songs.
+
+    unknown: bool [Q]. songs: [Q].
+    """
+    half = halves(songs)
+    counts = [[int((kind & (half == fold)).sum()) for fold in (0, 1)] for kind in (unknown, ~unknown)]
+    return all(sum(of) >= FEWEST and min(of) > 0 for of in counts)
 
 
 def threshold(unknown: np.ndarray, false_accepts: float) -> float:

@@ -65,8 +65,9 @@ def exact_pitch(ears: Ears, version: speeds.ClipAtSpeed, track: int, line: slope
     if not len(spoken) or len(frames) != len(version.vectors):
         return version.pitch
     some = spoken[np.unique(np.linspace(0, len(spoken) - 1, min(_ROWS, len(spoken))).round().astype(int))]
-    ratios = version.pitch / version.speed * np.exp(_NEAR_PITCH * np.array([-1.0, 0.0, 1.0]))
-    vectors = ears.network.transposed(frames[some], ratios.tolist())
+    beside = version.pitch / version.speed * np.exp(_NEAR_PITCH * np.array([-1.0, 1.0]))
+    lower, higher = ears.network.transposed(frames[some], beside.tolist())
+    vectors = np.stack([lower, version.vectors[some], higher])
     low, high = ears.rows.borders(np.array([track]))
     at = np.broadcast_to(line.start + line.slope * some, vectors.shape[:2])
     left, middle, right = transposed.between(ears.rows, at, vectors, low, high).mean(axis=1)

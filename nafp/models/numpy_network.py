@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ml_collections
 import numpy as np
 
-from nafp.jobs import choices
+from nafp.jobs import choices, threads
 from nafp.models import (
     filterbank,
     front_ends,
@@ -65,7 +65,8 @@ class NumpyNetwork(threaded_network.ThreadedNetwork):
             return super().transposed(waveforms, ratios)
         waveforms = np.asarray(waveforms, np.float32)
         protocol.require_segments(self, waveforms)
-        mel = numpy_spectrogram.transposed(waveforms, ratios, **self._mel)  # [R,n,F,T]
+        with threads.threads(1):  # Left alone, the threads of BLAS spin through these products, see `_shared`.
+            mel = numpy_spectrogram.transposed(waveforms, ratios, **self._mel)  # [R,n,F,T]
         vectors = self._shared(mel.reshape(-1, *mel.shape[2:]), self._encoded)
         return vectors.reshape(len(ratios), len(waveforms), self.dim)
 

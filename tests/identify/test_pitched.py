@@ -8,7 +8,7 @@ import pytest
 
 from nafp.audio import decode
 from nafp.identify import asking, identifier, pitched
-from nafp.search import collection, confidence, index, plans, store
+from nafp.search import collection, confidence, index, plans, slopes, store
 from tests import networks
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -47,6 +47,22 @@ def test_one_second_is_found_too(opened):
     ranking = opened.rank(clip(speed=0.8, seconds=1.0), sample_rate_hz=16000)
     assert ranking.answers[0].track == MUSIC[TRACK].stem
     assert ranking.heard[0].pitch == pytest.approx(0.8, rel=0.01)
+
+
+def test_the_exact_pitch_takes_two_fingerprints_a_row_beside_those_of_the_answer(opened, monkeypatch):
+    ranking, asked = opened.rank(clip(speed=0.8, seconds=2.0), sample_rate_hz=16000), []
+    version, (track, *_) = ranking.heard[ranking.ranking.heard], ranking.positions
+    samples, network = clip(speed=0.8, seconds=2.0), opened._network
+
+    def transposed(waveforms, ratios):
+        asked.append((len(waveforms), len(ratios)))
+        return type(network).transposed(network, waveforms, ratios)
+
+    monkeypatch.setattr(network, "transposed", transposed)
+    ears = pitched.Ears(network, opened.rows, lambda speed: opened._slowed(samples, 16000, speed), opened._nearest)
+    line = slopes.Line(float(ranking.ranking.starts[0]), float(ranking.ranking.slopes[0]), 0.9)
+    assert pitched.exact_pitch(ears, version, track, line) == pytest.approx(0.8, rel=0.006)
+    assert asked == [(min(4, len(version.vectors)), 2)]
 
 
 def test_what_was_found_at_another_pitch_counts_only_a_little_less(opened):

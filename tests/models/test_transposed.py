@@ -4,9 +4,10 @@ import pathlib
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 from nafp.audio import decode
-from nafp.models import filterbank, network, numpy_network, protocol, threaded_network
+from nafp.models import filterbank, network, numpy_network, numpy_spectrogram, protocol, threaded_network
 from nafp.weights import sources
 from tests import networks
 
@@ -66,6 +67,21 @@ def test_numpy_and_jax_undo_alike_for_any_number_of_segments():
     np.testing.assert_allclose(jax_network.transposed(waveforms, ratios), found, atol=1e-4)
     np.testing.assert_allclose(found[1], ours(waveforms), atol=1e-5)
     assert jax_network.transposed(waveforms[:0], ratios).shape == ours.transposed(waveforms[:0], ratios).shape
+
+
+def test_the_products_with_stretched_filters_are_not_shared_among_spinning_threads(small, monkeypatch):
+    n_threads, transposed = [], numpy_spectrogram.transposed
+
+    def watched(*inputs, **settings):
+        libraries = threadpoolctl.threadpool_info()
+        n_threads.extend(library["num_threads"] for library in libraries if library["user_api"] == "blas")
+        return transposed(*inputs, **settings)
+
+    monkeypatch.setattr(numpy_spectrogram, "transposed", watched)
+    with threadpoolctl.threadpool_limits(2):
+        small.transposed(np.zeros((1, 8000), np.float32), [1.1])
+    assert n_threads
+    assert set(n_threads) == {1}
 
 
 def test_a_runtime_that_takes_waveforms_gets_them_resampled(small):

@@ -41,9 +41,6 @@ ENCODERS = {
 }
 
 
-CASES = ["audsearch", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nafp", "pfann", "benchmark"))]
-
-
 def configured(name):
     # The form "lax" compiles fastest. That both forms are one network, the tests of each network hold.
     c = test_step.tiny(**{**ENCODERS[name], "model.dim": 8, "model.head_hidden": 3, "model.form": "lax"})
@@ -69,13 +66,14 @@ def two_steps(c):
 
 
 def test_every_architecture_is_among_them():
-    assert {case if isinstance(case, str) else case.values[0] for case in CASES} == set(ENCODERS)
     names = {encoder.get("model.name", "nafp") for encoder in ENCODERS.values()}
     assert names == set(config_lib.network.ARCHITECTURES)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ENCODERS)
 def test_an_encoder_trains_is_exported_and_is_the_same_in_numpy(tmp_path, monkeypatch, name):
+    """The fast tests are those of each network, in tests/models and tests/weights, and test_recipes.py."""
     c = configured(name)
     losses, variables = two_steps(c)
     assert losses[1] < losses[0]  # The same batch again.

@@ -12,7 +12,7 @@ import pytest
 from nafp import config as config_lib
 from nafp import errors
 from nafp.jobs import threads
-from nafp.training import agreement, journal, loop, validation
+from nafp.training import agreement, journal, loop, step, validation
 from nafp.weights import checkpoints, sources
 from tests import commands, networks, quick_compiler
 
@@ -24,6 +24,7 @@ TINY = {
     "spectrogram.stft_hop": 500,
     "augment.context_s": 0.2,
     "augment.enabled": False,
+    "loss.memory": 16,
     "optimizer.learning_rate": 1e-2,
     "optimizer.schedule": "constant",  # So that runs of any length have one program, which is compiled once.
     "train.batch_size": 16,
@@ -47,6 +48,38 @@ def folder(tmp_path_factory, shipped_corpus):
     made = tmp_path_factory.mktemp("loop")
     (made / "corpus").symlink_to(shipped_corpus)
     return made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced_once():
+    """Lets runs of one recipe share their programs: to trace them takes seconds."""
+    original, recipes = step.recipe_of, {}
+
+    def recipe_of(config, settings, **steps):
+        sections = [
+            config[name].to_json() for name in ("audio", "spectrogram", "augment", "model", "loss", "optimizer")
+        ]
+        key = (config.seed, config.train.batch_size, config.train.micro_batch, *sections)
+        if key not in recipes:
+            recipes[key] = original(config, settings, **steps)
+        return recipes[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(step, "recipe_of", recipe_of)
+        patched.setattr(step, "initial", once_a_recipe(step.initial))
+        patched.setattr(agreement, "mapped", once_a_recipe(agreement.mapped))
+        yield
+
+
+def once_a_recipe(function):
+    results = {}
+
+    def call(recipe, **settings):
+        if id(recipe) not in results:
+            results[id(recipe)] = function(recipe, **settings)
+        return results[id(recipe)]
+
+    return call
 
 
 def tiny(folder, **changes):
@@ -86,9 +119,8 @@ class Torn(BaseException):
 
 
 def test_torn_off_between_two_checkpoints_it_resumes_to_the_bit(folder, monkeypatch):
-    whole, cut = folder / "whole", folder / "cut"
-    remembers = tiny(folder, **{"loss.memory": 16})
-    loop.train(remembers, str(whole))
+    whole, cut, c = folder / "whole", folder / "cut", tiny(folder, **{"validate.every_epochs": 0})
+    loop.train(c, str(whole))
     original = journal.RunLog.loss
 
     def loss(log, done, *rest):
@@ -99,8 +131,8 @@ def test_torn_off_between_two_checkpoints_it_resumes_to_the_bit(folder, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr(journal.RunLog, "loss", loss)
         with pytest.raises(Torn):
-            loop.train(remembers, str(cut))
-    loop.train(remembers, str(cut))
+            loop.train(c, str(cut))
+    loop.train(c, str(cut))
     assert "resumes" in (cut / "log.txt").read_text()
     are_one_run(whole, cut)
 
@@ -117,13 +149,13 @@ def are_one_run(whole, cut):
 def test_killed_at_any_moment_it_resumes_to_the_bit(folder, on_device):
     """The fast test, in one process, is test_torn_off_between_two_checkpoints_it_resumes_to_the_bit."""
     whole, cut = folder / f"whole_{on_device}", folder / f"cut_{on_device}"
-    remembers, env = {**NOISE, "loss.memory": 16, "data.on_device": on_device}, environment(folder)
-    assert commands.nafp(*words(folder, whole, **remembers), env=env).returncode == 0
+    changes, env = {**NOISE, "data.on_device": on_device}, environment(folder)
+    assert commands.nafp(*words(folder, whole, **changes), env=env).returncode == 0
     for seen in (4, 6):  # Steps done when it is killed.
-        running = commands.start(*words(folder, cut, **remembers), env=env)
+        running = commands.start(*words(folder, cut, **changes), env=env)
         running.wait_until(lambda n=seen: (cut / "losses.jsonl").exists() and len(losses(cut)) >= n)
         assert running.kill().returncode == -signal.SIGKILL
-    assert commands.nafp(*words(folder, cut, **remembers), env=env).returncode == 0
+    assert commands.nafp(*words(folder, cut, **changes), env=env).returncode == 0
     told = (cut / "log.txt").read_text()
     assert "resumes" in told
     shares = max(n for n in range(1, threads.n_threads() + 1) if TINY["train.batch_size"] // 2 % n == 0)

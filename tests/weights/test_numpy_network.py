@@ -21,7 +21,11 @@ def by_jax(c, variables, waveforms):
     return np.asarray(jax.jit(lambda v, x: model.apply(v, spectrogram.log_mel(x, **mel)))(variables, waveforms))
 
 
+@pytest.mark.slow
 def test_the_default_shapes_give_what_jax_gives(tmp_path, waveforms):
+    """The fast tests are test_every_option_gives_what_jax_gives, of fewer blocks, and of eight blocks
+    test_the_shipped_network_is_small_and_both_runtimes_agree, in tests/weights/test_sources.py.
+    """
     c = config_lib.default()
     with c.unlocked():
         c.model.channels = (8, 8, 16, 16, 32, 32, 128, 128)

@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 import pytest
 
-from evaluation.scores import evaluate
+from evaluation.scores import evaluate, open_set
 from nafp.search import collection, confidence, index
 from tests.evaluation.scores.walks import DB, DIM, DUMMY, LENGTHS, QUERY, ROWS, noisy, run, save, save_bare, tracks
 
@@ -176,6 +176,17 @@ def test_unknown_recordings_are_judged(known, tmp_path):
     assert verdict["false"]["asked"] == 80
     assert verdict["accepted"]["rate"] > 0.8
     assert verdict["false"]["rate"] < 0.3
+
+
+def test_queries_of_songs_that_cannot_be_halved_are_scored_and_not_judged(tmp_path):
+    songs = [name for name in map("s{}".format, range(60)) if open_set.halves([name])[0] == 0][:24]
+    rows = tracks(24, seed=1)
+    save(tmp_path, "db", rows, names=songs)
+    save(tmp_path, "query", noisy(rows, noise=0.3, seed=2), names=songs)
+    request = evaluate.Request(store=[str(tmp_path)], out=str(tmp_path / "out"), index="l2", show=False, lengths=(9,))
+    found = evaluate.run(dataclasses.replace(request, unknown="left-out"))
+    assert found["open_set"] is None
+    assert found["hit_rates"]["9"]["exact"]["rate"] > 0.9
 
 
 def test_an_evaluation_imports_no_jax(known, tmp_path):

@@ -72,6 +72,15 @@ def test_a_song_stays_in_its_half():
     assert half[1] == half[4]
 
 
+def test_nothing_is_judged_by_a_half_that_holds_no_songs():
+    songs = [f"song {i}" for i in range(60)]
+    half, unknown = open_set.halves(songs), np.arange(60) % 3 == 0
+    assert open_set.are_enough(unknown, songs)
+    assert not open_set.are_enough(unknown, ["one song"] * 60)
+    assert not open_set.are_enough(half == 0, songs)
+    assert not open_set.are_enough(unknown[:40], songs[:40])
+
+
 def test_the_fit_finds_the_weights_that_made_the_data():
     random = np.random.default_rng(0)
     scores, margins = random.normal(size=(2, 50_000))
