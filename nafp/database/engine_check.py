@@ -22,16 +22,23 @@ _OFF = 1e-3  # By which a number of a vector may differ from that in the log.
 def connected(engine: Engine) -> milvus.Milvus:
     """Returns the connection to an engine.
 
-    Raises errors.EngineFailed if it cannot be reached, if nobody agreed to it, or if pymilvus is not installed.
+    Raises errors.EngineFailed if it cannot be reached, and as `require_usable`.
     """
+    require_usable(engine)
+    from nafp.database import milvus
+
+    return milvus.opened(engine)
+
+
+def require_usable(engine: Engine) -> None:
+    """Raises errors.EngineFailed if nobody agreed to an engine, or pymilvus is not installed. Does not connect."""
     engine_trust.require(engine)
     try:
-        from nafp.database import milvus
+        from nafp.database import milvus  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name != "pymilvus":
             raise
         raise errors.EngineFailed(f"{engine.uri}: pymilvus is not installed: pip install 'nafp[milvus]'") from None
-    return milvus.opened(engine)
 
 
 def now(book: catalogue.Catalogue) -> tuple[Engine | None, dict[str, Any]]:

@@ -70,9 +70,13 @@ class ServedDatabase:
         return self._moment.n_tracks
 
     def warm_up(self) -> None:
-        """Answers once, so that nobody waits for what the first answer costs: compiled programs, pages of files."""
+        """Answers once, so that nobody waits for what the first answer costs: compiled programs, pages of files.
+
+        A search engine that does not answer is noted in the log: it may come back, and until then requests get 503.
+        """
         noise = np.random.default_rng(0).standard_normal(round(_WARM_S * self.listening_hz)).astype(np.float32)
-        self._moment.identifier.rank(noise / 10, sample_rate_hz=self.listening_hz)
+        with contextlib.suppress(Refusal), _engine_answers():
+            self._moment.identifier.rank(noise / 10, sample_rate_hz=self.listening_hz)
 
     def rank(self, samples: np.ndarray, question: Question) -> identifier.RankedClip:
         """Ranks the tracks that samples [S] at `listening_hz` come from. At least two, so that several are noticed."""

@@ -11,7 +11,6 @@ import signal
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 
@@ -25,6 +24,7 @@ from nafp.serving.settings import ServeSettings
 
 _MESSAGE_BYTES = 1 << 20  # Of a WebSocket: three minutes of Opus, or six seconds of float32 at 44.1 kHz.
 _MESSAGES = 16
+_STARTUP_FAILURE = 3  # The exit code of a worker of uvicorn.
 _CLOSING_S = 10.0  # Beyond the longest request, for its answer to be sent.
 
 
@@ -70,23 +70,40 @@ def run(
     """Serves until SIGTERM or Ctrl-C, and then finishes the requests that it has.
 
     open_service: opens what the server needs, in each process. ready: called with host and port, in another thread,
-    once the server listens. Raises errors.Invalid for an address that cannot be bound.
+    once the server listens. Raises errors.Invalid for an address that cannot be bound, and if `open_service` fails.
     """
     config = configuration(settings, open_service)
     bound = _bound(settings)
-    threading.Thread(target=_tell_when_ready, args=(bound.getsockname()[:2], ready), daemon=True).start()
+    ended = threading.Event()
+    threading.Thread(target=_tell_when_ready, args=(bound.getsockname()[:2], ready, ended), daemon=True).start()
+    try:
+        with bound:
+            has_begun = _served(settings, config, bound)
+    finally:
+        ended.set()
+    if not has_begun:
+        raise errors.Invalid(f"{settings.database}: could not be opened to be served, for the reason above")
+
+
+def _served(settings: ServeSettings, config: uvicorn.Config, bound: socket.socket) -> bool:
+    """Serves to the end. Returns False if it could not begin."""
     if settings.workers > 1:
         with tempfile.TemporaryDirectory(prefix="nafp-metrics-") as folder:
             os.environ[metrics.SHARED] = folder
             try:
-                multiprocess.Multiprocess(config, sockets=[bound]).run()
+                workers = multiprocess.Multiprocess(config, sockets=[bound])
+                workers.run()
             finally:
                 del os.environ[metrics.SHARED]
-        return
+        return all(worker.process.exitcode != _STARTUP_FAILURE for worker in workers.processes)
     # uvicorn raises a signal again after it has ended in good order. Then it has done its work.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        uvicorn.Server(config).run(sockets=[bound])
+        serving = uvicorn.Server(config)
+        serving.run(sockets=[bound])
+        return not serving.lifespan.should_exit
+    except SystemExit:  # How newer versions tell.
+        return False
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -107,13 +124,14 @@ def _end_with(parent: BaseProcess) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _tell_when_ready(address: tuple[str, int], ready: Callable[[str, int], None]) -> None:
+def _tell_when_ready(address: tuple[str, int], ready: Callable[[str, int], None], ended: threading.Event) -> None:
     host, port = address
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     while True:
         with contextlib.suppress(OSError), socket.create_connection((reached, port), timeout=1.0):
             break
-        time.sleep(0.05)
+        if ended.wait(0.05):
+            return
     ready(host, port)
 
 

@@ -6,7 +6,8 @@ import functools
 import sys
 from collections.abc import Callable
 
-from nafp.database import database
+from nafp import errors
+from nafp.database import database, engine_check, engine_facts
 from nafp.serving import server, service, settings
 from nafp.weights import sources
 
@@ -15,12 +16,14 @@ def run(request: settings.ServeSettings, *, prepare: Callable[[], None] = lambda
     """Serves until SIGTERM or Ctrl-C, and returns the exit code.
 
     prepare: called in each process before JAX is used; another process must be able to import it. Raises nafp.Error,
-    before the server listens, for settings that cannot be right and a database that cannot be opened.
+    before the server listens, for settings that cannot be right and a database that cannot be opened. A search engine
+    of the database may be out of reach, and come back later.
     """
     settings.check(request)
     runtime = sources.chosen(request.runtime)
     with database.Database.open(request.database) as opened:
         n_tracks = len(opened)
+        _check_engine(engine_facts.of(opened.about), request.workers)
         # What is wrong with the network is said here, in one line. JAX would make this process large.
         opened.network(runtime="numpy" if runtime == "jax" else runtime)
 
@@ -35,6 +38,18 @@ def run(request: settings.ServeSettings, *, prepare: Callable[[], None] = lambda
 
     server.run(request, functools.partial(opened_service, prepare), ready=ready)
     return 0
+
+
+def _check_engine(engine: engine_facts.Engine | None, workers: int) -> None:
+    """Raises errors.Error for an engine that no waiting makes usable."""
+    if engine is None:
+        return
+    engine_check.require_usable(engine)
+    if engine.is_embedded and workers > 1:
+        raise errors.Invalid(
+            f"--workers={workers}: {engine.uri} is of milvus-lite, which one process at a time can use; "
+            "leave --workers out, or start a Milvus server"
+        )
 
 
 def opened_service(prepare: Callable[[], None], request: settings.ServeSettings) -> service.Service:

@@ -1,25 +1,12 @@
 """Mixtures are searched without being made, and the nearest are those of a search that makes them all."""
 
-import sys
-
 import numpy as np
 import pytest
-from absl import flags
 
+from benchmarks import _distractors as distractors
 from nafp.search import collection, store
 
 N_REAL, SIZES = 600, (600, 1500, 9000)
-
-
-@pytest.fixture(scope="module")
-def distractors():
-    before = set(flags.FLAGS)
-    from benchmarks import distractors
-
-    yield distractors
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
-    sys.modules.pop("benchmarks.distractors")
 
 
 def rows_of(n, random):
@@ -28,7 +15,7 @@ def rows_of(n, random):
 
 
 @pytest.fixture
-def made(distractors):
+def made():
     """Real rows in tracks of 60, and the offsets of 20 copies."""
     random = np.random.default_rng(0)
     tracks = [store.TrackRows(f"{n}.wav", 60 * n, 60, 30.0) for n in range(N_REAL // 60)]
@@ -37,7 +24,7 @@ def made(distractors):
     return real, random.integers(30, N_REAL - 30, 20), clips
 
 
-def test_the_nearest_are_those_of_all_mixtures_also_after_a_stop(distractors, made, tmp_path, monkeypatch):
+def test_the_nearest_are_those_of_all_mixtures_also_after_a_stop(made, tmp_path, monkeypatch):
     monkeypatch.setattr(distractors, "SHORTEST", np.float32(0.2))  # All pairs, however opposite.
     real, shifts, clips = made
     queries = np.concatenate([clip.rows for clip in clips])
@@ -50,7 +37,7 @@ def test_the_nearest_are_those_of_all_mixtures_also_after_a_stop(distractors, ma
         np.testing.assert_allclose(np.take_along_axis(cosines, near.rows, axis=1), near.cosines, atol=1e-6)
 
 
-def test_blocks_are_the_rows_of_tracks_that_follow_each_other(distractors, made):
+def test_blocks_are_the_rows_of_tracks_that_follow_each_other(made):
     real, shifts, _ = made
     part = distractors.Mixed(real, shifts, 1000)
     np.testing.assert_array_equal(np.concatenate([rows for _, rows in part.blocks_from(0)]), part.read(0, 1000))
@@ -62,6 +49,6 @@ def test_blocks_are_the_rows_of_tracks_that_follow_each_other(distractors, made)
     np.testing.assert_allclose(cosines, np.linalg.norm(0.8 * a + 0.6 * b, axis=1), rtol=1e-5)
 
 
-def test_the_line_falls_by_points_for_each_factor_of_ten(distractors):
+def test_the_line_falls_by_points_for_each_factor_of_ten():
     lines = [{"rows": 10**power, "hits": {"1": 70 - power, "3": 90 - 2 * power}} for power in range(5, 9)]
     assert distractors.fall(lines) == {"1": pytest.approx(1), "3": pytest.approx(2)}

@@ -30,8 +30,12 @@ with writer.DatabaseWriter(sys.argv[1], seal_rows=100) as changes:
 """
 _ASKING = """
 import sys
-from tests import engines
-print([n for n in range(int(sys.argv[2])) if engines.found(sys.argv[1], n) != {f"/music/{n}.wav"}])
+from nafp.database import database
+from tests import databases
+with database.Database.open(sys.argv[1]) as opened:
+    near = [opened.index.search(databases.unit(40, seed=n)[10:14], 5)[1][:, 0] for n in range(int(sys.argv[2]))]
+    names = [{opened.rows.tracks[track] for track in opened.rows.track_of(rows)} for rows in near]
+print([n for n, found in enumerate(names) if found != {f"/music/{n}.wav"}])
 """
 _HELD = """
 import sys

@@ -17,8 +17,8 @@ import time
 import pytest
 
 from nafp import errors
-from nafp.database import network_file
-from nafp.serving import settings
+from nafp.database import catalogue, engine_facts, engine_trust, network_file
+from nafp.serving import server, settings
 from nafp.verbs import serve
 from tests import commands
 from tests.serving.conftest import MUSIC, ROOT, children, clip, said_by
@@ -131,6 +131,37 @@ def test_what_cannot_be_served_is_refused(filled, changes, said):
     request = settings.ServeSettings(**{"database": str(filled), "port": 0, "runtime": "numpy"} | changes)
     with pytest.raises(errors.Invalid if "database" not in changes else errors.NotFound, match=said):
         serve.run(request)
+
+
+@pytest.fixture
+def engined(filled, tmp_path):
+    """A copy of the database that names an engine in this process."""
+    shutil.copytree(filled, tmp_path / "db")
+    uri = str(tmp_path / "lite.db")
+    with catalogue.Catalogue(tmp_path / "db", write=True) as book, book.change():
+        book.tell({engine_facts.FACT: engine_facts.asked(uri).fact()})
+    return str(tmp_path / "db"), uri
+
+
+def test_an_engine_that_no_waiting_makes_usable_is_refused(engined, monkeypatch):
+    folder, uri = engined
+    request = settings.ServeSettings(folder, port=0, runtime="numpy", workers=2)
+    with pytest.raises(errors.EngineFailed, match="to which nobody has agreed"):
+        serve.run(request)
+    monkeypatch.setenv(engine_trust.VARIABLE, uri)
+    pytest.importorskip("pymilvus", reason="pymilvus is not installed: pip install 'nafp[milvus]'")
+    with pytest.raises(errors.Invalid, match="milvus-lite, which one process at a time can use"):
+        serve.run(request)
+
+
+def fail_to_open(request):
+    raise RuntimeError("a defect")
+
+
+def test_a_service_that_cannot_be_opened_is_no_success(filled, capfd):
+    request = settings.ServeSettings(str(filled), port=0, runtime="numpy")
+    with pytest.raises(errors.Invalid, match="could not be opened to be served"):
+        server.run(request, fail_to_open)
 
 
 @pytest.mark.parametrize("runtime", ["numpy", "jax"])
