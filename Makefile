@@ -25,7 +25,7 @@ install: .venv/installed-$(EXTRAS)
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	@touch $@
 
-# Tests run side by side, file by file, on up to eight cores.
+# Tests run side by side, file by file, in up to eight processes (tests/conftest.py).
 PYTEST := $(BIN)/python -m pytest -W error --numprocesses=auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
 # COVER=--cov prints which share of the lines the tests run.

@@ -6,10 +6,11 @@ python -m benchmarks.any_speed --store=STORE --queries=QUERIES --work=FILE.jsonl
 QUERIES is what `nafp queries render` wrote, and STORE holds the fingerprints of its tracks under the name db. Each
 clip is asked by its sound, exactly as `nafp identify` asks. --near: without the look at other pitches. --unknown:
 once more without its own track and the other versions of its tune, as `nafp corpus dedup` finds them;
-`same_tune` counts them as right where the track is there. FILE.jsonl keeps what was answered, so that a run goes on
-after an interruption. Times are CPU times of one thread, of the clips that were not sure at their own speed. At the
-end: what was accepted before the look at other pitches, and with other handicaps for it, of the clips of all
-conditions.
+`same_tune` counts them as right where the track is there. Of right tracks at another place, `repeated` counts those
+whose place holds the same music again, by its fingerprints, and `misplaced` the others. FILE.jsonl keeps what was
+answered, so that a run goes on after an interruption. Times are CPU times of one thread, of the clips that were not
+sure at their own speed. At the end: what was accepted before the look at other pitches, and with other handicaps for
+it, of the clips of all conditions.
 """
 
 import csv
@@ -25,11 +26,11 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from benchmarks import _ends, _result, _two_looks
+from benchmarks import _ends, _loops, _result, _two_looks
 from evaluation.scores import metrics, repeats, results
 from nafp.audio import decode
 from nafp.identify import asking, identifier
-from nafp.search import confidence
+from nafp.search import collection, confidence, store
 from nafp.weights import sources
 
 _STORE = flags.DEFINE_string("store", None, "The folder of the store. Required.", required=True)
@@ -68,7 +69,8 @@ def main() -> None:
                 file.write(json.dumps(answered[-1]) + "\n")
                 file.flush()
     sound = repeats.Sound(_REPEATS.value) if _REPEATS.value else None
-    table = [_row(group, lines, sound) for group, lines in _groups(answered).items()]
+    rows = collection.Collection.of([store.Store.open(_STORE.value, "db")])
+    table = [_row(group, lines, sound, rows) for group, lines in _groups(answered).items()]
     print(*map(_in_words, table), sep="\n", flush=True)
     accepted = _accepted(answered)
     print(*accepted, sep="\n", flush=True)
@@ -136,10 +138,14 @@ def _groups(lines: list[Line]) -> dict[tuple[Any, ...], list[Line]]:
     return groups
 
 
-def _row(group: tuple[Any, ...], lines: list[Line], sound: repeats.Sound | None) -> dict[str, Any]:
+def _row(
+    group: tuple[Any, ...], lines: list[Line], sound: repeats.Sound | None, rows: collection.Collection
+) -> dict[str, Any]:
     is_right = np.array([_is_right(line, sound) for line in lines])
     is_placed = np.array([right and _is_placed(line, sound) for right, line in zip(is_right, lines)])
     sure = np.array([[_probability(line) >= least for least in (0.5, asking.SURE)] for line in lines])
+    elsewhere = [line for line, right, placed in zip(lines, is_right, is_placed) if right and not placed]
+    n_repeated = sum(_is_repeated(line, rows) for line in elsewhere)
     told = [line for line, right in zip(lines, is_placed) if right]
     slower = [abs(100 * (line["best"]["speed"] / line["rate"] - 1)) for line in told]
     higher = [abs(line["best"]["semitones"] - _semitones(line["condition"])) for line in told]
@@ -152,6 +158,8 @@ def _row(group: tuple[Any, ...], lines: list[Line], sound: repeats.Sound | None)
         "same_tune": np.mean([right or _is_version(line) for right, line in zip(is_right, lines)]),
         "placed": is_placed.mean(),
         "placed_within": metrics.wilson(metrics.Hits(int(is_placed.sum()), len(lines))),
+        "repeated": n_repeated / len(lines),
+        "misplaced": (len(elsewhere) - n_repeated) / len(lines),
         "accepted": sure[:, 0].mean(),
         "sure": sure[:, 1].mean(),
         "speed_percent": _quantiles(slower),
@@ -174,6 +182,12 @@ def _is_placed(line: Line, sound: repeats.Sound | None) -> bool:
     best = line["best"]
     near = best["track"] == line["answer"] and abs(best["start_s"] - line["time"]) <= _WITHIN_S
     return near or (sound is not None and _same_sound(line, sound))
+
+
+def _is_repeated(line: Line, rows: collection.Collection) -> bool:
+    places = line["time"], line["best"]["start_s"]
+    track = rows.tracks.index(line["best"]["track"])
+    return _loops.likeness(rows, track, *places, seconds=line["seconds"] * line["rate"]) >= _loops.ALIKE
 
 
 def _same_sound(line: Line, sound: repeats.Sound) -> bool:
@@ -225,7 +239,9 @@ def _in_words(row: Mapping[str, Any]) -> str:
     return (
         f"{name:34s} {row['clips']:4d} clips   right {100 * row['right']:5.1f} ({100 * low:.1f}-{100 * high:.1f})"
         f"   same tune {100 * row['same_tune']:5.1f}"
-        f"   place {100 * row['placed']:5.1f}   accepted {100 * row['accepted']:5.1f}   sure {100 * row['sure']:5.1f}"
+        f"   place {100 * row['placed']:5.1f}   again {100 * row['repeated']:5.1f}"
+        f"   wrong {100 * row['misplaced']:5.1f}"
+        f"   accepted {100 * row['accepted']:5.1f}   sure {100 * row['sure']:5.1f}"
         f"   speed % {row['speed_percent']}   semitones {row['semitones']}   ms {row['doubtful_cpu_ms']}"
     )
 

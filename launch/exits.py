@@ -1,5 +1,6 @@
 """Starts and ends a verb: its --help, and its exit code, 0 done or found, 1 nothing found, 2 error, 75 go on."""
 
+import logging as standard_logging
 import pathlib
 import sys
 import types
@@ -24,6 +25,7 @@ def run(main: Callable[[list[str]], int | None], *parts: types.ModuleType, comma
             flags.FLAGS.register_key_flag_for_module(verb, flag)
     logging.get_absl_handler().setFormatter(log_lines.Formatter())
     logging.get_absl_handler().python_handler.setStream(log_lines.StandardError())
+    standard_logging.getLogger("jax").setLevel("WARNING")  # At INFO it tells of each kind of device that is not there.
     sys.argv[0] = verb  # The heading of --help, which would be the launcher's path.
     app.run(lambda argv: sys.exit(main(argv)), flags_parser=_parsed)
 

@@ -32,12 +32,7 @@ _SETTINGS = (
     (flags.DEFINE_enum, "runtime", "auto", _RUNTIMES, "What computes the network. auto: what answers sooner."),
     (flags.DEFINE_string, "store", None, "STORE of nafp extract to search, instead of a database."),
     (flags.DEFINE_list, "name", ["db"], "Names within the store, separated by commas."),
-    (
-        flags.DEFINE_string,
-        "checkpoint",
-        None,
-        "Network of STORE (else small), or that of DB as another file.",
-    ),
+    (flags.DEFINE_string, "checkpoint", None, "Network of STORE (else small), or that of DB as another file."),
     (flags.DEFINE_string, "confidence", None, "Calibration to use: the confidence.json of nafp evaluate."),
 )
 for _define, _name, *_rest in _SETTINGS:

@@ -33,6 +33,14 @@ def pytest_configure(config):
             os.environ.setdefault(name, "1")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Runs one worker more than there are cores: tests wait for the processes that they start."""
+    from nafp.jobs import threads
+
+    return threads.n_threads() + 1
+
+
 @pytest.hookimpl(tryfirst=True)  # Before tests are chosen by their marks.
 def pytest_collection_modifyitems(items):
     """Marks the tests of the browser, and puts the rooms first whose files take longest.

@@ -68,7 +68,7 @@ def create(settings: ServeSettings, open_service: Callable[[ServeSettings], Serv
     def find_metrics() -> metrics.Metrics | None:
         return app.state.service.metrics if hasattr(app.state, "service") else None
 
-    return guard.Guard(app, hosts=settings.known_hosts, find_metrics=find_metrics)
+    return guard.Guard(app, hosts=settings.known_hosts, head_bytes=settings.header_bytes, find_metrics=find_metrics)
 
 
 async def identify(request: requests.Request) -> responses.Response:

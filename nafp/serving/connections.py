@@ -18,7 +18,6 @@ from nafp.serving.clients import Clients
 from nafp.serving.refusals import Refusal
 
 _GRACE_S = 5.0  # Beyond the longest time of a body, which the application itself refuses in words.
-_TOO_LARGE = "the head of the request, or of a chunk of its body, is too large"
 
 
 class ConnectionLimits(NamedTuple):
@@ -77,8 +76,8 @@ class Connection(h11_impl.H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Says what is wrong with a request that is no HTTP. uvicorn calls this where it handles the error."""
         status = getattr(sys.exc_info()[1], "error_status_hint", 400)
-        limit = f"; at most {self.config.h11_max_incomplete_event_size} bytes"
-        self._refuse(Refusal(status, f"{_TOO_LARGE}{limit}" if status == 431 else "this is no HTTP request"))
+        most_bytes = self.config.h11_max_incomplete_event_size or 0
+        self._refuse(guard.too_large(most_bytes) if status == 431 else Refusal(status, "this is no HTTP request"))
 
     def timeout_keep_alive_handler(self) -> None:
         """Ends a connection that is done. One whose client does not read its last response is cut after a while."""

@@ -36,11 +36,14 @@ _NOT_THIS_HOST = "Host: not a name of this server; nafp serve --hosts gives it o
 class Guard:
     """An application around another one.
 
-    hosts: names that a request may address, ("*",) for any. find_metrics: returns the counts, None before the start.
+    hosts: names that a request may address, ("*",) for any. head_bytes: of a request's head at most. find_metrics:
+    returns the counts, None before the start.
     """
 
-    def __init__(self, app: App, *, hosts: tuple[str, ...], find_metrics: Callable[[], Metrics | None]):
-        self._app, self._hosts, self._find_metrics = app, hosts, find_metrics
+    def __init__(
+        self, app: App, *, hosts: tuple[str, ...], head_bytes: int, find_metrics: Callable[[], Metrics | None]
+    ):
+        self._app, self._hosts, self._head_bytes, self._find_metrics = app, hosts, head_bytes, find_metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -72,7 +75,9 @@ class Guard:
             await send(message)
 
         try:
-            if self._is_known(scope):
+            if _head_bytes(scope) > self._head_bytes:
+                await respond(send_guarded, too_large(self._head_bytes))
+            elif self._is_known(scope):
                 await self._app(scope, receive, send_guarded)
             else:
                 await respond(send_guarded, Refusal(421, _NOT_THIS_HOST))
@@ -99,6 +104,11 @@ async def respond(send: Send, refusal: Refusal) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def too_large(most_bytes: int) -> Refusal:
+    """Returns what a request is told whose head is larger. h11 lets one pass that arrives at once."""
+    return Refusal(431, f"the head of the request, or of a chunk of its body, is too large; at most {most_bytes} bytes")
+
+
 def guarded(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Returns the headers of a response with those of HEADERS that it lacks."""
     present = {name.lower() for name, _ in headers}
@@ -110,6 +120,12 @@ def host_name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
+
+
+def _head_bytes(scope: Scope) -> int:
+    """Returns the size of a request's head, but for the few bytes around its names and values."""
+    target = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+    return target + sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 def _header(scope: Scope, name: bytes) -> str:

@@ -13,6 +13,7 @@ NAMES = [path.stem for path in FILES if not path.stem.startswith("_")]
 NOT_THERE = {
     "any_speed": ["--store=no", "--queries=no", "--work=work"],
     "classical": ["--queries=no", "--references=no", "--work=work"],
+    "distractors": ["--store=no", "--truth=no", "--out=out"],
     "evaluation": ["--real=no", "--truth=no", "--rows=100", "--folder=made", "--out=out"],
     "extraction": ["--source=no"],
     "fuzz_audio": ["--tally=no/tally", "--count=0"],

@@ -1,7 +1,11 @@
 """A wrong command line ends every verb with exit code 2 and one line that says what to do, before work starts."""
 
+import logging
+import sys
+
 import pytest
 
+from launch import exits
 from nafp import cli
 from tests import commands
 
@@ -50,3 +54,14 @@ def test_a_wrong_command_says_what_is_wrong(words, message):
     assert done.stderr.startswith(f"nafp {words[0]}: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def look_for_devices() -> None:
+    """Runs a command whose JAX finds no TPU, as on most machines."""
+    sys.argv = ["launch/serve.py"]
+    exits.run(lambda argv: logging.getLogger("jax._src.xla_bridge").info("Unable to initialize backend 'tpu'"))
+
+
+def test_the_devices_that_a_machine_lacks_are_not_listed():
+    done = commands.started(look_for_devices).wait()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

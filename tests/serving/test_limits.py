@@ -96,13 +96,16 @@ def test_a_client_that_leaves_in_the_middle_costs_nothing(strict):
     [
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000, 431, "at most 4096 bytes"),
         (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 5000, 431, "at most 4096 bytes"),
+        # Small enough to arrive at once, and whole.
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 5000 + b"\r\n\r\n", 431, "at most 4096 bytes"),
+        (b"GET /?" + b"x" * 5000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 431, "at most 4096 bytes"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 10 + b"\r\n\r\n", 400, "no HTTP"),
         (b"GET / HTTP/9.9 x\r\n\r\n", 400, "no HTTP"),
         (head("-5"), 400, "no HTTP"),
         (head("5\r\nContent-Length: 6"), 400, "no HTTP"),
         (head(5, more="Transfer-Encoding: chunked\r\n") + b"zz\r\n\r\n", 400, "no HTTP"),
     ],
-    ids=["long", "many", "tls", "version", "negative", "two lengths", "bad chunk"],
+    ids=["long", "many", "at once", "address", "tls", "version", "negative", "two lengths", "bad chunk"],
 )
 def test_what_is_no_http_is_refused(strict, data, status, said):
     got, body = spoken(strict, data)
