@@ -14,6 +14,7 @@ import time
 import numpy as np
 import pytest
 
+from nafp import errors
 from nafp.audio import decode, live
 from nafp.database import database
 from nafp.monitor import lines as sheets
@@ -126,6 +127,29 @@ def test_an_interrupted_command_goes_on_and_says_nothing_twice(place, tmp_path, 
     assert run(place, "silence.wav", "long.wav", **settings) == monitor.FOUND
     assert out.read_text() == expected.read_text()
     assert run(place, "silence.wav", "long.wav", **settings) == monitor.FOUND
+    assert out.read_text() == expected.read_text()
+
+
+def test_a_search_engine_that_is_lost_ends_the_command_and_the_next_one_goes_on(place, tmp_path, monkeypatch):
+    expected, out = tmp_path / "whole", tmp_path / "out"
+    run(place, "long.wav", out=str(expected))
+    blocks, hear, n_heard = live.blocks, stretches.Monitor.hear, []
+
+    def short(name, **about):
+        for block in blocks(name, **about):
+            yield from np.split(block, range(5 * RATE_HZ, len(block), 5 * RATE_HZ))
+
+    def losing(self, block):
+        n_heard.append(len(block))
+        if len(n_heard) == 5:
+            raise errors.EngineFailed("Milvus at http://milvus.example:19530: searching: gone")
+        return hear(self, block)
+
+    monkeypatch.setattr(live, "blocks", short)
+    monkeypatch.setattr(stretches.Monitor, "hear", losing)
+    with pytest.raises(errors.EngineFailed, match="searching: gone"):
+        run(place, "long.wav", out=str(out), state=str(tmp_path / "state"))
+    assert run(place, "long.wav", out=str(out), state=str(tmp_path / "state")) == monitor.FOUND
     assert out.read_text() == expected.read_text()
 
 
