@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,13 +20,16 @@ def encode(
 ) -> Value:
     """Adds the features [B,D,S] of spectrograms [B,F,T], S for each of D values of a fingerprint.
 
-    shape: not used, the operators of this encoder take any.
+    shape: (F, T).
     """
     x = graph("Unsqueeze", mel, integers(1))  # [B,1,F,T]
     x = onnx_layers.relu(_convolve(x, "front", variables, stride=1))
-    for number in range(1, len(model.channels) + 1):
+    n_blocks = len(model.channels)
+    for number in range(1, n_blocks + 1):
         x = _block(x, number, variables)
-    return x.reshaped(0, model.dim, -1)
+    n_channels = variables["params"][f"block{n_blocks}_second"]["kernel"].shape[3]
+    n_places = math.prod(-(-n // 2 ** (n_blocks - 1)) for n in shape)  # Every block but the first halves both axes.
+    return x.reshaped(0, model.dim, n_places * n_channels // model.dim)
 
 
 def _block(x: Value, number: int, variables: Mapping[str, Any]) -> Value:

@@ -52,7 +52,7 @@ def encode(
             layer = _layer(graph, name, variables, axis=axis, stride=step, sizes=sizes, depthwise=depthwise)
             x = _apply(x, layer, model)
             sizes[axis] = layer.shape[axis]
-    return x.transposed(0, 2, 3, 1).reshaped(0, model.dim, -1)
+    return x.transposed(0, 2, 3, 1).reshaped(0, model.dim, math.prod(layer.shape) // model.dim)
 
 
 def _layer(

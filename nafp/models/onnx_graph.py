@@ -16,6 +16,7 @@ from nafp import errors
 
 OPSET = 17  # The first with LayerNormalization.
 IR_VERSION = 8  # The one that came with the opset.
+SPARSE = ("values", "places", "shape")  # What `Graph.sparse` writes.
 INPUT, OUTPUT = "waveform", "fingerprint"
 
 _Operand = Union["Value", np.ndarray, np.generic, float]
@@ -111,6 +112,18 @@ class Graph:
         self.constants[name] = np.array(array, order="C")
         value = Value(self, name)
         return value if array.dtype == np.float32 else self("Cast", value, to=_FLOAT)
+
+    def sparse(self, name: str, array: np.ndarray) -> Value:
+        """Adds an array [n,m] of float32 under its name, as the values that are not 0 and their places.
+
+        `nafp.weights.onnx_files` puts them back. A runtime does so once, when it opens the file.
+        """
+        places = np.flatnonzero(array)[:, None]
+        parts = dict(zip(SPARSE, (array.ravel()[places[:, 0]], places, np.array(array.shape, np.int64))))
+        self.constants.update({f"{name}/{part}": values for part, values in parts.items()})
+        zeros = self("Pad", np.zeros(1), integers(0, array.size - 1))
+        filled = self("ScatterND", zeros, *(Value(self, f"{name}/{part}") for part in ("places", "values")))
+        return self("Reshape", filled, Value(self, f"{name}/shape"))
 
     def constant(self, x: _Operand) -> Value:
         """Returns a value as it is, and anything else as a constant. Equal constants are kept once."""

@@ -34,7 +34,7 @@ def log_mel(
     xp = Functions(graph)
     if front_end.centres:
         waveforms = waveforms - xp.mean(waveforms, axis=1)
-    filters = graph.parameter("spectrogram/filters", bank.filters)
+    filters = graph.sparse("spectrogram/filters", bank.filters)
     window = graph.parameter("spectrogram/window", bank.window)
     n_fft, n_frames, n_mels = len(bank.window), 1 + segment // stft_hop, bank.filters.shape[1]
     frames = _frames(graph, front_end.level(xp, waveforms), segment, n_fft, stft_hop, front_end.reflects)
@@ -59,7 +59,8 @@ def _frames(graph: Graph, waveforms: Value, segment: int, n_fft: int, stft_hop: 
         starts = np.arange(n_frames)[:, None] * stft_hop
         return graph("Gather", padded, starts + np.arange(n_fft), axis=1)
     n_parts = n_fft // stft_hop  # A frame is so many hops side by side.
-    hops = padded.sliced(0, (n_frames - 1 + n_parts) * stft_hop, axis=1).reshaped(0, -1, stft_hop)
+    n_hops = n_frames - 1 + n_parts
+    hops = padded.sliced(0, n_hops * stft_hop, axis=1).reshaped(0, n_hops, stft_hop)
     return graph("Concat", *(hops.sliced(i, i + n_frames, axis=1) for i in range(n_parts)), axis=2)
 
 

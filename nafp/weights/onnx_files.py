@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -26,6 +27,7 @@ INT8 = "int8"  # What `dtype` in the metadata says of a file whose convolutions 
 LARGEST = 2**31 - 1  # Bytes of a protocol buffer.
 _DIGEST = "file_sha256"
 _SEAL_BYTES = 81
+_LARGEST_SPARSE = 2**28  # Values: mel filters of the largest settings have 2**27.
 
 
 def save(
@@ -93,7 +95,18 @@ def read(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     require_whole(data)
     contents = onnx_wire.read(data)
     arrays = {name: array for name, array in contents.constants.items() if "/" in name}
+    for name in [name.removesuffix("/places") for name in arrays if name.endswith("/places")]:
+        arrays[name] = _dense(*(arrays.pop(f"{name}/{part}") for part in onnx_graph.SPARSE))
     return arrays, dict(contents.metadata)
+
+
+def _dense(values: np.ndarray, places: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Returns the array that `nafp.models.onnx_graph.Graph.sparse` wrote."""
+    if math.prod(shape.tolist()) > _LARGEST_SPARSE:
+        raise ValueError("an array of it is larger than mel filters are")
+    array = np.zeros(shape, np.float32)
+    array.ravel()[places[:, 0]] = values
+    return array
 
 
 def require_whole(data: bytes) -> None:

@@ -31,7 +31,7 @@ _ARITHMETIC = {"Add", "Div", "Max", "Min", "Mul", "Sub"}
 _ELEMENTWISE = {"Abs", "Cast", "Exp", "Identity", "Log", "Relu", "Sqrt", "Tanh"}
 _OVER_AXES = {"LayerNormalization", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Softmax"}
 _PRODUCTS = {"Conv", "DequantizeLinear", "Gemm", "MatMul", "QuantizeLinear"}
-_PLACES = {"Concat", "Gather", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+_PLACES = {"Concat", "Gather", "Pad", "Reshape", "ScatterND", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 _OPERATORS = _ARITHMETIC | _ELEMENTWISE | _OVER_AXES | _PRODUCTS | _PLACES
 
 

@@ -131,3 +131,13 @@ def test_a_transform_of_a_large_prime_length_is_refused():
     c = networks.config(**{"spectrogram.n_fft": 4099})
     with pytest.raises(errors.Invalid, match=r"n_fft=4099.*such as 1024"):
         both(c, networks.trained_variables(c))
+
+
+def test_a_graph_takes_no_segment_and_holds_the_filters_without_their_zeros():
+    c = networks.few_blocks()
+    by_onnx, _ = both(c, networks.trained_variables(c, seed=1))
+    assert by_onnx._session.run(None, {"waveform": np.zeros((0, 8000), np.float32)})[0].shape == (0, 16)
+    bank = filterbank.by_formula(**files.bank_settings(c))
+    graph = onnx_writer.graph(networks.trained_variables(c, seed=1), c, bank=bank)
+    held = [array for name, array in graph.constants.items() if name.startswith("spectrogram/filters")]
+    assert sum(array.nbytes for array in held) < bank.filters.nbytes / 4

@@ -84,3 +84,16 @@ def test_a_click_into_a_spectrogram_plays_from_there_and_stops_the_other(opened)
     window.evaluate("document.querySelectorAll('audio')[1].play()")
     window.wait_for_function("document.querySelectorAll('audio')[0].paused")
     assert window.evaluate("document.querySelectorAll('audio')[1].currentTime") > 1
+
+
+def test_long_names_of_sounds_stay_within_their_column(opened):
+    tune = tunes.tune(1, sample_rate_hz=8000, seed=1).astype(np.float32)
+    sounds = [listening.PageSound(name, tune, 8000, notes="noise " + 30 * "a_long_name_") for name in ("clean", "n5")]
+    for width in (320, 1000):
+        window = opened(listening.page([listening.PageClip(30 * "a_long_name_", sounds)], title="t"), width=width)
+        assert window.evaluate("document.documentElement.scrollWidth") <= width
+        beyond = "[...document.querySelectorAll('.sound small')].filter(one => one.scrollWidth > one.clientWidth + 1)"
+        assert window.evaluate(f"{beyond}.filter(one => one.clientWidth).length") == 0
+        notes = window.locator(".sound small:last-child").first
+        column = window.locator(".sound").first.bounding_box()
+        assert notes.bounding_box()["width"] <= column["width"] + 1
