@@ -213,6 +213,11 @@ def test_the_collection_is_searched_extended_and_cut(page, served):
     assert titles() == ["Title 1"]
     page.tab.get_by_label("Search").fill("")
     page.tab.get_by_text("Add and remove").click()
+    page.tab.get_by_label("Token").fill("of another server")
+    page.tab.get_by_label("Recording", exact=True).set_input_files(MUSIC[3])
+    page.tab.get_by_role("button", name="Add", exact=True).click()
+    page.tab.get_by_text("The server does not accept this token.").wait_for()
+    assert "401" in page.complaints.pop()
     page.tab.get_by_label("Token").fill(TOKEN)
     page.tab.get_by_label("Recording", exact=True).set_input_files(MUSIC[3])
     page.tab.get_by_label("Title", exact=True).fill("<i>New</i>")

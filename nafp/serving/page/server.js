@@ -54,6 +54,7 @@ export class Server {
     }
     if (!response.ok) {
       const {error} = await response.json().catch(() => ({}));
+      if (response.status === 401) throw new Error("The server does not accept this token.");
       throw new Error(error ? `The server says: ${error}.` : `The server answered with status ${response.status}.`);
     }
     return response;
