@@ -57,7 +57,8 @@ def _values(question: Question, dim: int) -> np.ndarray:
             f"{row_bytes} bytes",
         )
     values = np.frombuffer(question.data, dtype).reshape(-1, dim).astype(np.float32)
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):  # Of numbers that are no fingerprints: their length is infinite.
+        lengths = np.linalg.norm(values, axis=1, keepdims=True)
     is_heard = np.abs(lengths - 1) < _LENGTH_WITHIN  # False for NaN.
     if not (is_heard | (lengths == 0)).all() or not is_heard.any():
         raise Refusal(400, "these numbers are no fingerprints: each must have unit length, or be 0 for silence")

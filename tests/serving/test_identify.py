@@ -155,6 +155,7 @@ def test_what_is_no_question_is_told_what_is_allowed(running):
         ("data_type=fingerprint&network=" + "0" * 64, row, 409, "two networks cannot be compared"),
         (of, row[:-1], 400, "128 numbers of float32"),
         (of, np.full(128, np.nan, "<f4").tobytes(), 400, "unit length"),
+        (of, np.full(128, 1e30, "<f4").tobytes(), 400, "unit length"),
         (of, np.zeros(128, "<f4").tobytes(), 400, "unit length"),
         (of + "&hop_s=0.3", row, 400, "0.5 as in the database"),
         (of + "&speeds=0.9,1&rows=1,0", row, 400, "1 comes first"),
