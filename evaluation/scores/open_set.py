@@ -6,7 +6,8 @@ So nothing is judged by what it was fitted on, and every query counts.
 
 from __future__ import annotations
 
-import zlib
+import hashlib
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -177,8 +178,13 @@ def quantiles(values: np.ndarray) -> list[float]:
 
 
 def halves(songs: Sequence[str]) -> np.ndarray:
-    """Returns the half that each song belongs to, int [Q] of 0 and 1: by its name, so the same in every run."""
-    return np.array([zlib.crc32(song.encode("utf-8", "surrogateescape")) & 1 for song in songs])
+    """Returns the half that each song belongs to, int [Q] of 0 and 1: by its name, so the same in every run.
+
+    Of an absolute path only the file's name counts, so that it does not matter where the files lie.
+    """
+    names = [os.path.basename(song) if os.path.isabs(song) else song for song in songs]
+    # A checksum would not do: the last bits of CRC-32 are the same for track0 to track5.
+    return np.array([hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[0] & 1 for name in names])
 
 
 def are_enough(unknown: np.ndarray, songs: Sequence[str]) -> bool:

@@ -72,6 +72,17 @@ def test_a_song_stays_in_its_half():
     assert half[1] == half[4]
 
 
+def test_the_half_of_a_song_does_not_depend_on_where_its_file_lies():
+    songs = [f"{i}.flac" for i in range(20)]
+    for folder in ("/a", "/somewhere/else"):
+        np.testing.assert_array_equal(open_set.halves([f"{folder}/{song}" for song in songs]), open_set.halves(songs))
+
+
+@pytest.mark.parametrize("form", ["track{}.wav", "{:02}.mp3", "/music/{}.flac", "q{:04}_clean"])
+def test_numbered_songs_fall_into_both_halves(form):
+    assert 3 <= open_set.halves([form.format(i) for i in range(12)]).sum() <= 9
+
+
 def test_nothing_is_judged_by_a_half_that_holds_no_songs():
     songs = [f"song {i}" for i in range(60)]
     half, unknown = open_set.halves(songs), np.arange(60) % 3 == 0
