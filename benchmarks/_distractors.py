@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import faiss
 import numpy as np
 
+from nafp.jobs import whole_files
 from nafp.search import collection, index, match, plans, store
 
 LENGTHS = (1, 3)  # Seconds, and as many whole fingerprints.
@@ -115,11 +116,12 @@ class Nearest:
         self.rows[asked] = np.take_along_axis(rows, best, axis=1)
 
     def save(self) -> None:
-        """Writes what was found, whole or not at all."""
-        if self._file:
-            new = self._file.with_suffix(".new.npz")
+        """Writes what was found, if there is a file for it."""
+        if not self._file:
+            return
+        with whole_files.opened(self._file, "wb") as file:
             np.savez(
-                new,
+                file,
                 lines=json.dumps(self.lines),
                 n_asked=self.n_asked,
                 n_seen=self.n_seen,
@@ -127,7 +129,6 @@ class Nearest:
                 cosines=self.cosines,
                 rows=self.rows,
             )
-            new.replace(self._file)
 
 
 def joined(one: collection.Collection, other: collection.Collection) -> collection.Collection:

@@ -26,12 +26,6 @@ def _alike(rows: collection.Collection, one: np.ndarray, other: np.ndarray, low:
     if not inside.any():
         return 0.0
     edges = np.full(int(inside.sum()), low), np.full(int(inside.sum()), high)
-    return float(transposed.between(rows, other[inside], _mixed(rows, one[inside]), *edges).mean())
-
-
-def _mixed(rows: collection.Collection, at: np.ndarray) -> np.ndarray:
-    """Returns rows at fractional places, of unit length, float32 [n, D]."""
-    first = np.floor(at).astype(np.int64)
-    share = (at - first)[:, None].astype(np.float32)
-    mixed = rows.take(first) * (1 - share) + rows.take(first + 1) * share
-    return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True))
+    there = transposed.mixed(rows, one[inside])
+    there /= np.linalg.norm(there, axis=1, keepdims=True)
+    return float(transposed.between(rows, other[inside], there, *edges).mean())

@@ -172,12 +172,17 @@ def between(
 
     at: float [*shape], rows. query: float32 [*shape, D]. low, high: the track's borders; beyond them the cosine is 0.
     """
+    mean = mixed(rows, at)
+    cosines = np.vecdot(mean, query) / np.maximum(np.linalg.norm(mean, axis=-1), 1e-6)
+    return np.where((at > low - 0.5) & (at < high - 0.5), cosines, 0)
+
+
+def mixed(rows: collection.Collection, at: np.ndarray) -> np.ndarray:
+    """Mixes the two rows beside each fractional place, float32 [*shape, D], not of unit length. at: float [*shape]."""
     first = np.floor(at).astype(np.int64)
     share = (at - first)[..., None].astype(np.float32)
     two = rows.windows(first.ravel(), 2).reshape(*at.shape, 2, rows.dim)
-    mean = two[..., 0, :] * (1 - share) + two[..., 1, :] * share
-    cosines = np.vecdot(mean, query) / np.maximum(np.linalg.norm(mean, axis=-1), 1e-6)
-    return np.where((at > low - 0.5) & (at < high - 0.5), cosines, 0)
+    return two[..., 0, :] * (1 - share) + two[..., 1, :] * share
 
 
 def _refined_ratio(clip: Transposed, anchor: _Anchors, slope: float, rows: collection.Collection) -> float:
