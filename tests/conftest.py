@@ -1,11 +1,16 @@
 """A strict bench: several virtual devices, no silent broadcasting, and compiled programs kept for the next run."""
 
 import fcntl
+import gc
 import importlib.util
 import os
 import pathlib
+import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # Tests hold on any machine; GPU runs are benchmarks.
+# Modules are compiled once, wherever it is turned off too: tests start hundreds of processes that load the same ones.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import jax
 import pytest
@@ -34,6 +39,17 @@ def pytest_configure(config):
     if getattr(config.option, "numprocesses", None):  # A process for each core: threads that wait for one burn it.
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ.setdefault(name, "1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Keeps the collector of garbage off what lives to the end: all modules and all tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
