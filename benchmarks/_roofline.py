@@ -67,7 +67,7 @@ def measured(name: str, work: Callable[..., Any], *arguments: Any, axis: str, re
     given = jax.device_put(jax.tree.map(lambda x: jnp.asarray(x)[None], arguments), device[0])
     lowered = program.lower(*given)
     compiled = lowered.compile()
-    seconds = median_s(lambda: jax.block_until_ready(program(*given)), repeats)
+    seconds = median_s(lambda: jax.block_until_ready(compiled(*given)), repeats)
     results = jax.tree.leaves(jax.eval_shape(program, *given))
     least = sum(x.size * x.dtype.itemsize for x in (*jax.tree.leaves(given), *results))
     flop = _cost(lowered, "flops") or _cost(compiled, "flops")
