@@ -14,10 +14,10 @@ share of that bound (the roofline) it reaches. `in_flight` is the time of a step
 Recordings are random numbers, because only time is measured. Compiling a step for a GPU tries many ways to convolve and
 takes half a minute.
 
-On a CPU nearly all the time is compiling. So the scale is `short` there: the small network alone, 8 segments in a batch,
-and what needs another compilation of the augmentation is left out (`training_step_fed_with_clips`, `cut_and_augment`,
-`cut_to_mel`). Shares of the roofline have no meaning for such small batches: it shows that all parts run, and what they
-read and compute. `--scale=whole` measures all. --out has every line as soon as it is measured.
+On a CPU nearly all the time is compiling. So the scale is `short` there: the small network alone, 8 segments in a
+batch, and what needs another compilation of the augmentation is left out (`training_step_fed_with_clips`,
+`cut_and_augment`, `cut_to_mel`). It shows that all parts run, and what they read and compute. Their shares of the
+roofline are those of a tiny batch. `--scale=whole` measures all. --out has every line as soon as it is measured.
 """
 
 import collections
@@ -147,7 +147,7 @@ def parts(made: Setting, repeats: int) -> Iterator[_roofline.Part]:
 
     z = np.asarray(jax.jit(forward)(state.params, mels))
     measured = functools.partial(_roofline.measured, axis=step.AXIS, repeats=repeats)
-    yield measured("cut", functools.partial(_cut, recipe), numbers, banks)
+    yield measured("cut", functools.partial(_cut, recipe), numbers, banks, picks=True)
     yield measured("augment", augmented, clips, banks._replace(recordings=None))
     yield measured("front_end", front_end, clips["position"], *sounds)
     yield measured("network_forward", forward, state.params, mels)
@@ -259,13 +259,12 @@ def main() -> None:
     for name in _NETWORKS.value or (["small"] if is_short else ["full", "small"]):
         numbers[name] = {"segments_per_s": {}, "share_of_matrix_product": {}, "parts": {}}
         for _ in measured(name, numbers[name], most, size, repeats, is_short=is_short):
-            if _OUT.value:
-                _result.write(numbers, _OUT.value)
+            _result.write(numbers, _OUT.value)
 
 
 def about(size: int, most: _roofline.Ceilings, *, on_cpu: bool, is_short: bool) -> dict[str, Any]:
     """Prints and returns what is measured on which device, and its ceilings."""
-    device = jax.devices()[0]
+    device, dtype = jax.devices()[0], "float32" if on_cpu else "bfloat16"
     numbers = {
         "device": getattr(device, "device_kind", str(device)),
         "n_devices": jax.device_count(),
@@ -276,7 +275,7 @@ def about(size: int, most: _roofline.Ceilings, *, on_cpu: bool, is_short: bool) 
         "copy_byte_per_s": most.byte_per_s,
     }
     print(
-        f"{numbers['device']}: matrix product {most.flop_per_s / 1e12:.2f} TFLOP/s {'float32' if on_cpu else 'bfloat16'}, "
+        f"{numbers['device']}: matrix product {most.flop_per_s / 1e12:.2f} TFLOP/s {dtype}, "
         f"copy {most.byte_per_s / 1e9:.1f} GB/s",
         flush=True,
     )

@@ -46,22 +46,26 @@ def test_a_host_votes_on_each_of_its_devices():
     np.testing.assert_array_equal(ballots, [[0, 0, 1]] * jax.local_device_count())
 
 
-def test_no_host_begins_a_step_before_all_have_compiled_it(monkeypatch):
+def test_no_host_begins_a_step_before_all_have_compiled_it(monkeypatch, caplog):
     met = []
 
     @contextlib.contextmanager
     def together(what):
         yield
-        met.append(what)
+        met.append((what, n_compiled()))
+
+    def n_compiled():
+        return sum("Finished XLA compilation of jit(_fun)" in record.getMessage() for record in caplog.records)
 
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(agreement.hosts, "together", together)
-    program = jax.pmap(lambda x, y: (x + y, met.append("traced")), donate_argnums=0)
-    begun, x = agreement.begun_together(program), np.ones((DEVICES, 2), np.float32)
-    for expected in (3, 5):
-        x = begun(x, np.full((DEVICES, 1), 2, np.float32))[0]
-        assert met == ["traced", "compiling the step"]
-        assert np.all(np.asarray(x) == expected)
+    begun = agreement.begun_together(jax.pmap(lambda x, y: x + y, donate_argnums=0))
+    x = step.replicate(np.ones(2, np.float32))
+    with jax.log_compiles():
+        for expected in (3, 5):
+            x = begun(x, np.full((DEVICES, 1), 2, np.float32))
+            assert met == [("compiling the step", 1)]
+            assert np.all(np.asarray(x) == expected)
 
 
 def test_steps_under_way_land_in_order_and_all_at_once_where_asked():
