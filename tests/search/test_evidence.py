@@ -165,7 +165,8 @@ def test_a_rival_whose_margin_is_rounded_up_stays_a_rival():
     found = FOUND._replace(leftover=0.1, agreement=0.5, best_agreement=0.6, likeness=0.8, best_likeness=0.9)
     scores = np.array([1.0, 0.3])
     plain, told = (model.probability(3, scores, np.array([0.7, 1e-8]), found=one) for one in (None, found))
-    assert told[0] > plain[0] and told[1] == pytest.approx(plain[1])
+    assert told[0] > plain[0]
+    assert told[1] == pytest.approx(plain[1])
     assert model.probability(3, np.zeros(0), np.zeros(0), found=found).size == 0
 
 
