@@ -10,7 +10,6 @@ import sys
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # Tests hold on any machine; GPU runs are benchmarks.
 # Modules are compiled once, wherever it is turned off too: tests start hundreds of processes that load the same ones.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 
 import jax
 import pytest
@@ -22,6 +21,7 @@ LONGEST = ("training", "models", "weights", "sequences", "fingerprints")
 # Rooms whose laws do not depend on what computes the network.
 ANY_RUNTIME = ("database", "evaluation", "identify", "monitor", "serving", "verbs")
 
+sys.dont_write_bytecode = False
 devices.split_cpu(4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
