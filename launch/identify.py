@@ -14,7 +14,7 @@ from absl import flags
 
 from nafp.identify import asking
 
-from . import devices, exits
+from . import devices, exits, words
 
 _ALL = flags.DEFINE_bool("all", False, "Also name candidates that are probably wrong.")
 _FORMATS = ["text", "json", "csv", "tsv", "pfann"]
@@ -46,6 +46,9 @@ def main(argv: list[str]) -> int:
     database, names = (None, argv[1:]) if settings["store"] else (argv[1], argv[2:])
     if not names and not settings["microphone"]:
         raise exits.wrong("name the clips to identify: files, folders, lists, - or --microphone=8")
+    words.only_with(["name"], bool(settings["store"]), "names parts of a --store; a database has none")
+    words.only_with(["raw_hz"], "-" in names, "is the rate of standard input: name - among the clips")
+    words.only_with(["probability"], not _ALL.value, "is left out with --all, which names all candidates")
     if _ALL.value:
         settings["probability"] = 0.0
     from nafp.audio import decode

@@ -18,7 +18,7 @@ from absl import flags
 
 from nafp.identify import asking
 
-from . import devices, exits
+from . import devices, exits, words
 
 _RUNTIMES = ["auto", "jax", "numpy", "onnx"]
 
@@ -47,6 +47,8 @@ def main(argv: list[str]) -> int:
     database, names = (None, argv[1:]) if settings["store"] else (argv[1], argv[2:])
     if not names:
         raise exits.wrong("name what to listen to: a file, a URL, - or microphone")
+    words.only_with(["name"], bool(settings["store"]), "names parts of a --store; a database has none")
+    words.only_with(["raw_hz"], "-" in names, "is the rate of standard input: name - as the input")
     from nafp.audio import decode
     from nafp.verbs import monitor
 

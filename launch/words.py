@@ -13,6 +13,15 @@ def given(names: Iterable[str]) -> dict[str, Any]:
     return {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].present}
 
 
+def only_with(names: Iterable[str], condition: bool, hint: str) -> None:
+    """Raises errors.Invalid if a flag is given that has no effect here.
+
+    names: the flags that need the condition. hint: what they belong to.
+    """
+    if not condition and (idle := list(given(names))):
+        raise exits.wrong(f"--{idle[0]} {hint}")
+
+
 def require_none(argv: list[str], hint: str) -> None:
     """Raises errors.Invalid if a command line has words that belong to no flag. hint: where a setting goes."""
     if len(argv) > 1:
