@@ -47,9 +47,7 @@ flags.mark_flag_as_required("out")
 
 def main(argv: list[str]) -> None:
     words.require_none(argv, "every setting is a --flag=value")
-    given = words.given(_SETTINGS)
-    words.only_with(["answers"], not protocols.is_given(), "scores a file that is there; --protocol finds answers")
-    words.only_with(protocols.ONLY, protocols.is_given(), "belongs to --protocol")
+    given = result_files.given(_SETTINGS, protocols)
     for part in (protocols, result_files):
         if part.is_given():
             part.run(given)

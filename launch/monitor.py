@@ -47,8 +47,7 @@ def main(argv: list[str]) -> int:
     database, names = (None, argv[1:]) if settings["store"] else (argv[1], argv[2:])
     if not names:
         raise exits.wrong("name what to listen to: a file, a URL, - or microphone")
-    words.only_with(["name"], bool(settings["store"]), "names parts of a --store; a database has none")
-    words.only_with(["raw_hz"], "-" in names, "is the rate of standard input: name - as the input")
+    words.require_used(names, is_store=bool(settings["store"]))
     from nafp.audio import decode
     from nafp.verbs import monitor
 

@@ -35,10 +35,6 @@ _JOBS = flags.DEFINE_integer("jobs", 0, "Number of threads that render queries. 
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Render and fingerprint again what is already in --out.")
 
 
-# What belongs to protocols alone.
-ONLY = ("checkpoint", "references", "distractors", "noise", "recording", "plan", "jobs", "overwrite")
-
-
 def is_given() -> bool:
     """Returns whether the command line names a protocol."""
     return _PROTOCOL.value is not None

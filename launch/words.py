@@ -22,6 +22,12 @@ def only_with(names: Iterable[str], condition: bool, hint: str) -> None:
         raise exits.wrong(f"--{idle[0]} {hint}")
 
 
+def require_used(names: list[str], *, is_store: bool) -> None:
+    """Raises errors.Invalid for flags of `identify` and `monitor` that have no effect on the inputs `names`."""
+    only_with(["name"], is_store, "names parts of a --store; a database has none")
+    only_with(["raw_hz"], "-" in names, "is the rate of standard input: name - as the input")
+
+
 def require_none(argv: list[str], hint: str) -> None:
     """Raises errors.Invalid if a command line has words that belong to no flag. hint: where a setting goes."""
     if len(argv) > 1:
