@@ -11,7 +11,7 @@ FIRST and SECOND: RESULT.tsv with RESULT.tsv.bin beside it, RESULT_detail.csv, o
 
 from absl import flags
 
-from . import exits, rooms
+from . import exits, rooms, words
 
 _OUT = flags.DEFINE_string("out", None, "Folder for compare.md and compare.json, or the tables of --train.")
 _TRAIN = flags.DEFINE_string("train", None, "Query set to learn from: FIRST,SECOND,TRUTH. Needs the extra `ensemble`.")
@@ -28,6 +28,7 @@ def main(argv: list[str]) -> None:
         ensemble = rooms.load("evaluation.scores.ensemble")
         ensemble.run(_TRAIN.value, argv[1:], out=_OUT.value, songs=_SONGS.value, second=_SECOND.value)
         return
+    words.only_with(["songs", "second"], False, "belongs to --train")
     if len(argv) < 3:
         raise exits.wrong("give two results or more; the others are compared with the first")
     rooms.load("evaluation.scores.compare").run(argv[1:], out=_OUT.value)

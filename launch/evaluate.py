@@ -47,7 +47,7 @@ flags.mark_flag_as_required("out")
 
 def main(argv: list[str]) -> None:
     words.require_none(argv, "every setting is a --flag=value")
-    given = words.given(_SETTINGS)
+    given = result_files.given(_SETTINGS, protocols)
     for part in (protocols, result_files):
         if part.is_given():
             part.run(given)

@@ -1,6 +1,7 @@
 """Starts and ends a verb: its --help, and its exit code, 0 done or found, 1 nothing found, 2 error, 75 go on."""
 
 import logging as standard_logging
+import math
 import pathlib
 import sys
 import types
@@ -52,4 +53,7 @@ def _parsed(argv: list[str]) -> list[str]:
         raise wrong(foreign.refused(argv, error)) from error
     except (flags.Error, AttributeError, KeyError, TypeError) as error:  # From --config.section.name.
         raise wrong(log_lines.of_flags(error)) from error
+    for name in flags.FLAGS:
+        if isinstance(value := flags.FLAGS[name].value, float) and math.isnan(value):  # It is within any range.
+            raise wrong(f"--{name}=nan: a number is needed")
     return rest

@@ -14,11 +14,10 @@ from absl import flags
 
 from nafp.identify import asking
 
-from . import devices, exits
+from . import devices, exits, words
 
 _ALL = flags.DEFINE_bool("all", False, "Also name candidates that are probably wrong.")
-_FORMATS = ["text", "json", "csv", "tsv", "pfann"]
-_RUNTIMES = ["auto", "jax", "numpy", "onnx"]
+_FORMATS, _RUNTIMES = ["text", "json", "csv", "tsv", "pfann"], ["auto", "jax", "numpy", "onnx"]
 _SETTINGS = (
     (flags.DEFINE_enum, "format", "text", _FORMATS, "How to write the answers. json: one object a clip, on one line."),
     (flags.DEFINE_string, "out", None, "With --format=pfann: the RESULT.tsv to write, with _detail.csv and .bin."),
@@ -46,6 +45,8 @@ def main(argv: list[str]) -> int:
     database, names = (None, argv[1:]) if settings["store"] else (argv[1], argv[2:])
     if not names and not settings["microphone"]:
         raise exits.wrong("name the clips to identify: files, folders, lists, - or --microphone=8")
+    words.require_used(names, is_store=bool(settings["store"]))
+    words.only_with(["probability"], not _ALL.value, "is left out with --all, which names all candidates")
     if _ALL.value:
         settings["probability"] = 0.0
     from nafp.audio import decode

@@ -10,7 +10,7 @@ Exit code: 0 if the files were written, 2 for an error.
 
 from absl import flags
 
-from . import exits
+from . import exits, words
 
 _INDEX = flags.DEFINE_string(
     "index", "auto", "auto, l2, ivf, ivfpq, ivfpq-rr, hnsw, or a faiss factory such as IVF200,PQ32."
@@ -29,6 +29,7 @@ def main(argv: list[str]) -> int:
         raise exits.wrong("name one folder of fingerprints: nafp index STORE --out=NAME")
     if flags.FLAGS["index"].present and (_PARTS.value or _LISTS.value):
         raise exits.wrong("-m and -nlist choose song_mine's index; leave out --index, or them")
+    words.only_with(["metric"], not (_PARTS.value or _LISTS.value), "is l2 in song_mine's index: leave it out")
     from nafp.verbs import index
 
     return index.run(

@@ -18,7 +18,7 @@ from absl import flags
 
 from nafp.identify import asking
 
-from . import devices, exits
+from . import devices, exits, words
 
 _RUNTIMES = ["auto", "jax", "numpy", "onnx"]
 
@@ -47,6 +47,7 @@ def main(argv: list[str]) -> int:
     database, names = (None, argv[1:]) if settings["store"] else (argv[1], argv[2:])
     if not names:
         raise exits.wrong("name what to listen to: a file, a URL, - or microphone")
+    words.require_used(names, is_store=bool(settings["store"]))
     from nafp.audio import decode
     from nafp.verbs import monitor
 

@@ -1,10 +1,12 @@
 """Scores a file of answers for `nafp evaluate --answers`."""
 
+import types
+from collections.abc import Iterable
 from typing import Any
 
 from absl import flags
 
-from . import exits, rooms
+from . import exits, rooms, words
 
 _ANSWERS = flags.DEFINE_string(
     "answers",
@@ -18,6 +20,18 @@ _OTHERS = ("truth", "group", "seed", "out")  # The flags of `nafp evaluate` that
 def is_given() -> bool:
     """Returns whether the command line names a file of answers."""
     return _ANSWERS.value is not None
+
+
+def given(settings: Iterable[str], protocols: types.ModuleType) -> dict[str, Any]:
+    """Returns the flags that the command line gives, of those named in `settings`.
+
+    Raises errors.Invalid for a file of answers beside a protocol, and for flags of a protocol without one.
+    """
+    is_protocol = protocols.is_given()
+    words.only_with(["answers"], not is_protocol, "scores a file that is there; --protocol finds answers")
+    of_protocols = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(protocols)]
+    words.only_with(of_protocols, is_protocol, "belongs to --protocol")
+    return words.given(settings)
 
 
 def run(settings: dict[str, Any]) -> None:

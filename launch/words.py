@@ -13,6 +13,21 @@ def given(names: Iterable[str]) -> dict[str, Any]:
     return {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].present}
 
 
+def only_with(names: Iterable[str], condition: bool, hint: str) -> None:
+    """Raises errors.Invalid if a flag is given that has no effect here.
+
+    names: the flags that need the condition. hint: what they belong to.
+    """
+    if not condition and (idle := list(given(names))):
+        raise exits.wrong(f"--{idle[0]} {hint}")
+
+
+def require_used(names: list[str], *, is_store: bool) -> None:
+    """Raises errors.Invalid for flags of `identify` and `monitor` that have no effect on the inputs `names`."""
+    only_with(["name"], is_store, "names parts of a --store; a database has none")
+    only_with(["raw_hz"], "-" in names, "is the rate of standard input: name - as the input")
+
+
 def require_none(argv: list[str], hint: str) -> None:
     """Raises errors.Invalid if a command line has words that belong to no flag. hint: where a setting goes."""
     if len(argv) > 1:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nafp import errors
-from nafp.search import collection, confidence, index, index_files, plans
+from nafp.search import collection, confidence, index, index_files, match, plans
 
 from . import answers, ids, left_out, metrics, open_set, questions, records, repeats, results, stores, tables
 from .request import Request
@@ -142,6 +142,8 @@ def _checked(request: Request) -> tuple[answers.Matcher, tuple[int, ...]]:
         raise errors.Invalid("--compat is the original's protocol: no --truth, and --index by its name")
     if request.matcher != "diagonal" and request.shifts > 1:
         raise errors.Invalid(f"--matcher={request.matcher} knows no --shifts; use --matcher=diagonal")
+    if request.matcher != "diagonal" and (request.sharpness or request.twin_cosine != match.TWIN_COSINE):
+        raise errors.Invalid(f"--matcher={request.matcher} knows no --sharpness and no --twin_cosine")
     if request.compat and request.unknown:
         raise errors.Invalid("--compat asks only for what is in the database: no --unknown")
     if request.repeats and (request.compat or request.rows_per_track):
