@@ -1,10 +1,15 @@
 """A strict bench: several virtual devices, no silent broadcasting, and compiled programs kept for the next run."""
 
 import fcntl
+import gc
+import importlib.util
 import os
 import pathlib
+import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # Tests hold on any machine; GPU runs are benchmarks.
+# Modules are compiled once, wherever it is turned off too: tests start hundreds of processes that load the same ones.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import jax
 import pytest
@@ -13,7 +18,10 @@ from launch import devices
 from tests import quick_compiler as compiler
 
 LONGEST = ("training", "models", "weights", "sequences", "fingerprints")
+# Rooms whose laws do not depend on what computes the network.
+ANY_RUNTIME = ("database", "evaluation", "identify", "monitor", "serving", "verbs")
 
+sys.dont_write_bytecode = False
 devices.split_cpu(4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -31,6 +39,17 @@ def pytest_configure(config):
     if getattr(config.option, "numprocesses", None):  # A process for each core: threads that wait for one burn it.
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ.setdefault(name, "1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Keeps the collector of garbage off what lives to the end: all modules and all tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -67,6 +86,24 @@ def shipped_corpus(tmp_path_factory):
         fcntl.flock(lock, fcntl.LOCK_EX)
         corpus.build(manifest.read(recordings), folder / "shipped", jobs=0)  # The second worker finds it unchanged.
     return folder / "shipped"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_runtime(request):
+    """Lets networks run on ONNX Runtime where a test does not say in what: JAX takes seconds to compile one."""
+    from nafp.weights import sources
+
+    if request.path.relative_to(pathlib.Path(__file__).parent).parts[0] not in ANY_RUNTIME:
+        yield
+        return
+    chosen = sources.chosen
+
+    def quick(runtime, source=""):
+        return chosen("onnx" if runtime == "auto" and importlib.util.find_spec("onnxruntime") else runtime, source)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "chosen", quick)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,7 @@ def extractors(request):
         with pytest.MonkeyPatch.context() as patch:
             some = jax.local_devices()[:n_devices]
             patch.setattr(jax, "local_devices", lambda some=some: some)
-            opened[n_devices, batch_size] = networks.extractor(networks.config(), batch_size=batch_size)
+            opened[n_devices, batch_size] = networks.extractor(networks.few_blocks(), batch_size=batch_size)
     return opened
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nafp import config as config_lib
 from nafp.models import network
@@ -98,10 +98,7 @@ def banks(recipe):
 def run_pmap(c, devices, n_steps=4, n_pairs=8, **network):
     recipe, state = recipe_and_state(c, **network)
 
-    def stack(tree):
-        return jax.tree.map(lambda x: np.stack([np.asarray(x)] * devices), tree)
-
-    state, bank, losses = stack(state), stack_banks(banks(recipe), devices), []
+    state, bank, losses = on_devices(state, devices), on_devices(banks(recipe), devices), []
     for i in range(n_steps):
         shared = {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in given(c, recipe, n_pairs, seed=i).items()}
         state, scores = mapped(c, devices, **network)(state, shared, bank)
@@ -116,8 +113,10 @@ def mapped(c, devices, **network):
     return jax.pmap(step_of_one, axis_name=step.AXIS, devices=jax.devices()[:devices])
 
 
-def stack_banks(made, devices):
-    return jax.tree.map(lambda x: np.stack([np.asarray(x)] * devices), made)
+def on_devices(tree, devices):
+    """Copies a tree onto some devices, as a step leaves its state there: the second step is the program of the first."""
+    place = NamedSharding(Mesh(np.array(jax.devices()[:devices]), (step.AXIS,)), PartitionSpec(step.AXIS))
+    return jax.device_put(jax.tree.map(lambda x: np.stack([np.asarray(x)] * devices), tree), place)
 
 
 def plain_losses(c, n_steps=4, n_pairs=8):
