@@ -47,7 +47,8 @@ _OUT = flags.DEFINE_string("out", None, "The JSON file to write. Required.", req
 
 def main() -> None:
     real = collection.Collection.of([store.Store.open(_STORE.value, "db")])
-    wanted = {len(real), *map(int, _ROWS.value)}
+    n_real = len(real)
+    wanted = {n_real, *map(int, _ROWS.value)}
     for path in sorted(pathlib.Path(_RENDERED.value or os.devnull).glob("db@*.json")):
         changed = collection.Collection.of([store.Store.open(path.parent, path.stem)])
         real = _distractors.joined(real, changed)
@@ -58,7 +59,13 @@ def main() -> None:
     shifts = np.random.default_rng(0).integers(len(real) // 20, len(real) - len(real) // 20, max(copies, 1))
     clips = _distractors.read_clips(_STORE.value, _TRUTH.value, step=_STEP.value)
     lines = _distractors.measured(real, shifts, sizes, clips, coded=_CODED.value, work=_WORK.value)
-    numbers: dict[str, Any] = {"machine": results.machine(), "clips": len(clips), "real": len(real), "sizes": []}
+    numbers: dict[str, Any] = {
+        "machine": results.machine(),
+        "clips": len(clips),
+        "real": n_real,
+        "rendered": len(real) - n_real,
+        "sizes": [],
+    }
     for line in lines:
         numbers["sizes"].append(line)
         print(json.dumps(line), flush=True)
