@@ -225,8 +225,9 @@ def look_exactly(part: Mixed, queries: np.ndarray, asked: np.ndarray, near: Near
     lengths = np.array([mixture_lengths(part.real, int(part.shifts[copy - 1])) for copy in copies])
     for block in np.array_split(asked, -(-len(asked) // QUERIES)):
         for number, to_real in zip(block, queries[block] @ part.real.T):
-            if not n_seen:
-                keep(near, number, to_real, np.arange(part.n_real))
+            if n_seen < part.n_real:
+                fresh = np.arange(n_seen, min(part.n_real, len(part)))
+                keep(near, number, to_real[fresh], fresh)
             for first in range(0, len(copies), COPIES):
                 some = slice(first, first + COPIES)
                 search_copies(part, to_real, number, np.array(copies[some]), lengths[some], near, n_seen)

@@ -1,6 +1,6 @@
 """Measures how fast training and extraction run on this machine's accelerator, and how far each part is from its peak.
 
-python -m benchmarks.accelerator --out=benchmarks/results/accelerator_NAME.json [--batch_size=1280]
+python -m benchmarks.accelerator --out=benchmarks/results/accelerator_NAME.json [--scale=whole] [--batch_size=1280]
 
 It times a large matrix product and a copy, which are the ceilings. Then it times a whole training step fed with window
 numbers and one fed with clips, extraction, cutting clips out of recordings on the device, the same with augmentation,
@@ -13,6 +13,11 @@ share of that bound (the roofline) it reaches. `in_flight` is the time of a step
 
 Recordings are random numbers, because only time is measured. Compiling a step for a GPU tries many ways to convolve and
 takes half a minute.
+
+On a CPU nearly all the time is compiling. So the scale is `short` there: the small network alone, 8 segments in a
+batch, and what needs another compilation of the augmentation is left out (`training_step_fed_with_clips`,
+`cut_and_augment`, `cut_to_mel`). It shows that all parts run, and what they read and compute. Their shares of the
+roofline are those of a tiny batch. `--scale=whole` measures all. --out has every line as soon as it is measured.
 """
 
 import collections
@@ -35,12 +40,14 @@ from nafp.training import augment, in_flight, pipeline, resident, step
 
 _OUT = flags.DEFINE_string("out", None, "The JSON file to write. Default: the numbers are only printed.")
 _BATCH = flags.DEFINE_integer(
-    "batch_size", 0, "Segments in a batch. Default: 0, which takes 1280 on an accelerator and 64 on CPU."
+    "batch_size", 0, "Segments in a batch. Default: 0, which takes 1280 on an accelerator, 64 on CPU, 8 if short."
 )
-_NETWORKS = flags.DEFINE_list("networks", ["full", "small"], "The networks to measure, out of full and small.")
-_REPEATS = flags.DEFINE_integer("repeats", 10, "Timed repeats of each part. Default: 10.")
+_SCALE = flags.DEFINE_enum("scale", "auto", ["auto", "whole", "short"], "How much to measure. Default: short on CPU.")
+_NETWORKS = flags.DEFINE_list("networks", None, "The networks to measure. Default: full,small, or small if short.")
+_REPEATS = flags.DEFINE_integer("repeats", 0, "Timed repeats of each part. Default: 0, which takes 10, or 3 if short.")
 _IN_A_ROW = 8  # Steps that are timed together where several are under way.
 _CONFIGS = {"full": full, "small": small}
+Stepped = Callable[[step.State, pipeline.Batch, step.Banks], tuple[step.State, dict[str, jax.Array]]]
 
 
 def forward_flops(config: ml_collections.ConfigDict) -> float:
@@ -140,7 +147,7 @@ def parts(made: Setting, repeats: int) -> Iterator[_roofline.Part]:
 
     z = np.asarray(jax.jit(forward)(state.params, mels))
     measured = functools.partial(_roofline.measured, axis=step.AXIS, repeats=repeats)
-    yield measured("cut", functools.partial(_cut, recipe), numbers, banks)
+    yield measured("cut", functools.partial(_cut, recipe), numbers, banks, picks=True)
     yield measured("augment", augmented, clips, banks._replace(recordings=None))
     yield measured("front_end", front_end, clips["position"], *sounds)
     yield measured("network_forward", forward, state.params, mels)
@@ -155,20 +162,25 @@ def _cut(recipe: step.Recipe, batch: step.Batch, banks: step.Banks) -> step.Batc
 
 
 def measure(
-    config: ml_collections.ConfigDict, made: Setting, n_segments: int, repeats: int
+    config: ml_collections.ConfigDict, made: Setting, n_segments: int, repeats: int, *, is_short: bool
 ) -> Iterator[tuple[str, float]]:
-    """Times training and extraction with one configuration. Yields (part, seconds per batch)."""
+    """Times training and extraction with one configuration. Yields (part, seconds per batch).
+
+    is_short: leaves out what needs another compilation of the augmentation.
+    """
     recipe, state, with_recordings, clips, numbers, mels = made
     banks, rng = with_recordings._replace(recordings=None), np.random.default_rng(3)
     variables = {"params": jax.tree.map(np.asarray, state.params)}
-    states = [step.replicate(state)]
-    yield "training_step", time_training(recipe, states, numbers, step.replicate(with_recordings), repeats)
-    yield "in_flight", time_in_flight(recipe, states, numbers, step.replicate(with_recordings), repeats)
-    yield "training_step_fed_with_clips", time_training(recipe, states, clips, step.replicate(banks), repeats)
+    states, mapped = [step.replicate(state)], step.mapped(recipe)
+    yield "training_step", time_training(mapped, states, numbers, step.replicate(with_recordings), repeats)
+    yield "in_flight", time_in_flight(mapped, states, numbers, step.replicate(with_recordings), repeats)
+    if not is_short:
+        yield "training_step_fed_with_clips", time_training(mapped, states, clips, step.replicate(banks), repeats)
     extractor = network.JaxNetwork(variables, config, batch_size=n_segments)
     audio = rng.standard_normal((n_segments, extractor.segment)).astype(np.float32)
     yield "extraction", median_s(lambda: extractor.start(audio).block_until_ready(), repeats)
-    yield from time_hearing(recipe, numbers, jax.device_put(with_recordings), repeats)
+    if not is_short:
+        yield from time_hearing(recipe, numbers, jax.device_put(with_recordings), repeats)
     forward, on_device = jax.jit(lambda v, m: recipe.model.apply(v, m)), jnp.asarray(mels)
     yield "forward", median_s(lambda: forward(variables, on_device).block_until_ready(), repeats)
 
@@ -197,10 +209,9 @@ def _finish(work: Callable[[], Any]) -> None:
 
 
 def time_training(
-    recipe: step.Recipe, states: list[step.State], batch: pipeline.Batch, banks: step.Banks, repeats: int
+    mapped: Stepped, states: list[step.State], batch: pipeline.Batch, banks: step.Banks, repeats: int
 ) -> float:
     """Returns the seconds of one training step. states: one state on the devices, replaced by that of the last step."""
-    mapped = step.mapped(recipe)
 
     def train() -> None:
         states[0], scores = mapped(states[0], step.split_over_devices(batch), banks)
@@ -210,10 +221,10 @@ def time_training(
 
 
 def time_in_flight(
-    recipe: step.Recipe, states: list[step.State], batch: pipeline.Batch, banks: step.Banks, repeats: int
+    mapped: Stepped, states: list[step.State], batch: pipeline.Batch, banks: step.Banks, repeats: int
 ) -> float:
     """Returns the seconds of one training step when as many are under way as training has on this machine."""
-    mapped, flying = step.mapped(recipe), in_flight.most(0)
+    flying = in_flight.most(0)
     waiting: collections.deque[Any] = collections.deque()
 
     def train() -> None:
@@ -232,51 +243,70 @@ def time_in_flight(
 
 
 def main() -> None:
-    device, on_cpu = jax.devices()[0], jax.default_backend() == "cpu"
-    size = _BATCH.value or (64 if on_cpu else 1280)
-    dtype = jnp.float32 if on_cpu else jnp.bfloat16
-    most = _roofline.ceilings(
-        dtype, n=2048 if on_cpu else 8192, n_bytes=2**28 if on_cpu else 2**33, repeats=_REPEATS.value
+    on_cpu = jax.default_backend() == "cpu"
+    is_short = _SCALE.value == "short" or (_SCALE.value == "auto" and on_cpu)
+    size, repeats = (
+        _BATCH.value or (8 if is_short else 64 if on_cpu else 1280),
+        _REPEATS.value or (3 if is_short else 10),
     )
-    numbers: dict[str, Any] = {
+    most = _roofline.ceilings(
+        jnp.float32 if on_cpu else jnp.bfloat16,
+        n=2048 if on_cpu else 8192,
+        n_bytes=2**28 if on_cpu else 2**33,
+        repeats=repeats,
+    )
+    numbers = about(size, most, on_cpu=on_cpu, is_short=is_short)
+    for name in _NETWORKS.value or (["small"] if is_short else ["full", "small"]):
+        numbers[name] = {"segments_per_s": {}, "share_of_matrix_product": {}, "parts": {}}
+        for _ in measured(name, numbers[name], most, size, repeats, is_short=is_short):
+            _result.write(numbers, _OUT.value)
+
+
+def about(size: int, most: _roofline.Ceilings, *, on_cpu: bool, is_short: bool) -> dict[str, Any]:
+    """Prints and returns what is measured on which device, and its ceilings."""
+    device, dtype = jax.devices()[0], "float32" if on_cpu else "bfloat16"
+    numbers = {
         "device": getattr(device, "device_kind", str(device)),
         "n_devices": jax.device_count(),
         "jax": jax.__version__,
+        "scale": "short" if is_short else "whole",
         "batch_size": size,
         "matrix_product_flop_per_s": most.flop_per_s,
         "copy_byte_per_s": most.byte_per_s,
     }
     print(
-        f"{numbers['device']}: matrix product {most.flop_per_s / 1e12:.2f} TFLOP/s {jnp.dtype(dtype).name}, "
-        f"copy {most.byte_per_s / 1e9:.0f} GB/s",
+        f"{numbers['device']}: matrix product {most.flop_per_s / 1e12:.2f} TFLOP/s {dtype}, "
+        f"copy {most.byte_per_s / 1e9:.1f} GB/s",
         flush=True,
     )
-    for name in _NETWORKS.value:
-        config = _CONFIGS[name].get_config()
-        flops, made = forward_flops(_CONFIGS[name].get_config()), setting(config, size)
-        rates, shares, table = {}, {}, {}
-        for label, seconds in measure(config, made, size, _REPEATS.value):
-            rates[label] = size / seconds
-            passes = {"forward": 1, "training_step": 3}.get(label)  # The backward pass counts twice.
-            if passes:
-                shares[label] = passes * flops * rates[label] / most.flop_per_s
-            share = f"  {100 * shares[label]:.1f} % of the matrix product" if passes else ""
-            print(f"{name:7s} {label:28s} {rates[label]:10.0f} segments/s{share}", flush=True)
-        for part in parts(made, _REPEATS.value):
-            told = table[part.name] = part.told(most, size)
-            print(
-                f"{name:7s} {part.name:28s} {told['segments_per_s']:10.0f} segments/s  {part.flop / 1e9:9.2f} GFLOP  "
-                f"{part.bytes / 1e6:9.1f} MB ({part.least_bytes / 1e6:.1f} at least)  bound by {told['bound_by']}, "
-                f"{100 * told['share_of_roofline']:.1f} % of it",
-                flush=True,
-            )
-        numbers[name] = {
-            "forward_flop": flops,
-            "segments_per_s": rates,
-            "share_of_matrix_product": shares,
-            "parts": table,
-        }
-    _result.write(numbers, _OUT.value)
+    return numbers
+
+
+def measured(
+    name: str, found: dict[str, Any], most: _roofline.Ceilings, size: int, repeats: int, *, is_short: bool
+) -> Iterator[None]:
+    """Measures one network, prints each line, and puts it into `found`. Yields after each."""
+    config = _CONFIGS[name].get_config()
+    flops, made = forward_flops(_CONFIGS[name].get_config()), setting(config, size)
+    found["forward_flop"] = flops
+    for label, seconds in measure(config, made, size, repeats, is_short=is_short):
+        rate = found["segments_per_s"][label] = size / seconds
+        passes = {"forward": 1, "training_step": 3}.get(label)  # The backward pass counts twice.
+        share = ""
+        if passes:
+            reached = found["share_of_matrix_product"][label] = passes * flops * rate / most.flop_per_s
+            share = f"  {100 * reached:.1f} % of the matrix product"
+        print(f"{name:7s} {label:28s} {rate:10.0f} segments/s{share}", flush=True)
+        yield
+    for part in parts(made, repeats):
+        told = found["parts"][part.name] = part.told(most, size)
+        print(
+            f"{name:7s} {part.name:28s} {told['segments_per_s']:10.0f} segments/s  {part.flop / 1e9:9.2f} GFLOP  "
+            f"{part.bytes / 1e6:9.1f} MB ({part.least_bytes / 1e6:.1f} at least)  bound by {told['bound_by']}, "
+            f"{100 * told['share_of_roofline']:.1f} % of it",
+            flush=True,
+        )
+        yield
 
 
 if __name__ == "__main__":

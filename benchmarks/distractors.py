@@ -3,8 +3,12 @@
 python -m benchmarks.distractors --store=STORE --truth=queries/expected.csv --rows=1000000,100000000 --out=FILE
     [--coded] [--step=8] [--rendered=STORE] [--work=FILE]
 
-The real fingerprints of STORE come first. --rendered adds a store of the same recordings, changed in speed. All others
-are mixtures 0.8 a + 0.6 b of two of these, brought to length 1. The pairs (a, b) of consecutive mixtures are
+The real fingerprints of STORE come first. --rendered adds recordings that were changed in speed, the stores db@SPEED of
+another folder, of recordings that no clip was cut from:
+
+nafp extract --checkpoint=small --source=MANIFEST.csv --split=train --speeds=0.89 --name=db --out=RENDERED
+
+All others are mixtures 0.8 a + 0.6 b of two of these, brought to length 1. The pairs (a, b) of consecutive mixtures are
 consecutive fingerprints, so that mixtures follow each other as fingerprints of a track do. Of each fingerprint asked
 for, the 100 nearest are kept.
 
@@ -20,6 +24,8 @@ A clip that is not found at 3 s among fewer rows is asked at 1 s alone among mor
 """
 
 import json
+import os
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -32,7 +38,7 @@ from nafp.search import collection, store
 _STORE = flags.DEFINE_string("store", None, "The folder with the stores db and query. Required.", required=True)
 _TRUTH = flags.DEFINE_string("truth", None, "The CSV that says where queries were cut from. Required.", required=True)
 _ROWS = flags.DEFINE_list("rows", ["1000000"], "Numbers of rows to measure beyond the real ones. Default: 1,000,000.")
-_RENDERED = flags.DEFINE_string("rendered", None, "A folder with a store db of changed recordings. Default: none.")
+_RENDERED = flags.DEFINE_string("rendered", None, "A folder with stores db@SPEED of changed recordings. Default: none.")
 _CODED = flags.DEFINE_bool("coded", False, "Search 4-bit codes. Default: exact.")
 _STEP = flags.DEFINE_integer("step", 8, "Every which place is asked for, in all its conditions. Default: 8.")
 _WORK = flags.DEFINE_string("work", None, "A file to go on from. Default: begin anew.")
@@ -41,10 +47,12 @@ _OUT = flags.DEFINE_string("out", None, "The JSON file to write. Required.", req
 
 def main() -> None:
     real = collection.Collection.of([store.Store.open(_STORE.value, "db")])
-    if _RENDERED.value:
-        changed = collection.Collection.of([store.Store.open(_RENDERED.value, "db")])
+    wanted = {len(real), *map(int, _ROWS.value)}
+    for path in sorted(pathlib.Path(_RENDERED.value or os.devnull).glob("db@*.json")):
+        changed = collection.Collection.of([store.Store.open(path.parent, path.stem)])
         real = _distractors.joined(real, changed)
-    sizes = sorted({len(real), *map(int, _ROWS.value)})
+        wanted.add(len(real))
+    sizes = sorted(wanted)
     copies = -(-sizes[-1] // len(real))
     # The numbers do not depend on how many are drawn after them.
     shifts = np.random.default_rng(0).integers(len(real) // 20, len(real) - len(real) // 20, max(copies, 1))

@@ -2,6 +2,7 @@
 
 import fcntl
 import gc
+import importlib.util
 import os
 import pathlib
 import sys
@@ -9,7 +10,6 @@ import sys
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # Tests hold on any machine; GPU runs are benchmarks.
 # Modules are compiled once, wherever it is turned off too: tests start hundreds of processes that load the same ones.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 
 import jax
 import pytest
@@ -18,7 +18,10 @@ from launch import devices
 from tests import quick_compiler as compiler
 
 LONGEST = ("training", "models", "weights", "sequences", "fingerprints")
+# Rooms whose laws do not depend on what computes the network.
+ANY_RUNTIME = ("database", "evaluation", "identify", "monitor", "serving", "verbs")
 
+sys.dont_write_bytecode = False
 devices.split_cpu(4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -83,6 +86,24 @@ def shipped_corpus(tmp_path_factory):
         fcntl.flock(lock, fcntl.LOCK_EX)
         corpus.build(manifest.read(recordings), folder / "shipped", jobs=0)  # The second worker finds it unchanged.
     return folder / "shipped"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_runtime(request):
+    """Lets networks run on ONNX Runtime where a test does not say in what: JAX takes seconds to compile one."""
+    from nafp.weights import sources
+
+    if request.path.relative_to(pathlib.Path(__file__).parent).parts[0] not in ANY_RUNTIME:
+        yield
+        return
+    chosen = sources.chosen
+
+    def quick(runtime, source=""):
+        return chosen("onnx" if runtime == "auto" and importlib.util.find_spec("onnxruntime") else runtime, source)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "chosen", quick)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -277,14 +277,15 @@ class Database:
                     f"{self.folder / name}: is damaged, and cannot be made from the other files; restore it from a copy"
                 )
 
-    def compact(self, *, storage: str | None = None) -> int:
+    def compact(self, *, storage: str | None = None, log_folder: str | None = None) -> int:
         """Frees the space of removed tracks, and returns the bytes saved.
 
         storage: one of `nafp.database.codes.STORAGES` to change to. What a smaller one loses does not come back.
+        log_folder: where the log is to lie, such as a folder on another disk. Left out: where it is.
         """
         before = self.info()["bytes"]
         with self._changes() as changes:
-            changes.compact(storage)
+            changes.compact(storage, log_folder)
         return before - self.info()["bytes"]
 
     def info(self) -> dict[str, Any]:

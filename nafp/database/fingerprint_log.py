@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nafp.database import log_place
 from nafp.database.codes import RowCodec
 from nafp.jobs import plain_files
 from nafp.search import collection, rows, store
@@ -37,7 +38,7 @@ class Log:
 
     def __init__(self, path: str | os.PathLike, *, row_bytes: int, n_rows: int):
         self.path, self.row_bytes, self.n_rows = Path(path), row_bytes, n_rows
-        self._file = plain_files.to_change(self.path)
+        self._file = plain_files.to_change(log_place.to_write(self.path))
         self._cut()
 
     def append(self, codes: np.ndarray) -> int:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from nafp.database import catalogue, fingerprint_log, index_segments, network_file, writer_lock
+from nafp.database import catalogue, fingerprint_log, index_segments, log_place, network_file, writer_lock
 
 _DATA = "|".join((fingerprint_log.FILE_NAMES, index_segments.FILE_NAMES))
 _WHOLE = "|".join(map(re.escape, (network_file.NETWORK, network_file.CONFIDENCE, catalogue.FILE, catalogue.COPY)))
@@ -20,11 +20,14 @@ _CREATED = {network_file.NETWORK, network_file.CONFIDENCE, writer_lock.NAME}
 def remove(folder: Path, *, named: Collection[str]) -> None:
     """Removes the files that a killed writer or creation left. The caller holds the writer's lock.
 
-    named: the log and index files that the catalogue names, which stay. Files of other names stay, and so do links.
+    named: the log and index files that the catalogue names, which stay. Files of other names stay, and so do links,
+    but for the link to a log that this database wrote elsewhere.
     """
     for path in folder.iterdir():
         is_leftover = _UNFINISHED.fullmatch(path.name) or (_UNNAMED.fullmatch(path.name) and path.name not in named)
-        if is_leftover and path.is_file() and not path.is_symlink():
+        if is_leftover and path.is_symlink():
+            log_place.remove(path)
+        elif is_leftover and path.is_file():
             path.unlink(missing_ok=True)
 
 

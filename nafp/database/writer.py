@@ -27,6 +27,7 @@ from nafp.database import (
     fingerprint_log,
     index_segments,
     leftovers,
+    log_place,
     refusals,
     writer_lock,
 )
@@ -150,23 +151,23 @@ class DatabaseWriter:
         with self._explained(), self.catalogue.change():
             return self.catalogue.delete(names)
 
-    def compact(self, storage: str | None = None) -> None:
+    def compact(self, storage: str | None = None, log_folder: str | os.PathLike | None = None) -> None:
         """Writes the log anew without the rows of removed tracks, and one index file over it.
 
-        storage: the storage to change to, None to keep the present one. Raises errors.Invalid for damaged tracks, which
-        have to be removed first.
+        storage, log_folder: the storage to change to, and where the log is to lie. None keeps what is. Raises
+        errors.Invalid for damaged tracks, which have to be removed first.
         """
         codec = self._codec if storage in (None, self._codec.name) else self._other_codec(str(storage))
         generation = self._generation + 1
         path = self.folder / fingerprint_log.file_name(generation)
         with self._explained():
             try:
-                copied = self._copy(path, codec)
+                copied = self._copy(path, codec, log_folder)
                 rows = fingerprint_log.LogRows(path, codec, n_rows=copied.n_rows, peak_bytes=self.peak_bytes)
                 engine = self._engine.compacted(rows, generation=generation)
                 segments = [] if engine and engine.rows else self._one_file(rows, generation)
             except BaseException:
-                path.unlink(missing_ok=True)  # On a full disk, its space is needed.
+                log_place.remove(path)  # On a full disk, its space is needed.
                 raise
             self._go_over(copied, codec, segments, generation, engine)
             self._log.close()
@@ -241,7 +242,7 @@ class DatabaseWriter:
         path = self.folder / fingerprint_log.file_name(self._generation)
         is_new = not path.exists()
         if is_new and about["n_rows"]:
-            raise errors.Invalid(f"{path}: is missing; restore it from a copy")
+            raise log_place.missing(path)
         self._log = fingerprint_log.Log(path, row_bytes=self._row_bytes(self._codec), n_rows=about["n_rows"])
         if is_new:  # Its name must survive a power cut, too.
             whole_files.sync_folder(self.folder)
@@ -340,9 +341,9 @@ class DatabaseWriter:
     def _row_bytes(self, codec: codes.RowCodec) -> int:
         return codec.row_bytes + self.peak_bytes
 
-    def _copy(self, path: Path, codec: codes.RowCodec) -> _Copied:
+    def _copy(self, path: Path, codec: codes.RowCodec, log_folder: str | os.PathLike | None) -> _Copied:
         """Writes the live rows into another log. Raises errors.Invalid if the rows of a track are damaged."""
-        path.unlink(missing_ok=True)
+        log_place.begin(path, self._log.path, log_folder)
         rows, damaged, copied = self._log_rows(), [], _Copied([], [], 0)
         new = fingerprint_log.Log(path, row_bytes=self._row_bytes(codec), n_rows=0)
         with contextlib.closing(new):

@@ -101,10 +101,10 @@ class Confidence:
 
         judged: whether these are scores that peaks have judged, too. found: what speaks for the place of the first
         score, the best of a clip. It counts where there is a verifier and peaks have not judged. What speaks against
-        the first speaks against the others as much. What speaks for it speaks only for those that stand out as well,
-        with a margin above 0: they hold the same sound.
+        the first speaks against the others as much. What speaks for it speaks for the others in the share of its margin
+        that they have: all of it for a copy of the same sound, nothing for a rival, whose margin is 0.
         """
-        same_sound = np.ravel(margins) > 0
+        shared = _shares(np.asarray(margins))
         by_length, elsewhere = self.weights, self.elsewhere
         if judged and self.peaks is not None:
             by_length, elsewhere = self.peaks.weights, self.peaks.elsewhere
@@ -115,8 +115,7 @@ class Confidence:
         if self.verifier and found and not judged and np.size(scores):
             score, margin, plain = (float(np.ravel(values)[0]) for values in (scores, margins, log_odds))
             told = self.verifier.log_odds(self.lengths, length, score, margin, found) - plain
-            same_sound[0] = True
-            log_odds = log_odds + np.where(same_sound.reshape(np.shape(scores)), told, min(told, 0))
+            log_odds = log_odds + told * (shared if told > 0 else 1)
         return _logistic(log_odds)
 
     def as_record(self) -> dict[str, Any]:
@@ -223,6 +222,14 @@ def _newton(features: np.ndarray, is_right: np.ndarray, weight: np.ndarray) -> n
         if np.abs(step).max() < 1e-8:
             break
     return fitted
+
+
+def _shares(margins: np.ndarray) -> np.ndarray:
+    """Returns which share of the first margin each has, 0..1: 1 for the first itself."""
+    first = float(np.ravel(margins)[0]) if margins.size else 0.0
+    shares = np.clip(margins / first, 0, 1) if first > 0 else np.zeros(margins.shape)
+    shares.flat[:1] = 1
+    return shares
 
 
 def _logistic(x: np.ndarray) -> np.ndarray:

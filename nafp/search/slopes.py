@@ -18,6 +18,10 @@ _LIKELY_GAIN = 0.006  # The same for a slope that is no more likely than one bes
 _STEP, _START_STEP = 0.02, 0.5  # Of the first grid, in slope and in rows. Two more follow around its best line.
 _ROUNDS, _FINER = 2, 5.0
 _FEWEST = 3  # Rows that say something; fewer have no slope.
+# Rows that a line may lie beyond the ends of its track and still count, as the row at that end does: these rows of the
+# clip hold some of the track. Were they 0, a line at another tempo, on which they lie within, would score more. Of 10
+# clips of 5 s after 1 s of silence, the beginning of their track, 6 were told to be 8 to 10 % too slow.
+_BEYOND = 2.0
 _MOST = 60  # Rows that are looked at, evenly spread.
 
 
@@ -120,11 +124,12 @@ class _Field:
         return line
 
     def _between(self, at: np.ndarray) -> np.ndarray:
-        """Returns the cosines at fractional rows, [..., L], with the mean of the two rows beside. 0 off the track."""
-        row = np.clip(np.floor(at).astype(np.int64) - self._first, 0, len(self._beside) - 1)
-        share = np.clip(at - self._first - row, 0, 1)
+        """Returns the cosines at fractional rows, [..., L], with the mean of the two rows beside. See _BEYOND."""
+        near = np.clip(at, self._low, self._high - 1)
+        row = np.clip(np.floor(near).astype(np.int64) - self._first, 0, len(self._beside) - 1)
+        share = np.clip(near - self._first - row, 0, 1)
         number = np.arange(len(self._heard))
         mixed = (1 - share) * self._cosines[row, number] + share * self._cosines[row + 1, number]
         squares = (1 - share) ** 2 + share**2 + 2 * share * (1 - share) * self._beside[row]
-        inside = (at > self._low - 0.5) & (at < self._high - 0.5)
+        inside = np.abs(at - near) < _BEYOND
         return np.where(inside, mixed / np.sqrt(np.maximum(squares, 1e-3)), 0)

@@ -244,9 +244,10 @@ def _fitted(
     place between the first row and the next, 0 for a place on rows. borders: first and end rows of the tracks.
     """
     slopes = np.asarray(SLOPES if len(query) > 2 else (1.0,))
-    along = _along(query, first, slopes, borders, rows)
+    along, beyond = _along(query, first, slopes, borders, rows)
     plain, number = int(np.flatnonzero(slopes == 1)[0]), np.arange(len(first))
     best = along.max(axis=2).argmax(axis=1)
+    between = np.where(between > 0, between + beyond[:, plain, 1:3].mean(axis=1), 0)
     gained = along[number, best].max(axis=1) - np.maximum(along[:, plain, 1], between)
     is_plain = gained < _GAIN
     beside = along[number, np.where(is_plain, plain, best)]  # [C, 4]
@@ -263,16 +264,24 @@ def _along(
     slopes: np.ndarray,
     borders: tuple[np.ndarray, np.ndarray],
     rows: collection.Collection,
-) -> np.ndarray:
-    """Returns the mean cosine of a query along every path from every place, float [C, P, 4]. See `_paths`."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean cosine of a query along every path from every place, float [C, P, 4]. See `_paths`.
+
+    One row beyond the ends of a track still holds some of it, and counts as the row at that end: else another slope, on
+    which it lies within, would score more. The second array is how much of the first is of such rows.
+    """
     paths = _paths(len(query), slopes)  # [P, 4, L]
     reach = int(np.abs(paths - np.arange(len(query))).max())
     cosines = rows.windows(first - reach, len(query) + 2 * reach) @ query.T  # [C, W, L]
     at = first[:, None] - reach + np.arange(cosines.shape[1])
     low, high = (edge[:, None] for edge in borders)
-    cosines[(at < low) | (at >= high)] = 0
+    nearest = np.clip(np.clip(at, low, high - 1) - at[:, :1], 0, at.shape[1] - 1)
+    is_inside, is_beyond = (at >= low) & (at < high), (at == low - 1) | (at == high)
+    beyond = np.where(is_beyond[:, :, None], np.take_along_axis(cosines, nearest[:, :, None], axis=1), 0)
+    cosines = np.where(is_inside[:, :, None], cosines, beyond)
     n_heard = max(1, int(query.any(axis=1).sum()))  # A row of zeros says nothing and counts in no mean.
-    return cosines[:, paths + reach, np.arange(len(query))].sum(axis=3) / n_heard
+    along, beyond = (each[:, paths + reach, np.arange(len(query))].sum(axis=3) / n_heard for each in (cosines, beyond))
+    return along, beyond
 
 
 def _vertex(beside: np.ndarray) -> np.ndarray:

@@ -7,12 +7,13 @@ message of its own. Nothing else that one host alone sees, such as its clock or 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nafp.fingerprints import hosts
 from nafp.training import pipeline, step
 
 Stepped = Callable[[step.State, pipeline.Batch, step.Banks, np.ndarray], tuple[step.State, dict[str, jax.Array]]]
@@ -48,7 +49,26 @@ def mapped(recipe: step.Recipe) -> Stepped:
         finite = jnp.isfinite(scores["loss"]) & jnp.isfinite(scores["grad_norm"])
         return state, {**scores, **counted(votes, finite)}
 
-    return jax.pmap(stepped, axis_name=step.AXIS, donate_argnums=0)
+    return begun_together(jax.pmap(stepped, axis_name=step.AXIS, donate_argnums=0))
+
+
+def begun_together(program: Any) -> Callable[..., Any]:
+    """Returns a mapped program that no host begins before all have compiled it.
+
+    Collectives of CPUs give up when one host comes 30 seconds later than another, and compiling on a busy host takes
+    longer than on an idle one.
+    """
+    if jax.process_count() == 1:
+        return program
+    compiled: list[Any] = []
+
+    def begun(*arguments: Any) -> Any:
+        if not compiled:
+            with hosts.together("compiling the step"):
+                compiled.append(program.lower(*arguments).compile())  # Which JAX calls below, with several hosts.
+        return program(*arguments)
+
+    return begun
 
 
 def counted(votes: jax.Array, finite: jax.Array) -> dict[str, jax.Array]:

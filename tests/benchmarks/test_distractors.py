@@ -6,7 +6,7 @@ import pytest
 from benchmarks import _distractors as distractors
 from nafp.search import collection, store
 
-N_REAL, SIZES = 600, (600, 1500, 9000)
+N_REAL, SIZES = 600, (300, 600, 1500, 9000)
 
 
 def rows_of(n, random):

@@ -156,8 +156,18 @@ def test_what_speaks_for_the_best_place_does_not_speak_for_other_tracks():
     plain = log_odds(model.probability(3, scores, margins))
     told = log_odds(model.probability(3, scores, margins, found=found))
     assert told[0] > plain[0] + 1
-    np.testing.assert_allclose(told[:2] - plain[:2], told[0] - plain[0])
+    np.testing.assert_allclose(told[:2] - plain[:2], (told[0] - plain[0]) * np.array([1, 0.58 / 0.6]))
     np.testing.assert_allclose(told[2:], plain[2:])
+
+
+def test_a_rival_whose_margin_is_rounded_up_stays_a_rival():
+    model = confidence.Confidence([1, 5], WEIGHTS, verifier=VERIFIER)
+    found = FOUND._replace(leftover=0.1, agreement=0.5, best_agreement=0.6, likeness=0.8, best_likeness=0.9)
+    scores = np.array([1.0, 0.3])
+    plain, told = (model.probability(3, scores, np.array([0.7, 1e-8]), found=one) for one in (None, found))
+    assert told[0] > plain[0]
+    assert told[1] == pytest.approx(plain[1])
+    assert model.probability(3, np.zeros(0), np.zeros(0), found=found).size == 0
 
 
 def test_what_peaks_have_judged_is_not_judged_by_evidence():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nafp.search import collection, slopes, store, transposed
+from nafp.search import collection, slopes, speeds, store, transposed
 
 DIM, N_ROWS = 32, 90
 
@@ -130,3 +130,28 @@ def test_two_rows_have_no_slope(rows):
     query = along(rows, 20.3, 1.3, np.arange(2))
     line = slopes.fitted(query, rows, track=0, start=20.25)
     assert (line.start, line.slope) == (20.25, 1.0)
+
+
+@pytest.fixture(scope="module")
+def streams():
+    """Sound before, within and beyond a track, as rows that overlap, and a collection of the track and two others."""
+    rng = np.random.default_rng(6)
+    outside = [rng.standard_normal((N_ROWS + 21, DIM)) for _ in range(3)]
+    parts = [unit(sound[:-1] + sound[1:]) for sound in outside]
+    tracks = [store.TrackRows(name, N_ROWS * number, N_ROWS, 45.0) for number, name in enumerate("abc")]
+    return parts[1], collection.Collection([part[10:-10] for part in parts], tracks, hop_s=0.5)
+
+
+@pytest.mark.parametrize("first", [4, 7, 92, 94])
+def test_a_clip_that_begins_before_its_track_or_ends_after_it_keeps_its_tempo(streams, first):
+    sound, known = streams
+    heard = sound[first : first + 14].copy()
+    stranger = unit(np.random.default_rng(first).standard_normal((14, DIM)))
+    at = first + np.arange(14) - 10  # In rows of the track. The row beyond each end holds half of it.
+    heard[(at < -1) | (at > N_ROWS)] = stranger[(at < -1) | (at > N_ROWS)]
+    line = slopes.fitted(heard, known, track=1, start=N_ROWS + first - 10.0)
+    assert (line.start, line.slope) == pytest.approx((N_ROWS + first - 10, 1), abs=0.02)
+    near = np.argsort(-heard @ known.take(np.arange(len(known))).T, axis=1)[:, :20]
+    found = speeds.rank([speeds.ClipAtSpeed(1.0, heard, near, [14])], known)[0]
+    assert (found.tracks[0], found.slopes[0]) == (1, 1)
+    assert found.starts[0] == pytest.approx(N_ROWS + first - 10, abs=0.1)

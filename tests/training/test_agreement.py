@@ -1,5 +1,6 @@
 """Hosts agree on whether a run goes on, and steps under way are looked at in their order."""
 
+import contextlib
 import json
 
 import jax
@@ -43,6 +44,28 @@ def test_hosts_agree_on_what_one_of_them_says():
 def test_a_host_votes_on_each_of_its_devices():
     ballots = agreement.ballots(agreement.Votes(late=True))
     np.testing.assert_array_equal(ballots, [[0, 0, 1]] * jax.local_device_count())
+
+
+def test_no_host_begins_a_step_before_all_have_compiled_it(monkeypatch, caplog):
+    met = []
+
+    @contextlib.contextmanager
+    def together(what):
+        yield
+        met.append((what, n_compiled()))
+
+    def n_compiled():
+        return sum("Finished XLA compilation of jit(_fun)" in record.getMessage() for record in caplog.records)
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(agreement.hosts, "together", together)
+    begun = agreement.begun_together(jax.pmap(lambda x, y: x + y, donate_argnums=0))
+    x = step.replicate(np.ones(2, np.float32))
+    with jax.log_compiles():
+        for expected in (3, 5):
+            x = begun(x, np.full((DEVICES, 1), 2, np.float32))
+            assert met == [("compiling the step", 1)]
+            assert np.all(np.asarray(x) == expected)
 
 
 def test_steps_under_way_land_in_order_and_all_at_once_where_asked():

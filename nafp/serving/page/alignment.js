@@ -20,7 +20,8 @@ function fit(index, place, version, length, shifts) {
   const tried = query.length > 2 ? slopes : [1], plain = tried.indexOf(1);
   const along = tried.map(slope => shifted.map(shift => scoreAlong(index, place.track, first + shift, slope, query, heard)));
   const highest = along.map(scores => Math.max(...scores)), best = highest.indexOf(Math.max(...highest));
-  const between = place.half ? place.score : 0;
+  const beyond = [1, 2].map(i => scoreAlong(index, place.track, first + shifted[i], 1, query, heard, "beyond"));
+  const between = place.half ? place.score + (beyond[0] + beyond[1]) / 2 : 0;
   if (highest[best] - Math.max(along[plain][1], between) < gain) {
     const beside = along[plain], next = place.half && beside[2] > beside[1] ? 1 : 0;
     place.at = place.start + next + vertex(beside.slice(next, next + 3), index.law.the_same);
@@ -31,11 +32,14 @@ function fit(index, place, version, length, shifts) {
   }
 }
 
-function scoreAlong(index, track, first, slope, query, heard) {
+// Returns the mean cosine along a path. A row beyond an end of the track counts as the row at that end: it holds some of
+// the track. only: "beyond" for what such rows add.
+function scoreAlong(index, track, first, slope, query, heard, only) {
+  const low = index.firsts[track], high = index.ends[track] - 1;
   let sum = 0;
   query.forEach((vector, j) => {
-    const row = first + even(slope * j);
-    if (heard[j] && index.isInside(track, row)) sum += index.dot(row, vector);
+    const row = first + even(slope * j), near = Math.max(low, Math.min(high, row));
+    if (heard[j] && Math.abs(row - near) < 2 && !(only && row === near)) sum += index.dot(near, vector);
   });
   return sum / Math.max(1, heard.filter(Boolean).length);
 }
