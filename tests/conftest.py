@@ -22,6 +22,7 @@ LONGEST = ("training", "models", "weights", "sequences", "fingerprints")
 ANY_RUNTIME = ("database", "evaluation", "identify", "monitor", "serving", "verbs")
 
 sys.dont_write_bytecode = False
+sys.dont_write_bytecode = False
 devices.split_cpu(4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -44,10 +44,14 @@ MODULES = (
 FEW_BLOCKS = {"model.channels": (4, 16), "model.time_strides": (2, 1), "model.dim": 16, "model.head_hidden": 4}
 
 
+# The runtime that answers soonest: nothing is compiled.
+SOONEST = "onnx" if importlib.util.find_spec("onnxruntime") else "numpy"
+
+
 @functools.cache
 def small() -> protocol.Network:
-    """Opens the shipped network for tests that ask what it hears, in what computes it soonest. Nothing is compiled."""
-    return sources.load("small", runtime="onnx" if importlib.util.find_spec("onnxruntime") else "numpy")
+    """Opens the shipped network for tests that ask what it hears, in the runtime that answers soonest."""
+    return sources.load("small", runtime=SOONEST)
 
 
 def config(**changes):

@@ -12,7 +12,7 @@ from nafp import config as config_lib
 from nafp import errors
 from nafp.corpora import corpus
 from nafp.models import network
-from nafp.training import augment, data, loop, pipeline, sounds, step
+from nafp.training import augment, data, loop, pipeline, resident, sounds, step
 
 RECIPES = {
     "original": (),
@@ -67,25 +67,40 @@ def test_every_recipe_trains_two_steps(shipped_corpus, tmp_path, recipe, on_devi
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_opens_its_data_and_its_step_fits_together(shipped_corpus, recipe):
-    """Traces the step with the batches of both pipelines, and compiles nothing."""
+    """Traces the step with a batch of the pipeline of hosts, and compiles nothing.
+
+    A device reads batches of the same shapes, so that the rest of its step is the same.
+    """
     c = shrunk(recipe, shipped_corpus)
     settings = augment.settings(audio=c.audio, augment=c.augment)
     made = step.recipe_of(c, settings, total_steps=2, epoch_steps=2)
     n_mels, n_frames = network.mel_shape(c)
     state = jax.eval_shape(lambda: step.initial(made, n_mels=n_mels, n_frames=n_frames))
-    places = [shrunk(recipe, shipped_corpus, **{"data.on_device": where}) for where in ("no", "yes")]
-    epochs = [traced_epoch(made, state, data.open_data(placed, settings)) for placed in places]
-    assert epochs[0] == epochs[1]
+    by_host, by_device = (
+        data.open_data(shrunk(recipe, shipped_corpus, **{"data.on_device": where}), settings) for where in ("no", "yes")
+    )
+    batch, numbers = next(by_host.stream), next(by_device.stream)
+    traced(made, state, batch, by_host.banks)
+    read = jax.eval_shape(
+        lambda recordings, some: resident.read(settings, recordings, step.keys_of(c.seed, some["position"]), some),
+        by_device.banks.recordings,
+        numbers,
+    )
+    assert sizes(read) == sizes(batch)
+    assert sizes(by_device.banks._replace(recordings=None)) == sizes(by_host.banks)
+    assert by_host.epoch == by_device.epoch
 
 
-def traced_epoch(made, state, opened):
-    """Traces the step of a recipe with the first batch, and returns the number of windows in an epoch."""
-    one = jax.tree.map(lambda x: np.asarray(x)[None], (next(opened.stream), opened.banks))
+def traced(made, state, batch, banks):
+    one = jax.tree.map(lambda x: np.asarray(x)[None], (batch, banks))
     mapped = jax.vmap(lambda *given: step.train_step(made, *given), in_axes=(None, 0, 0), axis_name=step.AXIS)
     after, scores = jax.eval_shape(mapped, state, *one)
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert scores["loss"].shape == (1,)
-    return opened.epoch
+
+
+def sizes(tree):
+    return jax.tree.map(lambda x: (np.shape(x), np.dtype(getattr(x, "dtype", type(x)))), tree)
 
 
 def test_rooms_and_microphones_are_one_bank_of_short_responses(shipped_corpus):

@@ -114,7 +114,7 @@ def mapped(c, devices, **network):
 
 
 def on_devices(tree, devices):
-    """Copies a tree onto some devices, as a step leaves its state there: the second step is that of the first."""
+    """Copies a tree onto some devices as a step leaves its state there, so that all steps are one program."""
     place = NamedSharding(Mesh(np.array(jax.devices()[:devices]), (step.AXIS,)), PartitionSpec(step.AXIS))
     return jax.device_put(jax.tree.map(lambda x: np.stack([np.asarray(x)] * devices), tree), place)
 

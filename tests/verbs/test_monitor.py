@@ -21,11 +21,12 @@ from nafp.monitor import lines as sheets
 from nafp.monitor import stretches
 from nafp.monitor.stretches import Stretch
 from nafp.verbs import monitor
-from tests import commands, databases
+from tests import commands, databases, networks
 
 ROOT = pathlib.Path(__file__).parents[2]
 MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:4]
 RATE_HZ = 8000
+OPEN_COLLECTION = monitor.open_collection
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def place(tmp_path_factory):
     """Makes a database of three tracks and a recording in which two of them and another one are played."""
     folder = tmp_path_factory.mktemp("watching")
     there = database.Database.create(folder / "db", network="small")
-    network = there.network(batch_size=32)
+    network = networks.small()
     with there.writer() as writing:
         for path in MUSIC[:3]:
             samples = decode.load(path, sample_rate_hz=RATE_HZ)
@@ -53,18 +54,16 @@ def place(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def opened_once(monkeypatch, opened={}):  # noqa: B006 - compiles the network for the first test only
-    open_collection = monitor.open_collection
-
     def once(request, **settings):
         if request.database not in opened:
-            opened[request.database] = open_collection(request, **settings)
+            opened[request.database] = OPEN_COLLECTION(request, **settings)
         return opened[request.database]
 
     monkeypatch.setattr(monitor, "open_collection", once)
 
 
 def run(place, *names, **settings):
-    settings = {"max_speed": 0.0, "format": "json"} | settings
+    settings = {"max_speed": 0.0, "format": "json", "runtime": networks.SOONEST} | settings
     where = [str(place / name) for name in names]
     return monitor.run(monitor.MonitorRequest(where, str(place / "db"), **settings))
 
@@ -86,6 +85,14 @@ def test_tracks_and_what_is_unknown_are_said_in_order(place, capsys):
             assert one["speed"] == pytest.approx(1, abs=0.02)
         assert one["recording"] == str(place / "long.wav")
         assert "heard_at" not in one
+
+
+def test_jax_alone_is_prepared_for(place):
+    prepared = []
+    for runtime in ("numpy", "jax"):
+        request = monitor.MonitorRequest([], str(place / "db"), runtime=runtime)
+        OPEN_COLLECTION(request, prepare=lambda runtime=runtime: prepared.append(runtime))
+    assert prepared == ["jax"]
 
 
 def test_nothing_found_and_bad_files_have_codes_of_their_own(place, capsys):

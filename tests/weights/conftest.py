@@ -1,4 +1,4 @@
-"""Checks the shapes that signatures state, in every test of the room, and holds what the tests share."""
+"""In every test of the room, shapes are checked, and most of the compiler's optimisations are off."""
 
 import numpy as np
 import pytest
@@ -11,6 +11,11 @@ from tests import networks, shapes
 def checked_shapes():
     with shapes.held(*networks.MODULES):
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_quickly(quick_compiler):
+    pass
 
 
 @pytest.fixture(scope="package")
