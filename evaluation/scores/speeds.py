@@ -310,9 +310,14 @@ def _samples(
     without: metrics.Answers,
     tracks: Sequence[str],
 ) -> dict[int, verified.Sample]:
-    """Returns the questions of each length, with their recordings and without, by which evidence is weighed."""
+    """Returns the questions of each length, with their recordings and without, by which evidence is weighed.
+
+    A length that no clip reaches has none.
+    """
     found, mixed = {}, verified.others(scored, tracks)
     for column, length in enumerate(scored.lengths):
+        if not scored.answers.asked[:, column].any():
+            continue
         is_strange = scored.asked["song"][:, column] & without.asked[:, column]
         usual = _usual(scored, column)
         found[length] = verified.sample(scored, column, known, strange, is_strange, usual=usual, mixed=mixed)

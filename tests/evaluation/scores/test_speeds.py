@@ -37,12 +37,12 @@ def stores(tmp_path_factory):
     return folder
 
 
-def scored(folder, out, queries, **settings):
+def scored(folder, out, queries, *, lengths=("1", "9"), **settings):
     request = evaluate.Request(
         store=[str(folder)],
         out=str(out),
         truth=str(folder / "expected.csv"),
-        lengths=["1", "9"],
+        lengths=lengths,
         show=False,
         **settings,
     )
@@ -75,8 +75,11 @@ def test_heard_once_the_numbers_are_those_of_a_plain_evaluation(stores, tmp_path
 def test_left_out_clips_give_a_calibration_that_knows_what_is_usual(stores, tmp_path, monkeypatch):
     monkeypatch.setattr("evaluation.scores.open_set.FEWEST", 5)
     monkeypatch.setattr("evaluation.scores.left_out.LEAST_LEFT", 0.0)
-    scored(stores, tmp_path, ["query", "query@1.03"], unknown="left-out")
+    longer_than_the_clips = "19"
+    lengths = ["1", "9", longer_than_the_clips]
+    scored(stores, tmp_path, ["query", "query@1.03"], unknown="left-out", lengths=lengths)
     kept = json.loads((tmp_path / "confidence.json").read_text())
+    assert kept["lengths"] == [1, 9]
     assert len(kept["elsewhere"]) == len(kept["lengths"]) == len(kept["weights"])
     assert len(kept["verifier"]["several"]) == len(kept["verifier"]["usual"]) == len(kept["lengths"])
 
