@@ -184,8 +184,9 @@ def test_lines_of_a_monitor_killed_at_every_step_stand_once_and_whole(victim, me
         assert [line["track"] for line in lines] == 2 * expected
 
 
-def test_the_answers_of_identify_killed_at_every_step_are_whole_or_not_there(victim, memory):
-    for folder, ended in lives(victim, "answer", lambda place: None, memory):
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_answers_of_identify_killed_at_every_step_are_whole_or_not_there(victim, memory, every):
+    for folder, ended in lives(victim, "answer", lambda place: None, memory, every=every):
         if (folder / "r.tsv").exists():
             assert (folder / "r.tsv").read_text().splitlines() == [f"{number}.wav\terror" for number in range(3)]
             assert len((folder / "r_detail.csv").read_text().splitlines()) == 4

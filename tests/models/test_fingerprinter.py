@@ -93,7 +93,9 @@ def _evaluate(form, variant):
     return evaluated
 
 
-@pytest.mark.parametrize("variant", range(len(VARIANTS)))
+@pytest.mark.parametrize(
+    "variant", [pytest.param(n, marks=pytest.mark.slow if n in (1, 2) else ()) for n in range(len(VARIANTS))]
+)
 def test_both_forms_give_equal_fingerprints_of_unit_length_and_equal_gradients(variant):
     mel, variables = spectrograms(4), trained(small(**VARIANTS[variant]))
     lax, lax_gradients = evaluate("lax", variant)(variables, mel)

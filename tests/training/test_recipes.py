@@ -65,7 +65,9 @@ def test_every_recipe_trains_two_steps(shipped_corpus, tmp_path, recipe, on_devi
     assert all(map(math.isfinite, losses))
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(name, marks=pytest.mark.slow if ":" in name else ()) for name in RECIPES]
+)
 def test_every_recipe_opens_its_data_and_its_step_fits_together(shipped_corpus, recipe):
     """Traces the step with a batch of the pipeline of hosts, and compiles nothing.
 

@@ -155,7 +155,9 @@ def plain_losses(c, n_steps=4, n_pairs=8):
     return losses
 
 
-@pytest.mark.parametrize("masked, memory", [(True, 0), (False, 0), (True, 12)])
+@pytest.mark.parametrize(
+    "masked, memory", [(True, 12), *(pytest.param(masked, 0, marks=pytest.mark.slow) for masked in (True, False))]
+)
 def test_one_two_and_four_devices_equal_the_plain_step(masked, memory):
     c = tiny(**{"loss.mask_same_track": masked, "loss.memory": memory})
     expected = plain_losses(c)
@@ -238,7 +240,9 @@ SEVERAL = {
 }
 
 
+@pytest.mark.slow
 def test_replicas_one_mask_and_a_front_end_that_sees_the_batch_are_the_same_on_two_devices_and_in_parts():
+    """The fast tests are those of plain batches on devices and in parts, and test_one_draw_of_masks_holds_for_a_batch."""
     one, params = run_pmap(tiny(**SEVERAL), 1, n_steps=2)
     two, params_of_two = run_pmap(tiny(**SEVERAL, **{"train.micro_batch": 4}), 2, n_steps=2)
     np.testing.assert_allclose(two, one, rtol=2e-5)

@@ -126,7 +126,9 @@ def test_other_recordings_under_the_same_name_are_other_settings(place, source, 
         rendering.render(other, other, tmp_path / "q", **SETTINGS)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_command_goes_on(place, source, tmp_path):
+    """The fast test, in one process, is test_interrupted_anywhere_the_bytes_are_the_same."""
     command = ["queries", "render", f"--source={place}"]
     command += ["--count=60", "--seconds=2", "--seed=4", f"--conditions={','.join(NAMES)}"]
     command += [f"--out={tmp_path / 'torn'}", "--jobs=1"]
