@@ -242,7 +242,7 @@ SEVERAL = {
 
 @pytest.mark.slow
 def test_replicas_one_mask_and_a_front_end_that_sees_the_batch_are_the_same_on_two_devices_and_in_parts():
-    """The fast tests are those of plain batches on devices and in parts, and test_one_draw_of_masks_holds_for_a_batch."""
+    """The fast tests are those of plain batches, on devices and in parts, and that of one draw of masks."""
     one, params = run_pmap(tiny(**SEVERAL), 1, n_steps=2)
     two, params_of_two = run_pmap(tiny(**SEVERAL, **{"train.micro_batch": 4}), 2, n_steps=2)
     np.testing.assert_allclose(two, one, rtol=2e-5)
