@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy  # Whose parts are imported when they are first used.
 
 from evaluation.scores import metrics
 
@@ -69,7 +69,7 @@ def test_any_acceptable_answer_will_do():
 @pytest.mark.parametrize("hits", [(0, 10), (10, 10), (3, 10), (871, 1000)])
 def test_wilson_equals_the_score_test_inverted(hits):
     low, high = metrics.wilson(metrics.Hits(*hits))
-    expected = stats.binomtest(*hits).proportion_ci(method="wilson")
+    expected = scipy.stats.binomtest(*hits).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 

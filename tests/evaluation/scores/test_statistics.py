@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy  # Whose parts are imported when they are first used.
 
 from evaluation.scores import statistics
 
@@ -18,7 +18,7 @@ def pairs(a, b, both=10):
 @pytest.mark.parametrize("a, b", [(0, 0), (5, 0), (3, 11), (7, 7), (400, 460)])
 def test_mcnemar_equals_the_binomial_test(a, b):
     found = statistics.mcnemar(*pairs(a, b))
-    expected = stats.binomtest(a, a + b).pvalue if a + b else 1.0
+    expected = scipy.stats.binomtest(a, a + b).pvalue if a + b else 1.0
     assert (found.only_first, found.only_second) == (a, b)
     assert found.p == pytest.approx(expected, rel=1e-9)
 
@@ -42,7 +42,7 @@ def test_p_values_are_those_of_the_error_function(first, second):
 
 def test_many_pairs_are_approximated_closely():
     found = statistics.mcnemar(*pairs(5100, 4900))
-    assert found.p == pytest.approx(stats.binomtest(5100, 10000).pvalue, abs=1e-3)
+    assert found.p == pytest.approx(scipy.stats.binomtest(5100, 10000).pvalue, abs=1e-3)
 
 
 def test_systems_must_have_answered_the_same_questions():
