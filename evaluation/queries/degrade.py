@@ -4,7 +4,7 @@ These are the numpy twins of the augmentations of training, for whole files at t
 """
 
 import numpy as np
-from scipy import signal
+import scipy  # Whose signal processing is imported when it is first used: it takes most of a second.
 
 from nafp import errors
 
@@ -32,7 +32,7 @@ def convolve(samples: np.ndarray, response: np.ndarray, *, direct: int = 0) -> n
 
     direct: the sample of the response that is not delayed.
     """
-    wet = signal.oaconvolve(samples, response)[direct:][: len(samples)]
+    wet = scipy.signal.oaconvolve(samples, response)[direct:][: len(samples)]
     return np.pad(wet, (0, len(samples) - len(wet))).astype(np.float32)
 
 
@@ -71,14 +71,14 @@ def band(samples: np.ndarray, *, low_hz: float = 0.0, high_hz: float = np.inf, s
         )
     has_top = high_hz < 0.49 * sample_rate_hz
     if low_hz and has_top:
-        sections = signal.butter(4, (low_hz, high_hz), "bandpass", fs=sample_rate_hz, output="sos")
+        sections = scipy.signal.butter(4, (low_hz, high_hz), "bandpass", fs=sample_rate_hz, output="sos")
     elif has_top:
-        sections = signal.butter(4, high_hz, "lowpass", fs=sample_rate_hz, output="sos")
+        sections = scipy.signal.butter(4, high_hz, "lowpass", fs=sample_rate_hz, output="sos")
     elif low_hz:
-        sections = signal.butter(4, low_hz, "highpass", fs=sample_rate_hz, output="sos")
+        sections = scipy.signal.butter(4, low_hz, "highpass", fs=sample_rate_hz, output="sos")
     else:
         return samples
-    return signal.sosfilt(sections, samples).astype(np.float32)
+    return scipy.signal.sosfilt(sections, samples).astype(np.float32)
 
 
 def phone_speaker(samples: np.ndarray, *, sample_rate_hz: int) -> np.ndarray:
@@ -87,7 +87,7 @@ def phone_speaker(samples: np.ndarray, *, sample_rate_hz: int) -> np.ndarray:
     # Prewarped, so that the resonance is at its frequency at any sample rate.
     warped = 2 * sample_rate_hz * np.tan(turn / (2 * sample_rate_hz))
     analog = [1.0, 0.0, 0.0], [1.0, warped / _SPEAKER_Q, warped**2]
-    played = signal.lfilter(*signal.bilinear(*analog, fs=sample_rate_hz), samples)
+    played = scipy.signal.lfilter(*scipy.signal.bilinear(*analog, fs=sample_rate_hz), samples)
     return band(played.astype(np.float32), high_hz=_SPEAKER_TOP_HZ, sample_rate_hz=sample_rate_hz)
 
 
