@@ -135,8 +135,13 @@ def _in_words(answer: Answer) -> str:
         words.append(f"pitch {answer.semitones:+.1f} semitones")
     words.append(f"score {answer.score:.2f}   margin {answer.margin:.2f}")
     if answer.probability is not None:
-        words.append(f"{100 * min(answer.probability, 0.999):.1f} % sure".replace(".0 %", " %"))
+        words.append(how_sure(answer.probability))
     return "   ".join(words)
+
+
+def how_sure(probability: float) -> str:
+    """Returns a probability for people to read, in percent. No answer is called surer than 99.9 %."""
+    return f"{100 * min(probability, 0.999):.1f} % sure".replace(".0 %", " %")
 
 
 def _part(answer: Answer, reply: Reply) -> str:

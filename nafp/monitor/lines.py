@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from nafp.identify import answers
 from nafp.jobs import shown
 from nafp.monitor.stretches import Stretch
 
@@ -80,7 +81,7 @@ def as_text(stretch: Stretch, *, heard_at: str = "") -> str:
         f"from {clock(stretch.track_start_s)}",
         *([f"speed {change:+.1f} %"] if abs(change) >= 0.25 else []),
         f"score {stretch.score:.2f}",
-        *([f"{100 * stretch.probability:.0f} % sure"] if stretch.probability is not None else []),
+        *([answers.how_sure(stretch.probability)] if stretch.probability is not None else []),
     ]
     return "   ".join(parts)
 

@@ -267,7 +267,8 @@ def test_people_read_times_speeds_and_names():
     one = Stretch("/music/Kind of Blue.flac", 65.04, 3725.0, 0.0, 3700.0, 0.81, 0.97, 0.3, 1.021)
     text = sheets.said(one, "set.mp3")
     assert text.startswith("1:05.0 - 1:02:05.0   Kind of Blue   from 0:00.0   speed +2.1 %")
-    assert "97 % sure" in text
+    assert text.endswith("97 % sure")
+    assert sheets.said(one._replace(probability=1.0), "set.mp3").endswith("99.9 % sure")
     assert "speed" not in sheets.said(one._replace(speed=1.001), "set.mp3")
     assert sheets.said(Stretch("", 5, 9), "set.mp3") == "0:05.0 - 0:09.0   (unknown)"
 
