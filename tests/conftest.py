@@ -2,7 +2,6 @@
 
 import fcntl
 import gc
-import importlib.util
 import os
 import pathlib
 import sys
@@ -93,14 +92,16 @@ def shipped_corpus(tmp_path_factory):
 def quick_runtime(request):
     """Lets networks run on ONNX Runtime where a test does not say in what: JAX takes seconds to compile one."""
     from nafp.weights import sources
+    from tests import networks
 
-    if request.path.relative_to(pathlib.Path(__file__).parent).parts[0] not in ANY_RUNTIME:
+    room = request.path.relative_to(pathlib.Path(__file__).parent).parts[0]
+    if room not in ANY_RUNTIME or networks.SOONEST != "onnx":
         yield
         return
     chosen = sources.chosen
 
     def quick(runtime, source=""):
-        return chosen("onnx" if runtime == "auto" and importlib.util.find_spec("onnxruntime") else runtime, source)
+        return chosen("onnx" if runtime == "auto" else runtime, source)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "chosen", quick)

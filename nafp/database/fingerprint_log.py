@@ -20,7 +20,7 @@ from nafp.jobs import plain_files
 from nafp.search import collection, rows, store
 
 _LOOKED_OVER_BYTES = 64 * 2**20  # To compare so many bytes with their checksums takes 0.05 s, once.
-FILE_NAMES = r"fingerprints-\d{4,}\.log"  # The names that `file_name` returns, as a regular expression.
+FILE_NAMES = log_place.FILE_NAMES  # The names that `file_name` returns, as a regular expression.
 
 
 def file_name(generation: int) -> str:

@@ -14,7 +14,7 @@ from nafp import errors
 from nafp.jobs import plain_files, whole_files
 
 OWNER = "database.txt"
-_LOG = re.compile(r"fingerprints-\d{4,}\.log")
+FILE_NAMES = r"fingerprints-\d{4,}\.log"  # Of logs, as a regular expression.
 
 
 def to_write(path: Path) -> Path:
@@ -92,7 +92,7 @@ def _claim(place: Path, database: Path) -> None:
     owner = _owner(place)
     if owner == str(database):
         return
-    if owner or any(_LOG.fullmatch(name) for name in os.listdir(place)):
+    if owner or any(re.fullmatch(FILE_NAMES, name) for name in os.listdir(place)):
         raise errors.Invalid(
             f"{place}: is the place of {owner or 'another database'}; each log needs a folder of its own"
         )

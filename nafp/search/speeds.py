@@ -247,7 +247,7 @@ def _fitted(
     along, beyond = _along(query, first, slopes, borders, rows)
     plain, number = int(np.flatnonzero(slopes == 1)[0]), np.arange(len(first))
     best = along.max(axis=2).argmax(axis=1)
-    between = np.where(between > 0, between + beyond[:, plain, 1:3].mean(axis=1), 0)
+    between = np.where(between > 0, between + beyond.mean(axis=1), 0)
     gained = along[number, best].max(axis=1) - np.maximum(along[:, plain, 1], between)
     is_plain = gained < _GAIN
     beside = along[number, np.where(is_plain, plain, best)]  # [C, 4]
@@ -268,7 +268,8 @@ def _along(
     """Returns the mean cosine of a query along every path from every place, float [C, P, 4]. See `_paths`.
 
     One row beyond the ends of a track still holds some of it, and counts as the row at that end: else another slope, on
-    which it lies within, would score more. The second array is how much of the first is of such rows.
+    which it lies within, would score more. The second array, float [C, 2], is how much such rows give a place at slope 1,
+    on its row and on the next.
     """
     paths = _paths(len(query), slopes)  # [P, 4, L]
     reach = int(np.abs(paths - np.arange(len(query))).max())
@@ -280,8 +281,9 @@ def _along(
     beyond = np.where(is_beyond[:, :, None], np.take_along_axis(cosines, nearest[:, :, None], axis=1), 0)
     cosines = np.where(is_inside[:, :, None], cosines, beyond)
     n_heard = max(1, int(query.any(axis=1).sum()))  # A row of zeros says nothing and counts in no mean.
-    along, beyond = (each[:, paths + reach, np.arange(len(query))].sum(axis=3) / n_heard for each in (cosines, beyond))
-    return along, beyond
+    number, own = np.arange(len(query)), _paths(len(query), np.ones(1))[0, 1:3]
+    along = cosines[:, paths + reach, number].sum(axis=3) / n_heard
+    return along, beyond[:, own + reach, number].sum(axis=2) / n_heard
 
 
 def _vertex(beside: np.ndarray) -> np.ndarray:

@@ -63,7 +63,7 @@ def opened_once(monkeypatch, opened={}):  # noqa: B006 - compiles the network fo
 
 
 def run(place, *names, **settings):
-    settings = {"max_speed": 0.0, "format": "json", "runtime": networks.SOONEST} | settings
+    settings = {"max_speed": 0.0, "format": "json"} | settings
     where = [str(place / name) for name in names]
     return monitor.run(monitor.MonitorRequest(where, str(place / "db"), **settings))
 
