@@ -268,8 +268,8 @@ def _along(
     """Returns the mean cosine of a query along every path from every place, float [C, P, 4]. See `_paths`.
 
     One row beyond the ends of a track still holds some of it, and counts as the row at that end: else another slope, on
-    which it lies within, would score more. The second array, float [C, 2], is how much such rows give a place at slope 1,
-    on its row and on the next.
+    which it lies within, would score more. The second array, float [C, 2], is how much such rows give a place at slope
+    1, on its row and on the next.
     """
     paths = _paths(len(query), slopes)  # [P, 4, L]
     reach = int(np.abs(paths - np.arange(len(query))).max())
