@@ -40,11 +40,11 @@ _SETTINGS = (
     (flags.DEFINE_string, "checkpoint", "dedup: the network that fingerprints audio; small."),
     (flags.DEFINE_float, "score", "dedup: least mean cosine of a matching stretch, 0 to 1; 0.75."),
     (flags.DEFINE_float, "seconds", "dedup: shortest matching stretch, seconds; 5."),
-    (flags.DEFINE_integer, "sample_rate_hz", "build: the sample rate to decode to, Hz; 8000."),
-    (flags.DEFINE_integer, "jobs", "Threads of scan and filter, processes of build; as many as there are processors."),
+    (flags.DEFINE_integer, "sample_rate_hz", "build: the sample rate to decode to, Hz; 8000.", 1000),
+    (flags.DEFINE_integer, "jobs", "Threads of scan and filter, processes of build; one for each processor.", 0),
 )
-for _define, _name, _text in _SETTINGS:
-    _define(_name, None, _text)
+for _define, _name, *_rest in _SETTINGS:
+    _define(_name, None, *_rest)
 
 
 def main(argv: list[str]) -> int:
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
 
     if argv[1:2] == ["dedup"] and argv[2:]:  # Audio is fingerprinted first: the network runs.
         devices.prepare()
-    settings = words.given(name for _, name, _ in _SETTINGS)
+    settings = words.given(name for _, name, *_ in _SETTINGS)
     return corpus.run(argv[1] if argv[1:] else "", argv[2:], settings)
 
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -158,6 +158,29 @@ VERBS: dict[str, Callable[[QueriesRequest], str]] = {
     "pairs": render_pairs,
     "listen": listen,
 }
+
+
+# Settings without an effect: of a verb, of a verb with another setting, and of the page for a configuration.
+_IDLE = {
+    "render": ("form", "segments", "variants", "sample_rate_hz"),
+    "render --aligned": ("count", "seconds"),
+    "pairs": ("snr_db", "spliced", "aligned", "overwrite"),
+    "pairs --form=waveforms": ("segments",),
+    "pairs --form=song_mine": ("variants", "seconds"),
+    "listen": ("form", "segments", "variants", "sample_rate_hz", "aligned", "jobs", "overwrite"),
+    "listen --config": ("source", "noise", "split", "noise_split", "conditions", "snr_db", "seed", "spliced"),
+}
+
+
+def require_used(verb: str, given: Mapping[str, Any], *, is_of_training: bool = False) -> None:
+    """Raises errors.Invalid for settings that a verb would leave aside.
+
+    given: what the command line gives, by name. is_of_training: whether a configuration of a training is given.
+    """
+    ways = [verb, *([f"{verb} --aligned"] if given.get("aligned") else []), *([f"{verb} --config"] * is_of_training)]
+    for way in [*ways, f"{verb} --form={given.get('form', 'waveforms')}"]:
+        if idle := [name for name in _IDLE.get(way, ()) if name in given]:
+            raise errors.Invalid(f"queries {way} takes no --{idle[0]}")
 
 
 def names_of(names: Sequence[str] | None, *, snr_db: Sequence[str] = ()) -> list[str]:

@@ -104,13 +104,18 @@ def policy(
     sample apart.
     """
     at_once, if_unsure = _speeds(speeds)
-    if shifts > hop_s * sample_rate_hz:
-        raise errors.Invalid(
-            f"--shifts={shifts}: rows of this collection are {round(hop_s * sample_rate_hz)} samples apart, so at most "
-            "so many query rows fit between two; 4 are plenty"
-        )
+    require_shifts(shifts, hop=hop_s * sample_rate_hz)
     rows = shifts or shifts_for(hop_s, at_most_s=HOP_S)
     return Policy(at_once, if_unsure, rows, shifts or 2 * rows, PITCHES if speeds == "auto" else ())
+
+
+def require_shifts(shifts: int, *, hop: float) -> None:
+    """Raises nafp.errors.Invalid for more query rows than there are samples from a row to the next. hop: in samples."""
+    if shifts > hop:
+        raise errors.Invalid(
+            f"--shifts={shifts}: rows are {hop:.0f} samples apart, and at most so many query rows begin between two of "
+            "them; 4 are plenty"
+        )
 
 
 def rules(*, hop_s: float) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class Writer:
         meta: Mapping[str, Any],
         overwrite: bool = False,
     ):
-        _check_name(name)
+        require_name(name)
         self._files = _Files(Path(folder), name)
         self._dim, self._meta = int(dim), json.loads(json.dumps(dict(meta)))
         with self._writing():
@@ -256,7 +256,7 @@ class _Files:
 
 def require_unfinished(folder: str | os.PathLike, name: str, *, overwrite: bool = False) -> None:
     """Raises errors.AlreadyExists if STORE/NAME is a finished store, unless it may be overwritten."""
-    _check_name(name)
+    require_name(name)
     _refuse_finished(_Files(Path(folder), name), overwrite)
 
 
@@ -343,9 +343,10 @@ def _check_tracks(path: Path, tracks: list[TrackRows], *, n_rows: int) -> None:
         raise errors.Invalid(f"{path} accounts for {next_row} rows, the store has {n_rows}")
 
 
-def _check_name(name: str) -> None:
+def require_name(name: str) -> None:
+    """Raises errors.Invalid for what cannot be the name of a store."""
     if not name or name != Path(name).name or name.startswith("."):
-        raise errors.Invalid(f"a store name is a plain word such as db or query, not {name!r}")
+        raise errors.Invalid(f"--name={name}: the name of a store is a plain word such as db or query")
 
 
 def _table(tracks: list[TrackRows]) -> bytes:

@@ -51,9 +51,25 @@ def _check(verb: str, settings: Mapping[str, Any]) -> None:
     if verb in ("scan", "convert"):  # Elsewhere they name several.
         for name, allowed in (("kind", kinds.KINDS), ("split", kinds.SPLITS)):
             choices.require(f"--{name}", settings.get(name) or allowed[0], tuple(filter(None, allowed)))
+    if verb == "filter":
+        splits.require_kinds(settings.get("kind", "music"))
+    _require_used(verb, settings)
     folder = os.path.dirname(os.path.abspath(settings.get("out") or ""))
     if verb != "build" and not os.path.isdir(folder):  # `build` makes the folder.
         raise errors.Invalid(f"--out={settings['out']}: there is no folder {folder}")
+
+
+def _require_used(verb: str, settings: Mapping[str, Any]) -> None:
+    """Raises errors.Invalid for settings that the verb would leave aside."""
+    if verb == "scan" and not settings.get("dataset"):
+        idle, hint = ("metadata", "labels", "wanted", "converted", "verify"), "is for a public dataset: name --dataset"
+    elif verb == "convert" and settings.get("manifest"):
+        idle, hint = ("form", "root", "kind", "split"), "is for lists of tracks; with --manifest, ids are converted"
+    else:
+        return
+    for name in idle:
+        if name in settings:
+            raise errors.Invalid(f"--{name} {hint}")
 
 
 def scan(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Callable
 
-from nafp import errors
 from nafp.search import confidence
 from nafp.weights import model_folders, sources
 
@@ -15,13 +13,7 @@ def chosen(file: str | None, otherwise: Callable[[], confidence.Confidence | Non
 
     Raises nafp.errors.NotFound for a file that is not there, and nafp.errors.Invalid for one that is no calibration.
     """
-    if file is None:
-        return otherwise()
-    if not pathlib.Path(file).is_file():
-        raise errors.NotFound(
-            f"--confidence={file}: no such file; nafp evaluate --unknown=left-out writes RESULTS/confidence.json"
-        )
-    return confidence.Confidence.load(file)
+    return otherwise() if file is None else confidence.Confidence.load(file)
 
 
 def beside(source: str | None) -> confidence.Confidence | None:

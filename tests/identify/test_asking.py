@@ -35,7 +35,7 @@ def test_an_unsure_clip_is_asked_at_more_speeds_and_a_short_one_with_more_rows(s
 
 def test_query_rows_are_at_least_a_sample_apart():
     assert asking.policy(hop_s=0.5, sample_rate_hz=8000, shifts=4000).shifts == 4000
-    with pytest.raises(errors.Invalid, match="--shifts=4001: rows of this collection are 4000 samples apart"):
+    with pytest.raises(errors.Invalid, match="--shifts=4001: rows are 4000 samples apart"):
         asking.policy(hop_s=0.5, sample_rate_hz=8000, shifts=4001)
 
 

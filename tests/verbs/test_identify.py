@@ -111,7 +111,7 @@ def fingerprints(db):
 @pytest.mark.parametrize(
     "settings, words",
     [
-        ({"shifts": 4001}, "--shifts=4001: rows of this collection are 4000 samples apart"),
+        ({"shifts": 4001}, "--shifts=4001: rows are 4000 samples apart"),
         ({"speeds": "9"}, "speeds '9'"),
         ({"confidence": "nowhere.json"}, "--confidence=nowhere.json: no such file"),
         ({"confidence": ""}, "--confidence=: no such file"),
