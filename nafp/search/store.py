@@ -27,8 +27,7 @@ from nafp import errors
 from nafp.jobs import locks, plain_files, whole_files
 from nafp.models import identities
 
-FORMAT = 1
-COLUMNS = ("track", "first_row", "n_rows", "seconds")
+FORMAT, COLUMNS = 1, ("track", "first_row", "n_rows", "seconds")
 BARE_HOP_S = 0.5  # The original's hop (config/default.yaml); a bare store does not say its own.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # The last one is a limit on the size of one file.
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -87,8 +86,8 @@ class Store:
 
 def names(folder: str | os.PathLike) -> list[str]:
     """Returns the names of the finished stores in a folder, sorted."""
-    all_names = sorted(path.name.removesuffix(".mm") for path in Path(folder).glob("*.mm"))
-    return [name for name in all_names if not _Files(Path(folder), name).is_unfinished()]
+    every = sorted(path.name.removesuffix(".mm") for path in Path(folder).glob("*.mm"))
+    return [name for name in every if not _Files(Path(folder), name).is_unfinished()]
 
 
 class Writer:
