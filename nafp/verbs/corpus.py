@@ -61,12 +61,11 @@ def _check(verb: str, settings: Mapping[str, Any]) -> None:
 
 def _require_used(verb: str, settings: Mapping[str, Any]) -> None:
     """Raises errors.Invalid for settings that the verb would leave aside."""
+    idle: Sequence[str] = ()
     if verb == "scan" and not settings.get("dataset"):
         idle, hint = ("metadata", "labels", "wanted", "converted", "verify"), "is for a public dataset: name --dataset"
-    elif verb == "convert" and settings.get("manifest"):
+    if verb == "convert" and settings.get("manifest"):
         idle, hint = ("form", "root", "kind", "split"), "is for lists of tracks; with --manifest, ids are converted"
-    else:
-        return
     for name in idle:
         if name in settings:
             raise errors.Invalid(f"--{name} {hint}")
