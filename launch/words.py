@@ -35,6 +35,16 @@ def require_names() -> None:
         raise exits.wrong("--name= is empty: it names parts of a store, such as db")
 
 
+def network(source: str | None) -> str:
+    """Returns the network that a command line names, "" for none. Raises nafp.errors.NotFound if it is not there."""
+    if not source:
+        return ""
+    from nafp.weights import sources
+
+    sources.require(source)
+    return source
+
+
 def require_none(argv: list[str], hint: str) -> None:
     """Raises errors.Invalid if a command line has words that belong to no flag. hint: where a setting goes."""
     if len(argv) > 1:

@@ -108,6 +108,17 @@ def test_a_tag_that_is_no_text_is_refused(db):
         ("corpus scan SOURCE --out=x.csv --verify", "--verify is for a public dataset: name --dataset"),
         ("corpus convert a.npy --manifest=m.csv --out=x.csv --kind=music", "--kind is for lists of tracks"),
         ("corpus filter --manifest=m.csv --out=x.csv --kind=song", "kinds 'song': allowed are music"),
+        ("evaluate --store=STORE --out=x --k=-1", "--k=-1"),
+        ("evaluate --store=STORE --out=x --seed=-1", "--seed=-1"),
+        ("evaluate --store=STORE --out=x --twin_cosine=7", "--twin_cosine=7"),
+        ("evaluate --protocol=speed --references=SOURCE --checkpoint=nowhere --out=x", "neither a shipped network"),
+        ("evaluate --protocol=speed --references=SOURCE --checkpoint=no.npz --out=x", "no such exported network"),
+        (
+            "evaluate --protocol=speed --references=SOURCE --checkpoint=small --confidence=no --out=x",
+            "no: no such file",
+        ),
+        ("evaluate --protocol=speed --references=SOURCE --checkpoint=small --matcher=no --out=x", "--matcher='no'"),
+        ("amg clips --source=SOURCE --out=x --jobs=-1", "--jobs=-1"),
         ("evaluate --store=STORE --out=x --confidence=nowhere", "--confidence=nowhere: no such file"),
     ],
 )
