@@ -275,12 +275,12 @@ class Timeline:
         self, candidate: _Candidate, accepted: list[_Candidate], candidates: list[_Candidate]
     ) -> tuple[float, float]:
         """Returns by how much a line is above any line of another recording that is not played: cosine, contrast."""
+        copies = {one.line.track for one in candidates if self._likeness(candidate, one).mean() >= self.rules.twin}
         rivals = [
             other
             for other in candidates
             if not any(other is played for played in accepted)
-            and other.line.track not in {candidate.line.track, *self.lost}
-            and self._likeness(candidate, other).mean() < self.rules.twin
+            and other.line.track not in {candidate.line.track, *copies, *self.lost}
         ]
         cosine = max((float(other.cosines.mean()) for other in rivals), default=0.0)
         contrast = max((float(other.contrasts.mean()) for other in rivals), default=0.0)
