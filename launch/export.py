@@ -2,6 +2,7 @@
 
 nafp export --checkpoint=RUN@best --format=npz --out=FILE.npz
 nafp export --checkpoint=small --format=onnx --out=small.onnx            waveforms in, fingerprints out
+nafp export --checkpoint=RUN@best --average=small --out=mean.npz         the mean of a run and what it began from
 nafp export --checkpoint=RUN --format=folder --out=FOLDER --results=RESULTS --data=LIST --licence=CC0-1.0
 nafp export --from=logs/checkpoint/NAME --out=original.safetensors       the original's checkpoint of TensorFlow
 nafp export --from=fma_full/model.pt --out=pfann.safetensors             with pfann's configs.json beside it
@@ -22,6 +23,7 @@ _FRONT_END = (
 )
 _FLAGS: tuple[tuple[Any, ...], ...] = (
     (flags.DEFINE_string, "checkpoint", "RUN, RUN@STEP, RUN@best, a shipped network, file or folder."),
+    (flags.DEFINE_list, "average", "Networks to average with it, such as the one that its training began from."),
     (flags.DEFINE_string, "from", "In place of --checkpoint: another system's checkpoint or torch file."),
     (flags.DEFINE_string, "from_config", "pfann's JSON, if it lies elsewhere. The original's YAML, if not default."),
     (flags.DEFINE_string, "from_front_end", _FRONT_END),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import ml_collections
 
 _DIGESTS = ("sha256", "sha256_before", "settings")
+_COLLECTIONS = ("params", "batch_stats")
 # Settings of a network that change no fingerprint: rows between, form and type of the computation.
 _FREE = ("audio.hop_s", "model.form", "model.dtype")
 
@@ -118,6 +119,22 @@ def named(variables: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         name = f"{above}{key}"
         arrays.update(named(value, f"{name}/") if isinstance(value, Mapping) else {name: value})
     return arrays
+
+
+def nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Builds the tree of variables from arrays by name, the inverse of `named`. All become float32.
+
+    Arrays of no collection, such as those of a mel bank in the same file, are left out.
+    """
+    tree: dict[str, Any] = {name: {} for name in _COLLECTIONS}
+    for name, array in arrays.items():
+        collection, *above, last = name.split("/")
+        if collection in _COLLECTIONS:
+            branch = tree[collection]
+            for part in above:
+                branch = branch.setdefault(part, {})
+            branch[last] = np.asarray(array, np.float32)
+    return tree
 
 
 def _hashed(variables: Mapping[str, Any], spell: Callable[[str], str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nafp import errors
@@ -35,6 +35,7 @@ def run(
     out: str | os.PathLike,
     *,
     checkpoint: str | None = None,
+    average: Sequence[str] | None = None,
     foreign: str | None = None,
     settings_file: str | None = None,
     front_end: str | None = None,
@@ -47,7 +48,8 @@ def run(
 ) -> None:
     """Writes the network into `out` and prints what was written.
 
-    checkpoint: a trained network of ours, as `nafp.load` takes it. foreign: one of another system, in its place.
+    checkpoint: a trained network of ours, as `nafp.load` takes it. average: others, whose parameters are averaged with
+    it, see `nafp.weights.averaging`. foreign: one of another system, in its place.
     settings_file, front_end: of a foreign one, see `nafp.weights.imports.read`. format: one of FORMATS, None for what
     the name ends with. dtype: of the parameters, None for float32, or in ONNX float16 if that loses nothing. results,
     data, licence: for the card of a model folder, see `Card`. calibrate: recordings that set the ranges of int8, a list
@@ -59,6 +61,8 @@ def run(
         raise errors.Invalid(
             "name one network: --checkpoint=RUN for one of ours, --from=FILE for one of another system"
         )
+    if average and not checkpoint:
+        raise errors.Invalid("--average goes with --checkpoint=RUN, and takes networks of ours")
     if checkpoint and (settings_file or front_end):
         raise errors.Invalid(
             "--from_config and --from_front_end say how to read a network of another system: --from=FILE"
@@ -67,17 +71,18 @@ def run(
         raise errors.Invalid("--results, --data and --licence are for the card of a model folder: --format=folder")
     if (dtype == "int8") != bool(calibrate) or (calibrate and format != "onnx"):
         raise errors.Invalid("--dtype=int8 goes with --format=onnx and --calibrate=RECORDINGS, which set its ranges")
-    _require_free(out, format, [name for name in (checkpoint, foreign, settings_file) if name])
-    from nafp.weights import imports, sources
+    _require_free(out, format, [name for name in (checkpoint, *(average or ()), foreign, settings_file) if name])
+    from nafp.weights import averaging, imports, sources
 
     if checkpoint:
         network = sources.read(checkpoint)
+        network = averaging.mean([network, *map(sources.read, average)]) if average else network
     else:
         network = imports.read(str(foreign), settings_file=settings_file, front_end=front_end)
     if format == "stablehlo":
         said = _program(out, network, dtype or "float32")
     elif format == "folder":
-        said = _folder(out, network, dtype or "float32", card, checkpoint or "")
+        said = _folder(out, network, dtype or "float32", card, "" if average else checkpoint or "")
     else:
         said = _file(out, network, format, dtype or "", calibrate)
     print(f"{network.source}  →  {out}: {said}")

@@ -41,7 +41,6 @@ FORMATS = ("npz", "safetensors")
 RUNNABLE = "onnx"  # A further format, see `nafp.weights.onnx_files`. It is written with another package.
 DTYPES = ("float32", "float16")
 _FORMAT = "nafp network 1"
-_COLLECTIONS = ("params", "batch_stats")
 _ABOUT = ("format", "config", "step", "sha256", "source")
 _BANK = ("spectrogram/filters", "spectrogram/window")
 _BANK_SHA256, _CONFIG_SHA256 = "spectrogram_sha256", "config_sha256"  # A .safetensors has no checksum of its own.
@@ -106,7 +105,7 @@ def write(
     choices.require("format", format, (*FORMATS, RUNNABLE))
     named = identities.named(variables)
     arrays = {name: _stored(name, named[name], dtype) for name in sorted(named)}
-    stored = _nested(arrays)
+    stored = identities.nested(arrays)
     bank = bank or filterbank.by_librosa(**bank_settings(config))
     about = {
         "format": _FORMAT,
@@ -138,7 +137,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], ml_collections.Config
     path = pathlib.Path(path)
     with _explained(path):
         contents = _read(path)
-        variables = _nested(contents.arrays)
+        variables = identities.nested(contents.arrays)
         _require_digest(path, contents.about, identities.sha256_before(variables))
         return variables, _config(path, contents.about), int(contents.about["step"])
 
@@ -165,7 +164,7 @@ def load(path: str | os.PathLike) -> numpy_network.NumpyNetwork:
     path = pathlib.Path(path)
     with _explained(path):
         contents = _read(path)
-        variables = _nested(contents.arrays)
+        variables = identities.nested(contents.arrays)
         step, config = int(contents.about["step"]), _config(path, contents.about)
         identity = identities.of(variables, source=path.name, step=step, config=config)
         _require_digest(path, contents.about, identities.digest(identity))
@@ -185,7 +184,7 @@ def load_onnx(path: str | os.PathLike) -> onnx_network.OnnxNetwork:
         if contents.about.get("dtype") == onnx_files.INT8:
             identity = {**json.loads(contents.about["identity"]), "source": path.name, "dtype": onnx_files.INT8}
             return onnx_network.OnnxNetwork(contents.model, config, identity=identity)
-        variables = _nested(contents.arrays)
+        variables = identities.nested(contents.arrays)
         identity = identities.of(variables, source=path.name, step=step, config=config)
         _require_digest(path, contents.about, identities.digest(identity))
         bank = _bank(path, contents, config)
@@ -263,19 +262,6 @@ def fits_float16(variables: Mapping[str, Any]) -> bool:
     arrays = [np.asarray(array, np.float32) for array in identities.named(variables["params"]).values()]
     with np.errstate(over="ignore"):
         return all(np.array_equal(array, array.astype(np.float16)) for array in arrays)
-
-
-def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Builds the tree of variables from arrays by name, the inverse of `identities.named`. All become float32."""
-    tree: dict[str, Any] = {name: {} for name in _COLLECTIONS}
-    for name, array in arrays.items():
-        collection, *above, last = name.split("/")
-        if collection in _COLLECTIONS:
-            branch = tree[collection]
-            for part in above:
-                branch = branch.setdefault(part, {})
-            branch[last] = np.asarray(array, np.float32)
-    return tree
 
 
 def bank_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
