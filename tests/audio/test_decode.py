@@ -127,6 +127,14 @@ def test_a_pair_of_opposite_polarity_is_repaired(tmp_path):
     np.testing.assert_allclose(whole(tmp_path / "opposite.wav"), expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("weights", [(1, -1, 1, -1), (1, -1, 0, 0, 0.5, -0.5), (0, 1, -1), (1, -0.5, -0.5)])
+def test_several_channels_that_cancel_each_other_are_no_silence(tmp_path, weights):
+    left = tunes.tune(5.0)
+    soundfile.write(tmp_path / "cancel.wav", left[:, None] * weights, 44100, subtype="FLOAT")
+    expected = decode.resample(left, from_hz=44100, to_hz=8000)
+    assert np.corrcoef(whole(tmp_path / "cancel.wav"), expected)[0, 1] ** 2 > 0.999
+
+
 def test_an_opening_of_opposite_polarity_does_not_cost_the_song_its_voice(tmp_path):
     left, voice = tunes.tune(3.0, seed=1), tunes.tune(3.0, seed=2)
     right = np.concatenate([-left, voice])
