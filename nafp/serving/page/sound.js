@@ -142,10 +142,30 @@ export function wav(samples, rateHz) {
 export async function decoded(file, rateHz) {
   const context = new OfflineAudioContext(1, 1, rateHz);
   const buffer = await context.decodeAudioData(await file.arrayBuffer());
-  const mono = new Float32Array(buffer.length);
-  for (let channel = 0; channel < buffer.numberOfChannels; channel++) {
-    const samples = buffer.getChannelData(channel);
-    for (let i = 0; i < mono.length; i++) mono[i] += samples[i] / buffer.numberOfChannels;
+  const channels = Array.from({length: buffer.numberOfChannels}, (_, channel) => buffer.getChannelData(channel));
+  return averaged(channels, rateHz);
+}
+
+// Averages channels, second by second. Where they cancel each other, those opposite to the loudest are inverted first.
+// The twin of nafp.audio.channels.averaged.
+export function averaged(channels, rateHz) {
+  const mono = new Float32Array(channels[0].length);
+  for (let at = 0; at < mono.length; at += rateHz) {
+    const parts = channels.map(samples => samples.subarray(at, at + rateHz)), plain = added(parts, parts.map(() => 1));
+    const powers = parts.map(part => product(part, part)), loudest = parts[powers.indexOf(Math.max(...powers))];
+    const signs = parts.map(part => product(part, loudest) < 0 ? -1 : 1);
+    const aligned = added(parts, signs.map(sign => sign * signs[0]));
+    mono.set(product(aligned, aligned) > OPPOSITE * product(plain, plain) ? aligned : plain, at);
   }
   return mono;
+}
+
+function added(parts, signs) {
+  return parts[0].map((_, i) => parts.reduce((sum, part, c) => sum + signs[c] * part[i], 0) / parts.length);
+}
+
+function product(a, b) {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
 }
