@@ -3,6 +3,7 @@
 const ZEROS = 24; // Crossings of the kernel on each side.
 const ROLLOFF = 0.94; // Of the lower Nyquist frequency: where the pass band ends, about.
 const BETA = 8; // Of the Kaiser window: 80 dB.
+const OPPOSITE = 1000; // Power of what cancels over that of what is left. 30 dB: no music comes near it.
 
 function gcd(a, b) {
   while (b) [a, b] = [b, a % b];
@@ -149,6 +150,7 @@ export async function decoded(file, rateHz) {
 // Averages channels, second by second. Where they cancel each other, those opposite to the loudest are inverted first.
 // The twin of nafp.audio.channels.averaged.
 export function averaged(channels, rateHz) {
+  if (channels.length === 1) return channels[0];
   const mono = new Float32Array(channels[0].length);
   for (let at = 0; at < mono.length; at += rateHz) {
     const parts = channels.map(samples => samples.subarray(at, at + rateHz)), plain = added(parts, parts.map(() => 1));
@@ -161,7 +163,11 @@ export function averaged(channels, rateHz) {
 }
 
 function added(parts, signs) {
-  return parts[0].map((_, i) => parts.reduce((sum, part, c) => sum + signs[c] * part[i], 0) / parts.length);
+  const sum = new Float32Array(parts[0].length);
+  parts.forEach((part, c) => {
+    for (let i = 0; i < sum.length; i++) sum[i] += signs[c] * part[i] / parts.length;
+  });
+  return sum;
 }
 
 function product(a, b) {
