@@ -251,8 +251,19 @@ def _check_readable(path: str) -> None:
         if kind := playlists.kind(path):
             reason = f"a playlist ({kind}), not audio; name the audio files that it lists"
             raise errors.Undecodable(path, reason)
+    except errors.Undecodable:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL byte.
         raise errors.Undecodable(path, f"cannot be opened: {getattr(error, 'strerror', '') or error}") from None
+
+
+def _version(path: str) -> tuple[int, ...] | None:
+    """Returns what tells a file from another one in its place, and from itself before a change. None: it is gone."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _plausible(path: str, reader: _Reader) -> _Reader:
@@ -269,7 +280,7 @@ def _decode(path: str, part: _Part, complain: Complain, mend: bool) -> Iterator[
     """
     rate_hz, first, wanted = part
     start_s = max(0, int(first / rate_hz - _WARM_UP_S))
-    skip, n_yielded = first - start_s * rate_hz, 0
+    skip, n_yielded, opened = first - start_s * rate_hz, 0, _version(path)
     with contextlib.closing(_open(path)) as reader:
         mono = _mono(path, reader, start_s, complain, mend)
         for samples in rates.resampled(mono, from_hz=reader.sample_rate_hz, to_hz=rate_hz):
@@ -282,6 +293,8 @@ def _decode(path: str, part: _Part, complain: Complain, mend: bool) -> Iterator[
                 yield piece
             if n_yielded == wanted:
                 return
+    if _version(path) not in (opened, None):
+        complain("it changed while it was read, so this may be a part of it, or two recordings: read it again")
     if not n_yielded:
         at_s = first / rate_hz
         raise errors.Undecodable(path, f"ends before second {at_s:g}" if first else "holds no samples")

@@ -194,6 +194,27 @@ def test_what_comes_after_damage_is_kept_where_ffmpeg_is_there(folder, tmp_path,
     assert len(complaints) == 1
 
 
+def test_a_file_that_changes_while_it_is_read_draws_a_complaint(tmp_path):
+    path, complaints = tunes.write(tmp_path / "song.wav", tunes.tune(5.0)), []
+    blocks = decode.stream(path, sample_rate_hz=8000, block_s=1.0, complain=complaints.append)
+    next(blocks)
+    with open(path, "r+b") as file:  # Its length stays.
+        file.seek(300_000)
+        file.write(bytes(100_000))
+    list(blocks)
+    assert len(complaints) == 1
+    assert "changed while it was read" in complaints[0]
+
+
+def test_a_file_that_is_removed_while_it_is_read_is_heard_to_its_end(tmp_path):
+    path, complaints = tunes.write(tmp_path / "song.wav", tunes.tune(5.0)), []
+    blocks = decode.stream(path, sample_rate_hz=8000, block_s=1.0, complain=complaints.append)
+    first = next(blocks)
+    path.unlink()
+    assert len(first) + sum(map(len, blocks)) == 40_000
+    assert complaints == []
+
+
 def test_a_complaint_is_logged_unless_somebody_listens(folder, tmp_path, caplog):
     path = tmp_path / "cut.wav"
     path.write_bytes((folder / "tune.wav").read_bytes()[:1_000_000])
@@ -216,6 +237,13 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path, bad):
     soundfile.write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT")
     with pytest.raises(errors.Undecodable, match="NaN or infinite samples in second 3"):
         decode.load(tmp_path / "a.wav", sample_rate_hz=8000)
+
+
+def test_a_refused_file_is_named_once(tmp_path):
+    (tmp_path / "empty.wav").touch()
+    with pytest.raises(errors.Undecodable) as raised:
+        decode.load(tmp_path / "empty.wav", sample_rate_hz=8000)
+    assert str(raised.value) == f"{tmp_path}/empty.wav: empty file, 0 bytes"
 
 
 def test_files_that_hold_no_audio_are_refused_by_name_with_the_reason(tmp_path):
