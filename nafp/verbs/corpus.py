@@ -48,12 +48,27 @@ def _is_former(head: bytes) -> bool:
 def _check(verb: str, settings: Mapping[str, Any]) -> None:
     """Raises errors.Invalid for settings that the verb does not take or lacks, before hours of work."""
     subverbs.check(f"corpus {verb}", VERBS[verb], settings)
+    if verb == "scan":
+        _check_scan(settings)
     if verb in ("scan", "convert"):  # Elsewhere they name several.
         for name, allowed in (("kind", kinds.KINDS), ("split", kinds.SPLITS)):
             choices.require(f"--{name}", settings.get(name) or allowed[0], tuple(filter(None, allowed)))
     folder = os.path.dirname(os.path.abspath(settings.get("out") or ""))
     if verb != "build" and not os.path.isdir(folder):  # `build` makes the folder.
         raise errors.Invalid(f"--out={settings['out']}: there is no folder {folder}")
+
+
+def _check_scan(settings: Mapping[str, Any]) -> None:
+    """Raises errors.Invalid for settings of `scan` that cannot be right together, or have no effect."""
+    for name in () if settings.get("dataset") else ("metadata", "labels", "converted", "wanted", "verify"):
+        if settings.get(name):
+            raise errors.Invalid(
+                f"--{name} is for a public dataset: it goes with --dataset=NAME (nafp corpus datasets)"
+            )
+    val, test = (settings.get(f"{name}_share") or 0.0 for name in ("val", "test"))
+    if (val or test) and settings.get("split"):
+        raise errors.Invalid("--val_share and --test_share are of music without a split, and --split gives one to all")
+    manifest.assign_splits([], val=val, test=test)
 
 
 def scan(
@@ -168,15 +183,25 @@ def split(
     _no_sources("split", sources)
     tracks = lists.read(manifest)
     wanted = splits.read_sizes(sizes)
+    names = [name for name in kind.split(",") if name]
+    before = sum(bool(track.split) for track in tracks if track.kind in names)
     if any(size.unit == "h" for size in wanted):
         tracks, failures = _filled(tracks, 0)
         print(_report(failures, "skipped"), end="")
     pairs = [row[:2] for row in _duplicates(together)] if together else []
-    names = [name for name in kind.split(",") if name]
     assigned = splits.split(tracks, wanted, seed=seed, again=again, by=by, together=pairs, kinds=names)
     n_left = sum(not track.split for track in assigned if track.kind in names)
     if n_left:
         print(f"{n_left:,} tracks are left over, without a split")
+    if before and not again:
+        print(f"{before:,} tracks had a split, and kept it; --again draws for them, too")
+    present = {track.split for track in assigned if track.kind in names}
+    for size in wanted:
+        if size.amount and size.split not in present:
+            print(
+                f"{size.split} got no track: "
+                + ("each group goes into one split as a whole" if by else "none was left")
+            )
     return _write(out, assigned)
 
 
@@ -209,7 +234,7 @@ def dedup(
     out: str,
     store: str = "",
     name: str = "db",
-    checkpoint: str = "small",
+    checkpoint: str = "",
     manifest: str = "",
     score: float = 0.0,
     seconds: float = 0.0,
