@@ -36,12 +36,12 @@ _SETTINGS: dict[str, tuple] = {  # The defaults are those of `evaluation.scores.
     "repeats": (flags.DEFINE_list, "Audio of the database: exact repeats of the answer are right. Default: none."),
     "recall": (flags.DEFINE_bool, "Compare the index with an exact search. Default: no."),
     "gpu": (flags.DEFINE_bool, "Search on GPUs if faiss sees one. Default: yes."),
-    "seed": (flags.DEFINE_integer, "Seed of drawn rows and of the bootstrap. Default: 0."),
+    "seed": (flags.DEFINE_integer, "Seed of drawn rows and of the bootstrap. Default: 0.", 0),
     "report": (flags.DEFINE_string, "Folder for a page with pictures; PNG files need matplotlib. Default: no page."),
     "out": (flags.DEFINE_string, "RESULTS folder to write. Required."),
 }
-for _name, (_define, _text) in _SETTINGS.items():
-    _define(_name, None, _text)
+for _name, (_define, _text, *_limits) in _SETTINGS.items():
+    _define(_name, None, _text, *_limits)
 flags.mark_flag_as_required("out")
 
 

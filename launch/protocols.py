@@ -31,7 +31,7 @@ _RECORDING = flags.DEFINE_list(
 _PLAN = flags.DEFINE_string(
     "plan", "", "What plays in --recording: a list of the songs in order, or a CSV with their times."
 )
-_JOBS = flags.DEFINE_integer("jobs", 0, "Number of threads that render queries. 0: one for each processor.")
+_JOBS = flags.DEFINE_integer("jobs", 0, "Number of threads that render queries. 0: one for each processor.", 0)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Render and fingerprint again what is already in --out.")
 
 

@@ -8,7 +8,6 @@ nafp queries listen --config=configs/default.py --config.data.corpus=CORPUS --ou
 The same settings and the same --seed give the same bytes.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from absl import flags
@@ -16,7 +15,7 @@ from absl import flags
 from . import exits, listening, rooms, spectrograms, words
 
 # The defaults are those of `evaluation.queries.verbs.QueriesRequest`. A test compares them with these texts.
-_SETTINGS: dict[str, tuple[Callable[..., Any], str]] = {
+_SETTINGS: dict[str, tuple[Any, ...]] = {
     "source": (flags.DEFINE_string, "References to cut from: a CORPUS, a manifest, a list or a folder."),
     "noise": (flags.DEFINE_string, "Noise and responses: a CORPUS, a manifest, a list or a folder. Default: --source."),
     "out": (flags.DEFINE_string, "Folder to write, or the HTML file of listen. Required."),
@@ -24,20 +23,30 @@ _SETTINGS: dict[str, tuple[Callable[..., Any], str]] = {
     "noise_split": (flags.DEFINE_string, "Split of noise and responses alone. Default: --split."),
     "conditions": (flags.DEFINE_list, "Such as n5, room, phone, mp3@16, n0~10.room.mic. Default: twelve; pairs: four."),
     "snr_db": (flags.DEFINE_list, "Signal-to-noise ratios, dB; each adds the condition n<SNR>.room.mic."),
-    "count": (flags.DEFINE_integer, "Clips per condition. Default: 100; listen: 4, or 6 with --config; pairs: all."),
-    "seconds": (flags.DEFINE_float, "Length of a clip, s. Default: 10; listen: 5; pairs: 30, of one condition."),
+    "count": (flags.DEFINE_integer, "Clips per condition. Default: 100; listen: 4, or 6 with --config; pairs: all.", 1),
+    "seconds": (
+        flags.DEFINE_float,
+        "Length of a clip, s. Default: 10; listen: 5; pairs: 30, of one condition.",
+        0,
+        1e6,
+    ),
     "form": (flags.DEFINE_string, "Form of pairs: waveforms, or song_mine for spectrograms. Default: waveforms."),
-    "segments": (flags.DEFINE_integer, "pairs --form=song_mine: seconds to draw from each recording. Default: 5."),
-    "variants": (flags.DEFINE_integer, "pairs: degraded versions of each recording. Default: 10."),
-    "sample_rate_hz": (flags.DEFINE_integer, "pairs: sample rate, Hz, that of the network to train. Default: 8000."),
-    "seed": (flags.DEFINE_integer, "Seed of all that is drawn. Default: 0."),
+    "segments": (flags.DEFINE_integer, "pairs --form=song_mine: seconds to draw from each recording. Default: 5.", 1),
+    "variants": (flags.DEFINE_integer, "pairs: degraded versions of each recording. Default: 10.", 1),
+    "sample_rate_hz": (
+        flags.DEFINE_integer,
+        "pairs: sample rate, Hz, that of the network to train. Default: 8000.",
+        1000,
+        1_000_000,
+    ),
+    "seed": (flags.DEFINE_integer, "Seed of all that is drawn. Default: 0.", 0),
     "spliced": (flags.DEFINE_bool, "Give each second its own shift, noise and response. Default: no."),
     "aligned": (flags.DEFINE_bool, "Degrade whole tracks in place: row i answers row i. Default: no."),
-    "jobs": (flags.DEFINE_integer, "Number of threads that render. 0: one for each processor. Default: 0."),
+    "jobs": (flags.DEFINE_integer, "Number of threads that render. 0: one for each processor. Default: 0.", 0),
     "overwrite": (flags.DEFINE_bool, "Replace the queries in --out. Default: no."),
 }
-for _name, (_define, _text) in _SETTINGS.items():
-    _define(_name, None, _text)
+for _name, (_define, _text, *_limits) in _SETTINGS.items():
+    _define(_name, None, _text, *_limits)
 flags.mark_flag_as_required("out")
 
 
@@ -46,6 +55,7 @@ def main(argv: list[str]) -> None:
     if argv[1:] not in ([verb] for verb in verbs.VERBS):
         raise exits.wrong(f"{argv[1:]} given; there are: {', '.join(verbs.VERBS)}")
     given = words.given(_SETTINGS)
+    verbs.require_used(argv[1], given, is_training=listening.is_given())
     if argv[1] == "listen" and listening.is_given():
         listening.of_training(given["out"], count=given.get("count", 6), seconds=given.get("seconds", 5.0))
         print(given["out"])

@@ -2,8 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -153,11 +153,40 @@ def listen(request: QueriesRequest) -> str:
     return out
 
 
+_FIELDS = [field.name for field in dataclasses.fields(QueriesRequest)]
+_OF_PAIRS = ("variants", "form", "segments", "sample_rate_hz")
+_IDLE: dict[str, tuple[str, ...]] = {  # Settings without effect on a verb.
+    "render": _OF_PAIRS,
+    "pairs": ("snr_db", "spliced", "aligned", "overwrite"),
+    "listen": (*_OF_PAIRS, "aligned", "jobs", "overwrite"),
+}
+_IDLE_FORM = {"waveforms": ("segments",), "song_mine": ("variants", "seconds")}
+
 VERBS: dict[str, Callable[[QueriesRequest], str]] = {
     "render": render,
     "pairs": render_pairs,
     "listen": listen,
 }
+
+
+def require_used(verb: str, given: Mapping[str, Any], *, is_training: bool = False) -> None:
+    """Raises errors.Invalid for a setting that has no effect on a verb.
+
+    given: settings that a person gave. is_training: whether --config is one of them.
+    """
+    if is_training and verb != "listen":
+        raise errors.Invalid(f"--config: is for nafp queries listen; {verb} takes no configuration")
+    idle, hint = _IDLE[verb], f"has no effect on nafp queries {verb}"
+    if is_training:
+        idle, hint = tuple(set(_FIELDS) - {"out", "count", "seconds"}), "has no effect beside --config, which says it"
+    elif given.get("aligned"):
+        idle, hint = (*idle, "count", "seconds"), f"{hint} --aligned, which degrades whole tracks"
+    elif verb == "pairs":
+        form = given.get("form", "waveforms")
+        idle, hint = (*idle, *_IDLE_FORM.get(form, ())), f"{hint} --form={form}"
+    for name in given:
+        if name in idle:
+            raise errors.Invalid(f"--{name} {hint}; leave it out")
 
 
 def names_of(names: Sequence[str] | None, *, snr_db: Sequence[str] = ()) -> list[str]:

@@ -62,9 +62,7 @@ def _check_scan(settings: Mapping[str, Any]) -> None:
     """Raises errors.Invalid for settings of `scan` that cannot be right together, or have no effect."""
     for name in () if settings.get("dataset") else ("metadata", "labels", "converted", "wanted", "verify"):
         if settings.get(name):
-            raise errors.Invalid(
-                f"--{name} is for a public dataset: it goes with --dataset=NAME (nafp corpus datasets)"
-            )
+            raise errors.Invalid(f"--{name} is for a public dataset: name it with --dataset (nafp corpus datasets)")
     val, test = (settings.get(f"{name}_share") or 0.0 for name in ("val", "test"))
     if (val or test) and settings.get("split"):
         raise errors.Invalid("--val_share and --test_share are of music without a split, and --split gives one to all")
@@ -196,12 +194,10 @@ def split(
     if before and not again:
         print(f"{before:,} tracks had a split, and kept it; --again draws for them, too")
     present = {track.split for track in assigned if track.kind in names}
+    why = "each group goes into one split as a whole" if by or together else "none was left for it"
     for size in wanted:
         if size.amount and size.split not in present:
-            print(
-                f"{size.split} got no track: "
-                + ("each group goes into one split as a whole" if by else "none was left")
-            )
+            print(f"{size.split} got no track: {why}")
     return _write(out, assigned)
 
 
