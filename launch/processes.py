@@ -32,19 +32,38 @@ def share() -> tuple[int, int] | None:
     return _PROCESS.value, _PROCESSES.value
 
 
+def check() -> None:
+    """Raises errors.Invalid for an address that cannot be one, and for a process that is none of the processes."""
+    address = _COORDINATOR.value
+    if _POD.value and address:
+        raise errors.Invalid("--pod and --coordinator: the environment of a pod names its coordinator; leave one out")
+    if not address:
+        return
+    host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise errors.Invalid(f"--coordinator={address}: host:port is needed, the port from 1 to 65535")
+    if _PROCESS.value >= _PROCESSES.value:
+        raise errors.Invalid(f"--process={_PROCESS.value}: those of --processes={_PROCESSES.value} count from 0")
+
+
 def join() -> None:
     """Joins the other processes, if any. JAX must not have run anything yet."""
     if not are_several():
         return
+    check()
     import jax
 
     # The service would keep a SIGTERM from this process until JAX asks for it. Training hears it by itself.
     jax.config.update("jax_enable_preemption_service", False)
     count, mine = (_PROCESSES.value, _PROCESS.value) if _COORDINATOR.value else (None, None)
-    jax.distributed.initialize(
-        _COORDINATOR.value,
-        num_processes=count,
-        process_id=mine,
-        heartbeat_timeout_seconds=_HEARTBEAT_S.value,
-        shutdown_timeout_seconds=_HEARTBEAT_S.value,
-    )
+    try:
+        jax.distributed.initialize(
+            _COORDINATOR.value,
+            num_processes=count,
+            process_id=mine,
+            heartbeat_timeout_seconds=_HEARTBEAT_S.value,
+            shutdown_timeout_seconds=_HEARTBEAT_S.value,
+        )
+    except ValueError as error:  # How it says that nothing around describes the processes.
+        reason = f"the environment describes no TPU pod, Slurm or GKE ({error})"
+        raise errors.Invalid(f"--pod: {reason}; name the processes: --coordinator, --processes, --process") from error

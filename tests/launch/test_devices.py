@@ -107,6 +107,29 @@ def test_one_of_several_processes_cuts_no_further(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "words, said",
+    [
+        (("--coordinator=nowhere",), "host:port is needed"),
+        (("--coordinator=10.0.0.1:99999",), "from 1 to 65535"),
+        (("--coordinator=:1234",), "host:port is needed"),
+        (("--coordinator=a:1234", "--processes=2", "--process=2"), "count from 0"),
+        (("--coordinator=a:1234", "--pod"), "leave one out"),
+        (("--pod",), "describes no TPU pod"),
+    ],
+)
+def test_processes_that_cannot_be_are_refused(monkeypatch, words, said):
+    def initialize(*_, **__):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    with flagsaver.flagsaver():
+        flags.FLAGS(["nafp", *words])
+        with pytest.raises(errors.Invalid, match=said):
+            processes.join()
+
+
+@pytest.mark.parametrize(
     "words, share", [((), None), (("--processes=4", "--process=3"), (3, 4)), (("--processes=1",), (0, 1))]
 )
 def test_processes_without_a_coordinator_are_shares(words, share):
