@@ -7,14 +7,11 @@ nafp corpus convert train.pkl --out=train.csv      from and to the lists of othe
 nafp corpus build --manifest=split.csv --out=DIR   decodes all tracks into one folder; resumes
 """
 
-from typing import Any
-
 from absl import flags
 
 from . import devices, exits, words
 
-_RATES_HZ = (1000, 1_000_000)
-_SETTINGS: tuple[tuple[Any, ...], ...] = (
+_SETTINGS = (
     (flags.DEFINE_string, "out", "The file to write: a manifest, list or table. build: the folder to write."),
     (flags.DEFINE_string, "manifest", "The CSV of tracks to work on. convert: that of the files that ids count."),
     (flags.DEFINE_string, "kind", "scan, convert: the kind of all files. filter, split: the kinds to work on; music."),
@@ -43,7 +40,7 @@ _SETTINGS: tuple[tuple[Any, ...], ...] = (
     (flags.DEFINE_string, "checkpoint", "dedup: the network that fingerprints audio; small."),
     (flags.DEFINE_float, "score", "dedup: least mean cosine of a matching stretch; 0.75.", 0, 1),
     (flags.DEFINE_float, "seconds", "dedup: shortest matching stretch, seconds; 5.", 0, 1e6),
-    (flags.DEFINE_integer, "sample_rate_hz", "build: the sample rate to decode to, Hz; 8000.", *_RATES_HZ),
+    (flags.DEFINE_integer, "sample_rate_hz", "build: the sample rate to decode to, Hz; 8000.", 1000, 1_000_000),
     (flags.DEFINE_integer, "jobs", "Threads of scan and filter, processes of build; one for each processor.", 0),
 )
 for _define, _name, _text, *_limits in _SETTINGS:
@@ -55,8 +52,7 @@ def main(argv: list[str]) -> int:
 
     if argv[1:2] == ["dedup"] and argv[2:]:  # Audio is fingerprinted first: the network runs.
         devices.prepare()
-    settings = words.given(name for _, name, *_ in _SETTINGS)
-    return corpus.run(argv[1] if argv[1:] else "", argv[2:], settings)
+    return corpus.run(argv[1] if argv[1:] else "", argv[2:], words.given(name for _, name, *_ in _SETTINGS))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,11 @@
 from absl import flags
 
 from nafp import errors
+from nafp.jobs import coordinators
 
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "Address (host:port) of process 0, for training by several.")
 _PROCESSES = flags.DEFINE_integer(
-    "processes",
-    1,
-    "Number of processes, with --coordinator. Without it: of shares of nafp extract.",
-    1,
+    "processes", 1, "Number of processes, with --coordinator. Without it: of shares of nafp extract.", 1
 )
 _PROCESS = flags.DEFINE_integer("process", 0, "Number of this process or share, from 0.", 0)
 _POD = flags.DEFINE_bool("pod", False, "Join the processes that the environment of a TPU pod, Slurm or GKE describes.")
@@ -32,25 +30,12 @@ def share() -> tuple[int, int] | None:
     return _PROCESS.value, _PROCESSES.value
 
 
-def check() -> None:
-    """Raises errors.Invalid for an address that cannot be one, and for a process that is none of the processes."""
-    address = _COORDINATOR.value
-    if _POD.value and address:
-        raise errors.Invalid("--pod and --coordinator: the environment of a pod names its coordinator; leave one out")
-    if not address:
-        return
-    host, _, port = address.rpartition(":")
-    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise errors.Invalid(f"--coordinator={address}: host:port is needed, the port from 1 to 65535")
-    if _PROCESS.value >= _PROCESSES.value:
-        raise errors.Invalid(f"--process={_PROCESS.value}: those of --processes={_PROCESSES.value} count from 0")
-
-
 def join() -> None:
     """Joins the other processes, if any. JAX must not have run anything yet."""
     if not are_several():
         return
-    check()
+    if _COORDINATOR.value:
+        coordinators.require(_COORDINATOR.value, number=_PROCESS.value, count=_PROCESSES.value)
     import jax
 
     # The service would keep a SIGTERM from this process until JAX asks for it. Training hears it by itself.
@@ -65,5 +50,5 @@ def join() -> None:
             shutdown_timeout_seconds=_HEARTBEAT_S.value,
         )
     except ValueError as error:  # How it says that nothing around describes the processes.
-        reason = f"the environment describes no TPU pod, Slurm or GKE ({error})"
-        raise errors.Invalid(f"--pod: {reason}; name the processes: --coordinator, --processes, --process") from error
+        reason = f"--pod: the environment describes no TPU pod, Slurm or GKE ({error})"
+        raise errors.Invalid(f"{reason}; name --coordinator, --processes and --process") from error

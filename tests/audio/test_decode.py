@@ -112,37 +112,6 @@ def test_resampling_an_array_is_resampling_a_file(tmp_path):
     assert decode.resample(samples, from_hz=8000, to_hz=8000) is samples
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 6])
-def test_channels_are_averaged(tmp_path, channels):
-    tracks = [tunes.tune(2.0, seed=seed) for seed in range(channels)]
-    soundfile.write(tmp_path / "a.wav", np.stack(tracks, 1), 44100, subtype="FLOAT")
-    mono = decode.load(tmp_path / "a.wav", sample_rate_hz=44100)
-    np.testing.assert_allclose(mono, np.mean(tracks, axis=0), atol=1e-6)
-
-
-def test_a_pair_of_opposite_polarity_is_repaired(tmp_path):
-    left = tunes.tune(5.0)
-    tunes.write(tmp_path / "opposite.wav", np.stack([left, -left], 1))
-    expected = decode.resample(left, from_hz=44100, to_hz=8000)
-    np.testing.assert_allclose(whole(tmp_path / "opposite.wav"), expected, atol=1e-3)
-
-
-@pytest.mark.parametrize("weights", [(1, -1, 1, -1), (1, -1, 0, 0, 0.5, -0.5), (0, 1, -1), (1, -0.5, -0.5)])
-def test_several_channels_that_cancel_each_other_are_no_silence(tmp_path, weights):
-    left = tunes.tune(5.0)
-    soundfile.write(tmp_path / "cancel.wav", left[:, None] * weights, 44100, subtype="FLOAT")
-    expected = decode.resample(left, from_hz=44100, to_hz=8000)
-    assert np.corrcoef(whole(tmp_path / "cancel.wav"), expected)[0, 1] ** 2 > 0.999
-
-
-def test_an_opening_of_opposite_polarity_does_not_cost_the_song_its_voice(tmp_path):
-    left, voice = tunes.tune(3.0, seed=1), tunes.tune(3.0, seed=2)
-    right = np.concatenate([-left, voice])
-    tunes.write(tmp_path / "song.wav", np.stack([np.concatenate([left, voice]), right], 1))
-    samples = decode.load(tmp_path / "song.wav", sample_rate_hz=44100)
-    np.testing.assert_allclose(samples, np.concatenate([left, voice]), atol=1e-3)
-
-
 @needs_ffmpeg
 def test_an_mp3_without_a_length_header_is_read_to_its_end(folder, tmp_path):
     # Loud noise first and silence after: guessed from the first frames, it would seem short.
@@ -192,27 +161,6 @@ def test_what_comes_after_damage_is_kept_where_ffmpeg_is_there(folder, tmp_path,
     samples = decode.load(path, sample_rate_hz=8000, complain=complaints.append)
     assert len(samples) / 8000 > 10.5
     assert len(complaints) == 1
-
-
-def test_a_file_that_changes_while_it_is_read_draws_a_complaint(tmp_path):
-    path, complaints = tunes.write(tmp_path / "song.wav", tunes.tune(5.0)), []
-    blocks = decode.stream(path, sample_rate_hz=8000, block_s=1.0, complain=complaints.append)
-    next(blocks)
-    with open(path, "r+b") as file:  # Its length stays.
-        file.seek(300_000)
-        file.write(bytes(100_000))
-    list(blocks)
-    assert len(complaints) == 1
-    assert "changed while it was read" in complaints[0]
-
-
-def test_a_file_that_is_removed_while_it_is_read_is_heard_to_its_end(tmp_path):
-    path, complaints = tunes.write(tmp_path / "song.wav", tunes.tune(5.0)), []
-    blocks = decode.stream(path, sample_rate_hz=8000, block_s=1.0, complain=complaints.append)
-    first = next(blocks)
-    path.unlink()
-    assert len(first) + sum(map(len, blocks)) == 40_000
-    assert complaints == []
 
 
 def test_a_complaint_is_logged_unless_somebody_listens(folder, tmp_path, caplog):

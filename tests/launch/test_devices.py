@@ -113,7 +113,6 @@ def test_one_of_several_processes_cuts_no_further(monkeypatch):
         (("--coordinator=10.0.0.1:99999",), "from 1 to 65535"),
         (("--coordinator=:1234",), "host:port is needed"),
         (("--coordinator=a:1234", "--processes=2", "--process=2"), "count from 0"),
-        (("--coordinator=a:1234", "--pod"), "leave one out"),
         (("--pod",), "describes no TPU pod"),
     ],
 )
