@@ -6,14 +6,12 @@ nafp amg train --config=configs/amg.py --workdir=RUN --config.data.clips=CLIPS  
 nafp amg evaluate --checkpoint=RUN@best --db=DB --query=QUERY --dummy=DUMMY --out=RESULTS
 """
 
-from typing import Any
-
 from absl import flags
 from ml_collections import config_flags
 
 from . import devices, exits, rooms, words
 
-_SETTINGS: tuple[tuple[Any, ...], ...] = (
+_SETTINGS = (
     (flags.DEFINE_string, "source", "clips: recordings to cut from: a CORPUS, a manifest or a folder of audio."),
     (flags.DEFINE_string, "noise", "clips: noise and responses: a CORPUS, a manifest or a folder; the source."),
     (flags.DEFINE_string, "split", "clips: the split of recordings, noise and responses; train."),
@@ -21,7 +19,7 @@ _SETTINGS: tuple[tuple[Any, ...], ...] = (
     (flags.DEFINE_list, "conditions", "clips: such as n5, room, n0~10.room.mic; four with noise, rooms, microphones."),
     (flags.DEFINE_integer, "count", "clips: the number of clips; all.", 1),
     (flags.DEFINE_integer, "per_track", "clips: the most clips of one recording; all.", 1),
-    (flags.DEFINE_integer, "versions", "clips: the versions of a clip, the clean one counted; 10."),
+    (flags.DEFINE_integer, "versions", "clips: the versions of a clip, the clean one counted; 10.", 1),
     (flags.DEFINE_float, "seconds", "clips: of a clip; 30. split: of a chunk; 5. evaluate: of chunks for a .pth; 10."),
     (flags.DEFINE_string, "checkpoint", "clips: what fingerprints; small. evaluate: RUN, RUN@best, or AMG's .pth."),
     (flags.DEFINE_integer, "seed", "clips: the seed of all that is drawn; 0.", 0),
@@ -36,8 +34,8 @@ _SETTINGS: tuple[tuple[Any, ...], ...] = (
     (flags.DEFINE_list, "methods", "evaluate: first, single, two, for the first stage alone and ours; all."),
     (flags.DEFINE_string, "out", "clips, split: the folder to write. evaluate: a folder for the results; none."),
 )
-for _define, _name, _text, *_limits in _SETTINGS:
-    _define(_name, None, _text, *_limits)
+for _define, _name, *_rest in _SETTINGS:
+    _define(_name, None, *_rest)
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,

@@ -43,8 +43,8 @@ _SETTINGS = (
     (flags.DEFINE_integer, "sample_rate_hz", "build: the sample rate to decode to, Hz; 8000.", 1000, 1_000_000),
     (flags.DEFINE_integer, "jobs", "Threads of scan and filter, processes of build; one for each processor.", 0),
 )
-for _define, _name, _text, *_limits in _SETTINGS:
-    _define(_name, None, _text, *_limits)
+for _define, _name, *_rest in _SETTINGS:
+    _define(_name, None, *_rest)
 
 
 def main(argv: list[str]) -> int:
@@ -52,7 +52,8 @@ def main(argv: list[str]) -> int:
 
     if argv[1:2] == ["dedup"] and argv[2:]:  # Audio is fingerprinted first: the network runs.
         devices.prepare()
-    return corpus.run(argv[1] if argv[1:] else "", argv[2:], words.given(name for _, name, *_ in _SETTINGS))
+    settings = words.given(name for _, name, *_ in _SETTINGS)
+    return corpus.run(argv[1] if argv[1:] else "", argv[2:], settings)
 
 
 if __name__ == "__main__":

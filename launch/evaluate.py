@@ -20,18 +20,18 @@ _SETTINGS: dict[str, tuple] = {  # The defaults are those of `evaluation.scores.
     "ids": (flags.DEFINE_string, "Rows to ask for: all, a number to draw, icassp, or a .npy file. Default: all."),
     "lengths": (flags.DEFINE_list, "Lengths of a query, in segments. Default: 1,3,5,9,11,19."),
     "index": (flags.DEFINE_string, "auto, l2, ivf, ivfpq, ivfpq-rr, hnsw, or a faiss factory. Default: auto."),
-    "k": (flags.DEFINE_integer, "Neighbours to fetch for each query row. Default: the index's own."),
-    "n_probe": (flags.DEFINE_integer, "Inverted lists to search for each query row. Default: the index's own."),
-    "train_rows": (flags.DEFINE_integer, "Rows to train the index on. Default: the index's own number."),
+    "k": (flags.DEFINE_integer, "Neighbours to fetch for each query row. Default: the index's own.", 1),
+    "n_probe": (flags.DEFINE_integer, "Inverted lists to search for each query row. Default: the index's own.", 1),
+    "train_rows": (flags.DEFINE_integer, "Rows to train the index on. Default: the index's own number.", 1),
     "index_folder": (flags.DEFINE_string, "Folder that keeps built indexes; empty for none. Default: STORE."),
     "compat": (flags.DEFINE_bool, "Count as the original, and write its raw_score.npy, too. Default: no."),
     "matcher": (flags.DEFINE_string, "diagonal, vote (majority) or window. Default: diagonal."),
-    "shifts": (flags.DEFINE_integer, "Query rows for each row of the database (frame_shift_mul). Default: 1."),
+    "shifts": (flags.DEFINE_integer, "Query rows for each row of the database (frame_shift_mul). Default: 1.", 1),
     "between": (flags.DEFINE_bool, "Match half a row on, too, with the diagonal matcher. Default: yes."),
-    "sharpness": (flags.DEFINE_float, "Cosine c counts as exp(-sharpness (1-c)^2); 0: as c. Default: 0."),
-    "twin_cosine": (flags.DEFINE_float, "Cosine from which two places are one recording; 1: never. Default: 0.6."),
-    "rows_per_track": (flags.DEFINE_integer, "Rows per track of bare stores (original: 59). Default: no tracks."),
-    "false_accepts": (flags.DEFINE_float, "Share of unknown queries that may be accepted. Default: 0.01."),
+    "sharpness": (flags.DEFINE_float, "Cosine c counts as exp(-sharpness (1-c)^2); 0: as c. Default: 0.", 0.0),
+    "twin_cosine": (flags.DEFINE_float, "Cosine from which places are one recording; 1: never. Default: 0.6.", 0, 1),
+    "rows_per_track": (flags.DEFINE_integer, "Rows per track of bare stores (original: 59). Default: no tracks.", 0),
+    "false_accepts": (flags.DEFINE_float, "Share of unknown queries that may be accepted. Default: 0.01.", 0.0, 1.0),
     "confidence": (flags.DEFINE_string, "File confidence.json to judge with. Default: one is fitted to these queries."),
     "repeats": (flags.DEFINE_list, "Audio of the database: exact repeats of the answer are right. Default: none."),
     "recall": (flags.DEFINE_bool, "Compare the index with an exact search. Default: no."),
@@ -40,8 +40,8 @@ _SETTINGS: dict[str, tuple] = {  # The defaults are those of `evaluation.scores.
     "report": (flags.DEFINE_string, "Folder for a page with pictures; PNG files need matplotlib. Default: no page."),
     "out": (flags.DEFINE_string, "RESULTS folder to write. Required."),
 }
-for _name, (_define, _text, *_limits) in _SETTINGS.items():
-    _define(_name, None, _text, *_limits)
+for _name, (_define, *_rest) in _SETTINGS.items():
+    _define(_name, None, *_rest)
 flags.mark_flag_as_required("out")
 
 

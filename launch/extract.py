@@ -44,6 +44,7 @@ _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Number 
 
 def main(argv: list[str]) -> int:
     words.require_none(argv, "the source goes into --source=")
+    words.only_with(["name"], not _EACH.value, "names a store; --per_track names each file after its song")
     devices.prepare(cpu_shares=devices.cores())
     from nafp.verbs import extract
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nafp import errors
 
-from . import devices
+from . import devices, words
 
 if TYPE_CHECKING:
     from nafp.models import protocol
@@ -19,7 +19,7 @@ class Fingerprinting:
     """Makes the stores that the stages of an evaluation need. The network is opened when the first one is needed."""
 
     def __init__(self, checkpoint: str | None):
-        self._checkpoint = checkpoint or ""
+        self._checkpoint = words.network(checkpoint)  # Looked for before queries are rendered.
 
     def __call__(
         self, source: str, *, folder: str, name: str, split: str | None, overwrite: bool, speed: float = 1.0

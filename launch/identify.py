@@ -26,7 +26,7 @@ _SETTINGS = (
     (flags.DEFINE_float, "probability", asking.LEAST_PROBABLE, "Least probability of an answer, 0 to 1.", 0.0, 1.0),
     (flags.DEFINE_string, "speeds", "auto", "auto: others if unsure, then pitches; near: no pitches; none; 0.9,1.1."),
     (flags.DEFINE_integer, "shifts", 0, "Query rows for each row of the database. 0: as many as needed.", 0),
-    (flags.DEFINE_float, "microphone", None, "Listen to the microphone for this many seconds.", 1.0),
+    (flags.DEFINE_float, "microphone", None, "Listen to the microphone for this many seconds.", 1.0, asking.LONGEST_S),
     (flags.DEFINE_integer, "raw_hz", 0, "Rate, if `-` is bare float32 mono audio. 0: a file of any format.", 0),
     (flags.DEFINE_enum, "runtime", "auto", _RUNTIMES, "What computes the network. auto: what answers sooner."),
     (flags.DEFINE_string, "store", None, "STORE of nafp extract to search, instead of a database."),

@@ -30,12 +30,13 @@ def main(argv: list[str]) -> int:
     if flags.FLAGS["index"].present and (_PARTS.value or _LISTS.value):
         raise exits.wrong("-m and -nlist choose song_mine's index; leave out --index, or them")
     words.only_with(["metric"], not (_PARTS.value or _LISTS.value), "is l2 in song_mine's index: leave it out")
+    words.require_names()
     from nafp.verbs import index
 
     return index.run(
         argv[1],
         out=_OUT.value or "",
-        names=_NAME.value,
+        names=_NAME.value if _NAME.present else (),
         kind=_INDEX.value,
         metric=_METRIC.value,
         n_parts=_PARTS.value,

@@ -35,6 +35,7 @@ _SETTINGS = (
     (flags.DEFINE_string, "store", None, "STORE of nafp extract to search, instead of a database."),
     (flags.DEFINE_list, "name", ["db"], "Names within the store, separated by commas."),
     (flags.DEFINE_string, "checkpoint", None, "Network of STORE (else small), or that of DB as another file."),
+    (flags.DEFINE_string, "confidence", None, "Calibration to use: the confidence.json of nafp evaluate."),
 )
 for _define, _name, *_rest in _SETTINGS:
     _define(_name, *_rest)

@@ -28,15 +28,15 @@ _SETTINGS: dict[str, tuple[Any, ...]] = {
     "form": (flags.DEFINE_string, "Form of pairs: waveforms, or song_mine for spectrograms. Default: waveforms."),
     "segments": (flags.DEFINE_integer, "pairs --form=song_mine: seconds to draw from each recording. Default: 5.", 1),
     "variants": (flags.DEFINE_integer, "pairs: degraded versions of each recording. Default: 10.", 1),
-    "sample_rate_hz": (flags.DEFINE_integer, "pairs: rate, Hz, of the network. Default: 8000.", 1000, 1_000_000),
+    "sample_rate_hz": (flags.DEFINE_integer, "pairs: sample rate, Hz, that of the network. Default: 8000.", 1000),
     "seed": (flags.DEFINE_integer, "Seed of all that is drawn. Default: 0.", 0),
     "spliced": (flags.DEFINE_bool, "Give each second its own shift, noise and response. Default: no."),
     "aligned": (flags.DEFINE_bool, "Degrade whole tracks in place: row i answers row i. Default: no."),
     "jobs": (flags.DEFINE_integer, "Number of threads that render. 0: one for each processor. Default: 0.", 0),
     "overwrite": (flags.DEFINE_bool, "Replace the queries in --out. Default: no."),
 }
-for _name, (_define, _text, *_limits) in _SETTINGS.items():
-    _define(_name, None, _text, *_limits)
+for _name, (_define, *_rest) in _SETTINGS.items():
+    _define(_name, None, *_rest)
 flags.mark_flag_as_required("out")
 
 
@@ -45,7 +45,8 @@ def main(argv: list[str]) -> None:
     if argv[1:] not in ([verb] for verb in verbs.VERBS):
         raise exits.wrong(f"{argv[1:]} given; there are: {', '.join(verbs.VERBS)}")
     given = words.given(_SETTINGS)
-    verbs.require_used(argv[1], given, is_training=listening.is_given())
+    words.only_with(["config"], argv[1] == "listen", "is a training to listen to: nafp queries listen")
+    verbs.require_used(argv[1], given, is_of_training=listening.is_given())
     if argv[1] == "listen" and listening.is_given():
         listening.of_training(given["out"], count=given.get("count", 6), seconds=given.get("seconds", 5.0))
         print(given["out"])

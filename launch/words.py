@@ -25,7 +25,24 @@ def only_with(names: Iterable[str], condition: bool, hint: str) -> None:
 def require_used(names: list[str], *, is_store: bool) -> None:
     """Raises errors.Invalid for flags of `identify` and `monitor` that have no effect on the inputs `names`."""
     only_with(["name"], is_store, "names parts of a --store; a database has none")
+    require_names()
     only_with(["raw_hz"], "-" in names, "is the rate of standard input: name - as the input")
+
+
+def require_names() -> None:
+    """Raises errors.Invalid for a --name without a name in it."""
+    if not flags.FLAGS["name"].value:
+        raise exits.wrong("--name= is empty: it names parts of a store, such as db")
+
+
+def network(source: str | None) -> str:
+    """Returns the network that a command line names, "" for none. Raises nafp.errors.NotFound if it is not there."""
+    if not source:
+        return ""
+    from nafp.weights import sources
+
+    sources.require(source)
+    return source
 
 
 def require_none(argv: list[str], hint: str) -> None:

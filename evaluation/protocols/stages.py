@@ -21,11 +21,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nafp import errors
-from nafp.jobs import outputs, whole_files
-from nafp.search import store
+from nafp.jobs import choices, outputs, whole_files
+from nafp.search import confidence, store
 
 from ..queries import folder, material, recordings, rendering
-from ..scores import ids, stores
+from ..scores import answers, ids, stores
 from . import evaluated, tables
 from .protocol import Protocol
 
@@ -123,6 +123,9 @@ def _begin(job: Run) -> None:
     if decided := sorted(_DECIDED & set(job.settings)):
         raise errors.Invalid(f"--{decided[0]} is decided by protocol {job.protocol.name}; write another file for it")
     _ids(job)
+    choices.require("--matcher", job.settings.get("matcher", answers.MATCHERS[0]), answers.MATCHERS)
+    if job.settings.get("confidence"):
+        confidence.Confidence.load(job.settings["confidence"])
     path = job.folder / "protocol.json"
     formers = {path: outputs.json_of("kind", "references")}
     formers |= {job.folder / name: outputs.never for name in ("table.md", "table.csv")}

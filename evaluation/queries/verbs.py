@@ -153,15 +153,6 @@ def listen(request: QueriesRequest) -> str:
     return out
 
 
-_FIELDS = [field.name for field in dataclasses.fields(QueriesRequest)]
-_OF_PAIRS = ("variants", "form", "segments", "sample_rate_hz")
-_IDLE: dict[str, tuple[str, ...]] = {  # Settings without effect on a verb.
-    "render": _OF_PAIRS,
-    "pairs": ("snr_db", "spliced", "aligned", "overwrite"),
-    "listen": (*_OF_PAIRS, "aligned", "jobs", "overwrite"),
-}
-_IDLE_FORM = {"waveforms": ("segments",), "song_mine": ("variants", "seconds")}
-
 VERBS: dict[str, Callable[[QueriesRequest], str]] = {
     "render": render,
     "pairs": render_pairs,
@@ -169,24 +160,27 @@ VERBS: dict[str, Callable[[QueriesRequest], str]] = {
 }
 
 
-def require_used(verb: str, given: Mapping[str, Any], *, is_training: bool = False) -> None:
-    """Raises errors.Invalid for a setting that has no effect on a verb.
+# Settings without an effect: of a verb, of a verb with another setting, and of the page for a configuration.
+_IDLE = {
+    "render": ("form", "segments", "variants", "sample_rate_hz"),
+    "render --aligned": ("count", "seconds"),
+    "pairs": ("snr_db", "spliced", "aligned", "overwrite"),
+    "pairs --form=waveforms": ("segments",),
+    "pairs --form=song_mine": ("variants", "seconds"),
+    "listen": ("form", "segments", "variants", "sample_rate_hz", "aligned", "jobs", "overwrite"),
+    "listen --config": ("source", "noise", "split", "noise_split", "conditions", "snr_db", "seed", "spliced"),
+}
 
-    given: settings that a person gave. is_training: whether --config is one of them.
+
+def require_used(verb: str, given: Mapping[str, Any], *, is_of_training: bool = False) -> None:
+    """Raises errors.Invalid for settings that a verb would leave aside.
+
+    given: what the command line gives, by name. is_of_training: whether a configuration of a training is given.
     """
-    if is_training and verb != "listen":
-        raise errors.Invalid(f"--config: is for nafp queries listen; {verb} takes no configuration")
-    idle, hint = _IDLE[verb], f"has no effect on nafp queries {verb}"
-    if is_training:
-        idle, hint = tuple(set(_FIELDS) - {"out", "count", "seconds"}), "has no effect beside --config, which says it"
-    elif given.get("aligned"):
-        idle, hint = (*idle, "count", "seconds"), f"{hint} --aligned, which degrades whole tracks"
-    elif verb == "pairs":
-        form = given.get("form", "waveforms")
-        idle, hint = (*idle, *_IDLE_FORM.get(form, ())), f"{hint} --form={form}"
-    for name in given:
-        if name in idle:
-            raise errors.Invalid(f"--{name} {hint}; leave it out")
+    ways = [verb, *([f"{verb} --aligned"] if given.get("aligned") else []), *([f"{verb} --config"] * is_of_training)]
+    for way in [*ways, f"{verb} --form={given.get('form', 'waveforms')}"]:
+        if idle := [name for name in _IDLE.get(way, ()) if name in given]:
+            raise errors.Invalid(f"queries {way} takes no --{idle[0]}")
 
 
 def names_of(names: Sequence[str] | None, *, snr_db: Sequence[str] = ()) -> list[str]:

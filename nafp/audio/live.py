@@ -21,6 +21,7 @@ from nafp.audio import decode, ffmpeg, playlists
 
 STDIN, MICROPHONE, FFMPEG = "-", "microphone", "ffmpeg:"
 MICROPHONE_HZ = 16_000  # Every driver offers this rate, and some do not offer 8 kHz.
+RAW_HZ = (1000, 384_000)  # Rates that bare samples may have.
 FILE_BLOCK_S, LIVE_BLOCK_S = 30.0, 1.0
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 # A station that sends nothing for half a minute is gone. After a broken connection ffmpeg connects again.
@@ -64,6 +65,12 @@ def check(name: str, *, raw_hz: int = 0) -> None:
         reason = f"needs ffmpeg, which is not installed ({ffmpeg.HOW_TO_GET_IT}{hint})"
         raise errors.Undecodable(name, reason, tool_missing=True)
     _arguments(name)
+
+
+def require_raw(raw_hz: int) -> None:
+    """Raises errors.Invalid for a rate that bare samples cannot have. 0 is that of an audio file."""
+    if raw_hz and not RAW_HZ[0] <= raw_hz <= RAW_HZ[1]:
+        raise errors.Invalid(f"--raw_hz={raw_hz}: samples per second, {RAW_HZ[0]} to {RAW_HZ[1]}, such as 16000")
 
 
 def blocks(name: str, *, sample_rate_hz: int, start_s: float = 0.0, raw_hz: int = 0) -> Iterator[np.ndarray]:

@@ -190,10 +190,14 @@ def _joined(tracks: Sequence[manifest.Track], names: list[str], together: Iterab
     return [root(name) for name in names]
 
 
+def require_kinds(kinds: str) -> None:
+    """Raises errors.Invalid unless each of the kinds, with commas between, is one that there is."""
+    if not set(kinds.split(",")) <= set(KINDS):
+        raise errors.Invalid(f"kinds {kinds!r}: allowed are {', '.join(KINDS)}")
+
+
 def _check_kinds(kinds: Sequence[str], sizes: Sequence[Size]) -> None:
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown or not kinds:
-        raise errors.Invalid(f"kinds {','.join(kinds)!r}: allowed are {', '.join(KINDS)}")
+    require_kinds(",".join(kinds))
     if len(kinds) > 1 and any(size.unit not in ("%", REST) for size in sizes):
         raise errors.Invalid("numbers and hours are for one kind at a time; give shares, or one kind")
 

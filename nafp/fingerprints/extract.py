@@ -83,6 +83,7 @@ def extract(
     if speed != 1:
         meta["speed"] = speed
     if shifts > 1:
+        asking.require_shifts(shifts, hop=extractor.hop)
         meta["hop_s"] /= shifts
         extractor = extractor.at_hop(extractor.hop // shifts)
     if asking.is_filled(round(extractor.segment * speed), segment=extractor.segment):
@@ -142,6 +143,13 @@ def at_speeds(
                 join=join,
             ),
         )
+
+
+def require(*, name: str, speeds: Sequence[str]) -> None:
+    """Raises errors.Invalid for a name and for speeds that no extraction can have, before a network is opened."""
+    store.require_name(name)
+    for speed in _numbers(speeds):
+        heard.require_speed(speed)
 
 
 def _numbers(speeds: Sequence[str]) -> list[float]:

@@ -32,10 +32,15 @@ def at_hop(network: protocol.Network, hop_s: float | None) -> protocol.Network:
     return network.at_hop(hop)
 
 
-def rate_at(source: str, sample_rate_hz: int, speed: float) -> int:
-    """Returns the rate at which to decode audio so that its speed is undone when it is taken for `sample_rate_hz`."""
+def require_speed(speed: float) -> None:
+    """Raises errors.Invalid for a speed that is not undone."""
     if not 0.5 <= speed <= 2:
         raise errors.Invalid(f"speed {speed:g}: must be 0.5 to 2; 1.04 undoes a clip that plays 4 % too fast")
+
+
+def rate_at(source: str, sample_rate_hz: int, speed: float) -> int:
+    """Returns the rate at which to decode audio so that its speed is undone when it is taken for `sample_rate_hz`."""
+    require_speed(speed)
     if speed != 1 and building.is_corpus(source):
         raise errors.Invalid(
             f"{source}: is a corpus, decoded already; only files can be heard at other speeds, such as those of "

@@ -92,17 +92,30 @@ class Policy(NamedTuple):
         return None if look == self.first else look
 
 
-def policy(*, hop_s: float, speeds: str | Sequence[float] = "auto", shifts: int = 0) -> Policy:
+def policy(
+    *, hop_s: float, speeds: str | Sequence[float] = "auto", shifts: int = 0, sample_rate_hz: float = math.inf
+) -> Policy:
     """Returns how clips are asked in a collection whose rows are `hop_s` seconds apart.
 
     speeds: "auto" for SPEEDS where the first look is unsure, and then for PITCHES; "near" for SPEEDS alone; "none" for
     the clip's own; or numbers, which the first look undoes, too. shifts: query rows for each row of the collection, in
-    every look; 0 for one each HOP_S, and twice as many in a closer look at a short clip. Raises nafp.errors.Invalid for
-    other speeds.
+    every look; 0 for one each HOP_S, and twice as many in a closer look at a short clip. sample_rate_hz: of the
+    network, inf where it is not known yet. Raises nafp.errors.Invalid for other speeds, and for query rows less than a
+    sample apart.
     """
     at_once, if_unsure = _speeds(speeds)
+    require_shifts(shifts, hop=hop_s * sample_rate_hz)
     rows = shifts or shifts_for(hop_s, at_most_s=HOP_S)
     return Policy(at_once, if_unsure, rows, shifts or 2 * rows, PITCHES if speeds == "auto" else ())
+
+
+def require_shifts(shifts: int, *, hop: float) -> None:
+    """Raises nafp.errors.Invalid for more query rows than there are samples from a row to the next. hop: in samples."""
+    if shifts > hop:
+        raise errors.Invalid(
+            f"--shifts={shifts}: rows are {hop:.0f} samples apart, and at most so many query rows begin between two of "
+            "them; 4 are plenty"
+        )
 
 
 def rules(*, hop_s: float) -> dict[str, Any]:

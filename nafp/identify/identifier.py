@@ -49,8 +49,9 @@ class Identifier:
         confidence: confidence.Confidence | None = None,
         speeds: str | Sequence[float] = "auto",
     ):
-        hop_s = network.hop / network.sample_rate_hz
-        self.rows, self._policy = rows, asking.policy(hop_s=hop_s, speeds=speeds, shifts=shifts)
+        rate_hz = network.sample_rate_hz
+        self._policy = asking.policy(hop_s=network.hop / rate_hz, speeds=speeds, shifts=shifts, sample_rate_hz=rate_hz)
+        self.rows = rows
         self._network, self._index, self._confidence = network, searched, confidence
         self._judge = second_opinion.judge(rows, network, confidence)
         self._left_out: set[int] = set()  # Tracks, by position, whose fingerprints are not those written.

@@ -137,7 +137,11 @@ class Confidence:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Confidence":
-        """Reads a file that `save` wrote. Raises ValueError for any other."""
+        """Reads a file that `save` wrote. Raises errors.NotFound without one, and errors.Invalid for any other."""
+        if not Path(path).is_file():
+            raise errors.NotFound(
+                f"--confidence={path}: no such file; nafp evaluate --unknown=left-out writes RESULTS/confidence.json"
+            )
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
             lengths, weights = list(values["lengths"]), np.array(values["weights"], np.float64)

@@ -84,13 +84,15 @@ def of_ranking(
     if not len(ranking.tracks):
         return NONE
     decided = heard[ranking.heard]
+    length = max(1, decided.lengths[column])
+    copies = match.copies(ranking.tracks, ranking.starts, rows, length)
     others = [
-        _of_version(version, decided.speed, ranking, rows, shifts=shifts, column=column)
+        _of_version(version, decided.speed, ranking, copies, rows, shifts=shifts, column=column)
         for number, version in enumerate(heard)
         if number != ranking.heard and version.lengths[column]
     ]
     agreement, likeness = np.array([one for one in others if one is not None]).reshape(-1, 2).T
-    change, leftover = abs(decided.speed - 1), _leftover(ranking, rows, max(1, decided.lengths[column]))
+    change, leftover = abs(decided.speed - 1), _leftover(ranking, copies, rows, length)
     if not len(agreement):
         return NONE._replace(change=change, leftover=leftover)
     best = int(agreement.argmax())
@@ -98,9 +100,13 @@ def of_ranking(
     return Evidence(change, leftover, mean, most, float(likeness.mean()), float(likeness[best]), len(agreement))
 
 
-def _leftover(ranking: speeds.ClipRanking, rows: collection.Collection, length: int) -> float:
-    """Returns the best score of another track that the best place does not explain. 0 where there is no other."""
-    best = match.best_of_each_track(ranking.tracks)[: _RIVALS + 1]
+def _leftover(ranking: speeds.ClipRanking, copies: np.ndarray, rows: collection.Collection, length: int) -> float:
+    """Returns the best score of another track that the best place does not explain. 0 where there is no other.
+
+    copies: tracks with the recording of the best place, its own first.
+    """
+    best = match.best_of_each_track(ranking.tracks)
+    best = np.r_[0, best[~np.isin(ranking.tracks[best], copies)][:_RIVALS]]
     if len(best) < 2:
         return 0.0
     scores = ranking.scores[best].astype(np.float64)
@@ -113,6 +119,7 @@ def _of_version(
     version: speeds.ClipAtSpeed,
     decided: float,
     ranking: speeds.ClipRanking,
+    copies: np.ndarray,
     rows: collection.Collection,
     *,
     shifts: int,
@@ -120,7 +127,7 @@ def _of_version(
 ) -> tuple[float, float] | None:
     """Returns the cosine of a version at the best place less that with the nearest other track, and the cosine.
 
-    decided: the speed of the version that decided. None for a version that says nothing.
+    decided: the speed of the version that decided. copies: as of `_leftover`. None for a version that says nothing.
     """
     query = version.vectors[::shifts][: version.lengths[column]]
     near = version.near[::shifts][: len(query)]
@@ -131,7 +138,7 @@ def _of_version(
     at = np.round(ranking.starts[0] + pace * np.arange(len(query))).astype(np.int64)
     low, high = rows.borders(ranking.tracks[:1])
     here = np.where((at >= low) & (at < high), np.vecdot(rows.take(at), query), 0)
-    is_other = (near >= 0) & (rows.track_of(near) != ranking.tracks[0])
+    is_other = (near >= 0) & ~np.isin(rows.track_of(near), copies)
     nearest = near[np.arange(len(near)), is_other.argmax(axis=1)]
     there = np.where(is_other.any(axis=1), np.vecdot(rows.take(nearest), query), 0)
     return float((here - there)[is_heard].mean()), float(here[is_heard].mean())

@@ -284,15 +284,51 @@ def elsewhere(
     *,
     twin_cosine: float,
 ) -> float:
-    """Returns the best score at another place that does not hold the same recording. 0 when there is none."""
+    """Returns the best score of another recording, 0 when there is none.
+
+    tracks, starts, scores: of all places, best first. A track whose best place holds the recording of the first place
+    is a copy, and no place of it counts: the others are where that recording repeats itself. Without a table of tracks
+    each place far away counts by itself.
+    """
     if not len(starts):
         return 0.0
-    is_other = tracks != tracks[0] if rows.tracks else np.abs(starts - starts[0]) >= FAR_ROWS
-    others = np.flatnonzero(is_other)[:TOP]
-    if not len(others):
-        return 0.0
-    if twin_cosine < 1:
-        vectors = rows.windows(np.round(starts[[0, *others]]).astype(np.int64), length)
-        likeness = np.vecdot(vectors[1:], vectors[0]).mean(axis=1)
-        others = np.append(others[likeness < twin_cosine], others[-1])
-    return float(scores[others[0]])
+    others = best_of_each_track(tracks)[1:] if rows.tracks else np.flatnonzero(np.abs(starts - starts[0]) >= FAR_ROWS)
+    for number in range(0, len(others), TOP):
+        block = others[number : number + TOP]
+        rivals = block[likeness(tracks, starts, block, rows, length) < twin_cosine] if twin_cosine < 1 else block
+        if len(rivals):
+            return float(scores[rivals[0]])
+    return 0.0
+
+
+def copies(tracks: np.ndarray, starts: np.ndarray, rows: collection.Collection, length: int) -> np.ndarray:
+    """Returns the tracks, by position, that hold the recording of the first place, its own first: int64 [n].
+
+    tracks, starts: of all places, best first. Copies score alike: after TOP tracks in a row that are none, no more are
+    looked for.
+    """
+    best, found = best_of_each_track(tracks), [tracks[:1]]
+    for number in range(1, len(best), TOP):
+        block = best[number : number + TOP]
+        is_copy = likeness(tracks, starts, block, rows, length) >= TWIN_COSINE
+        found.append(tracks[block[is_copy]])
+        if not is_copy.any():
+            break
+    return np.concatenate(found)
+
+
+def likeness(
+    tracks: np.ndarray, starts: np.ndarray, others: np.ndarray, rows: collection.Collection, length: int
+) -> np.ndarray:
+    """Returns how much the recordings at some places resemble that at the first place: the mean cosine [C], -1..1.
+
+    others: positions of these places. Each is compared at its row and at the two beside, whichever fits best: a copy
+    may begin between two rows. Only rows in the track of the first place count, and one beyond another track's end is
+    0.
+    """
+    first = np.round(starts[[0, *others]]).astype(np.int64)
+    is_inside = is_inside_tracks(tracks[:1], first[:1], length, rows)[0]
+    own, windows = rows.windows(first[:1], length)[0] * is_inside[:, None], rows.windows(first[1:] - 1, length + 2)
+    windows = windows * is_inside_tracks(tracks[others], first[1:] - 1, length + 2, rows)[..., None]
+    sums = [np.vecdot(windows[:, late : late + length], own).sum(axis=1) for late in range(3)]
+    return np.max(sums, axis=0) / max(1, int(is_inside.sum()))

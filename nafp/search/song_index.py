@@ -24,16 +24,19 @@ _SONGS = re.compile(rb'\{"\d+": "')
 _MOST_MAPPED = 30_000  # Files: Linux maps at most 65,530 into one process.
 
 
-def rows_of(folder: str | os.PathLike, names: Sequence[str]) -> collection.Collection:
+def rows_of(folder: str | os.PathLike, names: Sequence[str] = ()) -> collection.Collection:
     """Opens the named stores of a folder, or its .npy files [n, D], one a song, in the order of their paths.
 
-    names: of the stores; a folder of .npy files needs none. Raises nafp.errors.NotFound or nafp.errors.Invalid.
+    names: of the stores, none for `db`. A folder of .npy files has no names. Raises nafp.errors.NotFound or
+    nafp.errors.Invalid.
     """
     place = pathlib.Path(folder)
     paths = sorted(path for path in place.rglob("*.npy") if not path.name.endswith("_shape.npy"))
     if not store.names(place) and paths:
+        if names:
+            raise errors.Invalid(f"--name={','.join(names)}: {folder} holds files of songs and no stores: leave it out")
         return _of_files(place, paths)
-    rows = collection.Collection.of([store.Store.open(place, name) for name in names])
+    rows = collection.Collection.of([store.Store.open(place, name) for name in names or ("db",)])
     if not rows.tracks:
         raise errors.Invalid(
             f"{folder}: bare stores, which do not say where songs begin; extract them with nafp extract"

@@ -107,7 +107,6 @@ def rows_heard(length: float, speed: float, *, segment_rows: float) -> int:
 def law() -> dict[str, Any]:
     """Returns the constants by which places are ranked, for a search that is not ours, such as that of a page."""
     return {
-        "top": match.TOP,
         "twin_cosine": match.TWIN_COSINE,
         "score_share": SCORE_SHARE,
         "handicap": HANDICAP,

@@ -27,8 +27,7 @@ from nafp import errors
 from nafp.jobs import locks, plain_files, whole_files
 from nafp.models import identities
 
-FORMAT = 1
-COLUMNS = ("track", "first_row", "n_rows", "seconds")
+FORMAT, COLUMNS = 1, ("track", "first_row", "n_rows", "seconds")
 BARE_HOP_S = 0.5  # The original's hop (config/default.yaml); a bare store does not say its own.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # The last one is a limit on the size of one file.
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -87,8 +86,8 @@ class Store:
 
 def names(folder: str | os.PathLike) -> list[str]:
     """Returns the names of the finished stores in a folder, sorted."""
-    all_names = sorted(path.name.removesuffix(".mm") for path in Path(folder).glob("*.mm"))
-    return [name for name in all_names if not _Files(Path(folder), name).is_unfinished()]
+    every = sorted(path.name.removesuffix(".mm") for path in Path(folder).glob("*.mm"))
+    return [name for name in every if not _Files(Path(folder), name).is_unfinished()]
 
 
 class Writer:
@@ -113,7 +112,7 @@ class Writer:
         meta: Mapping[str, Any],
         overwrite: bool = False,
     ):
-        _check_name(name)
+        require_name(name)
         self._files = _Files(Path(folder), name)
         self._dim, self._meta = int(dim), json.loads(json.dumps(dict(meta)))
         with self._writing():
@@ -256,7 +255,7 @@ class _Files:
 
 def require_unfinished(folder: str | os.PathLike, name: str, *, overwrite: bool = False) -> None:
     """Raises errors.AlreadyExists if STORE/NAME is a finished store, unless it may be overwritten."""
-    _check_name(name)
+    require_name(name)
     _refuse_finished(_Files(Path(folder), name), overwrite)
 
 
@@ -343,9 +342,10 @@ def _check_tracks(path: Path, tracks: list[TrackRows], *, n_rows: int) -> None:
         raise errors.Invalid(f"{path} accounts for {next_row} rows, the store has {n_rows}")
 
 
-def _check_name(name: str) -> None:
+def require_name(name: str) -> None:
+    """Raises errors.Invalid for what cannot be the name of a store."""
     if not name or name != Path(name).name or name.startswith("."):
-        raise errors.Invalid(f"a store name is a plain word such as db or query, not {name!r}")
+        raise errors.Invalid(f"--name={name}: the name of a store is a plain word such as db or query")
 
 
 def _table(tracks: list[TrackRows]) -> bytes:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from nafp.audio import live
 from nafp.identify import asking
 from nafp.serving import bodies, listening
 from nafp.serving.refusals import Refusal
@@ -128,7 +129,7 @@ _READERS: dict[str, Callable[[str, str], object]] = {
     "rows": _several(_number(int, 0, 1 << 20)),
 }
 _LISTEN_READERS: dict[str, Callable[[str, str], object]] = {
-    "raw_hz": _number(int, 1000, 384_000),
+    "raw_hz": _number(int, *live.RAW_HZ),
     "encoding": _one_of(tuple(listening.ENCODINGS)),
     "max_speed": _number(float, 0, asking.LARGEST_MAX_SPEED),
     "unknown": lambda key, text: _one_of(("true", "false"))(key, text) == "true",

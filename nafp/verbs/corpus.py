@@ -49,24 +49,36 @@ def _check(verb: str, settings: Mapping[str, Any]) -> None:
     """Raises errors.Invalid for settings that the verb does not take or lacks, before hours of work."""
     subverbs.check(f"corpus {verb}", VERBS[verb], settings)
     if verb == "scan":
-        _check_scan(settings)
+        _check_shares(settings)
     if verb in ("scan", "convert"):  # Elsewhere they name several.
         for name, allowed in (("kind", kinds.KINDS), ("split", kinds.SPLITS)):
             choices.require(f"--{name}", settings.get(name) or allowed[0], tuple(filter(None, allowed)))
+    if verb == "filter":
+        splits.require_kinds(settings.get("kind", "music"))
+    _require_used(verb, settings)
     folder = os.path.dirname(os.path.abspath(settings.get("out") or ""))
     if verb != "build" and not os.path.isdir(folder):  # `build` makes the folder.
         raise errors.Invalid(f"--out={settings['out']}: there is no folder {folder}")
 
 
-def _check_scan(settings: Mapping[str, Any]) -> None:
-    """Raises errors.Invalid for settings of `scan` that cannot be right together, or have no effect."""
-    for name in () if settings.get("dataset") else ("metadata", "labels", "converted", "wanted", "verify"):
-        if settings.get(name):
-            raise errors.Invalid(f"--{name} is for a public dataset: name it with --dataset (nafp corpus datasets)")
+def _check_shares(settings: Mapping[str, Any]) -> None:
+    """Raises errors.Invalid for shares of `scan` that cannot be, or have no effect."""
     val, test = (settings.get(f"{name}_share") or 0.0 for name in ("val", "test"))
     if (val or test) and settings.get("split"):
         raise errors.Invalid("--val_share and --test_share are of music without a split, and --split gives one to all")
     manifest.assign_splits([], val=val, test=test)
+
+
+def _require_used(verb: str, settings: Mapping[str, Any]) -> None:
+    """Raises errors.Invalid for settings that the verb would leave aside."""
+    idle: Sequence[str] = ()
+    if verb == "scan" and not settings.get("dataset"):
+        idle, hint = ("metadata", "labels", "wanted", "converted", "verify"), "is for a public dataset: name --dataset"
+    if verb == "convert" and settings.get("manifest"):
+        idle, hint = ("form", "root", "kind", "split"), "is for lists of tracks; with --manifest, ids are converted"
+    for name in idle:
+        if name in settings:
+            raise errors.Invalid(f"--{name} {hint}")
 
 
 def scan(

@@ -45,6 +45,7 @@ def run(
 
     if per_track and (list(speeds) != ["1"] or shifts != 1):
         raise errors.Invalid("--per_track writes one file for each track: --speeds and --shifts are of stores")
+    extract.require(name=name, speeds=speeds)
     if join and (per_track or share or jax.process_count() > 1):
         raise errors.Invalid("--join makes a store of shares, alone: leave --processes, --process and --per_track out")
     network = sources.open_extractor(checkpoint, batch_size=batch_size, dtype=dtype)

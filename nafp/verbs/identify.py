@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TextIO
 
 from nafp import errors
+from nafp.audio import live
 from nafp.corpora import lists
 from nafp.database import database, network_file, song_list
 from nafp.identify import answers, asking, clips, identifier, pfann_files, replying
 from nafp.jobs import shown
-from nafp.search import confidence
-from nafp.weights import model_folders, sources
+from nafp.search import store
+from nafp.weights import calibrations, sources
 
 FOUND, NOTHING, FAILED = 0, 1, 2  # Exit codes. As with grep, a failure outweighs what was found.
 FORMATS = (*answers.FORMATS, "pfann")
@@ -88,10 +90,12 @@ def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None)
     prepare: called before JAX is used. Raises nafp.Error, before work starts, for settings that cannot be right.
     """
     _require_out(request.format, request.out)
+    live.require_raw(request.raw_hz)
     if request.out:
         pfann_files.require_out(request.out, request.names)
     if request.songs and request.format != "pfann":
         raise errors.Invalid("--songs orders the columns of the files of --format=pfann; other formats have none")
+    songs = _songs(request)
     searched = opened(request, prepare=prepare)
     heard = list(
         clips.listed(request.names, sample_rate_hz=searched.rate_hz, longest_s=asking.LONGEST_S, raw_hz=request.raw_hz)
@@ -104,7 +108,7 @@ def run(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None)
         sample_rate_hz=searched.rate_hz,
         format=request.format,
         out=request.out,
-        songs=_songs(request),
+        songs=songs,
         top=request.top,
         least=request.probability,
     )
@@ -121,15 +125,17 @@ def _songs(request: IdentifyRequest) -> list[str]:
 
 
 def opened(request: IdentifyRequest, *, prepare: Callable[[], None] = lambda: None) -> PreparedIdentifier:
-    """Opens the database, or the store and the network that wrote it."""
+    """Opens the database, or the store and the network that wrote it. The network comes last: it takes longest."""
     runtime = _runtime(request)
+    return (_in_database if request.database else _in_store)(request, runtime, prepare)
+
+
+def _in_database(request: IdentifyRequest, runtime: str, prepare: Callable[[], None]) -> PreparedIdentifier:
+    opened_database = database.Database.open(request.database or "")
+    _require_asked(request, hop_s=opened_database.hop_s, sample_rate_hz=opened_database.about["sample_rate_hz"])
+    calibrated = calibrations.chosen(request.confidence, lambda: opened_database.confidence)
     if runtime == "jax":
         prepare()
-    return _in_database(request, runtime) if request.database else _in_store(request, runtime)
-
-
-def _in_database(request: IdentifyRequest, runtime: str) -> PreparedIdentifier:
-    opened_database = database.Database.open(request.database or "")
     network = opened_database.network(runtime=runtime, batch_size=identifier.BATCH, source=request.checkpoint)
     asked = identifier.Identifier(
         network,
@@ -137,32 +143,34 @@ def _in_database(request: IdentifyRequest, runtime: str) -> PreparedIdentifier:
         opened_database.index,
         shifts=request.shifts,
         speeds=request.speeds,
-        confidence=_calibration(request) if request.confidence else opened_database.confidence,
+        confidence=calibrated,
     )
     rate_hz = identifier.listening_rate_hz(network.sample_rate_hz)
     return PreparedIdentifier(asked, rate_hz, lambda: opened_database.troubles)
 
 
-def _in_store(request: IdentifyRequest, runtime: str) -> PreparedIdentifier:
+def _in_store(request: IdentifyRequest, runtime: str, prepare: Callable[[], None]) -> PreparedIdentifier:
+    folder = request.store or ""
+    stores = [store.Store.open(folder, name) for name in request.name]
+    _require_asked(request, hop_s=stores[0].hop_s, sample_rate_hz=stores[0].meta.get("sample_rate_hz", math.inf))
+    calibrated = calibrations.chosen(request.confidence, lambda: calibrations.beside(request.checkpoint))
+    if runtime == "jax":
+        prepare()
     network = sources.load(request.checkpoint or sources.DEFAULT, runtime=runtime, batch_size=identifier.BATCH)
     asked = identifier.Identifier.open(
         network,
-        request.store or "",
+        folder,
         names=request.name,
         shifts=request.shifts,
         speeds=request.speeds,
-        confidence=_calibration(request),
+        confidence=calibrated,
     )
     return PreparedIdentifier(asked, identifier.listening_rate_hz(network.sample_rate_hz))
 
 
-def _calibration(request: IdentifyRequest) -> confidence.Confidence | None:
-    """Opens the calibration of a network: the file that was named, else the one beside its weights, if any."""
-    beside = model_folders.calibration_file(sources.weights_file(request.checkpoint or sources.DEFAULT))
-    path = pathlib.Path(request.confidence or beside)
-    if not path.is_file() and request.confidence:
-        raise errors.NotFound(f"{path}: no such file; nafp evaluate --unknown=left-out writes RESULTS/confidence.json")
-    return confidence.Confidence.load(path) if path.is_file() else None
+def _require_asked(request: IdentifyRequest, *, hop_s: float, sample_rate_hz: float) -> None:
+    """Raises nafp.errors.Invalid for speeds and shifts that clips cannot be asked with."""
+    asking.policy(hop_s=hop_s, speeds=request.speeds, shifts=request.shifts, sample_rate_hz=sample_rate_hz)
 
 
 def _runtime(request: IdentifyRequest) -> str:

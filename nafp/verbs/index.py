@@ -15,7 +15,7 @@ def run(
     folder: str,
     *,
     out: str,
-    names: Sequence[str] = ("db",),
+    names: Sequence[str] = (),
     kind: str = "auto",
     metric: str = "ip",
     n_parts: int = 0,

@@ -19,7 +19,7 @@ from nafp.jobs import interrupts, outputs, progress, shown
 from nafp.models import identities, protocol
 from nafp.monitor import lines, state, stretches
 from nafp.search import collection, confidence, index, index_files, store
-from nafp.weights import sources
+from nafp.weights import calibrations, sources
 
 FOUND, NOTHING, FAILED = 0, 1, 2  # Exit codes. A failure outweighs what was found.
 _AHEAD_S = 5.0  # Audio that comes faster than the clock is a recording, not a stream: it has no time of day.
@@ -38,6 +38,7 @@ class MonitorRequest(NamedTuple):
     store: str | None = None
     name: Sequence[str] = ("db",)
     checkpoint: str | None = None
+    confidence: str | None = None
     runtime: str = "auto"
     max_speed: float = asking.MAX_SPEED
     raw_hz: int = 0
@@ -100,33 +101,37 @@ def run(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) 
 
 
 def open_collection(request: MonitorRequest, *, prepare: Callable[[], None] = lambda: None) -> OpenedCollection:
-    """Opens the database, or the store and the network that wrote it."""
-    if sources.chosen(request.runtime, request.checkpoint or "") == "jax":
-        prepare()
-    opened = _database(request) if request.database else _store(request)
+    """Opens the database, or the store and the network that wrote it. The network comes last: it takes longest."""
+    is_jax = sources.chosen(request.runtime, request.checkpoint or "") == "jax"
+    opened = (_database if request.database else _store)(request, prepare if is_jax else lambda: None)
     if not len(opened.rows.tracks):
         raise errors.Invalid(f"{request.database or request.store}: holds no track to look for; nafp add puts some in")
     return opened
 
 
-def _database(request: MonitorRequest) -> OpenedCollection:
+def _database(request: MonitorRequest, prepare: Callable[[], None]) -> OpenedCollection:
     opened = database.Database.open(request.database or "")
+    calibrated = calibrations.chosen(request.confidence, lambda: opened.confidence)
+    prepare()
     network = opened.network(runtime=request.runtime, batch_size=_BATCH, source=request.checkpoint)
-    return OpenedCollection(network, opened.rows, opened.index, opened.confidence, lambda: opened.troubles)
+    return OpenedCollection(network, opened.rows, opened.index, calibrated, lambda: opened.troubles)
 
 
-def _store(request: MonitorRequest) -> OpenedCollection:
-    network = sources.load(request.checkpoint or sources.DEFAULT, runtime=request.runtime, batch_size=_BATCH)
+def _store(request: MonitorRequest, prepare: Callable[[], None]) -> OpenedCollection:
     folder = request.store or ""
     stores = [store.Store.open(folder, name) for name in request.name]
+    calibrated = calibrations.chosen(request.confidence, lambda: calibrations.beside(request.checkpoint))
+    prepare()
+    network = sources.load(request.checkpoint or sources.DEFAULT, runtime=request.runtime, batch_size=_BATCH)
     identifier.require_same(network.identity, stores)
     rows = collection.Collection.of(stores)
     plan = index.plan("auto", n_rows=len(rows), dim=rows.dim)
-    return OpenedCollection(network, rows, index_files.opened(rows, plan, folder), None)
+    return OpenedCollection(network, rows, index_files.opened(rows, plan, folder), calibrated)
 
 
 def _check(request: MonitorRequest) -> None:
     """Raises errors.Invalid for inputs and settings that do not go together."""
+    live.require_raw(request.raw_hz)
     streams = [name for name in request.names if _is_live(name)]
     if request.state and streams:
         raise errors.Invalid("--state is for files: a stream cannot be heard again from its middle")

@@ -136,7 +136,7 @@ def default_batch_size() -> int:
 
 def read(source: str) -> trained.Trained:
     """Reads a trained network without opening it. source, errors: as for `load`."""
-    file = weights_file(source)
+    file = require(source)
     if file.suffix in EXPORTED:
         return _exported(file)
     from nafp.models import network
@@ -145,9 +145,15 @@ def read(source: str) -> trained.Trained:
     return checkpoints.load(source, abstract_variables=network.abstract_variables)
 
 
-def _exported(path: pathlib.Path) -> trained.Trained:
-    if not path.exists():
+def require(source: str) -> pathlib.Path:
+    """Returns the file of a source as `weights_file` does. Raises errors.NotFound for one that is not there, too."""
+    path = weights_file(source)
+    if path.suffix in EXPORTED and not path.exists():
         raise errors.NotFound(f"{path}: no such exported network; write one: nafp export --checkpoint=RUN --out={path}")
+    return path
+
+
+def _exported(path: pathlib.Path) -> trained.Trained:
     from nafp.weights import files
 
     variables, config, step = files.read(path)

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from nafp import errors
 from nafp.identify import asking
 
 OWN = (1.0,)
@@ -30,6 +31,12 @@ def test_an_unsure_clip_is_asked_at_more_speeds_and_a_short_one_with_more_rows(s
     policy = asking.policy(**{"hop_s": 0.5} | settings)
     assert policy.first == first
     assert policy.closer(clip_s=clip_s) == closer
+
+
+def test_query_rows_are_at_least_a_sample_apart():
+    assert asking.policy(hop_s=0.5, sample_rate_hz=8000, shifts=4000).shifts == 4000
+    with pytest.raises(errors.Invalid, match="--shifts=4001: rows are 4000 samples apart"):
+        asking.policy(hop_s=0.5, sample_rate_hz=8000, shifts=4001)
 
 
 def test_a_probability_makes_an_answer_sure_and_without_one_its_margin_does():

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests import commands, databases
+from tests import commands, databases, stores
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -73,14 +73,7 @@ def test_what_can_be_no_database_is_said_so(db, tmp_path):
         ("queries render --source=. --jobs=-1", "--jobs=-1"),
         ("queries render --source=. --seed=-1", "--seed=-1"),
         ("queries render --source=. --seconds=inf", "--seconds=inf"),
-        ("queries render --source=. --variants=2", "--variants has no effect on nafp queries render"),
-        ("queries render --source=. --config=configs/small.py", "--config: is for nafp queries listen"),
-        ("queries render --source=. --aligned --seconds=3", "--seconds has no effect on nafp queries render --aligned"),
-        ("queries pairs --source=. --snr_db=3", "--snr_db has no effect on nafp queries pairs"),
-        ("queries pairs --source=. --segments=3", "--segments has no effect on nafp queries pairs --form=waveforms"),
-        ("queries pairs --source=. --form=song_mine --variants=3", "--variants has no effect"),
-        ("queries listen --source=. --overwrite", "--overwrite has no effect on nafp queries listen"),
-        ("queries listen --config=configs/small.py --seed=3", "--seed has no effect beside --config"),
+        ("queries render --source=. --config=configs/small.py", "--config"),
         ("amg clips --source=. --jobs=-1", "--jobs=-1"),
         ("evaluate --store=x --seed=-1", "--seed=-1"),
     ],
@@ -111,3 +104,55 @@ def test_a_folder_to_write_that_is_a_file_is_one_line(tmp_path):
 def test_a_tag_that_is_no_text_is_refused(db):
     refused = nafp("add", db, "--tag=artist=caf\udce9", ROOT / "tests" / "recordings" / "music" / "tuxi.opus")
     assert (refused.returncode, "is not printable text" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("identify --store=STORE --name= clip.wav", "--name= is empty"),
+        ("identify DB --microphone=1e9", "not a number in the range"),
+        ("monitor DB - --raw_hz=3", "--raw_hz=3: samples per second, 1000 to 384000"),
+        ("index STORE --name= --out=x", "--name= is empty"),
+        ("extract --checkpoint=small --source=SOURCE --out=x --name=", "--name=: the name of a store is a plain word"),
+        ("extract --checkpoint=small --source=SOURCE --out=x --name=a/b", "--name=a/b: the name of a store"),
+        ("extract --checkpoint=small --source=SOURCE --out=x --speeds=1,9", "speed 9: must be 0.5 to 2"),
+        (
+            "extract --checkpoint=small --source=SOURCE --out=x --per_track --name=y",
+            "--name names a store; --per_track",
+        ),
+        ("queries render --source=SOURCE --out=x --jobs=-1", "--jobs=-1"),
+        ("queries render --source=SOURCE --out=x --seed=-1", "--seed=-1"),
+        ("queries render --source=SOURCE --out=x --variants=3", "queries render takes no --variants"),
+        ("queries render --source=SOURCE --out=x --aligned --count=3", "queries render --aligned takes no --count"),
+        ("queries pairs --source=SOURCE --out=x --snr_db=3", "queries pairs takes no --snr_db"),
+        ("queries pairs --source=SOURCE --out=x --segments=3", "queries pairs --form=waveforms takes no --segments"),
+        ("queries pairs --source=SOURCE --out=x --form=song_mine --seconds=3", "--form=song_mine takes no --seconds"),
+        ("queries listen --source=SOURCE --out=x.html --overwrite", "queries listen takes no --overwrite"),
+        ("corpus scan SOURCE --out=x.csv --jobs=-1", "--jobs=-1"),
+        ("corpus scan SOURCE --out=x.csv --verify", "--verify is for a public dataset: name --dataset"),
+        ("corpus convert a.npy --manifest=m.csv --out=x.csv --kind=music", "--kind is for lists of tracks"),
+        ("corpus filter --manifest=m.csv --out=x.csv --kind=song", "kinds 'song': allowed are music"),
+        ("evaluate --store=STORE --out=x --k=-1", "--k=-1"),
+        ("evaluate --store=STORE --out=x --seed=-1", "--seed=-1"),
+        ("evaluate --store=STORE --out=x --twin_cosine=7", "--twin_cosine=7"),
+        ("evaluate --protocol=speed --references=SOURCE --checkpoint=nowhere --out=x", "neither a shipped network"),
+        ("evaluate --protocol=speed --references=SOURCE --checkpoint=no.npz --out=x", "no such exported network"),
+        (
+            "evaluate --protocol=speed --references=SOURCE --checkpoint=small --confidence=no --out=x",
+            "no: no such file",
+        ),
+        ("evaluate --protocol=speed --references=SOURCE --checkpoint=small --matcher=no --out=x", "--matcher='no'"),
+        ("amg clips --source=SOURCE --out=x --jobs=-1", "--jobs=-1"),
+        ("evaluate --store=STORE --out=x --confidence=nowhere", "--confidence=nowhere: no such file"),
+    ],
+)
+def test_a_flag_that_cannot_be_right_or_has_no_effect_ends_the_command_with_2(tmp_path, db, line, words):
+    stores.write(tmp_path / "store", "db", {"a": databases.unit(9)})
+    stores.write(tmp_path / "store", "query", {"a": databases.unit(9)})
+    places = {"DB": db, "STORE": tmp_path / "store", "SOURCE": ROOT / "tests/recordings/music/tuxi.opus"}
+    for name, place in places.items():
+        line = line.replace(name, str(place))
+    refused = commands.nafp(*line.replace("=x", f"={tmp_path}/x").split())
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert words in refused.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]

@@ -31,14 +31,24 @@ def slowly(heard, ranking, rows, shifts):
     places = {}
     for track, start, score in zip(ranking.tracks.tolist(), ranking.starts.tolist(), ranking.scores.tolist()):
         places.setdefault(track, (start, float(score)))
-    (first, top), *others = list(places.values())[:11]
-    length, left = decided.lengths[0], []
+    (first, top), length, left, copies = places[best], decided.lengths[0], [], {best}
     everything = rows.read(0, len(rows))
 
-    def row(at):
-        return everything[min(max(0, at), len(everything) - 1)]
+    def row(at, track=None):
+        is_inside = track is None or track * ROWS <= at < (track + 1) * ROWS
+        return everything[min(max(0, at), len(everything) - 1)] * is_inside
 
-    for start, score in others:
+    own = [round(first) + i for i in range(length) if row(round(first) + i, best).any()]
+    tracks = list(places)
+    for number in range(1, len(tracks), 10):  # Copies are looked for until ten tracks in a row are none.
+        before = len(copies)
+        for track in tracks[number : number + 10]:
+            late = round(places[track][0]) - round(first)
+            alike = [np.sum([row(at + late + by, track) @ row(at) for at in own]) for by in (-1, 0, 1)]
+            copies |= {track} if max(alike) >= 0.6 * max(1, len(own)) else set()
+        if len(copies) == before:
+            break
+    for start, score in [places[track] for track in tracks if track not in copies][:10]:
         shared = np.mean([row(round(start) + i) @ row(round(first) + i) for i in range(length)])
         shared = min(max(0, shared), 0.95)
         left.append((score - top * shared) / np.sqrt(1 - shared**2))
@@ -53,7 +63,7 @@ def slowly(heard, ranking, rows, shifts):
             at = round(first + i * decided.speed / version.speed * ranking.slopes[0])
             is_inside = best * ROWS <= at < (best + 1) * ROWS
             here.append(row(at) @ vector if is_inside else 0)
-            elsewhere = [near for near in version.near[i * shifts] if near >= 0 and near // ROWS != best]
+            elsewhere = [near for near in version.near[i * shifts] if near >= 0 and near // ROWS not in copies]
             there.append(row(elsewhere[0]) @ vector if elsewhere else 0)
         if here:
             told.append((np.mean(here) - np.mean(there), np.mean(here)))

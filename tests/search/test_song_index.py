@@ -106,6 +106,12 @@ def test_files_of_two_networks_are_refused(tmp_path):
         song_index.rows_of(tmp_path, ())
 
 
+def test_files_of_songs_have_no_names(tmp_path):
+    np.save(tmp_path / "a.npy", unit(3, seed=1))
+    with pytest.raises(errors.Invalid, match=r"--name=db: .* holds files of songs and no stores: leave it out"):
+        song_index.rows_of(tmp_path, ["db"])
+
+
 def test_bare_stores_do_not_say_where_songs_begin(tmp_path):
     unit(3, seed=1).tofile(tmp_path / "db.mm")
     np.save(tmp_path / "db_shape.npy", [3, 16])

@@ -157,7 +157,10 @@ CALIBRATION = confidence.Confidence(
 
 
 def collection_of_noise(rng: np.random.Generator) -> collection.Collection:
-    """Draws four tracks whose rows resemble their neighbours. The last one holds a part of the first."""
+    """Draws four tracks whose rows resemble their neighbours, and copies. The fourth holds a part of the first.
+
+    The copies are of the third track: one of the same rows, and one cut half a row later.
+    """
     parts = []
     for number, n in enumerate((40, 25, 61, 33)):
         drawn = rng.standard_normal((n + 3, 32))
@@ -165,6 +168,8 @@ def collection_of_noise(rng: np.random.Generator) -> collection.Collection:
         if number == 3:
             part[5:25] = 2 * parts[0][10:30] + 0.5 * rng.standard_normal((20, 32))
         parts.append(part / np.linalg.norm(part, axis=1, keepdims=True))
+    later = parts[2][:-1] + parts[2][1:]
+    parts += [parts[2], later / np.linalg.norm(later, axis=1, keepdims=True)]
     edges = np.cumsum([0, *map(len, parts)])
     tracks = [store.TrackRows(f"t{n}", int(edges[n]), len(part), len(part) / 2) for n, part in enumerate(parts)]
     return collection.Collection([np.concatenate(parts).astype(np.float16).astype(np.float32)], tracks, hop_s=0.5)

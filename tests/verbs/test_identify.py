@@ -18,7 +18,7 @@ from nafp.identify import clips, identifier
 from nafp.search import confidence
 from nafp.verbs import identify
 from nafp.weights import files, sources
-from tests import networks, tunes
+from tests import networks, stores, tunes
 
 ROOT = pathlib.Path(__file__).parents[2]
 MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:5]
@@ -97,6 +97,36 @@ def test_another_network_than_that_of_the_database_is_refused(db, cut, capsys, t
     files.write(tmp_path / "other.npz", networks.trained_variables(c, seed=1), c, step=1, source="other", format="npz")
     with pytest.raises(errors.Invalid, match="is not the network of the database"):
         asked(capsys, [cut / "known.wav"], db, checkpoint=str(tmp_path / "other.npz"))
+
+
+@pytest.fixture(scope="module")
+def fingerprints(db):
+    """A store of the same recordings."""
+    network = networks.small()
+    tracks = {path.stem: network.track(decode.load(path, sample_rate_hz=8000, seconds=15)) for path in KNOWN[:2]}
+    stores.write(db.parent / "store", "db", tracks, model=dict(network.identity))
+    return db.parent / "store"
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"shifts": 4001}, "--shifts=4001: rows are 4000 samples apart"),
+        ({"speeds": "9"}, "speeds '9'"),
+        ({"confidence": "nowhere.json"}, "--confidence=nowhere.json: no such file"),
+        ({"confidence": ""}, "--confidence=: no such file"),
+        ({"raw_hz": 3}, "--raw_hz=3: samples per second, 1000 to 384000"),
+        ({"format": "pfann", "out": "x.tsv", "songs": "nowhere.flac"}, "nowhere.flac: no list"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_the_network_is_opened(db, fingerprints, cut, settings, words):
+    def begun():
+        raise AssertionError("the network is opened")
+
+    for where in ({"database": str(db)}, {"store": str(fingerprints)}):
+        request = identify.IdentifyRequest([str(cut / "known.wav")], **where, **{"runtime": "jax"} | settings)
+        with pytest.raises(errors.Error, match=words):
+            identify.run(request, prepare=begun)
 
 
 def test_a_known_clip_is_found_at_its_place(db, cut, capsys):

@@ -20,8 +20,10 @@ from nafp.database import database
 from nafp.monitor import lines as sheets
 from nafp.monitor import stretches
 from nafp.monitor.stretches import Stretch
+from nafp.search import confidence
 from nafp.verbs import monitor
-from tests import commands, databases, networks
+from nafp.weights import calibrations
+from tests import commands, databases, networks, stores
 
 ROOT = pathlib.Path(__file__).parents[2]
 MUSIC = sorted((ROOT / "tests" / "recordings" / "music").glob("*.opus"))[:4]
@@ -85,6 +87,23 @@ def test_tracks_and_what_is_unknown_are_said_in_order(place, capsys):
             assert one["speed"] == pytest.approx(1, abs=0.02)
         assert one["recording"] == str(place / "long.wav")
         assert "heard_at" not in one
+
+
+def test_a_store_takes_the_calibration_of_its_network_and_every_collection_one_by_name(place, tmp_path):
+    network, sound = networks.small(), decode.load(MUSIC[0], sample_rate_hz=RATE_HZ, seconds=15)
+    stores.write(tmp_path, "db", {str(MUSIC[0]): network.track(sound)}, model=dict(network.identity))
+    other = confidence.Confidence([1, 19], np.array([[-6.0, 40.0, 0.0]] * 2))
+    other.save(tmp_path / "other.json")
+    own = calibrations.beside("small").as_record()
+    for where in ({"store": str(tmp_path)}, {"database": str(place / "db")}):
+        request = monitor.MonitorRequest([], **where, runtime="numpy")
+        assert OPEN_COLLECTION(request).calibrated.as_record() == own
+        named = OPEN_COLLECTION(request._replace(confidence=str(tmp_path / "other.json"))).calibrated
+        assert named.as_record() == other.as_record()
+        with pytest.raises(errors.NotFound, match="--confidence=nowhere: no such file"):
+            OPEN_COLLECTION(request._replace(confidence="nowhere", runtime="jax"), prepare=pytest.fail)
+    request = monitor.MonitorRequest([str(place / "long.wav")], store=str(tmp_path), max_speed=0.0, format="json")
+    assert monitor.run(request) == monitor.FOUND
 
 
 def test_jax_alone_is_prepared_for(place):

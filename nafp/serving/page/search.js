@@ -183,17 +183,24 @@ export class Index {
     return [...found.values()].sort((a, b) => a[1] - b[1] || a[0] - b[0]);
   }
 
-  // Returns the best score at another place that does not hold the same recording, 0 if there is none.
+  // Returns the best score of another recording, 0 if there is none. A track whose best place holds the recording of the
+  // first place is a copy of it.
   elsewhere(places, length) {
-    const [best] = places, others = places.filter(({track}) => track !== best.track).slice(0, this.law.top);
-    if (!others.length) return 0;
-    const start = even(best.start);
-    const isOther = place => {
-      let sum = 0;
-      for (let j = 0; j < length; j++) sum += this.dot(even(place.start) + j, this.row(start + j));
-      return sum / length < this.law.twin_cosine;
-    };
-    return (others.find(isOther) ?? others.at(-1)).score;
+    const [best] = places, seen = new Set();
+    const others = places.filter(({track}) => !seen.has(track) && seen.add(track)).slice(1);
+    return others.find(place => this.likeness(best, place, length) < this.law.twin_cosine)?.score ?? 0;
+  }
+
+  // Returns the mean cosine of the rows at two places, the other at its row or one beside, whichever fits best.
+  likeness(best, other, length) {
+    const own = even(best.start), from = even(other.start), sums = [0, 0, 0];
+    let n = 0;
+    for (let j = 0; j < length; j++) {
+      if (!this.isInside(best.track, own + j)) continue;
+      n++;
+      sums.forEach((_, late) => sums[late] += this.onRow(other.track, from + late - 1 + j, this.row(own + j)));
+    }
+    return Math.max(...sums) / Math.max(1, n);
   }
 
   answers({places, elsewhere, version}, heardRows, top) {
