@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging as standard_logging
 import os
 
-from absl import flags, logging
+from absl import flags
 
 from nafp.jobs import threads
 
@@ -22,7 +23,7 @@ def prepare(*, cpu_shares: int = 1) -> None:
     if cpu_shares > 1:
         split_cpu(cpu_shares)
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.ERROR)  # orbax logs every file that it renames.
+        standard_logging.getLogger("absl").setLevel("ERROR")  # orbax logs every file that it renames.
     keep_compiled()
     processes.join()
 

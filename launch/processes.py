@@ -3,13 +3,11 @@
 from absl import flags
 
 from nafp import errors
+from nafp.jobs import coordinators
 
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "Address (host:port) of process 0, for training by several.")
 _PROCESSES = flags.DEFINE_integer(
-    "processes",
-    1,
-    "Number of processes, with --coordinator. Without it: of shares of nafp extract.",
-    1,
+    "processes", 1, "Number of processes, with --coordinator. Without it: of shares of nafp extract.", 1
 )
 _PROCESS = flags.DEFINE_integer("process", 0, "Number of this process or share, from 0.", 0)
 _POD = flags.DEFINE_bool("pod", False, "Join the processes that the environment of a TPU pod, Slurm or GKE describes.")
@@ -36,15 +34,21 @@ def join() -> None:
     """Joins the other processes, if any. JAX must not have run anything yet."""
     if not are_several():
         return
+    if _COORDINATOR.value:
+        coordinators.require(_COORDINATOR.value, number=_PROCESS.value, count=_PROCESSES.value)
     import jax
 
     # The service would keep a SIGTERM from this process until JAX asks for it. Training hears it by itself.
     jax.config.update("jax_enable_preemption_service", False)
     count, mine = (_PROCESSES.value, _PROCESS.value) if _COORDINATOR.value else (None, None)
-    jax.distributed.initialize(
-        _COORDINATOR.value,
-        num_processes=count,
-        process_id=mine,
-        heartbeat_timeout_seconds=_HEARTBEAT_S.value,
-        shutdown_timeout_seconds=_HEARTBEAT_S.value,
-    )
+    try:
+        jax.distributed.initialize(
+            _COORDINATOR.value,
+            num_processes=count,
+            process_id=mine,
+            heartbeat_timeout_seconds=_HEARTBEAT_S.value,
+            shutdown_timeout_seconds=_HEARTBEAT_S.value,
+        )
+    except ValueError as error:  # How it says that nothing around describes the processes.
+        reason = f"--pod: the environment describes no TPU pod, Slurm or GKE ({error})"
+        raise errors.Invalid(f"{reason}; name --coordinator, --processes and --process") from error

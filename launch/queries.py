@@ -24,7 +24,7 @@ _SETTINGS: dict[str, tuple[Any, ...]] = {
     "conditions": (flags.DEFINE_list, "Such as n5, room, phone, mp3@16, n0~10.room.mic. Default: twelve; pairs: four."),
     "snr_db": (flags.DEFINE_list, "Signal-to-noise ratios, dB; each adds the condition n<SNR>.room.mic."),
     "count": (flags.DEFINE_integer, "Clips per condition. Default: 100; listen: 4, or 6 with --config; pairs: all.", 1),
-    "seconds": (flags.DEFINE_float, "Length of a clip, s. Default: 10; listen: 5; pairs: 30, of one condition."),
+    "seconds": (flags.DEFINE_float, "Of a clip. Default: 10; listen: 5; pairs: 30, of one condition.", 0, 1e6),
     "form": (flags.DEFINE_string, "Form of pairs: waveforms, or song_mine for spectrograms. Default: waveforms."),
     "segments": (flags.DEFINE_integer, "pairs --form=song_mine: seconds to draw from each recording. Default: 5.", 1),
     "variants": (flags.DEFINE_integer, "pairs: degraded versions of each recording. Default: 10.", 1),
@@ -45,6 +45,7 @@ def main(argv: list[str]) -> None:
     if argv[1:] not in ([verb] for verb in verbs.VERBS):
         raise exits.wrong(f"{argv[1:]} given; there are: {', '.join(verbs.VERBS)}")
     given = words.given(_SETTINGS)
+    words.only_with(["config"], argv[1] == "listen", "is a training to listen to: nafp queries listen")
     verbs.require_used(argv[1], given, is_of_training=listening.is_given())
     if argv[1] == "listen" and listening.is_given():
         listening.of_training(given["out"], count=given.get("count", 6), seconds=given.get("seconds", 5.0))

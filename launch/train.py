@@ -8,7 +8,7 @@ from ml_collections import config_flags
 
 import nafp.config
 
-from . import devices, exits, words
+from . import devices, exits, processes, words
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -24,12 +24,15 @@ _RESUME_FROM = flags.DEFINE_integer(
     "resume_from",
     None,
     "Step to go back to. Its checkpoint must exist; later ones are moved to WORKDIR/set_aside. Default: the latest.",
+    0,
 )
 flags.mark_flag_as_required("config")
 
 
 def main(argv: list[str]) -> None:
     words.require_none(argv, "settings look like --config.train.batch_size=640")
+    alone = "is for several processes: name --coordinator=HOST:PORT of process 0, too"
+    words.only_with(["processes", "process"], processes.are_several(), alone)
     config = nafp.config.validated(_CONFIG.value)
     devices.prepare(cpu_shares=nafp.config.cpu_shares(config, cores=devices.cores()))
     from nafp.training import loop

@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from nafp import errors
-from nafp.audio import containers, ffmpeg, playlists, rates, segments, sndfile
+from nafp.audio import channels, containers, ffmpeg, playlists, rates, segments, sndfile
 
 # fmt: off
 SNDFILE = frozenset((
@@ -37,7 +37,6 @@ FFMPEG = frozenset((
 ))
 # fmt: on
 
-_OPPOSITE = 1000.0  # Power of the difference over that of the sum (pfann). 30 dB: no music comes near it.
 _RATES_HZ = range(100, 1_000_000)  # A header with another rate is damaged, and would ask for terabytes.
 _HUGE = 2.0**32  # Floats that hold 32-bit integers stay below it; others are damaged. Its square is still a float32.
 _WARM_UP_S = 0.25  # Decoded before start_s: soxr's longest filter at 8 kHz reaches back 0.05 s.
@@ -252,8 +251,19 @@ def _check_readable(path: str) -> None:
         if kind := playlists.kind(path):
             reason = f"a playlist ({kind}), not audio; name the audio files that it lists"
             raise errors.Undecodable(path, reason)
+    except errors.Undecodable:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL byte.
         raise errors.Undecodable(path, f"cannot be opened: {getattr(error, 'strerror', '') or error}") from None
+
+
+def _version(path: str) -> tuple[int, ...] | None:
+    """Returns what tells a file from another one in its place, and from itself before a change. None: it is gone."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _plausible(path: str, reader: _Reader) -> _Reader:
@@ -270,7 +280,7 @@ def _decode(path: str, part: _Part, complain: Complain, mend: bool) -> Iterator[
     """
     rate_hz, first, wanted = part
     start_s = max(0, int(first / rate_hz - _WARM_UP_S))
-    skip, n_yielded = first - start_s * rate_hz, 0
+    skip, n_yielded, opened = first - start_s * rate_hz, 0, _version(path)
     with contextlib.closing(_open(path)) as reader:
         mono = _mono(path, reader, start_s, complain, mend)
         for samples in rates.resampled(mono, from_hz=reader.sample_rate_hz, to_hz=rate_hz):
@@ -283,6 +293,8 @@ def _decode(path: str, part: _Part, complain: Complain, mend: bool) -> Iterator[
                 yield piece
             if n_yielded == wanted:
                 return
+    if _version(path) not in (opened, None):
+        complain("it changed while it was read, so this may be a part of it, or two recordings: read it again")
     if not n_yielded:
         at_s = first / rate_hz
         raise errors.Undecodable(path, f"ends before second {at_s:g}" if first else "holds no samples")
@@ -299,12 +311,17 @@ def _mono(path: str, reader: _Reader, start_s: int, complain: Complain, mend: bo
             if reason and not is_told:
                 complain(f"{reason} in second {second}; silence takes the place of such samples")
                 is_told = True
-            yield _mix(mended(piece) if reason else piece)
+            yield channels.averaged(mended(piece) if reason else piece)
 
 
 def mended(samples: np.ndarray) -> np.ndarray:
     """Returns float samples of any shape, with silence in place of those that are not finite or absurdly large."""
     return np.where(np.abs(samples) < _HUGE, samples, np.float32(0)) if _absurdity(samples) else samples
+
+
+def mono(heard: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yields mono float32 [S] of pieces [n, C] as they come, mended. Seconds are best: each is decided by itself."""
+    return (channels.averaged(mended(piece)) for piece in heard)
 
 
 def _absurdity(samples: np.ndarray) -> str:
@@ -347,25 +364,6 @@ def _past_damage(path: str, reader: _Reader, n_frames: int) -> Iterator[np.ndarr
     with contextlib.suppress(errors.FfmpegFailed), contextlib.closing(container_reader(path)) as resuming:
         if (resuming.sample_rate_hz, resuming.channels) == (reader.sample_rate_hz, reader.channels):
             yield from resuming.pieces(n_frames)
-
-
-def _mix(piece: np.ndarray) -> np.ndarray:
-    """Averages the channels of a piece [n, C] -> [n]. Of a stereo pair in opposite polarity, one is inverted first.
-
-    Each second is decided by itself. A file of opposite polarity is repaired throughout, and a song that opens with a
-    wide stereo effect keeps its voices, which are equal in both channels.
-    """
-    if piece.shape[1] == 1:
-        return np.ascontiguousarray(piece[:, 0])
-    if piece.shape[1] > 2:
-        return piece.mean(axis=1, dtype=np.float32)
-    total, difference = piece[:, 0] + piece[:, 1], piece[:, 0] - piece[:, 1]
-    opposite = _power(difference) > _OPPOSITE * _power(total)
-    return (difference if opposite else total) * np.float32(0.5)
-
-
-def _power(samples: np.ndarray) -> float:
-    return np.einsum("i,i->", samples, samples)
 
 
 def _regroup(pieces: Iterable[np.ndarray], block: int) -> Iterator[np.ndarray]:

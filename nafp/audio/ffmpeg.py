@@ -85,7 +85,9 @@ def listen(
     patience_s: float = 0.0,
     memory_bytes: int = 0,
 ) -> Iterator[np.ndarray]:
-    """Yields the audio of an input of any kind, mono float32 [S], until it ends or the iterator is closed.
+    """Yields the audio of an input of any kind, float32 [S, 2], until it ends or the iterator is closed.
+
+    It is stereo whatever the input is: ffmpeg would add opposite channels up to silence (see `channels`).
 
     inputs: ffmpeg's arguments up to the input, such as ["-i", URL]. block_s: the longest block in seconds. stdin: the
     file that the input "pipe:0" reads. patience_s: ffmpeg is ended after so many seconds without sound, 0 for never.
@@ -93,12 +95,12 @@ def listen(
     Raises errors.FfmpegFailed if no audio comes, or if the input breaks off.
     """
     arguments = [*([] if stdin else ["-nostdin"]), "-v", "error", *inputs, "-map", "0:a:0"]
-    arguments += ["-ac", "1", "-ar", str(sample_rate_hz), "-c:a", "pcm_f32le", "-f", "f32le"]
-    n_bytes = 4 * max(1, round(block_s * sample_rate_hz))
+    arguments += ["-ac", "2", "-ar", str(sample_rate_hz), "-c:a", "pcm_f32le", "-f", "f32le"]
+    n_bytes = 8 * max(1, round(block_s * sample_rate_hz))
     with _running([*arguments, "-flush_packets", "1", "-"], stdin, memory_bytes) as decoder:
         try:
             while data := decoder.read(n_bytes, patience_s):
-                yield np.frombuffer(data[: len(data) - len(data) % 4], "<f4")
+                yield np.frombuffer(data[: len(data) - len(data) % 8], "<f4").reshape(-1, 2)
             failure = decoder.failure(inputs[-1])
         except TimeoutError as error:
             failure = f"ffmpeg {error} and was ended"

@@ -107,7 +107,7 @@ def _through_ffmpeg(name: str, sample_rate_hz: int) -> Iterator[np.ndarray]:
     stdin = sys.stdin.buffer if name == STDIN else None
     try:
         heard = ffmpeg.listen(_arguments(name), sample_rate_hz=sample_rate_hz, block_s=LIVE_BLOCK_S, stdin=stdin)
-        yield from map(decode.mended, heard)
+        yield from decode.mono(heard)
     except errors.FfmpegFailed as error:
         raise errors.Undecodable(name, str(error)) from None
 

@@ -99,6 +99,10 @@ def split(
     """
     _check_kinds(kinds, sizes)
     wanted = [i for i, track in enumerate(tracks) if track.kind in kinds]
+    missing = set(kinds) - {track.kind for track in tracks}
+    if missing:
+        present = ", ".join(sorted({track.kind for track in tracks}))
+        raise errors.Invalid(f"kinds {','.join(kinds)!r}: no track is {min(missing)}; there are {present}")
     done = list(tracks)
     if again:
         for i in wanted:

@@ -108,8 +108,7 @@ class Catalogue:
         facts.check_about(about)
         facts.check_segments(self.segments(), n_rows=about["n_rows"])
         facts.check_places(self.columns(), n_rows=about["n_rows"])
-        changes = about.get(_CHANGES, 0)
-        return changes if isinstance(changes, int) else 0
+        return about.get(_CHANGES, 0)
 
     @classmethod
     def create(cls, folder: str | os.PathLike, about: Mapping[str, Any]) -> None:

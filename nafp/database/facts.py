@@ -33,6 +33,7 @@ def check_about(about: Mapping[str, Any]) -> None:
     """Raises Wrong for facts of the whole database that cannot be true."""
     _require(_is_count(about.get("generation"), 10**9), "the generation of the log", about.get("generation"))
     _require(_is_count(about.get("n_rows"), _MOST_ROWS), "the number of rows", about.get("n_rows"))
+    _require(_is_count(about.get("changes", 0), 2**63), "the number of changes", about.get("changes"))
     for name, most in (("hop_s", 3600.0), ("segment_s", 3600.0), ("sample_rate_hz", 1e7)):
         if name in about or name == "hop_s":
             _require(_is_positive(about.get(name), most), name, about.get(name))

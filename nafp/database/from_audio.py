@@ -255,11 +255,14 @@ class _Adding:
         name = recording.source.name
         digest = hashlib.sha256()
         stamp = _stamp(name) if recording.is_file else None
-        if stamp and name not in self._files:
+        noted = self._files.get(name)
+        if stamp and (noted is None or (noted.n_bytes, noted.changed_ns) != stamp):
             self._files[name] = _read_through(name, stamp)
         for block in recording.source.blocks():
             digest.update(decode.to_int16(block).tobytes())
             yield block
+        if stamp and _stamp(name) != stamp:
+            self._files.pop(name)  # Its bytes may be others than those that were heard: the next call reads it anew.
         own_tags = tags.read(name) if stamp else {}
         self._decoded[name] = digest.hexdigest(), own_tags | dict(recording.metadata) | self._metadata
 

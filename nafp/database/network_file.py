@@ -82,6 +82,13 @@ def opened(
             f"{path}: is not the network that made these fingerprints, {identity.get('source')}; "
             "restore the file from a copy"
         )
+    if (network.dim, network.sample_rate_hz) != (about["dim"], about["sample_rate_hz"]):
+        stated = f"fingerprints of {about['dim']} numbers at {about['sample_rate_hz']} Hz"
+        made = f"{network.dim} numbers at {network.sample_rate_hz} Hz"
+        raise errors.Invalid(
+            f"{folder}: its catalogue speaks of {stated}, its network makes those of {made}; "
+            "restore the folder from a copy, or add the files again"
+        )
     return network.at_hop(hop)
 
 

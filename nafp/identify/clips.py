@@ -16,6 +16,7 @@ from nafp.corpora import building, corpus
 
 STDIN = "-"
 MICROPHONE = "microphone"
+_MOST_BYTES = 2 << 30  # Three hours of CD audio. A pipe without an end would fill the disk.
 _LISTS = (".txt", ".lst", ".m3u", ".m3u8", ".csv")
 
 
@@ -106,22 +107,45 @@ def _several(name: str, sample_rate_hz: int, longest_s: float) -> Iterator[Clip]
 def _from_stdin(stream: BinaryIO, sample_rate_hz: int, longest_s: float, raw_hz: int) -> tuple[np.ndarray, float]:
     """Reads a clip from a pipe. An audio file becomes a temporary file first, because decoders seek."""
     if raw_hz:
-        data = stream.read()
-        samples = np.frombuffer(data[: len(data) // 4 * 4], "<f4").astype(np.float32)
-        if not len(samples):
-            raise errors.Undecodable(STDIN, "standard input is empty")
-        if not np.isfinite(samples).all() or np.abs(samples).max() > 100:
-            reason = f"is no float32 at {raw_hz} Hz (from ffmpeg: -f f32le -ac 1 -ar {raw_hz})"
-            raise errors.Undecodable(STDIN, reason)
-        beginning = samples[: round(longest_s * raw_hz)]
-        return decode.resample(beginning, from_hz=raw_hz, to_hz=sample_rate_hz), len(samples) / raw_hz
+        beginning, seconds = _bare(stream, raw_hz, longest_s)
+        return decode.resample(beginning, from_hz=raw_hz, to_hz=sample_rate_hz), seconds
     with tempfile.NamedTemporaryFile(prefix="nafp-") as file:
-        while block := stream.read(1 << 20):
-            file.write(block)
-        file.flush()
+        try:
+            for block in _read(stream):
+                file.write(block)
+            file.flush()
+        except OSError as error:
+            reason = f"cannot be kept in {os.path.dirname(file.name)} meanwhile: {error.strerror}; TMPDIR names another"
+            raise errors.Undecodable(STDIN, reason) from None
         tell = decode.listener(STDIN)  # Nobody knows the temporary file.
         try:
             with decode.complaints(tell):
                 return _file(file.name, sample_rate_hz, longest_s).load()
         except errors.Undecodable as error:
             raise errors.Undecodable(STDIN, error.reason, error.tool_missing) from None
+
+
+def _bare(stream: BinaryIO, raw_hz: int, longest_s: float) -> tuple[np.ndarray, float]:
+    """Reads bare float32. Returns its beginning [S], and its whole length in seconds."""
+    kept, n_samples, most = [np.empty(0, np.float32)], 0, round(longest_s * raw_hz)
+    for block in _read(stream):
+        samples = np.frombuffer(block[: len(block) // 4 * 4], "<f4").astype(np.float32)
+        if not np.isfinite(samples).all() or np.abs(samples).max(initial=0) > 100:
+            reason = f"is no float32 at {raw_hz} Hz (from ffmpeg: -f f32le -ac 1 -ar {raw_hz})"
+            raise errors.Undecodable(STDIN, reason)
+        kept.append(samples[: max(0, most - n_samples)])
+        n_samples += len(samples)
+    if not n_samples:
+        raise errors.Undecodable(STDIN, "standard input is empty")
+    return np.concatenate(kept), n_samples / raw_hz
+
+
+def _read(stream: BinaryIO) -> Iterator[bytes]:
+    """Yields standard input to its end. Raises errors.Undecodable for one that seems to have none."""
+    n_bytes = 0
+    while block := stream.read(1 << 20):
+        n_bytes += len(block)
+        if n_bytes > _MOST_BYTES:
+            what = f"more than {_MOST_BYTES >> 30} GB came, and no end"
+            raise errors.Undecodable(STDIN, f"{what}; cut a clip out of it (ffmpeg -t 60), or use nafp monitor")
+        yield block

@@ -6,6 +6,7 @@ that starts between two rows, in another codec, is recognised: over 15 pieces of
 half a hop off, the mean cosine was .82 to .97. Copies at another speed are not found, and neither are covers.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -53,6 +54,13 @@ class Pair(NamedTuple):
         return self.share >= WHOLE
 
 
+def check(*, score: float, seconds: float) -> None:
+    """Raises errors.Invalid for a score and a length that no stretch can have."""
+    if not (0 < score <= 1 and 0 < seconds < math.inf):
+        given = f"score {score:g} and seconds {seconds:g} given"
+        raise errors.Invalid(f"{given}; the score is above 0 and at most 1, the seconds are above 0 and finite")
+
+
 class RowSearch(Protocol):
     """Finds nearest rows: `nafp.search.index.Index`, or the index of a database."""
 
@@ -79,11 +87,9 @@ def find(
     """
     if not rows.tracks:
         raise errors.Invalid("a bare store has no table of tracks, so there are no tracks to compare")
-    if not 0 < score <= 1 or seconds <= 0 or stride < 1:
-        raise errors.Invalid(
-            f"score {score:g}, seconds {seconds:g}, stride {stride}: the score is above 0 and at most 1, "
-            "the seconds are above 0, the stride is 1 or more"
-        )
+    check(score=score, seconds=seconds)
+    if stride < 1:
+        raise errors.Invalid(f"stride {stride}: is 1 or more")
     _check_size(rows)
     window = max(2, round(seconds / rows.hop_s))
     hits, silences = _asked(rows, searched, asking(rows, stride=stride, tracks=tracks), k, done)

@@ -156,7 +156,7 @@ class Stream:
                     patience_s=self._patience_s,
                     memory_bytes=_MEMORY_BYTES,
                 )
-                yield from map(decode.mended, heard)
+                yield from decode.mono(heard)
         finally:
             self._is_cut = True
             writer.join()  # Its pipe has no reader any more.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import os
-import pathlib
 from typing import NamedTuple
 
 from nafp import errors
@@ -15,6 +15,7 @@ from nafp.serving import clients
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MEGABYTE = 1 << 20
+_MOST_TOKEN_BYTES = 4096
 _LEAST_TOKEN = 16  # Characters. At a thousand guesses a second even random digits of this length outlive us all.
 
 
@@ -122,9 +123,12 @@ def token(file: str | None) -> str | None:
     """
     if file:
         try:
-            text = pathlib.Path(file).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            raise errors.Invalid(f"--token_file={file}: cannot be read: {error}") from error
+            with open(file, "rb") as opened:  # It may be a pipe of the shell, or a device without an end.
+                text = opened.read(_MOST_TOKEN_BYTES).decode().strip()
+        except OSError as error:
+            raise errors.Invalid(f"--token_file={file}: cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise errors.Invalid(f"--token_file={file}: is no text in UTF-8: {error}") from error
     elif "NAFP_TOKEN" in os.environ:
         text = os.environ["NAFP_TOKEN"].strip()
     else:
@@ -140,8 +144,10 @@ def check(settings: ServeSettings) -> None:
     """Raises errors.Invalid for settings that cannot be."""
     positive = (name for name in settings._fields if name.endswith(("_s", "megabytes", "_bytes")))
     for name in (*positive, "workers", "connections"):
-        if getattr(settings, name) <= 0:
-            raise errors.Invalid(f"--{name}={getattr(settings, name)}: must be more than 0")
+        if not 0 < getattr(settings, name) < math.inf:
+            raise errors.Invalid(f"--{name}={getattr(settings, name)}: must be more than 0, and finite")
+    if not settings.host:  # The system would take it for all addresses of this machine.
+        raise errors.Invalid("--host=: names no address; 127.0.0.1 is this machine alone, 0.0.0.0 all of its addresses")
     if not 0 < settings.client_share <= 1:
         raise errors.Invalid(f"--client_share={settings.client_share:g}: more than 0, and at most 1, for all places")
     clients.Clients(settings.proxies)

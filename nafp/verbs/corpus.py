@@ -48,6 +48,8 @@ def _is_former(head: bytes) -> bool:
 def _check(verb: str, settings: Mapping[str, Any]) -> None:
     """Raises errors.Invalid for settings that the verb does not take or lacks, before hours of work."""
     subverbs.check(f"corpus {verb}", VERBS[verb], settings)
+    if verb == "scan":
+        _check_shares(settings)
     if verb in ("scan", "convert"):  # Elsewhere they name several.
         for name, allowed in (("kind", kinds.KINDS), ("split", kinds.SPLITS)):
             choices.require(f"--{name}", settings.get(name) or allowed[0], tuple(filter(None, allowed)))
@@ -57,6 +59,14 @@ def _check(verb: str, settings: Mapping[str, Any]) -> None:
     folder = os.path.dirname(os.path.abspath(settings.get("out") or ""))
     if verb != "build" and not os.path.isdir(folder):  # `build` makes the folder.
         raise errors.Invalid(f"--out={settings['out']}: there is no folder {folder}")
+
+
+def _check_shares(settings: Mapping[str, Any]) -> None:
+    """Raises errors.Invalid for shares of `scan` that cannot be, or have no effect."""
+    val, test = (settings.get(f"{name}_share") or 0.0 for name in ("val", "test"))
+    if (val or test) and settings.get("split"):
+        raise errors.Invalid("--val_share and --test_share are of music without a split, and --split gives one to all")
+    manifest.assign_splits([], val=val, test=test)
 
 
 def _require_used(verb: str, settings: Mapping[str, Any]) -> None:
@@ -183,15 +193,23 @@ def split(
     _no_sources("split", sources)
     tracks = lists.read(manifest)
     wanted = splits.read_sizes(sizes)
+    names = [name for name in kind.split(",") if name]
+    before = sum(bool(track.split) for track in tracks if track.kind in names)
     if any(size.unit == "h" for size in wanted):
         tracks, failures = _filled(tracks, 0)
         print(_report(failures, "skipped"), end="")
     pairs = [row[:2] for row in _duplicates(together)] if together else []
-    names = [name for name in kind.split(",") if name]
     assigned = splits.split(tracks, wanted, seed=seed, again=again, by=by, together=pairs, kinds=names)
     n_left = sum(not track.split for track in assigned if track.kind in names)
     if n_left:
         print(f"{n_left:,} tracks are left over, without a split")
+    if before and not again:
+        print(f"{before:,} tracks had a split, and kept it; --again draws for them, too")
+    present = {track.split for track in assigned if track.kind in names}
+    why = "each group goes into one split as a whole" if by or together else "none was left for it"
+    for size in wanted:
+        if size.amount and size.split not in present:
+            print(f"{size.split} got no track: {why}")
     return _write(out, assigned)
 
 
@@ -224,7 +242,7 @@ def dedup(
     out: str,
     store: str = "",
     name: str = "db",
-    checkpoint: str = "small",
+    checkpoint: str = "",
     manifest: str = "",
     score: float = 0.0,
     seconds: float = 0.0,

@@ -50,7 +50,7 @@ def find(
     *,
     folder: str,
     name: str = "db",
-    checkpoint: str = "small",
+    checkpoint: str = "",
     manifest: str = "",
     show: bool = True,
     least_score: float = 0.0,
@@ -59,16 +59,19 @@ def find(
     """Finds the duplicates in the store `folder`/`name`. Audio sources are fingerprinted into it first, resumably.
 
     sources: a corpus, a manifest, a list or a folder; [] if the store is finished. manifest: names the splits if the
-    source does not. least_score, shortest_s: `score` and `seconds` of `duplicates.find`; 0 for its defaults.
+    source does not. checkpoint: the network, "" for the shipped one. Raises errors.Invalid if another one wrote the
+    store. least_score, shortest_s: `score` and `seconds` of `duplicates.find`; 0 for its defaults.
     """
     if len(sources) > 1:
         raise errors.Invalid("corpus dedup compares within one source; list several in one manifest")
-    if sources and not _is_finished(folder, name):
-        _extract(sources[0], folder, name, checkpoint)
+    score, seconds = least_score or duplicates.SCORE, shortest_s or duplicates.SECONDS
+    duplicates.check(score=score, seconds=seconds)
+    if _is_finished(folder, name):
+        _compare(sources, store.Store.open(folder, name), checkpoint)
     elif sources:
-        _compare(sources[0], store.Store.open(folder, name))
+        _extract(sources[0], folder, name, checkpoint)
     rows = collection.Collection.of([store.Store.open(folder, name)])
-    pairs = _pairs(rows, least_score or duplicates.SCORE, shortest_s or duplicates.SECONDS, show)
+    pairs = _pairs(rows, score, seconds, show)
     groups = duplicates.groups([pair for pair in pairs if pair.is_whole], len(rows.tracks))
     sizes = [groups.count(number) for number in set(groups)]
     splits = _splits(manifest or (sources[0] if sources else ""))
@@ -121,8 +124,18 @@ def _is_finished(folder: str, name: str) -> bool:
     return os.path.isdir(folder) and name in store.names(folder)
 
 
-def _compare(source: str, finished: store.Store) -> None:
-    """Raises errors.Invalid for a finished store of other audio, and prints how many tracks it lacks."""
+def _compare(sources: Sequence[str], finished: store.Store, checkpoint: str) -> None:
+    """Raises errors.Invalid for a finished store of another network or other audio, and prints what it lacks."""
+    if checkpoint:
+        from nafp.identify import identifier
+        from nafp.weights import sources as networks
+
+        identifier.require_same(networks.open_extractor(checkpoint).identity, [finished])
+    for source in sources:
+        _compare_tracks(source, finished)
+
+
+def _compare_tracks(source: str, finished: store.Store) -> None:
     sample_rate_hz = int(finished.meta.get("sample_rate_hz", 8000))
     wanted = {track.name for track in corpus.sources(source, sample_rate_hz=sample_rate_hz)}
     strangers = {track.track for track in finished.tracks} - wanted
@@ -142,7 +155,7 @@ def _extract(source: str, folder: str, name: str, checkpoint: str) -> None:
     from nafp.fingerprints import extract
     from nafp.weights import sources
 
-    network = sources.open_extractor(checkpoint)
+    network = sources.open_extractor(checkpoint or sources.DEFAULT)
     with decode.hushed():
         report = extract.extract(network, source, folder, name=name)
     for path, reason in report.failures:

@@ -159,7 +159,7 @@ def test_a_program_that_is_not_there_is_an_error_where_it_was_asked_for():
 
 def test_what_a_stream_sends_that_is_no_number_becomes_silence(monkeypatch):
     def listen(*_, **__):
-        yield np.float32([0.1, np.nan, 1e30, -np.inf, 0.2])
+        yield np.repeat(np.float32([[0.1], [np.nan], [1e30], [-np.inf], [0.2]]), 2, axis=1)
 
     monkeypatch.setattr(ffmpeg, "listen", listen)
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(b"")))

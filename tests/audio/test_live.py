@@ -57,6 +57,15 @@ def test_a_file_of_any_kind_comes_through_standard_input(tune, tmp_path):
     assert int(done.stdout) == pytest.approx(40000, abs=10)
 
 
+@needs_ffmpeg
+@pytest.mark.parametrize("weights", [(1,), (1, 1), (1, -1), (1, -1, 1, -1)])
+def test_channels_of_a_stream_are_mixed_as_those_of_a_file(tmp_path, weights):
+    tune = tunes.write(tmp_path / "tune.wav", tunes.tune(5.0)[:, None] * weights)
+    through, whole = heard(f"ffmpeg:-i '{tune}'"), decode.load(tune, sample_rate_hz=8000)
+    n = min(len(through), len(whole))
+    assert np.corrcoef(through[:n], whole[:n])[0, 1] ** 2 > 0.98  # Resampled by ffmpeg.
+
+
 def test_bare_samples_come_through_standard_input(tune, monkeypatch):
     samples = decode.load(tune, sample_rate_hz=16000)
     monkeypatch.setattr(sys, "stdin", bare(samples))

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from nafp import errors
 from nafp.audio import decode
 from nafp.corpora import corpus, manifest
-from nafp.database import database, from_audio
+from nafp.database import catalogue, database, from_audio
 from tests import databases, tunes
 
 RATE = 16000
@@ -102,6 +103,52 @@ def test_a_file_that_has_changed_takes_its_own_place(opened, music):
     assert opened.track(str(music / "1.flac")).seconds == pytest.approx(6.0)
     os.utime(music / "0.flac")  # Another time, the same bytes.
     assert add(opened, music).unchanged == 3
+
+
+def test_bytes_of_a_file_that_was_exchanged_while_it_was_read_are_not_taken_for_known(opened, music, monkeypatch):
+    song, read_through = music / "song.flac", from_audio._read_through
+    shutil.copy(music / "0.flac", song)
+
+    def exchanged(path, stamp):
+        noted = read_through(path, stamp)
+        shutil.copy(music / "1.flac", path)  # Between the digest of its bytes and its sound.
+        return noted
+
+    monkeypatch.setattr(from_audio, "_read_through", exchanged)
+    assert add(opened, song).added == [str(song)]
+    monkeypatch.undo()
+    report = add(opened, music)  # 0.flac has the bytes that song.flac had, and not its sound.
+    assert report.added == [str(music / "0.flac"), str(music / "2.flac")]
+    assert report.known == [(str(music / "1.flac"), str(song))]
+
+
+def test_a_file_that_grows_while_it_is_read_is_said_so_and_is_added_whole_later(opened, music, monkeypatch):
+    song = tunes.write(music / "song.wav", tunes.tune(4.0, sample_rate_hz=RATE, seed=60), RATE)
+    whole, read_through = song.read_bytes(), from_audio._read_through
+    song.write_bytes(whole[: len(whole) // 2])
+
+    def growing(path, stamp):
+        noted = read_through(path, stamp)
+        with open(path, "ab") as file:
+            file.write(whole[len(whole) // 2 : -8000])
+        return noted
+
+    monkeypatch.setattr(from_audio, "_read_through", growing)
+    add(opened, song)
+    song.write_bytes(whole)
+    monkeypatch.undo()
+    report = add(opened, song)
+    assert report.replaced == [str(song)]
+    assert opened.track(str(song)).seconds == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("key, value", [("dim", "64"), ("sample_rate_hz", "4000")])
+def test_a_catalogue_that_does_not_fit_its_network_is_refused(opened, music, key, value):
+    add(opened, music)
+    with catalogue.Catalogue(opened.folder, write=True) as book, book.change():
+        book.tell({key: int(value)})
+    with pytest.raises(errors.Invalid, match="its network makes those of"):
+        database.Database.open(opened.folder, runtime="numpy").network()
 
 
 def test_bad_files_are_named_and_cost_nothing_else(opened, tmp_path):

@@ -118,6 +118,7 @@ def test_a_changed_bit_in_the_middle_of_the_catalogue_makes_the_copy_answer(aske
         ("update about set value = '1e999' where key = 'hop_s'", "hop_s"),
         ("update about set value = '\"pq9\"' where key = 'storage'", "storage"),
         ("delete from about where key = 'dim'", "number of dimensions"),
+        ("insert or replace into about values ('changes', '\"x\"')", "number of changes"),
     ],
 )
 def test_a_catalogue_that_says_something_impossible_is_refused(memory, change, words):

@@ -1,12 +1,13 @@
 """Into how many shares a CPU cuts a batch."""
 
+import logging as standard_logging
 import os
 import pathlib
 
 import jax
 import platformdirs
 import pytest
-from absl import flags
+from absl import flags, logging
 from absl.testing import flagsaver
 
 from launch import devices, processes
@@ -84,10 +85,47 @@ def test_compiled_programs_are_kept_where_the_environment_says(monkeypatch, ours
             jax.config.update(name, before[name])
 
 
+def test_what_is_said_of_damaged_files_is_heard_beside_jax(monkeypatch):
+    root, handlers = standard_logging.getLogger(), standard_logging.getLogger().handlers[:]
+    levels = {logger: logger.level for logger in (root, standard_logging.getLogger("absl"))}
+    monkeypatch.setattr(devices, "keep_compiled", lambda: None)
+    try:
+        logging.use_absl_handler()  # As app.run does: from then on, absl's verbosity is that of every logger.
+        devices.prepare()
+        assert standard_logging.getLogger("nafp.audio.decode").isEnabledFor(standard_logging.WARNING)
+        assert not standard_logging.getLogger("absl").isEnabledFor(standard_logging.WARNING)  # That of orbax.
+    finally:
+        root.handlers[:] = handlers
+        for logger, level in levels.items():
+            logger.setLevel(level)
+
+
 def test_one_of_several_processes_cuts_no_further(monkeypatch):
     monkeypatch.setattr(processes, "_COORDINATOR", type("Given", (), {"value": "host:1234"}))
     assert devices.cores() == 1
     assert processes.share() is None
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("--coordinator=nowhere",), "host:port is needed"),
+        (("--coordinator=10.0.0.1:99999",), "from 1 to 65535"),
+        (("--coordinator=:1234",), "host:port is needed"),
+        (("--coordinator=a:1234", "--processes=2", "--process=2"), "count from 0"),
+        (("--pod",), "describes no TPU pod"),
+    ],
+)
+def test_processes_that_cannot_be_are_refused(monkeypatch, words, said):
+    def initialize(*_, **__):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    with flagsaver.flagsaver():
+        flags.FLAGS(["nafp", *words])
+        with pytest.raises(errors.Invalid, match=said):
+            processes.join()
 
 
 @pytest.mark.parametrize(

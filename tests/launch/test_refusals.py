@@ -62,6 +62,30 @@ def test_what_can_be_no_database_is_said_so(db, tmp_path):
             assert refused.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ("corpus scan . --jobs=-3", "--jobs=-3"),
+        ("corpus dedup . --score=2", "--score=2"),
+        ("corpus dedup . --seconds=inf", "--seconds=inf"),
+        ("corpus build --manifest=a.csv --sample_rate_hz=100000000", "--sample_rate_hz=100000000"),
+        ("corpus scan . --test_share=2", "--test_share=2"),
+        ("queries render --source=. --jobs=-1", "--jobs=-1"),
+        ("queries render --source=. --seed=-1", "--seed=-1"),
+        ("queries render --source=. --seconds=inf", "--seconds=inf"),
+        ("queries render --source=. --config=configs/small.py", "--config"),
+        ("amg clips --source=. --jobs=-1", "--jobs=-1"),
+        ("evaluate --store=x --seed=-1", "--seed=-1"),
+    ],
+)
+def test_what_a_flag_cannot_be_and_what_would_be_ignored_is_refused_before_work(tmp_path, words, said):
+    refused = commands.nafp(*words.split(), f"--out={tmp_path / 'out'}")
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_to_write_that_is_a_file_is_one_line(tmp_path):
     music, taken = ROOT / "tests" / "recordings" / "music", tmp_path / "taken"
     taken.write_text("a letter")

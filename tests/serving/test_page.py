@@ -8,7 +8,7 @@ from urllib import parse
 import numpy as np
 import pytest
 
-from nafp.audio import decode
+from nafp.audio import channels, decode
 from nafp.identify import asking, brief
 from nafp.serving import page_files
 from tests.serving.conftest import MUSIC, TOKEN, RunningServer, clip, wav
@@ -278,6 +278,22 @@ def test_its_resampler_agrees_with_ours(page, from_hz, to_hz):
     inside = slice(200, n - 200)
     error = np.subtract(got[:n], wanted[:n])[inside]
     assert np.sqrt(np.mean(error**2)) < 0.03 * np.sqrt(np.mean(wanted[:n][inside] ** 2))  # -30 dB, at the upper edge.
+
+
+@pytest.mark.parametrize("weights", [(1,), (1, 0.5), (1, -1), (1, -1, 1, -1), (0, 1, -1), (1, -1, 0.5)])
+def test_it_averages_channels_as_we_do(page, weights):
+    samples = decode.load(MUSIC[0], sample_rate_hz=8000, start_s=5.0, seconds=2.0)
+    heard = samples[:, None] * np.array(weights, np.float32)
+    got = page.run(
+        """async channels => {
+            const {averaged} = await import("/page/sound.js");
+            return [...averaged(channels.map(samples => Float32Array.from(samples)), 8000)];
+        }""",
+        heard.T.tolist(),
+    )
+    wanted = np.concatenate([channels.averaged(second) for second in np.split(heard, 2)])
+    assert np.square(wanted).mean() > 0.01 * np.square(samples).mean()
+    np.testing.assert_allclose(got, wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("n_samples", [4000, 4001, 7999, 8000, 9000])

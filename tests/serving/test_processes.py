@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import math
 import os
 import pathlib
 import re
@@ -123,7 +124,9 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(filled):
     [
         ({"database": "nowhere"}, "no such folder"),
         ({"host": "192.0.2.1"}, "cannot be bound"),
+        ({"host": ""}, "names no address"),
         ({"sending_s": 0.0}, "must be more than 0"),
+        ({"request_s": math.inf}, "must be more than 0, and finite"),
         ({"clip_s": 61.0}, "at most 60 s"),
     ],
 )
@@ -131,6 +134,17 @@ def test_what_cannot_be_served_is_refused(filled, changes, said):
     request = settings.ServeSettings(**{"database": str(filled), "port": 0, "runtime": "numpy"} | changes)
     with pytest.raises(errors.Invalid if "database" not in changes else errors.NotFound, match=said):
         serve.run(request)
+
+
+def test_a_token_comes_from_a_pipe_and_not_from_a_device_without_end(tmp_path):
+    text = "0123456789abcdef"
+    (tmp_path / "token").write_text(f"{text}\n")
+    with subprocess.Popen(["cat", tmp_path / "token"], stdout=subprocess.PIPE) as shell:  # <(...) of a shell.
+        assert settings.token(f"/dev/fd/{shell.stdout.fileno()}") == text
+    with pytest.raises(errors.Invalid, match="visible ASCII"):
+        settings.token("/dev/zero")
+    with pytest.raises(errors.Invalid, match=r"cannot be read: No such file or directory$"):
+        settings.token(str(tmp_path / "nowhere"))
 
 
 @pytest.fixture

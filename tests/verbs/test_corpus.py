@@ -40,6 +40,39 @@ def test_a_split_or_kind_that_does_not_exist_is_refused(tmp_path, settings):
         corpus.run("convert", [listed], {"out": str(tmp_path / "x.csv"), **settings})
 
 
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"labels": ["Music"]}, "--labels is for a public dataset"),
+        ({"wanted": "w.csv"}, "--wanted is for a public dataset"),
+        ({"verify": True}, "--verify is for a public dataset"),
+        ({"metadata": "tables"}, "--metadata is for a public dataset"),
+        ({"converted": "wav"}, "--converted is for a public dataset"),
+        ({"split": "train", "test_share": 0.5}, "--split gives one to all"),
+        ({"val_share": 0.7, "test_share": 0.7}, "they are parts of 1"),
+    ],
+)
+def test_settings_of_scan_without_effect_are_refused_before_it_looks(tmp_path, monkeypatch, settings, said):
+    monkeypatch.setattr(manifest, "scan", lambda *_, **__: pytest.fail("scanned"))
+    with pytest.raises(errors.Invalid, match=said):
+        corpus.run("scan", [str(tmp_path)], {"out": str(tmp_path / "x.csv"), **settings})
+
+
+def test_a_split_that_draws_nothing_says_so(tmp_path, capsys):
+    tracks = [manifest.Track(f"album/{number}.wav", 2.0) for number in range(4)]
+    listed, out = write_list(tmp_path / "all.csv", *tracks), tmp_path / "split.csv"
+    settings = {"manifest": listed, "out": str(out), "sizes": "train=50%,test=50%"}
+    assert corpus.run("split", [], settings | {"by": "folder"}) == 0
+    assert "test got no track: each group goes into one split" in capsys.readouterr().out
+    again = settings | {"manifest": str(out), "out": str(tmp_path / "again.csv")}
+    assert corpus.run("split", [], again) == 0
+    assert "4 tracks had a split, and kept it; --again draws" in capsys.readouterr().out
+    assert corpus.run("split", [], again | {"again": True}) == 0
+    assert "kept it" not in capsys.readouterr().out
+    with pytest.raises(errors.Invalid, match="no track is room; there are music"):
+        corpus.run("split", [], settings | {"kind": "room"})
+
+
 def test_a_list_that_is_not_there_is_one_line(tmp_path):
     listed, out = write_list(tmp_path / "all.csv", manifest.Track("a.wav", 2.0)), str(tmp_path / "x.npy")
     for name in ("no.csv", "no.npy", "no.pkl"):

@@ -323,6 +323,23 @@ def test_bare_samples_come_through_a_pipe(db, cut, capsys, monkeypatch):
     assert (code, records(out)[0]["answers"][0]["track"]) == (0, KNOWN[1].stem)
 
 
+@pytest.mark.parametrize("raw_hz", [0, 8000])
+def test_a_pipe_without_an_end_is_refused_before_it_fills_the_disk(db, capsys, monkeypatch, raw_hz):
+    class Endless(io.RawIOBase):
+        def readable(self):
+            return True
+
+        def readinto(self, into):
+            into[:] = bytes(len(into))
+            return len(into)
+
+    monkeypatch.setattr(clips, "_MOST_BYTES", 4 << 20)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Endless())))
+    code, _, err = asked(capsys, ["-"], db, raw_hz=raw_hz)
+    assert code == 2
+    assert "and no end; cut a clip out of it" in err
+
+
 @pytest.mark.parametrize("arguments", [["--fromat=x", "a"], ["--top=0", "a"], []])
 def test_a_wrong_command_line_ends_with_2(db, arguments):
     assert shell("identify", db, *arguments).returncode == 2
