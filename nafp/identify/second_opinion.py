@@ -60,8 +60,10 @@ class PeakJudge:
     def likeness(self, clip: np.ndarray, tracks: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Returns how well a clip fits places, float32 [C], as `peaks.near` does.
 
-        tracks, starts: [C], where the clip may begin, in rows of the collection.
+        tracks, starts: [C], where the clip may begin, in rows of the collection. C is 0 for a clip near nothing.
         """
+        if not len(tracks):
+            return np.zeros(0, np.float32)
         n_near = round(_NEAR_S * peaks.FRAMES_PER_S)
         n_frames = len(clip) + 2 * n_near
         first_rows, _ = self._rows.borders(tracks)

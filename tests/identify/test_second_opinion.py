@@ -85,6 +85,12 @@ def test_places_are_judged_as_a_loop_says(opened, mixed):
     assert expected[0] > 1.5 * max(expected[1:3])
 
 
+def test_a_clip_that_is_near_nothing_fits_nothing(opened, mixed):
+    judge = second_opinion.judge(opened.rows, NETWORK, judging())
+    nowhere = np.zeros(0, np.int64)
+    assert judge.likeness(judge.heard(mixed), nowhere, nowhere.astype(np.float32)).shape == (0,)
+
+
 def test_answers_are_ranked_by_cosine_and_a_share_of_the_peaks(opened, mixed):
     asked = identifier.Identifier(NETWORK, opened.rows, opened.index, confidence=judging(), speeds="none")
     ranking = asked.rank(mixed, sample_rate_hz=RATE_HZ)
