@@ -8,7 +8,8 @@ nafp train --config=configs/small.py --workdir=runs/small --config.data.corpus=C
 
 For an accelerator: 23 million segments, ten minutes of an H200 shared with another run. The first 3,123 steps of the
 shipped weights followed the schedule of a run of 21,000. Two cores would take seven hours for as many; with
---config.train.begin_from=small a run begins with what ships.
+--config.train.begin_from=small a run begins with what ships. What ships went on for 1,800 steps in louder noise, voices
+and other music, on two cores: docs/recipes.md has the command.
 """
 
 from nafp import config
