@@ -26,7 +26,7 @@ def mean(networks: Sequence[trained.Trained]) -> trained.Trained:
     for other in networks[1:]:
         _require_akin(first, other)
     named = [identities.named(network.variables) for network in networks]
-    means = {name: np.mean([arrays[name] for arrays in named], axis=0, dtype=np.float32) for name in named[0]}
+    means = {name: np.mean(np.stack([arrays[name] for arrays in named]), axis=0) for name in named[0]}
     names = ", ".join(network.source for network in networks)
     return first._replace(variables=identities.nested(means), source=f"mean of {names}")
 

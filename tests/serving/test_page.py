@@ -254,10 +254,12 @@ def test_it_computes_what_our_network_computes(page, served):
     network = served.opened[0].database.network
     wanted, got = network.track(samples), np.reshape(computed["vectors"], (-1, network.dim))
     assert computed["counts"] == [len(wanted)]
-    is_silent = np.array([not samples[at : at + 8000].any() for at in range(0, len(samples) - 7999, 4000)])
-    assert is_silent.any()
-    assert not got[is_silent].any()
-    np.testing.assert_allclose(got[~is_silent], wanted[~is_silent], atol=1e-4)
+    heard = np.array([np.count_nonzero(samples[at : at + 8000]) / 8000 for at in range(0, len(samples) - 7999, 4000)])
+    assert (heard == 0).any()
+    assert not got[heard == 0].any()
+    np.testing.assert_allclose(got[heard > 0.9], wanted[heard > 0.9], atol=5e-5)
+    # Beside silence, what the browser rounds otherwise lies at the floor of the spectrogram, and weighs more.
+    assert (np.vecdot(got, wanted)[heard > 0] > 1 - 1e-6).all()
 
 
 @pytest.mark.parametrize("from_hz, to_hz", [(48_000, 8000), (44_100, 8000), (44_100, 7520), (16_000, 8480)])
