@@ -99,10 +99,10 @@ def split(
     """
     _check_kinds(kinds, sizes)
     wanted = [i for i, track in enumerate(tracks) if track.kind in kinds]
-    missing = set(kinds) - {track.kind for track in tracks}
-    if missing:
-        present = ", ".join(sorted({track.kind for track in tracks}))
-        raise errors.Invalid(f"kinds {','.join(kinds)!r}: no track is {min(missing)}; there are {present}")
+    present = {track.kind for track in tracks}
+    if missing := set(kinds) - present:
+        there_are = ", ".join(sorted(present))
+        raise errors.Invalid(f"kinds {','.join(kinds)!r}: no track is {min(missing)}; there are {there_are}")
     done = list(tracks)
     if again:
         for i in wanted:
@@ -190,14 +190,14 @@ def _joined(tracks: Sequence[manifest.Track], names: list[str], together: Iterab
     return [root(name) for name in names]
 
 
-def require_kinds(kinds: str) -> None:
-    """Raises errors.Invalid unless each of the kinds, with commas between, is one that there is."""
-    if not set(kinds.split(",")) <= set(KINDS):
-        raise errors.Invalid(f"kinds {kinds!r}: allowed are {', '.join(KINDS)}")
+def require_kinds(kinds: Sequence[str]) -> None:
+    """Raises errors.Invalid unless there are kinds, and each is one of KINDS."""
+    if not kinds or not set(kinds) <= set(KINDS):
+        raise errors.Invalid(f"kinds {','.join(kinds)!r}: allowed are {', '.join(KINDS)}")
 
 
 def _check_kinds(kinds: Sequence[str], sizes: Sequence[Size]) -> None:
-    require_kinds(",".join(kinds))
+    require_kinds(kinds)
     if len(kinds) > 1 and any(size.unit not in ("%", REST) for size in sizes):
         raise errors.Invalid("numbers and hours are for one kind at a time; give shares, or one kind")
 

@@ -27,7 +27,8 @@ from nafp import errors
 from nafp.jobs import locks, plain_files, whole_files
 from nafp.models import identities
 
-FORMAT, COLUMNS = 1, ("track", "first_row", "n_rows", "seconds")
+FORMAT = 1
+COLUMNS = ("track", "first_row", "n_rows", "seconds")
 BARE_HOP_S = 0.5  # The original's hop (config/default.yaml); a bare store does not say its own.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # The last one is a limit on the size of one file.
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -86,8 +87,8 @@ class Store:
 
 def names(folder: str | os.PathLike) -> list[str]:
     """Returns the names of the finished stores in a folder, sorted."""
-    every = sorted(path.name.removesuffix(".mm") for path in Path(folder).glob("*.mm"))
-    return [name for name in every if not _Files(Path(folder), name).is_unfinished()]
+    all_names = sorted(path.name.removesuffix(".mm") for path in Path(folder).glob("*.mm"))
+    return [name for name in all_names if not _Files(Path(folder), name).is_unfinished()]
 
 
 class Writer:
@@ -276,8 +277,7 @@ def _require_finished(files: _Files) -> None:
         )
     if not files.vectors.exists() or not files.shape.exists():
         raise errors.NotFound(
-            f"{files.folder} has no store {files.name!r} "
-            f"({files.vectors.name} and {files.shape.name}); "
+            f"{files.folder} has no store {files.name!r} ({files.vectors.name} and {files.shape.name}); "
             f"it has: {', '.join(names(files.folder)) or 'none'}"
         )
 

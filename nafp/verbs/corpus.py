@@ -54,7 +54,7 @@ def _check(verb: str, settings: Mapping[str, Any]) -> None:
         for name, allowed in (("kind", kinds.KINDS), ("split", kinds.SPLITS)):
             choices.require(f"--{name}", settings.get(name) or allowed[0], tuple(filter(None, allowed)))
     if verb == "filter":
-        splits.require_kinds(settings.get("kind", "music"))
+        splits.require_kinds(settings.get("kind", "music").split(","))
     _require_used(verb, settings)
     folder = os.path.dirname(os.path.abspath(settings.get("out") or ""))
     if verb != "build" and not os.path.isdir(folder):  # `build` makes the folder.
